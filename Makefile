@@ -1,0 +1,42 @@
+# Every target makes the environment that it needs. PYTHON chooses the interpreter it is made with.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint types doctest docs bench check clean
+
+demo: $(VENV)/demo
+	$(BIN)/tensormoe demo
+
+test: $(VENV)/dev
+	$(BIN)/pytest -n auto
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev
+	$(BIN)/mypy
+
+doctest: $(VENV)/dev
+	$(BIN)/pytest -q --doctest-modules tensormoe backends
+
+docs: $(VENV)/dev
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/tiny_layer.py
+
+check: test lint types doctest docs
+
+clean:
+	rm -rf $(VENV) build dist site
+
+# A stamp for each set of extras: made again when what it was made from changes.
+$(VENV)/%: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[$*]"
+	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,17 @@
+"""tensormoe on JAX: `flax.nnx.Module`s, functions over plain pytrees, and the backend object.
+
+Example:
+    >>> import jax.numpy as jnp
+    >>> import tensormoe as tm
+    >>> from tensormoe_jax import MuMoE
+    >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5), seed=0)
+    >>> layer(jnp.ones((2, 8))).shape
+    (2, 6)
+"""
+
+from tensormoe import apply
+
+from ._backend import backend
+from ._module import MuMoE, MuMoEBlock, initialize
+
+__all__ = ["MuMoE", "MuMoEBlock", "apply", "backend", "initialize"]

@@ -1,0 +1,79 @@
+"""TensorLy's JAX backend with the operations that it lacks."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from tensormoe.backend import Elementwise, Extras
+
+
+def _global_x64() -> bool:
+    # A new thread sees the process-wide setting, whatever context this one is in.
+    with ThreadPoolExecutor(1) as pool:
+        return bool(pool.submit(jax.dtypes.canonicalize_dtype, "float64").result() == "float64")
+
+
+# Importing TensorLy's JAX backend turns 64-bit mode on for the whole process; users keep theirs.
+_X64 = _global_x64()
+from tensorly.backend.jax_backend import JaxBackend as _TensorLyBackend  # noqa: E402
+
+jax.config.update("jax_enable_x64", _X64)  # type: ignore[no-untyped-call]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _differentiable(function: Elementwise, x: jax.Array) -> jax.Array:
+    result: jax.Array = function.value(backend, x)
+    return result
+
+
+@_differentiable.defjvp
+def _tangent(
+    function: Elementwise, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    y = _differentiable(function, *primals)
+    return y, function.jacobian_product(backend, y, *tangents)
+
+
+class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
+    """Arrays are `jax.Array`, traced or not."""
+
+    tensormoe_name = "jax"
+
+    def cast(self, array: jax.Array, dtype: str) -> jax.Array:
+        return array.astype(dtype)
+
+    def from_numpy(self, array: Any, like: jax.Array | None = None) -> jax.Array:
+        return jnp.array(array) if like is None else jnp.array(array, device=like.device)
+
+    def stop_gradient(self, array: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(array)
+
+    def gelu(self, x: jax.Array) -> jax.Array:
+        return jax.nn.gelu(x, approximate=False)
+
+    def softmax(self, x: jax.Array) -> jax.Array:
+        return jax.nn.softmax(x, axis=-1)
+
+    def differentiable(self, function: Elementwise, x: jax.Array) -> jax.Array:
+        return _differentiable(function, x)
+
+    def gradients(
+        self,
+        function: Callable[..., jax.Array],
+        inputs: Sequence[jax.Array],
+        cotangent: jax.Array,
+    ) -> tuple[jax.Array, ...]:
+        _, pull = jax.vjp(function, *inputs)
+        return tuple(pull(cotangent))
+
+    def double_precision(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = jax.enable_x64(True)
+        return context
+
+
+backend = JaxBackend()

@@ -1,0 +1,249 @@
+"""μMoE layers and blocks as `flax.nnx.Module`s: parameters and idioms, no mathematics."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import tensormoe as tm
+
+from ._backend import backend
+
+
+class _Module(nnx.Module):
+    """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
+
+    spec: tm.Spec
+    gate_weights: nnx.List[nnx.Param[jax.Array]]
+
+    def __init__(self, spec: tm.Spec, rngs: nnx.Rngs | None, seed: int | None, dtype: Any) -> None:
+        if (rngs is None) == (seed is None):
+            raise tm.TensorMoEError("rngs", rngs, "pass either rngs=nnx.Rngs(0) or a seed")
+        if rngs is not None:
+            seed = int(jax.random.bits(rngs.params(), dtype=jnp.uint32))
+        parameters, state = initialize(spec, seed or 0, dtype)
+        self.spec = spec
+        # nnx's own name for it, so that train() and eval() find it.
+        self.use_running_average = False
+        self._hold(parameters, nnx.Param)
+        self._hold(state, nnx.BatchStat)
+
+    @classmethod
+    def from_spec(
+        cls, spec: tm.Spec, seed: int | None = 0, dtype: Any = None, *, rngs: nnx.Rngs | None = None
+    ) -> Self:
+        """The module of a specification, by default with the initial values of seed 0.
+
+        Args:
+            spec: of the kind that this class computes.
+            seed: of the initial values.
+            dtype: of the parameters.
+            rngs: where to draw the seed from instead; pass seed=None with it.
+        """
+        return cls(**spec.arguments, seed=seed, dtype=dtype, rngs=rngs)
+
+    def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
+        groups: dict[str, dict[str, Any]] = {}
+        for name, array in arrays.items():
+            group, _, member = name.partition(".")
+            groups.setdefault(group, {})[member] = kind(array)
+        for group, members in groups.items():
+            numbered = all(name.isdigit() for name in members)
+            setattr(self, group, nnx.List(members.values()) if numbered else nnx.Dict(members))
+
+    def _variable(self, name: str) -> Any:
+        group, _, member = name.partition(".")
+        return getattr(self, group)[int(member) if member.isdigit() else member]
+
+    def __call__(self, x: jax.Array, return_coefficients: bool = False) -> Any:
+        """Y (…, O) from x (…, I) with any leading dimensions.
+
+        Args:
+            x: of the layer's element type.
+            return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+
+        Raises:
+            TensorMoEError: another last dimension or element type.
+        """
+        training = not self.use_running_average
+        result, moved = tm.apply(
+            self.spec,
+            {name: self._variable(name)[...] for name in self.spec.parameter_shapes},
+            x,
+            state={name: self._variable(name)[...] for name in self.spec.state_shapes},
+            training=training,
+            return_coefficients=return_coefficients,
+            backend=backend,
+        )
+        if training:
+            for name, value in moved.items():
+                self._variable(name)[...] = value
+        return result
+
+
+class MuMoE(_Module):
+    """A multilinear mixture-of-experts layer, in the manner of `nnx.Linear`.
+
+    Args:
+        in_features: I.
+        out_features: O.
+        experts: N, or one count for each level.
+        factorization: of the weight tensor, such as `tm.CP(rank=64)`.
+        gate: the gate.
+        bias: whether each expert has a bias.
+        rngs: where the seed of the initial values is drawn from, or
+        seed: the seed itself.
+        dtype: of the parameters.
+
+    Attributes:
+        spec: the `tm.MuMoESpec`.
+        cores: the factors of the weight tensor by name.
+        gate_weights: the gate's parameters, (I, N_e) for each level.
+
+    Raises:
+        TensorMoEError: as `tm.MuMoESpec`.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import tensormoe as tm
+        >>> from flax import nnx
+        >>> from tensormoe_jax import MuMoE
+        >>> layer = MuMoE(768, 3072, experts=256, factorization=tm.CP(rank=64), rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((2, 5, 768))).shape
+        (2, 5, 3072)
+        >>> {name: core.shape for name, core in layer.cores.items()}
+        {'expert1': (256, 64), 'input': (769, 64), 'output': (3072, 64)}
+    """
+
+    spec: tm.MuMoESpec
+    cores: nnx.Dict[nnx.Param[jax.Array]]
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        experts: int | tuple[int, ...],
+        factorization: tm.Factorization,
+        *,
+        gate: tm.Gate = tm.Gate(),
+        bias: bool = True,
+        rngs: nnx.Rngs | None = None,
+        seed: int | None = None,
+        dtype: Any = None,
+    ) -> None:
+        spec = tm.MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
+        super().__init__(spec, rngs, seed, dtype)
+
+    def materialize(self) -> jax.Array:
+        """The weight tensor W (N1, …, NE, I[+1], O), multiplied out; differentiable."""
+        return _materialize(self.spec, self.cores)
+
+
+class MuMoEBlock(_Module):
+    """Two layers with one set of coefficients, in place of an MLP. See `tm.MuMoEBlockSpec`.
+
+    Args:
+        in_features, hidden_features, out_features: D, H and O.
+        experts, factorization, gate, bias: of both layers.
+        activation: between the layers.
+        input_norm: whether the first layer sees LayerNorm(x).
+        rngs, seed, dtype: as for `MuMoE`.
+
+    Attributes:
+        spec: the `tm.MuMoEBlockSpec`.
+        first, second: the cores of each layer by name.
+        gate_weights: the gate's parameters, (D, N_e) for each level.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import tensormoe as tm
+        >>> from tensormoe_jax import MuMoEBlock
+        >>> block = MuMoEBlock(64, 128, 10, experts=32, factorization=tm.TensorRing((4, 4, 8)), seed=0)
+        >>> y, coefficients = block(jnp.ones((7, 64)), return_coefficients=True)
+        >>> y.shape, coefficients[0].shape
+        ((7, 10), (7, 32))
+    """
+
+    spec: tm.MuMoEBlockSpec
+    first: nnx.Dict[nnx.Param[jax.Array]]
+    second: nnx.Dict[nnx.Param[jax.Array]]
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        out_features: int,
+        experts: int | tuple[int, ...],
+        factorization: tm.Factorization,
+        *,
+        gate: tm.Gate = tm.Gate(),
+        bias: bool = True,
+        activation: str = "gelu",
+        input_norm: bool = False,
+        rngs: nnx.Rngs | None = None,
+        seed: int | None = None,
+        dtype: Any = None,
+    ) -> None:
+        spec = tm.MuMoEBlockSpec(
+            in_features,
+            hidden_features,
+            out_features,
+            experts,
+            factorization,
+            gate,
+            bias,
+            activation,
+            input_norm,
+        )
+        super().__init__(spec, rngs, seed, dtype)
+
+    def materialize(self) -> tuple[jax.Array, jax.Array]:
+        """The weight tensors of both layers, multiplied out; differentiable."""
+        layers = self.spec.layers
+        return _materialize(layers["first"], self.first), _materialize(layers["second"], self.second)
+
+
+def _materialize(spec: tm.MuMoESpec, cores: Any) -> jax.Array:
+    values = {name: core[...] for name, core in cores.items()}
+    weight: jax.Array = tm.materialize(spec, values, backend=backend)
+    return weight
+
+
+def initialize(
+    spec: tm.Spec, seed: int = 0, dtype: Any = None
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Initial parameters and state as plain pytrees of JAX arrays, for `apply`.
+
+    Args:
+        spec: a layer's or a block's specification.
+        seed: of the initial values, the same bits as in every framework.
+        dtype: of the parameters; float32 by default. float64 needs JAX's 64-bit mode.
+
+    Raises:
+        TensorMoEError: no floating-point type, or float64 without 64-bit mode.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import tensormoe as tm
+        >>> import tensormoe_jax
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> parameters, state = tensormoe_jax.initialize(spec, seed=0)
+        >>> apply = jax.jit(tensormoe_jax.apply, static_argnums=0, static_argnames="training")
+        >>> y, state = apply(spec, parameters, jnp.ones((2, 8)), state=state, training=True)
+        >>> y.shape
+        (2, 6)
+    """
+    wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
+    if not jnp.issubdtype(wanted, jnp.floating):
+        raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type")
+    if jax.dtypes.canonicalize_dtype(wanted) != wanted:
+        raise tm.TensorMoEError("dtype", "float64", "turn JAX's 64-bit mode on first: jax_enable_x64")
+    drawn = "float64" if wanted == jnp.float64 else "float32"
+    parameters, state = tm.initialize(spec, seed, drawn)
+    values = {name: jnp.asarray(value).astype(wanted) for name, value in parameters.items()}
+    return values, {name: jnp.asarray(value) for name, value in state.items()}

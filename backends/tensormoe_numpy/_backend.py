@@ -1,0 +1,21 @@
+"""TensorLy's NumPy backend with the operations that it lacks."""
+
+from typing import Any
+
+import numpy as np
+from scipy.special import erf
+from tensorly.backend.numpy_backend import NumpyBackend
+
+from tensormoe.backend import Extras
+
+
+class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # type: ignore[misc, call-arg]
+    """NumPy has no automatic differentiation; gradients come from `Program.vjp`."""
+
+    tensormoe_name = "numpy"
+
+    def gelu(self, x: Any) -> Any:
+        return (0.5 * x * (1 + erf(x / np.sqrt(2)))).astype(x.dtype)
+
+
+backend = NumPyBackend()

@@ -1,0 +1,103 @@
+"""Layers and blocks on NumPy arrays: values and evaluation, no training."""
+
+from typing import Any, Self
+
+import tensormoe as tm
+
+from ._backend import backend
+
+
+class _Module:
+    """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
+
+    def __init__(self, spec: tm.Spec, seed: int, dtype: str) -> None:
+        self.spec = spec
+        self.parameters, self.state = tm.initialize(spec, seed, dtype)
+
+    @property
+    def gate_weights(self) -> list[Any]:
+        """The gate's parameters, (I, N_e) for each expert level."""
+        return list(self._members("gate_weights").values())
+
+    def _members(self, group: str) -> dict[str, Any]:
+        prefix = f"{group}."
+        return {k.removeprefix(prefix): v for k, v in self.parameters.items() if k.startswith(prefix)}
+
+    def __call__(self, x: Any, return_coefficients: bool = False) -> Any:
+        """Y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) if asked for."""
+        result, _ = tm.apply(
+            self.spec,
+            self.parameters,
+            x,
+            state=self.state,
+            return_coefficients=return_coefficients,
+            backend=backend,
+        )
+        return result
+
+
+class MuMoE(_Module):
+    """A μMoE layer on NumPy arrays.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> layer = tm.build(spec, backend="numpy", seed=0)
+        >>> layer(np.ones((2, 8), dtype="float32")).shape
+        (2, 6)
+        >>> layer.materialize().shape
+        (4, 9, 6)
+    """
+
+    spec: tm.MuMoESpec
+
+    @classmethod
+    def from_spec(cls, spec: tm.MuMoESpec, seed: int = 0, dtype: str = "float32") -> Self:
+        """The layer of a specification with initial values from this seed."""
+        return cls(spec, seed, dtype)
+
+    @property
+    def cores(self) -> dict[str, Any]:
+        """The factors of the weight tensor by name."""
+        return self._members("cores")
+
+    def materialize(self) -> Any:
+        """The weight tensor W (N1, …, NE, I[+1], O), multiplied out."""
+        return tm.materialize(self.spec, self.cores, backend=backend)
+
+
+class MuMoEBlock(_Module):
+    """A μMoE block on NumPy arrays.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> block = tm.build(spec, backend="numpy", seed=0)
+        >>> block(np.ones((2, 8), dtype="float32")).shape
+        (2, 6)
+    """
+
+    spec: tm.MuMoEBlockSpec
+
+    @classmethod
+    def from_spec(cls, spec: tm.MuMoEBlockSpec, seed: int = 0, dtype: str = "float32") -> Self:
+        """The block of a specification with initial values from this seed."""
+        return cls(spec, seed, dtype)
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first layer's cores by name."""
+        return self._members("first")
+
+    @property
+    def second(self) -> dict[str, Any]:
+        """The second layer's cores by name."""
+        return self._members("second")
+
+    def materialize(self) -> tuple[Any, Any]:
+        """The weight tensors of both layers, multiplied out."""
+        layers = self.spec.layers
+        first = tm.materialize(layers["first"], self.first, backend=backend)
+        return first, tm.materialize(layers["second"], self.second, backend=backend)

@@ -1,0 +1,14 @@
+"""tensormoe on PyTorch: `torch.nn.Module`s and the backend object.
+
+Example:
+    >>> import tensormoe as tm, torch
+    >>> from tensormoe_torch import MuMoE
+    >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
+    >>> layer(torch.ones(2, 8)).shape
+    torch.Size([2, 6])
+"""
+
+from ._backend import backend
+from ._module import MuMoE, MuMoEBlock
+
+__all__ = ["MuMoE", "MuMoEBlock", "backend"]

@@ -1,0 +1,238 @@
+"""μMoE layers and blocks as `torch.nn.Module`s: parameters and idioms, no mathematics."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+import tensormoe as tm
+
+from ._backend import backend
+
+Device = torch.device | str | int | None
+
+
+class _Buffers(nn.Module):
+    """Running statistics, one for each expert level, by number."""
+
+    def __init__(self, values: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        for name, value in values.items():
+            self.register_buffer(name, value)
+
+
+class _Module(nn.Module):
+    """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
+
+    spec: tm.Spec
+    gate_weights: nn.ParameterList
+
+    def __init__(self, spec: tm.Spec, seed: int | None, device: Device, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        if seed is None:
+            # As nn.Linear does: from PyTorch's global generator, so that torch.manual_seed governs.
+            seed = int(torch.randint(2**63 - 1, ()))
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        if not dtype.is_floating_point:
+            raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type")
+        drawn = "float64" if dtype == torch.float64 else "float32"
+        parameters, state = tm.initialize(spec, seed, drawn)
+        self.spec = spec
+        for group, members in _grouped(parameters).items():
+            values = {
+                name: nn.Parameter(torch.from_numpy(value).to(device=device, dtype=dtype))
+                for name, value in members.items()
+            }
+            numbered = all(name.isdigit() for name in values)
+            container = nn.ParameterList(values.values()) if numbered else nn.ParameterDict(values)
+            self.add_module(group, container)
+        for group, members in _grouped(state).items():
+            buffers = {name: torch.from_numpy(value).to(device) for name, value in members.items()}
+            self.add_module(group, _Buffers(buffers))
+
+    def forward(self, x: torch.Tensor, return_coefficients: bool = False) -> Any:
+        """Y (…, O) from x (…, I) with any leading dimensions.
+
+        Args:
+            x: of the layer's element type and device.
+            return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+
+        Raises:
+            TensorMoEError: another last dimension or element type.
+        """
+        state = {name: self._array(name) for name in self.spec.state_shapes}
+        result, moved = tm.apply(
+            self.spec,
+            {name: self._array(name) for name in self.spec.parameter_shapes},
+            x,
+            state=state,
+            training=self.training,
+            return_coefficients=return_coefficients,
+            backend=backend,
+        )
+        if self.training:
+            for name, buffer in state.items():
+                buffer.copy_(moved[name])
+        return result
+
+    def _array(self, name: str) -> torch.Tensor:
+        group, _, member = name.partition(".")
+        array: torch.Tensor = getattr(getattr(self, group), member)
+        return array
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: tm.Spec,
+        seed: int | None = 0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """The module of a specification, by default with the initial values of seed 0.
+
+        Args:
+            spec: of the kind that this class computes.
+            seed: of the initial values; None draws it from PyTorch's global generator.
+            device, dtype: of the parameters.
+        """
+        return cls(**spec.arguments, seed=seed, device=device, dtype=dtype)
+
+    def extra_repr(self) -> str:
+        spec = self.spec
+        return (
+            f"{spec.in_features} → {spec.out_features}, experts={spec.counts}, {spec.factorization}, "
+            f"{spec.gate}, bias={spec.bias}"
+        )
+
+
+def _grouped(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        group, _, member = name.partition(".")
+        groups.setdefault(group, {})[member] = array
+    return groups
+
+
+class MuMoE(_Module):
+    """A multilinear mixture-of-experts layer, in the manner of `nn.Linear`.
+
+    Args:
+        in_features: I.
+        out_features: O.
+        experts: N, or one count for each level.
+        factorization: of the weight tensor, such as `tm.CP(rank=64)`.
+        gate: the gate.
+        bias: whether each expert has a bias.
+        device, dtype: of the parameters.
+        seed: of the initial values; by default drawn from PyTorch's global generator.
+
+    Attributes:
+        spec: the `tm.MuMoESpec`.
+        cores: the factors of the weight tensor by name.
+        gate_weights: the gate's parameters, (I, N_e) for each level.
+
+    Raises:
+        TensorMoEError: as `tm.MuMoESpec`.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024.
+
+    Example:
+        >>> import tensormoe as tm, torch
+        >>> from tensormoe_torch import MuMoE
+        >>> layer = MuMoE(768, 3072, experts=256, factorization=tm.CP(rank=64))
+        >>> layer(torch.ones(2, 5, 768)).shape
+        torch.Size([2, 5, 3072])
+        >>> {name: tuple(core.shape) for name, core in layer.cores.items()}
+        {'expert1': (256, 64), 'input': (769, 64), 'output': (3072, 64)}
+    """
+
+    spec: tm.MuMoESpec
+    cores: nn.ParameterDict
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        experts: int | tuple[int, ...],
+        factorization: tm.Factorization,
+        *,
+        gate: tm.Gate = tm.Gate(),
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        seed: int | None = None,
+    ) -> None:
+        spec = tm.MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
+        super().__init__(spec, seed, device, dtype)
+
+    def materialize(self) -> torch.Tensor:
+        """The weight tensor W (N1, …, NE, I[+1], O), multiplied out; differentiable."""
+        weight: torch.Tensor = tm.materialize(self.spec, dict(self.cores.items()), backend=backend)
+        return weight
+
+
+class MuMoEBlock(_Module):
+    """Two layers with one set of coefficients, in place of an MLP. See `tm.MuMoEBlockSpec`.
+
+    Args:
+        in_features, hidden_features, out_features: D, H and O.
+        experts, factorization, gate, bias: of both layers.
+        activation: between the layers.
+        input_norm: whether the first layer sees LayerNorm(x).
+        device, dtype, seed: as for `MuMoE`.
+
+    Attributes:
+        spec: the `tm.MuMoEBlockSpec`.
+        first, second: the cores of each layer by name.
+        gate_weights: the gate's parameters, (D, N_e) for each level.
+
+    Example:
+        >>> import tensormoe as tm, torch
+        >>> from tensormoe_torch import MuMoEBlock
+        >>> block = MuMoEBlock(64, 128, 10, experts=32, factorization=tm.TensorRing(ranks=(4, 4, 8)))
+        >>> y, coefficients = block(torch.ones(7, 64), return_coefficients=True)
+        >>> y.shape, coefficients[0].shape
+        (torch.Size([7, 10]), torch.Size([7, 32]))
+    """
+
+    spec: tm.MuMoEBlockSpec
+    first: nn.ParameterDict
+    second: nn.ParameterDict
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        out_features: int,
+        experts: int | tuple[int, ...],
+        factorization: tm.Factorization,
+        *,
+        gate: tm.Gate = tm.Gate(),
+        bias: bool = True,
+        activation: str = "gelu",
+        input_norm: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        seed: int | None = None,
+    ) -> None:
+        spec = tm.MuMoEBlockSpec(
+            in_features,
+            hidden_features,
+            out_features,
+            experts,
+            factorization,
+            gate,
+            bias,
+            activation,
+            input_norm,
+        )
+        super().__init__(spec, seed, device, dtype)
+
+    def materialize(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weight tensors of both layers, multiplied out; differentiable."""
+        layers = self.spec.layers
+        first = tm.materialize(layers["first"], dict(self.first.items()), backend=backend)
+        second = tm.materialize(layers["second"], dict(self.second.items()), backend=backend)
+        return first, second

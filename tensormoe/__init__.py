@@ -1,0 +1,62 @@
+"""Factorized mixture-of-experts layers as tensor networks, on NumPy, PyTorch and JAX.
+
+Write the weight tensor's factorization in one line of index notation; get a layer that never builds it:
+
+    >>> import tensormoe as tm
+    >>> network = tm.TensorNetwork("n1 r, n2 r, i r, o r", r=64)
+    >>> spec = tm.MuMoESpec(768, 3072, experts=(16, 16), factorization=network)
+    >>> spec.num_parameters, spec.network.weight_shape
+    (272448, (16, 16, 769, 3072))
+"""
+
+from .activations import entmax15, softmax
+from .backend import available_backends, backend_of, get_backend
+from .building import build
+from .errors import TensorMoEError
+from .factorization import Factorization
+from .families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
+from .gate import Gate
+from .initialization import initialize
+from .layer import apply, contract, materialize
+from .network import Core, Network
+from .notation import expert_modes
+from .oracle import soft_moe
+from .planning import BlockPlan, Plan
+from .spec import MuMoEBlockSpec, MuMoESpec, Spec, spec_from_json
+from .verification import Report, verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CP",
+    "BlockPlan",
+    "Core",
+    "Dense",
+    "Factorization",
+    "Gate",
+    "MuMoEBlockSpec",
+    "MuMoESpec",
+    "Network",
+    "Plan",
+    "Report",
+    "Spec",
+    "TensorMoEError",
+    "TensorNetwork",
+    "TensorRing",
+    "TensorTrain",
+    "Tucker",
+    "apply",
+    "available_backends",
+    "backend_of",
+    "build",
+    "contract",
+    "entmax15",
+    "expert_modes",
+    "get_backend",
+    "initialize",
+    "materialize",
+    "soft_moe",
+    "softmax",
+    "spec_from_json",
+    "verify",
+]

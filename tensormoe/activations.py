@@ -1,0 +1,118 @@
+"""Gate activations: logits to mixture weights. Each is a value and the product with its Jacobian.
+
+The Jacobians of all these maps are symmetric (they are gradients of convex functions), so one product serves
+forward and reverse mode.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .backend import Array, Elementwise, backend_of
+from .errors import TensorMoEError
+
+# Enough for float64 at any width: see `_Entmax15`.
+_NEWTON_STEPS = 14
+
+
+@dataclass(frozen=True)
+class _Softmax:
+    def value(self, tl: Any, x: Array) -> Array:
+        return tl.softmax(x)
+
+    def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
+        return y * (v - tl.sum(y * v, axis=-1)[..., None])
+
+
+@dataclass(frozen=True)
+class _Entmax15:
+    """p = [z − τ]₊² with z = x/2 and the τ for which p sums to 1.
+
+    ‖[z − τ]₊‖₂ − 1 is convex and decreasing in τ, and almost linear: Newton's iteration from the left of
+    the root climbs to it without overshooting, in as many steps as the support shrinks, at most.
+    """
+
+    def value(self, tl: Any, x: Array) -> Array:
+        z = x / 2
+        z = z - tl.max(z, axis=-1)[..., None]
+        tau = tl.zeros_like(z[..., :1]) - 1
+        for _ in range(_NEWTON_STEPS):
+            excess = tl.clip(z - tau, 0)
+            norm = tl.sqrt(tl.sum(excess * excess, axis=-1))[..., None]
+            tau = tau + (norm - 1) * norm / tl.sum(excess, axis=-1)[..., None]
+        excess = tl.clip(z - tau, 0)
+        squares = excess * excess
+        return squares / tl.sum(squares, axis=-1)[..., None]
+
+    def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
+        inside = y > 0
+        # Two `where`s, so that differentiating once more meets no infinite slope at 0.
+        root = tl.where(inside, tl.sqrt(tl.where(inside, y, y + 1)), y * 0)
+        mean = tl.sum(root * v, axis=-1) / tl.sum(root, axis=-1)
+        return root * (v - mean[..., None])
+
+
+ACTIVATIONS: dict[str, Elementwise] = {"softmax": _Softmax(), "entmax15": _Entmax15()}
+
+
+def activate(tl: Any, name: str, logits: Array) -> Array:
+    """Apply the activation of this name over the last axis."""
+    return tl.differentiable(ACTIVATIONS[name], logits)
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """Softmax: exp(x) divided by its sum.
+
+    Args:
+        x: logits, floating point, any shape.
+        axis: the axis that is to sum to 1.
+
+    Returns:
+        The same framework's array of the same shape and element type; computed in float32 at least.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> tm.softmax(np.array([0.0, np.log(3.0)]))
+        array([0.25, 0.75])
+    """
+    return _along("softmax", x, axis)
+
+
+def entmax15(x: Array, axis: int = -1) -> Array:
+    """1.5-entmax: between softmax and sparsemax; weights of low logits are exactly 0.
+
+    Args:
+        x: logits, floating point, any shape.
+        axis: the axis that is to sum to 1.
+
+    Returns:
+        The same framework's array of the same shape and element type; computed in float32 at least.
+
+    Source: Peters, Niculae and Martins, "Sparse Sequence-to-Sequence Models", 2019, definition 1 with
+    α = 1.5. The threshold is found by Newton's iteration and not by sorting.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> tm.entmax15(np.array([2.0, 2.0, -1.0]))
+        array([0.5, 0.5, 0. ])
+    """
+    return _along("entmax15", x, axis)
+
+
+def _along(name: str, x: Array, axis: int) -> Array:
+    tl = backend_of(x)
+    dtype = tl.dtype_name(x)
+    if "float" not in dtype:
+        raise TensorMoEError("x", dtype, "pass logits of a floating-point type")
+    if not -x.ndim <= axis < x.ndim:
+        raise TensorMoEError("axis", axis, f"x has {x.ndim} axes")
+    last = axis in (-1, x.ndim - 1)
+    logits = x if last else tl.moveaxis(x, axis, -1)
+    y = tl.cast(activate(tl, name, tl.cast(logits, at_least_float32(dtype))), dtype)
+    return y if last else tl.moveaxis(y, -1, axis)
+
+
+def at_least_float32(dtype: str) -> str:
+    """The type that gates and normalisations compute in: float64 for float64, else float32."""
+    return dtype if dtype == "float64" else "float32"

@@ -1,0 +1,198 @@
+"""Backend objects: TensorLy's, with the few operations that TensorLy lacks.
+
+A backend object is an instance of a TensorLy backend class that also inherits `Extras`. It is passed along
+explicitly; TensorLy's global `set_backend` is never called, so two threads may run two frameworks at once.
+Backends are found through the entry-point group `tensormoe.backends`; any other TensorLy backend is made
+from its class on demand.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol
+
+from .errors import TensorMoEError
+
+Array = Any
+GROUP = "tensormoe.backends"
+
+# TensorLy's own names, for frameworks that need no package of ours.
+_TENSORLY = ("cupy", "tensorflow", "paddle")
+_ALIASES = {"pytorch": "torch"}
+# The import package that defines an array's class → the backend's name.
+_FRAMEWORKS = {"jaxlib": "jax"}
+
+
+class Elementwise(Protocol):
+    """A function of one array whose Jacobian is symmetric and known in closed form."""
+
+    def value(self, tl: Any, x: Array) -> Array:
+        """The function's value."""
+
+    def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
+        """J v at the point whose value is y."""
+
+
+class Extras:
+    """What tensormoe asks of a backend beyond TensorLy, with defaults in TensorLy's own terms."""
+
+    tensormoe_name: str = ""
+
+    def dtype_name(self, array: Array) -> str:
+        """The element type's name, such as "float32" or "bfloat16"."""
+        name = getattr(array.dtype, "name", None)
+        return str(name if isinstance(name, str) else array.dtype).rpartition(".")[2]
+
+    def cast(self, array: Array, dtype: str) -> Array:
+        """The array with elements of the type of this name."""
+        if self.dtype_name(array) == dtype:
+            return array
+        return array.astype(dtype)
+
+    def from_numpy(self, array: Any, like: Array | None = None) -> Array:
+        """The framework's array with a NumPy array's values, on the device of `like`."""
+        return self.tensor(array)  # type: ignore[attr-defined]
+
+    def stop_gradient(self, array: Array) -> Array:
+        """The array as a constant of differentiation."""
+        return array
+
+    def gelu(self, x: Array) -> Array:
+        """X Φ(x), with the normal distribution's Φ."""
+        raise TensorMoEError(
+            "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
+        )
+
+    def softmax(self, x: Array) -> Array:
+        """Softmax over the last axis."""
+        exponentials = self.exp(x - self.max(x, axis=-1)[..., None])  # type: ignore[attr-defined]
+        return exponentials / self.sum(exponentials, axis=-1)[..., None]  # type: ignore[attr-defined]
+
+    def differentiable(self, function: Elementwise, x: Array) -> Array:
+        """The function's value, differentiated by its own Jacobian product."""
+        return function.value(self, x)
+
+    def gradients(
+        self, function: Callable[..., Array], inputs: Sequence[Array], cotangent: Array
+    ) -> tuple[Array, ...] | None:
+        """∂ Σ function(*inputs) ∗ cotangent / ∂ inputs by automatic differentiation; None without it."""
+        return None
+
+    def double_precision(self) -> AbstractContextManager[Any]:
+        """A context in which float64 arrays can be made."""
+        return nullcontext()
+
+    def mixes_precision(self) -> bool:
+        """Whether products may now mix element types, as under PyTorch's autocast."""
+        return False
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def available_backends() -> tuple[str, ...]:
+    """The names that `get_backend` knows, installed or not.
+
+    Example:
+        >>> import tensormoe as tm
+        >>> {"numpy", "torch", "jax"} <= set(tm.available_backends())
+        True
+    """
+    return tuple(sorted({*_entry_points(), *_TENSORLY}))
+
+
+@cache
+def get_backend(name: str) -> Any:
+    """The backend object of this name.
+
+    Args:
+        name: "numpy", "torch", "jax", another installed backend, or any further TensorLy backend.
+
+    Raises:
+        TensorMoEError: an unknown name, or a framework that is not installed.
+
+    Example:
+        >>> import tensormoe as tm
+        >>> tl = tm.get_backend("numpy")
+        >>> tl.matmul(tl.ones((2, 3)), tl.ones((3, 1))).shape
+        (2, 1)
+    """
+    return _named(name, lambda name: _load(name).backend if name in _entry_points() else _from_tensorly(name))
+
+
+def get_module(name: str) -> Any:
+    """The package that holds the module classes of the backend of this name.
+
+    Raises:
+        TensorMoEError: an unknown name, a framework that is not installed, or one without modules.
+    """
+    name = _ALIASES.get(name, name)
+    if name in available_backends() and name not in _entry_points():
+        listed = ", ".join(sorted(_entry_points()))
+        raise TensorMoEError(
+            "backend", name, f"it has no modules, only the functional API; choose one of {listed}"
+        )
+    return _named(name, _load)
+
+
+def _load(name: str) -> Any:
+    return _entry_points()[name].load()
+
+
+def _named(name: str, find: Callable[[str], Any]) -> Any:
+    name = _ALIASES.get(name, name)
+    if name not in available_backends():
+        listed = ", ".join(available_backends())
+        raise TensorMoEError("backend", name, f"known backends are {listed}")
+    try:
+        return find(name)
+    except ImportError as error:
+        command = f"pip install {name}" if name in _TENSORLY else f'pip install "tensormoe[{name}]"'
+        raise TensorMoEError(
+            "backend", name, f"its framework could not be imported ({error}): {command}"
+        ) from error
+
+
+def _from_tensorly(name: str) -> Any:
+    base = import_module("tensorly.backend.core").Backend
+    import_module(f"tensorly.backend.{name}_backend")
+    theirs = base._available_backends[name]
+    ours = type(
+        f"{theirs.__name__}Extended",
+        (Extras, theirs),
+        {"tensormoe_name": name},
+        backend_name=f"tensormoe-{name}",
+    )
+    return ours()
+
+
+@cache
+def _backend_of_type(kind: type) -> Any:
+    for ancestor in kind.__mro__:
+        root = ancestor.__module__.partition(".")[0]
+        root = _FRAMEWORKS.get(root, root)
+        if root in available_backends():
+            return get_backend(root)
+    raise TensorMoEError(
+        "x", kind, f"pass an array of one of the known backends: {', '.join(available_backends())}"
+    )
+
+
+def backend_of(array: Array) -> Any:
+    """The backend object that an array belongs to, told by the array's class.
+
+    Raises:
+        TensorMoEError: not an array of a known framework.
+
+    Example:
+        >>> import numpy as np
+        >>> from tensormoe.backend import backend_of
+        >>> backend_of(np.ones(3)).tensormoe_name
+        'numpy'
+    """
+    kind: Any = type(array)
+    return _backend_of_type(kind)

@@ -1,0 +1,216 @@
+"""The layer's mathematics, once, for every framework: from parameters and inputs to outputs."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, Literal, overload
+
+from .activations import at_least_float32
+from .backend import Array, backend_of, get_backend
+from .errors import TensorMoEError
+from .norms import layer_norm
+from .pointwise import POINTWISE
+from .spec import MuMoESpec, Spec
+
+State = dict[str, Array]
+
+
+@overload
+def apply(
+    spec: Spec,
+    parameters: Mapping[str, Array],
+    x: Array,
+    *,
+    state: Mapping[str, Array] | None = None,
+    training: bool = False,
+    return_coefficients: Literal[False] = False,
+    backend: Any = None,
+) -> tuple[Array, State]: ...
+
+
+@overload
+def apply(
+    spec: Spec,
+    parameters: Mapping[str, Array],
+    x: Array,
+    *,
+    state: Mapping[str, Array] | None = None,
+    training: bool = False,
+    return_coefficients: bool,
+    backend: Any = None,
+) -> tuple[tuple[Array, list[Array]], State]: ...
+
+
+def apply(
+    spec: Spec,
+    parameters: Mapping[str, Array],
+    x: Array,
+    *,
+    state: Mapping[str, Array] | None = None,
+    training: bool = False,
+    return_coefficients: bool = False,
+    backend: Any = None,
+) -> tuple[Any, State]:
+    """Compute a layer or a block. Nothing is changed; new running statistics are returned.
+
+    Args:
+        spec: what to compute.
+        parameters: arrays by name, as `initialize` gives them, of any TensorLy backend.
+        x: (…, I) with any leading dimensions, none and empty ones included, of the parameters' type.
+        state: the running statistics of a gate with norm "batch", as `initialize` gives them.
+        training: whether such a gate normalises by this batch and moves its statistics.
+        return_coefficients: whether to return the coefficients too.
+        backend: a backend object or name; by default the one that x belongs to.
+
+    Returns:
+        y (…, O), or the pair of y and the E coefficient arrays (…, N_e); and the new state.
+
+    Raises:
+        TensorMoEError: x has another last dimension or element type, or a name is missing.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024, section 3.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
+        >>> parameters, state = tm.initialize(spec)
+        >>> x = np.ones((2, 7, 8), dtype="float32")
+        >>> (y, coefficients), state = tm.apply(spec, parameters, x, state=state, return_coefficients=True)
+        >>> y.shape, [a.shape for a in coefficients]
+        ((2, 7, 6), [(2, 7, 4), (2, 7, 3)])
+    """
+    tl = _backend(backend, x)
+    state = state or {}
+    _check_arrays("parameters", parameters, spec.parameter_shapes)
+    _check_arrays("state", state, spec.state_shapes)
+    _check_input(tl, x, spec.in_features, parameters)
+    leading = tuple(x.shape[:-1])
+    tokens = x if len(leading) == 1 else tl.reshape(x, (prod(leading), spec.in_features))
+    coefficients, moved = spec.gate.coefficients(tl, parameters, tokens, spec.levels, state, training)
+    y = _stack(tl, spec, parameters, tokens, coefficients)
+    if len(leading) != 1:
+        y = tl.reshape(y, (*leading, spec.out_features))
+        coefficients = [tl.reshape(a, (*leading, a.shape[-1])) for a in coefficients]
+    return ((y, coefficients) if return_coefficients else y), moved
+
+
+def contract(
+    spec: MuMoESpec,
+    cores: Mapping[str, Array] | Sequence[Array],
+    coefficients: Sequence[Array],
+    x: Array,
+    *,
+    backend: Any = None,
+) -> Array:
+    """The factorized contraction alone, with coefficients of your own.
+
+    Args:
+        spec: the layer.
+        cores: the factors of the weight tensor, by name as `layer.cores`, or in the network's order.
+        coefficients: E arrays (T, N_e).
+        x: (T, I).
+        backend: a backend object or name; by default the one that x belongs to.
+
+    Returns:
+        y (T, O).
+
+    Raises:
+        TensorMoEError: a wrong shape.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(2, 1, experts=2, factorization=tm.TensorNetwork("n o, i o"), bias=False)
+        >>> cores = [np.array([[1.0], [10.0]]), np.array([[1.0], [2.0]])]
+        >>> tm.contract(spec, cores, [np.array([[0.5, 0.5]])], np.array([[1.0, 1.0]]))
+        array([[16.5]])
+    """
+    tl = _backend(backend, x)
+    names = tuple(spec.network.shapes)
+    given = dict(cores) if isinstance(cores, Mapping) else dict(zip(names, cores, strict=False))
+    if len(x.shape) != 2:
+        raise TensorMoEError("x", tuple(x.shape), f"pass an array of shape (T, {spec.in_features})")
+    data = {"x": x, **{f"coefficients[{level}]": a for level, a in enumerate(coefficients)}}
+    widths = {"x": spec.in_features, **{f"coefficients[{level}]": n for level, n in enumerate(spec.counts)}}
+    _check_arrays("arguments", data, {name: (x.shape[0], width) for name, width in widths.items()})
+    _check_arrays("cores", given, spec.network.shapes)
+    return _contract(tl, spec, [given[name] for name in names], coefficients, x)
+
+
+def materialize(spec: MuMoESpec, cores: Mapping[str, Array], *, backend: Any = None) -> Array:
+    """Multiply the cores out to the weight tensor.
+
+    Args:
+        spec: the layer.
+        cores: arrays by name, as `layer.cores`.
+        backend: a backend object or name; by default the one that the cores belong to.
+
+    Returns:
+        W (N1, …, NE, I[+1], O); the last row of the input mode is the bias of each expert.
+
+    Example:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
+        >>> parameters, _ = tm.initialize(spec)
+        >>> cores = {name: parameters[f"cores.{name}"] for name in spec.network.shapes}
+        >>> tm.materialize(spec, cores).shape
+        (4, 3, 9, 6)
+    """
+    _check_arrays("cores", cores, spec.network.shapes)
+    ordered = [cores[name] for name in spec.network.shapes]
+    return spec.materialization_plan.program.run(_backend(backend, ordered[0]), ordered)
+
+
+def _stack(
+    tl: Any, spec: Spec, parameters: Mapping[str, Array], tokens: Array, coefficients: Sequence[Array]
+) -> Array:
+    """The layers of a spec one after the other, with what a block has around them."""
+    hidden = tokens
+    if spec.input_norm:
+        dtype = tl.dtype_name(tokens)
+        normalized = tl.cast(layer_norm(tl, tl.cast(tokens, at_least_float32(dtype))), dtype)
+        hidden = normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"]
+    for number, (prefix, layer) in enumerate(spec.layers.items()):
+        if number:
+            hidden = POINTWISE[spec.activation](tl, hidden)
+        cores = [parameters[f"{prefix}.{name}"] for name in layer.network.shapes]
+        hidden = _contract(tl, layer, cores, coefficients, hidden)
+    return hidden
+
+
+def _contract(
+    tl: Any, spec: MuMoESpec, cores: Sequence[Array], coefficients: Sequence[Array], x: Array
+) -> Array:
+    return spec.default_plan.program.run(tl, (x, *coefficients, *cores))
+
+
+def _backend(backend: Any, array: Array) -> Any:
+    if backend is None:
+        return backend_of(array)
+    return get_backend(backend) if isinstance(backend, str) else backend
+
+
+def _check_arrays(
+    argument: str, arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int | None, ...]]
+) -> None:
+    if arrays.keys() != shapes.keys():
+        listed = ", ".join(shapes) or "none"
+        raise TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
+    for name, shape in shapes.items():
+        if tuple(arrays[name].shape) != shape:
+            received = tuple(arrays[name].shape)
+            raise TensorMoEError(f"{argument}[{name!r}]", received, f"pass an array of shape {shape}")
+
+
+def _check_input(tl: Any, x: Array, in_features: int, parameters: Mapping[str, Array]) -> None:
+    if len(x.shape) == 0 or x.shape[-1] != in_features:
+        raise TensorMoEError("x", tuple(x.shape), f"its last dimension must be in_features = {in_features}")
+    dtype = tl.dtype_name(x)
+    if "float" not in dtype:
+        raise TensorMoEError("x", dtype, "pass real floating-point numbers: convert x first")
+    if tl.mixes_precision():
+        return
+    wanted = tl.dtype_name(next(iter(parameters.values())))
+    if dtype != wanted:
+        raise TensorMoEError("x", dtype, f"the parameters are {wanted}: convert x or the layer")

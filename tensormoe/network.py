@@ -1,0 +1,81 @@
+"""A tensor network with every size known: what a factorization becomes inside a layer."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from .notation import INPUT, OUTPUT, Indices, expert_modes, modes
+
+
+@dataclass(frozen=True)
+class Core:
+    """One factor of the weight tensor: a name and its indices, in the order of its axes."""
+
+    name: str
+    indices: Indices
+
+    def __str__(self) -> str:
+        return " ".join(self.indices)
+
+
+@dataclass(frozen=True)
+class Network:
+    """The factorized weight tensor W (N1, …, NE, I[+1], O), given by its cores and sizes.
+
+    Args:
+        cores: the factors, in order.
+        experts: N1, …, NE.
+        input_size: rows of the input mode: I, or I+1 with a bias.
+        output_size: O.
+        bonds: each bond with its size (its rank), in order of first appearance.
+
+    Example:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(4, 3, experts=5, factorization=tm.CP(rank=2), bias=False)
+        >>> print(spec.network)
+        n r, i r, o r
+        >>> spec.network.shapes
+        {'expert1': (5, 2), 'input': (4, 2), 'output': (3, 2)}
+        >>> spec.network.num_parameters
+        24
+    """
+
+    cores: tuple[Core, ...]
+    experts: tuple[int, ...]
+    input_size: int
+    output_size: int
+    bonds: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return ", ".join(str(core) for core in self.cores)
+
+    @property
+    def levels(self) -> int:
+        """The number of expert levels, E."""
+        return len(self.experts)
+
+    @property
+    def modes(self) -> Indices:
+        """The indices of the weight tensor, in its order."""
+        return modes(self.levels)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The size of every mode and bond by name."""
+        experts = dict(zip(expert_modes(self.levels), self.experts, strict=True))
+        return {**experts, INPUT: self.input_size, OUTPUT: self.output_size, **dict(self.bonds)}
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every core by name."""
+        return {core.name: tuple(self.sizes[index] for index in core.indices) for core in self.cores}
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of elements in all cores."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the materialized weight tensor, (N1, …, NE, I[+1], O)."""
+        return (*self.experts, self.input_size, self.output_size)

@@ -1,0 +1,156 @@
+"""Plans: a contraction path from opt_einsum, its program and its cost, found from shapes alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import prod
+
+import opt_einsum
+
+from .contraction import Contraction, dense
+from .errors import TensorMoEError, positive_integer
+from .lowering import Pair, Step, lower
+from .notation import BATCH, Indices
+from .program import Program
+from .report import plan_table
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step with its cost at the plan's batch size.
+
+    Args:
+        expression: the product in index notation, "x[batch i] input[i r] → t2[batch r]".
+        kind: "matmul", "batched matmul" or "multiply".
+        macs: multiply-accumulates; a `multiply` accumulates nothing and counts 0.
+        size: elements of the result.
+    """
+
+    expression: str
+    kind: str
+    macs: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a contraction is computed, and what that costs.
+
+    Args:
+        contraction: what is computed.
+        batch_size: the number of input vectors for which the path was chosen and the costs are given.
+        steps: the pairwise products, in order.
+        program: the same as instructions, for any batch size.
+        peak: the largest number of elements that intermediates and output hold at one time; operands
+            are the caller's and not counted.
+    """
+
+    contraction: Contraction
+    batch_size: int
+    steps: tuple[PlannedStep, ...]
+    program: Program
+    peak: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all steps."""
+        return sum(step.macs for step in self.steps)
+
+    @cached_property
+    def soft_moe(self) -> "Plan":
+        """The plan of the same layer with its weight tensor materialized."""
+        return plan(dense(self.contraction), self.batch_size)
+
+    @property
+    def parameters(self) -> int:
+        """Elements of the operands without a batch: the cores."""
+        sizes = dict(self.contraction.sizes)
+        cores = (op.indices for op in self.contraction.operands if BATCH not in op.indices)
+        return sum(prod(sizes[index] for index in indices) for indices in cores)
+
+    def __str__(self) -> str:
+        return plan_table(self)
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """The plans of a block's two layers; printed one after the other."""
+
+    first: Plan
+    second: Plan
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of both layers."""
+        return self.first.macs + self.second.macs
+
+    def __str__(self) -> str:
+        return f"first layer\n{self.first}\n\nsecond layer\n{self.second}"
+
+
+@lru_cache(maxsize=1024)
+def plan(contraction: Contraction, batch_size: int, memory_limit: int | None = None) -> Plan:
+    """Find the path with the fewest operations, lower it, and count its cost.
+
+    Args:
+        contraction: what to compute.
+        batch_size: the number of input vectors to plan for; the program serves any.
+        memory_limit: the largest intermediate allowed, in elements, or None.
+
+    Raises:
+        TensorMoEError: a size that is no positive integer, or a memory limit that no pairwise path meets.
+    """
+    batch_size = positive_integer("batch_size", batch_size)
+    if memory_limit is not None:
+        memory_limit = positive_integer("memory_limit", memory_limit)
+    sizes = {**dict(contraction.sizes), BATCH: batch_size}
+    path = _path(contraction, sizes, memory_limit)
+    program, steps = lower(contraction, path)
+    planned = tuple(_priced(step, sizes) for step in steps)
+    return Plan(contraction, batch_size, planned, program, _peak(steps, planned))
+
+
+def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | None) -> Sequence[Pair]:
+    symbols = {index: opt_einsum.get_symbol(n) for n, index in enumerate(sizes)}
+    terms = ["".join(symbols[index] for index in op.indices) for op in contraction.operands]
+    output = "".join(symbols[index] for index in contraction.output)
+    shapes = [tuple(sizes[index] for index in op.indices) for op in contraction.operands]
+    path, info = opt_einsum.contract_path(
+        f"{','.join(terms)}->{output}", *shapes, shapes=True, memory_limit=memory_limit
+    )
+    # opt_einsum answers a limit that it cannot meet with one n-ary step, thousands of times as slow.
+    too_large = memory_limit is not None and info.largest_intermediate > memory_limit
+    if too_large or any(len(pair) > 2 for pair in path):
+        least = max(prod(sizes[index] for index in contraction.output), 1)
+        raise TensorMoEError(
+            "memory_limit",
+            memory_limit,
+            "no sequence of pairwise products that was found keeps every intermediate within this many "
+            f"elements (the output alone holds {least}): raise the limit or plan for a smaller batch",
+        )
+    return tuple(tuple(pair) for pair in path)
+
+
+def _priced(step: Step, sizes: dict[str, int]) -> PlannedStep:
+    def shown(name: str, indices: Indices) -> str:
+        return f"{name}[{' '.join(indices)}]"
+
+    left, right, result = step.left, step.right, step.result
+    size = prod(sizes[index] for index in result.indices)
+    macs = size * prod(sizes[index] for index in step.summed) if step.summed else 0
+    expression = (
+        f"{shown(left.name, left.indices)} {shown(right.name, right.indices)} "
+        f"→ {shown(result.name, result.indices)}"
+    )
+    return PlannedStep(expression, step.kind, macs, size)
+
+
+def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
+    live: dict[str, int] = {}
+    peak = 0
+    for step, cost in zip(steps, planned, strict=True):
+        live[step.result.name] = cost.size
+        peak = max(peak, sum(live.values()))
+        live.pop(step.left.name, None)
+        live.pop(step.right.name, None)
+    return peak

@@ -1,0 +1,259 @@
+"""Verification: the implicit computation against the materialized soft MoE, on every backend.
+
+The reference is NumPy's own einsum in float64: it shares no code with planning, lowering or any framework's
+automatic differentiation.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .backend import get_backend
+from .errors import TensorMoEError, positive_integer
+from .initialization import NumPyArray, initialize
+from .layer import apply, materialize
+from .network import Network
+from .notation import BATCH, INPUT, OUTPUT, Indices, expert_modes
+from .report import table
+from .spec import MuMoESpec, Spec
+
+TOLERANCE = 1e-12
+_LARGEST_WEIGHT = 2**26
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Args:
+        backend: which backend was compared, or two as "torch = numpy".
+        quantity: what was compared.
+        error: the largest absolute difference, relative to the reference's largest entry.
+        tolerance: the largest error that passes.
+    """
+
+    backend: str
+    quantity: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance; a NaN is not."""
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found; prints as a table."""
+
+    spec: Spec
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every comparison is within its tolerance."""
+        return all(check.passed for check in self.checks)
+
+    def __str__(self) -> str:
+        rows = [
+            (c.backend, c.quantity, f"{c.error:.1e}", f"{c.tolerance:.0e}", "pass" if c.passed else "FAIL")
+            for c in self.checks
+        ]
+        held = sum(check.passed for check in self.checks)
+        verdict = f"{held} of {len(rows)} comparisons hold"
+        return table(("backend", "quantity", "error", "tolerance", ""), rows) + f"\n{verdict}"
+
+
+def verify(
+    spec: Spec, backends: Sequence[str] = ("numpy", "torch", "jax"), seed: int = 0, tokens: int = 5
+) -> Report:
+    """Compare a spec's implicit computation with the materialized soft MoE, in float64.
+
+    For each layer and backend: the materialized weight, the output, and the gradients with respect to
+    the input, the coefficients and every core, at random values. Then across backends: the output of the
+    whole spec with its gate and, where there is automatic differentiation, its gradients.
+
+    Args:
+        spec: a layer or a block.
+        backends: names, each of which must be installed.
+        seed: of the random values.
+        tokens: the number of input vectors.
+
+    Returns:
+        A report, with `.passed` and a table as its text.
+
+    Raises:
+        TensorMoEError: an unknown or missing backend, or a weight tensor too large to materialize.
+
+    Example:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
+        >>> tm.verify(spec, backends=("numpy",)).passed
+        True
+    """
+    if isinstance(backends, str) or not backends:
+        raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
+    tokens = positive_integer("tokens", tokens)
+    for layer in spec.layers.values():
+        _check_size(layer)
+    objects = {name: get_backend(name) for name in backends}
+    generator = np.random.default_rng(seed)
+    checks = []
+    for prefix, layer in spec.layers.items():
+        label = "" if prefix == "cores" else f"{prefix} layer, "
+        reference = _Reference(layer, generator, tokens)
+        for name, tl in objects.items():
+            with tl.double_precision():
+                checks += list(_layer_checks(name, tl, reference, label))
+    checks += list(_cross_checks(spec, objects, generator, seed, tokens))
+    return Report(spec, tuple(checks))
+
+
+def _check_size(layer: MuMoESpec) -> None:
+    shape = layer.network.weight_shape
+    if prod(shape) > _LARGEST_WEIGHT:
+        raise TensorMoEError(
+            "spec",
+            shape,
+            f"its weight tensor has {prod(shape):,} elements, more than the {_LARGEST_WEIGHT:,} that are "
+            "materialized for comparison: verify the same factorization at smaller sizes, such as "
+            "spec.replace(in_features=16, out_features=12, experts=(4, 3))",
+        )
+
+
+class _Reference:
+    """Random values for one layer, and what NumPy's einsum makes of them."""
+
+    def __init__(self, layer: MuMoESpec, generator: np.random.Generator, tokens: int) -> None:
+        network = layer.network
+        self.layer = layer
+        self.x = generator.normal(size=(tokens, layer.in_features))
+        self.coefficients = [generator.dirichlet(np.ones(n), size=tokens) for n in layer.counts]
+        self.cores = [generator.normal(size=shape) for shape in network.shapes.values()]
+        self.cotangent = generator.normal(size=(tokens, layer.out_features))
+        extended = np.concatenate([self.x, np.ones((tokens, 1))], axis=1) if layer.bias else self.x
+        self._cores = [(core, value) for core, value in zip(_indices(network), self.cores, strict=True)]
+        experts = expert_modes(network.levels)
+        self._data = [((BATCH, INPUT), extended)]
+        self._data += [((BATCH, mode), a) for mode, a in zip(experts, self.coefficients, strict=True)]
+        self.weight = _einsum(self._cores, network.modes)
+        self.y = _einsum([(network.modes, self.weight), *self._data], (BATCH, OUTPUT))
+
+    def gradients(self) -> list[NumPyArray]:
+        """With respect to x, the coefficients of each level, and each core."""
+        modes = self.layer.network.modes
+        output = ((BATCH, OUTPUT), self.cotangent)
+        full = [(modes, self.weight), *self._data, output]
+        data = [_einsum(_without(full, 1 + n), term[0]) for n, term in enumerate(self._data)]
+        data[0] = data[0][:, : self.layer.in_features]
+        outer = (modes, _einsum([*self._data, output], modes))
+        cores = []
+        for number, (indices, value) in enumerate(self._cores):
+            # Ones along each axis keep an index that no other core carries.
+            ones = [((index,), np.ones(size)) for index, size in zip(indices, value.shape, strict=True)]
+            cores.append(_einsum([outer, *_without(self._cores, number), *ones], indices))
+        return data + cores
+
+
+Term = tuple[Indices, NumPyArray]
+
+
+def _indices(network: Network) -> list[Indices]:
+    return [core.indices for core in network.cores]
+
+
+def _without(terms: Sequence[Term], position: int) -> list[Term]:
+    return [term for number, term in enumerate(terms) if number != position]
+
+
+def _einsum(terms: Sequence[Term], output: Indices) -> NumPyArray:
+    numbers = {index: n for n, index in enumerate(dict.fromkeys(i for term in terms for i in term[0]))}
+    operands: list[Any] = []
+    for indices, value in terms:
+        operands += [value, [numbers[index] for index in indices]]
+    result: NumPyArray = np.einsum(*operands, [numbers[index] for index in output], optimize="greedy")
+    return result
+
+
+def _layer_checks(name: str, tl: Any, reference: _Reference, label: str) -> Iterator[Check]:
+    layer = reference.layer
+    values = [reference.x, *reference.coefficients, *reference.cores]
+    arrays = [tl.from_numpy(value) for value in values]
+    cotangent = tl.from_numpy(reference.cotangent)
+    first_core = 1 + layer.levels
+    cores = dict(zip(layer.network.shapes, arrays[first_core:], strict=True))
+    program = layer.default_plan.program
+
+    def check(quantity: str, found: Sequence[Any], expected: Sequence[NumPyArray]) -> Check:
+        return Check(name, label + quantity, _largest_error(tl, found, expected), TOLERANCE)
+
+    yield check("weight", [materialize(layer, cores, backend=tl)], [reference.weight])
+    yield check("output", [program.run(tl, arrays)], [reference.y])
+    found = tl.gradients(lambda *inputs: program.run(tl, inputs), arrays, cotangent)
+    if found is None:
+        found = program.vjp(tl, arrays, cotangent)
+    expected = reference.gradients()
+    parts = {"x": slice(0, 1), "coefficients": slice(1, first_core), "cores": slice(first_core, None)}
+    for quantity, part in parts.items():
+        yield check(f"gradient of {quantity}", found[part], expected[part])
+
+
+def _cross_checks(
+    spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, seed: int, tokens: int
+) -> Iterator[Check]:
+    """The whole spec, gate included, on each backend against the first that can do the same."""
+    initial, state = initialize(spec, seed, "float64")
+    # At the initial values some gradients vanish, which compares rounding errors with each other.
+    parameters = {k: value + generator.normal(size=value.shape) / 4 for k, value in initial.items()}
+    x = generator.normal(size=(tokens, spec.in_features))
+    cotangent = generator.normal(size=(tokens, spec.out_features))
+    references: dict[str, tuple[str, list[NumPyArray]]] = {}
+    for name, tl in objects.items():
+        with tl.double_precision():
+            for quantity, found in _whole(tl, spec, parameters, state, x, cotangent):
+                values = [np.asarray(tl.to_numpy(array)) for array in found]
+                first, expected = references.setdefault(quantity, (name, values))
+                if first != name:
+                    yield Check(f"{name} = {first}", quantity, _largest_error(tl, found, expected), TOLERANCE)
+
+
+def _whole(
+    tl: Any,
+    spec: Spec,
+    parameters: Mapping[str, NumPyArray],
+    state: Mapping[str, NumPyArray],
+    x: NumPyArray,
+    cotangent: NumPyArray,
+) -> Iterator[tuple[str, Sequence[Any]]]:
+    fixed = {name: tl.from_numpy(value) for name, value in state.items()}
+
+    def run(x: Any, *values: Any) -> Any:
+        given = dict(zip(parameters, values, strict=True))
+        y, _ = apply(spec, given, x, state=fixed, training=True, backend=tl)
+        return y
+
+    inputs = [tl.from_numpy(value) for value in (x, *parameters.values())]
+    yield "output with gate", [run(*inputs)]
+    gradients = tl.gradients(run, inputs, tl.from_numpy(cotangent))
+    if gradients is not None:
+        yield "gradient of x with gate", gradients[:1]
+        yield "gradient of parameters", gradients[1:]
+
+
+def _largest_error(tl: Any, found: Sequence[Any], expected: Sequence[NumPyArray]) -> float:
+    errors = [
+        _difference(np.asarray(tl.to_numpy(array)), value)
+        for array, value in zip(found, expected, strict=True)
+    ]
+    return float(np.max(errors))
+
+
+def _difference(found: NumPyArray, expected: NumPyArray) -> float:
+    if found.shape != expected.shape:
+        return float("inf")
+    scale = float(np.max(np.abs(expected))) or 1.0
+    return float(np.max(np.abs(found - expected))) / scale
