@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 from .errors import TensorMoEError
 
-INPUT, OUTPUT, BATCH = "i", "o", "batch"
+INPUT, OUTPUT = "i", "o"
+# No name, so that no bond can be called the same.
+BATCH = "…"
 
 Indices = tuple[str, ...]
 
@@ -44,8 +46,7 @@ def parse(notation: str) -> tuple[Indices, ...]:
     """Split index notation into the indices of each core.
 
     Raises:
-        TensorMoEError: not text, an empty core, a malformed name, an index twice in one core, or the
-            reserved name `batch`.
+        TensorMoEError: not text, an empty core, a malformed name, or an index twice in one core.
     """
     if not isinstance(notation, str):
         raise TensorMoEError("notation", notation, 'pass a text such as "n r, i r, o r"')
@@ -68,8 +69,6 @@ def _check_name(notation: str, number: int, name: str, core: Indices) -> None:
             notation,
             f"{where} is no name: use letters, digits and '_', spaces between indices, commas between cores",
         )
-    if name == BATCH:
-        raise TensorMoEError("notation", notation, f"{where} is reserved for the batch: rename it")
     if core.count(name) > 1:
         raise TensorMoEError(
             "notation", notation, f"{where} occurs twice in that core: write a diagonal as its own core"

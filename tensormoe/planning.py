@@ -15,12 +15,16 @@ from .program import Program
 from .report import plan_table
 
 
+# Up to this many operands every path is tried; above, opt_einsum's dynamic programming and its heuristics.
+_EXHAUSTIVE = 6
+
+
 @dataclass(frozen=True)
 class PlannedStep:
     """A step with its cost at the plan's batch size.
 
     Args:
-        expression: the product in index notation, "x[batch i] input[i r] → t2[batch r]".
+        expression: the product in index notation, "x[… i] input[i r] → t2[… r]".
         kind: "matmul", "batched matmul" or "multiply".
         macs: multiply-accumulates; a `multiply` accumulates nothing and counts 0.
         size: elements of the result.
@@ -115,12 +119,21 @@ def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | N
     terms = ["".join(symbols[index] for index in op.indices) for op in contraction.operands]
     output = "".join(symbols[index] for index in contraction.output)
     shapes = [tuple(sizes[index] for index in op.indices) for op in contraction.operands]
-    path, info = opt_einsum.contract_path(
-        f"{','.join(terms)}->{output}", *shapes, shapes=True, memory_limit=memory_limit
-    )
+    searches = ["dp", "auto"] + ["optimal"] * (len(terms) <= _EXHAUSTIVE)
+    found = [
+        opt_einsum.contract_path(
+            f"{','.join(terms)}->{output}", *shapes, shapes=True, optimize=search, memory_limit=memory_limit
+        )
+        for search in searches
+    ]
     # opt_einsum answers a limit that it cannot meet with one n-ary step, thousands of times as slow.
-    too_large = memory_limit is not None and info.largest_intermediate > memory_limit
-    if too_large or any(len(pair) > 2 for pair in path):
+    fitting = [
+        (info.opt_cost, info.largest_intermediate, path)
+        for path, info in found
+        if all(len(pair) <= 2 for pair in path)
+        and (memory_limit is None or info.largest_intermediate <= memory_limit)
+    ]
+    if not fitting:
         least = max(prod(sizes[index] for index in contraction.output), 1)
         raise TensorMoEError(
             "memory_limit",
@@ -128,6 +141,7 @@ def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | N
             "no sequence of pairwise products that was found keeps every intermediate within this many "
             f"elements (the output alone holds {least}): raise the limit or plan for a smaller batch",
         )
+    _, _, path = min(fitting)
     return tuple(tuple(pair) for pair in path)
 
 

@@ -39,7 +39,7 @@ def plan_table(plan: "Plan") -> str:
         (f"{number}  {step.expression}", step.kind, f"{step.macs:,}", f"{step.size:,}")
         for number, step in enumerate(plan.steps, start=1)
     ]
-    text = table(("step", "kind", "MACs", "output elements"), steps)
+    text = table(("step", "kind", "MACs", "elements"), steps)
     soft = plan.soft_moe
     figures = [
         ("MACs", plan.macs, soft.macs),

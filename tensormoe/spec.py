@@ -54,6 +54,10 @@ class Spec(ABC):
     def layers(self) -> "dict[str, MuMoESpec]":
         """The factorized layers, in order, by the prefix of their cores' parameter names."""
 
+    @abstractmethod
+    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan | BlockPlan:
+        """How it is computed, and what that costs."""
+
     @property
     def counts(self) -> tuple[int, ...]:
         """The number of experts of each level, (N1, …, NE)."""

@@ -1,0 +1,7 @@
+"""`python -m tensormoe`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,140 @@
+"""The command line: `tensormoe demo | plan | verify`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from . import __version__
+from .errors import TensorMoEError
+from .families import TensorNetwork
+from .spec import MuMoESpec, Spec, spec_from_json
+from .verification import verify
+
+_SPEC = """\
+The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
+  tensormoe %(command)s SPEC.json
+  tensormoe %(command)s "n r, i r, o r" --r 64 --experts 16 --in 768 --out 3072
+"""
+
+
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the words of the command line; by default the process's own.
+
+    Returns:
+        The exit status: 0, or 1 if a verification failed, or 2 for a mistake in the arguments.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    try:
+        status: int = options.run(options, rest)
+    except TensorMoEError as error:
+        print(f"tensormoe: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tensormoe", description="Factorized mixture-of-experts layers.")
+    parser.add_argument("--version", action="version", version=f"tensormoe {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    demo = commands.add_parser("demo", help="train the same layers in PyTorch and JAX on digits")
+    demo.add_argument("--picture", type=Path, default=Path("results/demo.png"), help="where to save it")
+    demo.add_argument("--dtype", choices=("float64", "float32"), default="float64")
+    demo.add_argument("--epochs", type=int, help="passes over the training images")
+    demo.set_defaults(run=_demo)
+
+    plan = _layer_command(commands, "plan", "print how a layer is computed and what that costs")
+    plan.add_argument("--batch", type=int, default=1024, help="input vectors (default: 1024)")
+    plan.set_defaults(run=_plan)
+
+    check = _layer_command(commands, "verify", "compare a layer with its materialized soft MoE")
+    check.add_argument("--backends", default="numpy,torch,jax", help="default: numpy,torch,jax")
+    check.add_argument("--seed", type=int, default=0, help="of the random values (default: 0)")
+    check.set_defaults(run=_verify)
+    return parser
+
+
+def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        # A bond named b is not short for --backends.
+        allow_abbrev=False,
+        description=_SPEC % {"command": name},
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("layer", help="a JSON file, or index notation")
+    parser.add_argument("--experts", help="with notation: N, or one count for each level, as 16,16")
+    parser.add_argument("--in", dest="in_features", type=int, help="with notation: input features")
+    parser.add_argument("--out", dest="out_features", type=int, help="with notation: output features")
+    parser.add_argument("--no-bias", dest="bias", action="store_false", help="with notation: no bias")
+    return parser
+
+
+def _demo(options: argparse.Namespace, rest: list[str]) -> int:
+    _no_more(rest)
+    from .demo import EPOCHS, run
+
+    passed = run(options.picture, options.dtype, options.epochs or EPOCHS)
+    return 0 if passed else 1
+
+
+def _plan(options: argparse.Namespace, rest: list[str]) -> int:
+    print(_spec(options, rest).plan(options.batch))
+    return 0
+
+
+def _verify(options: argparse.Namespace, rest: list[str]) -> int:
+    report = verify(_spec(options, rest), tuple(options.backends.split(",")), options.seed)
+    print(report)
+    return 0 if report.passed else 1
+
+
+def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
+    path = Path(options.layer)
+    if path.suffix == ".json":
+        _no_more(rest)
+        return spec_from_json(_text(path))
+    for flag, name in {"--experts": "experts", "--in": "in_features", "--out": "out_features"}.items():
+        if getattr(options, name) is None:
+            raise TensorMoEError(flag, None, "index notation needs --experts, --in and --out")
+    experts = tuple(_integer("--experts", count) for count in options.experts.split(","))
+    network = TensorNetwork(options.layer, **_bonds(rest))
+    return MuMoESpec(options.in_features, options.out_features, experts, network, bias=options.bias)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TensorMoEError("layer", str(path), f"the file cannot be read ({error.strerror})") from error
+
+
+def _bonds(rest: list[str]) -> dict[str, int]:
+    """Bond sizes from words such as --r 64 or --r=64."""
+    words = [part for word in rest for part in word.split("=", 1)]
+    names, values = words[::2], words[1::2]
+    if len(names) != len(values) or not all(name.startswith("--") for name in names):
+        raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, as --r 64")
+    return {name.removeprefix("--"): _integer(name, value) for name, value in zip(names, values, strict=True)}
+
+
+def _integer(argument: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise TensorMoEError(argument, text, "pass a positive integer") from error
+
+
+def _no_more(rest: list[str]) -> None:
+    if rest:
+        raise TensorMoEError("arguments", " ".join(rest), "these words are not known here: see --help")

@@ -1,0 +1,123 @@
+"""What `tensormoe demo` does, from plan to picture."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import tensormoe as tm
+
+from . import data, figure, training
+from .training import Run
+
+EPOCHS, BATCH_SIZE, RATE = 15, 32, 3e-3
+HIDDEN, EXPERTS = 128, 16
+MLP_PARAMETERS = 64 * HIDDEN + HIDDEN + HIDDEN * 10 + 10
+
+FACTORIZATIONS = {
+    "CP": tm.CP(rank=1),
+    "Tucker": tm.Tucker(ranks=(8, 1, 1)),
+    "Tensor train": tm.TensorTrain(ranks=(4, 1)),
+    "Tensor ring": tm.TensorRing(ranks=(2, 2, 1)),
+}
+
+
+def spec(factorization: tm.Factorization) -> tm.MuMoEBlockSpec:
+    """The block that replaces an MLP 64 → 128 → 10, with no more parameters than the MLP has."""
+    block = tm.MuMoEBlockSpec(
+        64, HIDDEN, 10, experts=EXPERTS, factorization=factorization, gate=tm.Gate(norm="batch")
+    )
+    return block.matched(parameters=MLP_PARAMETERS)
+
+
+def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
+    """Plan, verify and train a block for each factorization; print a table and save a picture.
+
+    Args:
+        path: of the picture, a PNG.
+        dtype: "float64", in which the two frameworks differ by rounding that stays small, or "float32".
+        epochs: passes over the training images.
+
+    Returns:
+        Whether every verification passed.
+    """
+    console = Console()
+    digits = data.load(epochs, BATCH_SIZE, dtype)
+    console.print(
+        f"[bold]tensormoe {tm.__version__}[/bold]: μMoE blocks with {EXPERTS} experts in place of an MLP "
+        f"64 → {HIDDEN} → 10 of {MLP_PARAMETERS:,} parameters\n{len(digits.x):,} training and "
+        f"{len(digits.x_test)} test images of handwritten digits, {epochs} epochs, {dtype}\n"
+    )
+    runs: dict[str, tuple[Run, Run]] = {}
+    passed = True
+    for name, factorization in FACTORIZATIONS.items():
+        block = spec(factorization)
+        console.rule(f"[bold]{name}", align="left")
+        console.print(f"{block.factorization}, {block.num_parameters:,} parameters\n")
+        console.print(str(block.plan(BATCH_SIZE)), markup=False, highlight=False, soft_wrap=True)
+        passed &= _verified(console, block)
+        runs[name] = _trained(console, block, digits)
+    console.rule("[bold]Result", align="left")
+    console.print(_table(runs, digits.labels_test))
+    console.print("on the test images; MACs per image, without the gate; max. diff. is the largest difference between "
+        "the frameworks over all training losses and test logits")
+    figure.draw(runs, digits.labels_test, path)
+    console.print(f"picture: {path}")
+    return passed
+
+
+def _verified(console: Console, block: tm.MuMoEBlockSpec) -> bool:
+    report = tm.verify(block)
+    largest = max(check.error for check in report.checks)
+    held = sum(check.passed for check in report.checks)
+    verdict = "[green]verified[/green]" if report.passed else "[red]NOT verified[/red]"
+    console.print(
+        f"\n{verdict} against the materialized soft MoE on NumPy, PyTorch and JAX: {held} of "
+        f"{len(report.checks)} comparisons hold, largest relative error {largest:.1e}\n"
+    )
+    if not report.passed:
+        console.print(str(report), markup=False, highlight=False, soft_wrap=True)
+    return report.passed
+
+
+def _trained(console: Console, block: tm.MuMoEBlockSpec, digits: data.Digits) -> tuple[Run, Run]:
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    trainers = {"PyTorch": training.train_torch, "JAX": training.train_jax}
+    found = []
+    with Progress(*columns, console=console) as progress:
+        for framework, train in trainers.items():
+            task = progress.add_task(f"training in {framework}", total=len(digits.batches))
+            found.append(train(block, digits, RATE, partial(progress.advance, task)))
+    console.print()
+    return found[0], found[1]
+
+
+def _table(runs: dict[str, tuple[Run, Run]], labels: data.Array) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.add_column("", no_wrap=True)
+    scores = ("acc.\nPyTorch", "acc.\nJAX", "loss\nPyTorch", "loss\nJAX")
+    for column in ("params", "MACs", *scores, "max.\ndiff."):
+        grid.add_column(column, justify="right", no_wrap=True)
+    for name, (pytorch, jax) in runs.items():
+        block = spec(FACTORIZATIONS[name])
+        difference = max(
+            np.max(np.abs(pytorch.losses - jax.losses)), np.max(np.abs(pytorch.logits - jax.logits))
+        )
+        grid.add_row(
+            name,
+            f"{block.num_parameters:,}",
+            f"{block.plan(1).macs:,}",
+            *(f"{100 * one.accuracy(labels):.1f} %" for one in (pytorch, jax)),
+            *(f"{one.loss(labels):.4f}" for one in (pytorch, jax)),
+            f"{difference:.1e}",
+        )
+    return grid
