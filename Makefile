@@ -23,7 +23,7 @@ doctest: $(VENV)/dev
 	$(BIN)/pytest -q --doctest-modules tensormoe backends
 
 docs: $(VENV)/dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/tiny_layer.py

@@ -69,7 +69,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     Returns:
         The same framework's array of the same shape and element type; computed in float32 at least.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
         >>> tm.softmax(np.array([0.0, np.log(3.0)]))
@@ -91,7 +91,7 @@ def entmax15(x: Array, axis: int = -1) -> Array:
     Source: Peters, Niculae and Martins, "Sparse Sequence-to-Sequence Models", 2019, definition 1 with
     α = 1.5. The threshold is found by Newton's iteration and not by sorting.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
         >>> tm.entmax15(np.array([2.0, 2.0, -1.0]))

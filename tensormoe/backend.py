@@ -97,7 +97,7 @@ def _entry_points() -> dict[str, EntryPoint]:
 def available_backends() -> tuple[str, ...]:
     """The names that `get_backend` knows, installed or not.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> {"numpy", "torch", "jax"} <= set(tm.available_backends())
         True
@@ -115,7 +115,7 @@ def get_backend(name: str) -> Any:
     Raises:
         TensorMoEError: an unknown name, or a framework that is not installed.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> tl = tm.get_backend("numpy")
         >>> tl.matmul(tl.ones((2, 3)), tl.ones((3, 1))).shape
@@ -170,16 +170,26 @@ def _from_tensorly(name: str) -> Any:
     return ours()
 
 
-@cache
-def _backend_of_type(kind: type) -> Any:
+_BY_CLASS: dict[type, Any] = {}
+
+
+def _find(kind: type) -> bool:
+    """Make sure that the backend of this class of arrays is known."""
+    if kind in _BY_CLASS:
+        return True
     for ancestor in kind.__mro__:
         root = ancestor.__module__.partition(".")[0]
         root = _FRAMEWORKS.get(root, root)
         if root in available_backends():
-            return get_backend(root)
+            _BY_CLASS[kind] = get_backend(root)
+            return True
     raise TensorMoEError(
         "x", kind, f"pass an array of one of the known backends: {', '.join(available_backends())}"
     )
+
+
+# What torch.compiler.assume_constant_result sets: a tracer calls the function and does not look inside.
+_find._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def backend_of(array: Array) -> Any:
@@ -188,11 +198,11 @@ def backend_of(array: Array) -> Any:
     Raises:
         TensorMoEError: not an array of a known framework.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from tensormoe.backend import backend_of
         >>> backend_of(np.ones(3)).tensormoe_name
         'numpy'
     """
-    kind: Any = type(array)
-    return _backend_of_type(kind)
+    _find(type(array))
+    return _BY_CLASS[type(array)]

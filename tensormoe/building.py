@@ -20,7 +20,7 @@ def build(spec: Spec, backend: str, seed: int = 0, **options: Any) -> Any:
     Raises:
         TensorMoEError: an unknown backend, one that is not installed, or one without modules.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
         >>> type(tm.build(spec, backend="torch")).__mro__[2]

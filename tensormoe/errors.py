@@ -9,7 +9,7 @@ class TensorMoEError(ValueError):
         received: the value that was passed.
         remedy: one sentence that says what is wrong and what to pass instead.
 
-    Example:
+    Examples:
         >>> from tensormoe import TensorMoEError
         >>> print(TensorMoEError("rank", 0, "a rank is a positive integer"))
         rank: received 0; a rank is a positive integer

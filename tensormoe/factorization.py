@@ -18,7 +18,7 @@ class Factorization(ABC):
     first appear in the notation. It then serializes, plans, runs, initializes and verifies as every
     other does.
 
-    Example:
+    Examples:
         A mixture of low-rank experts, each with its own pair of matrices:
 
         >>> from dataclasses import dataclass

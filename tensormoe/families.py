@@ -21,7 +21,7 @@ class CP(Factorization):
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, the CPμMoE layer.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> tm.CP(rank=64).notation(levels=2)
         'n1 r, n2 r, i r, o r'
@@ -42,7 +42,7 @@ class Tucker(Factorization):
     Args:
         ranks: one rank per mode, (R_1, …, R_E, R_I, R_O).
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> tm.Tucker(ranks=(8, 64, 64)).notation(levels=1)
         'n p, i q, o s, p q s'
@@ -72,7 +72,7 @@ class TensorRing(Factorization):
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, the TRμMoE layer.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> tm.TensorRing(ranks=(4, 4, 64)).notation(levels=1)
         'r1 n r2, r2 i r3, r3 o r1'
@@ -98,7 +98,7 @@ class TensorTrain(Factorization):
         ranks: the E+1 inner ranks, between neighbouring cores. The outer cores have a rank of 1 at
             their ends: shapes (1, N1, R_1), …, (R_{E+1}, O, 1).
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=5, factorization=tm.TensorTrain(ranks=(4, 3)))
         >>> spec.network.shapes
@@ -128,7 +128,7 @@ class TensorTrain(Factorization):
 class Dense(Factorization):
     """The weight tensor itself, without any factorization: a soft MoE.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> tm.Dense().notation(levels=2)
         'n1 n2 i o'
@@ -154,7 +154,7 @@ class TensorNetwork(Factorization):
     Raises:
         TensorMoEError: malformed notation, a bond without a size, a size without a bond.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> tm.TensorNetwork("n r, i r, o r", r=64)
         TensorNetwork('n r, i r, o r', r=64)

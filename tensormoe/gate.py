@@ -29,7 +29,7 @@ class Gate:
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> tm.Gate(norm="batch")
         Gate(activation='entmax15', norm='batch')

@@ -2,8 +2,8 @@
 
 The cores divide into two kinds. *Mixing* cores carry an expert mode and start as the identity for every
 expert: ones, or, where a core is a matrix between two ordinary bonds, the identity matrix. *Linear* cores
-are drawn uniformly with a variance that keeps the scale of an ordinary linear layer; an expert's copy of
-them is the same draw. On the first expert level each entry is multiplied by noise of mean 1 and variance 1,
+are drawn uniformly, U(±√(1/fan)), as an ordinary linear layer's weight is; an expert's copy of them is the
+same draw. On the first expert level each entry is multiplied by noise of mean 1 and variance 1,
 which sets the experts apart; further levels start exactly equal, and since coefficients sum to 1 they change
 nothing.
 
@@ -47,7 +47,7 @@ def initialize(
     Raises:
         TensorMoEError: a seed that is no non-negative integer, an unknown dtype.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
         >>> parameters, state = tm.initialize(spec, seed=0)
@@ -128,8 +128,9 @@ def _independent_terms(network: Network) -> float:
         if core in linear:
             operands += [np.ones([network.sizes[index] for index in bonds]), [names[i] for i in bonds]]
             continue
-        experts = tuple(n for n, index in enumerate(core.indices) if index not in bonds)
-        mixing = _identity(core, network).sum(axis=experts)
+        # The same along every mode: one entry stands for all.
+        modes = tuple(axis for axis, index in enumerate(core.indices) if is_mode(index))
+        mixing = _identity(core, network).mean(axis=modes)
         operands += [mixing, [names[index] for index in bonds]]
         operands += [mixing, [copies.get(index, names[index]) for index in bonds]]
     return float(opt_einsum.contract(*operands, []))

@@ -70,7 +70,7 @@ def apply(
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
@@ -82,8 +82,8 @@ def apply(
     """
     tl = _backend(backend, x)
     state = state or {}
-    _check_arrays("parameters", parameters, spec.parameter_shapes)
-    _check_arrays("state", state, spec.state_shapes)
+    _check_arrays(tl, "parameters", parameters, spec.parameter_shapes)
+    _check_arrays(tl, "state", state, spec.state_shapes)
     _check_input(tl, x, spec.in_features, parameters)
     leading = tuple(x.shape[:-1])
     tokens = x if len(leading) == 1 else tl.reshape(x, (prod(leading), spec.in_features))
@@ -118,7 +118,7 @@ def contract(
     Raises:
         TensorMoEError: a wrong shape.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(2, 1, experts=2, factorization=tm.TensorNetwork("n o, i o"), bias=False)
@@ -133,8 +133,8 @@ def contract(
         raise TensorMoEError("x", tuple(x.shape), f"pass an array of shape (T, {spec.in_features})")
     data = {"x": x, **{f"coefficients[{level}]": a for level, a in enumerate(coefficients)}}
     widths = {"x": spec.in_features, **{f"coefficients[{level}]": n for level, n in enumerate(spec.counts)}}
-    _check_arrays("arguments", data, {name: (x.shape[0], width) for name, width in widths.items()})
-    _check_arrays("cores", given, spec.network.shapes)
+    _check_arrays(tl, "arguments", data, {name: (x.shape[0], width) for name, width in widths.items()})
+    _check_arrays(tl, "cores", given, spec.network.shapes)
     return _contract(tl, spec, [given[name] for name in names], coefficients, x)
 
 
@@ -149,7 +149,7 @@ def materialize(spec: MuMoESpec, cores: Mapping[str, Array], *, backend: Any = N
     Returns:
         W (N1, …, NE, I[+1], O); the last row of the input mode is the bias of each expert.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
         >>> parameters, _ = tm.initialize(spec)
@@ -157,9 +157,9 @@ def materialize(spec: MuMoESpec, cores: Mapping[str, Array], *, backend: Any = N
         >>> tm.materialize(spec, cores).shape
         (4, 3, 9, 6)
     """
-    _check_arrays("cores", cores, spec.network.shapes)
-    ordered = [cores[name] for name in spec.network.shapes]
-    return spec.materialization_plan.program.run(_backend(backend, ordered[0]), ordered)
+    tl = _backend(backend, next(iter(cores.values()), None))
+    _check_arrays(tl, "cores", cores, spec.network.shapes)
+    return spec.materialization_plan.program.run(tl, [cores[name] for name in spec.network.shapes])
 
 
 def _stack(
@@ -192,18 +192,24 @@ def _backend(backend: Any, array: Array) -> Any:
 
 
 def _check_arrays(
-    argument: str, arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int | None, ...]]
+    tl: Any, argument: str, arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     if arrays.keys() != shapes.keys():
         listed = ", ".join(shapes) or "none"
         raise TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
     for name, shape in shapes.items():
-        if tuple(arrays[name].shape) != shape:
-            received = tuple(arrays[name].shape)
+        array = arrays[name]
+        if not tl.is_tensor(array):
+            remedy = f"pass an array of the backend {tl.tensormoe_name}, as x is: frameworks do not mix"
+            raise TensorMoEError(f"{argument}[{name!r}]", type(array), remedy)
+        received = tuple(array.shape)
+        if received != shape:
             raise TensorMoEError(f"{argument}[{name!r}]", received, f"pass an array of shape {shape}")
 
 
 def _check_input(tl: Any, x: Array, in_features: int, parameters: Mapping[str, Array]) -> None:
+    if not tl.is_tensor(x):
+        raise TensorMoEError("x", type(x), f"pass an array of the backend {tl.tensormoe_name}")
     if len(x.shape) == 0 or x.shape[-1] != in_features:
         raise TensorMoEError("x", tuple(x.shape), f"its last dimension must be in_features = {in_features}")
     dtype = tl.dtype_name(x)

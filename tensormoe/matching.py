@@ -10,7 +10,7 @@ def largest_rank(count: Callable[[int], int], budget: int) -> int | None:
         count: a strictly increasing function, such as a layer's parameters by rank.
         budget: the bound, inclusive.
 
-    Example:
+    Examples:
         >>> from tensormoe.matching import largest_rank
         >>> largest_rank(lambda rank: 7 + 3 * rank, budget=100)
         31

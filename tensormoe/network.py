@@ -29,7 +29,7 @@ class Network:
         output_size: O.
         bonds: each bond with its size (its rank), in order of first appearance.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(4, 3, experts=5, factorization=tm.CP(rank=2), bias=False)
         >>> print(spec.network)

@@ -24,7 +24,7 @@ _EXPERT = re.compile(r"n\d*")
 def expert_modes(levels: int) -> Indices:
     """Names of the expert modes: `("n",)` for one level, else `("n1", …, "nE")`.
 
-    Example:
+    Examples:
         >>> from tensormoe import expert_modes
         >>> expert_modes(1), expert_modes(3)
         (('n',), ('n1', 'n2', 'n3'))

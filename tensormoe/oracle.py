@@ -27,7 +27,7 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
         >>> experts = np.array([[[1.0], [0.0]], [[0.0], [2.0]]])     # two experts, each 2 → 1

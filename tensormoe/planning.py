@@ -11,9 +11,8 @@ from .contraction import Contraction, dense
 from .errors import TensorMoEError, positive_integer
 from .lowering import Pair, Step, lower
 from .notation import BATCH, Indices
-from .program import Program
+from .program import Program, Shape
 from .report import plan_table
-
 
 # Up to this many operands every path is tried; above, opt_einsum's dynamic programming and its heuristics.
 _EXHAUSTIVE = 6
@@ -119,20 +118,10 @@ def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | N
     terms = ["".join(symbols[index] for index in op.indices) for op in contraction.operands]
     output = "".join(symbols[index] for index in contraction.output)
     shapes = [tuple(sizes[index] for index in op.indices) for op in contraction.operands]
+    expression = f"{','.join(terms)}->{output}"
     searches = ["dp", "auto"] + ["optimal"] * (len(terms) <= _EXHAUSTIVE)
-    found = [
-        opt_einsum.contract_path(
-            f"{','.join(terms)}->{output}", *shapes, shapes=True, optimize=search, memory_limit=memory_limit
-        )
-        for search in searches
-    ]
-    # opt_einsum answers a limit that it cannot meet with one n-ary step, thousands of times as slow.
-    fitting = [
-        (info.opt_cost, info.largest_intermediate, path)
-        for path, info in found
-        if all(len(pair) <= 2 for pair in path)
-        and (memory_limit is None or info.largest_intermediate <= memory_limit)
-    ]
+    found = [_searched(search, expression, shapes, memory_limit) for search in searches]
+    fitting = [candidate for candidate in found if candidate is not None]
     if not fitting:
         least = max(prod(sizes[index] for index in contraction.output), 1)
         raise TensorMoEError(
@@ -142,7 +131,25 @@ def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | N
             f"elements (the output alone holds {least}): raise the limit or plan for a smaller batch",
         )
     _, _, path = min(fitting)
-    return tuple(tuple(pair) for pair in path)
+    return path
+
+
+def _searched(
+    search: str, expression: str, shapes: Sequence[Shape], memory_limit: int | None
+) -> tuple[int, int, Sequence[Pair]] | None:
+    """Operations, largest intermediate and path of one search; None if it found none within the limit."""
+    try:
+        path, info = opt_einsum.contract_path(
+            expression, *shapes, shapes=True, optimize=search, memory_limit=memory_limit
+        )
+    except RuntimeError:  # how opt_einsum's dynamic programming says so
+        return None
+    # Its other searches answer with one n-ary step, thousands of times as slow, or exceed the limit.
+    if any(len(pair) > 2 for pair in path):
+        return None
+    if memory_limit is not None and info.largest_intermediate > memory_limit:
+        return None
+    return int(info.opt_cost), int(info.largest_intermediate), tuple(tuple(pair) for pair in path)
 
 
 def _priced(step: Step, sizes: dict[str, int]) -> PlannedStep:

@@ -8,25 +8,17 @@ if TYPE_CHECKING:
     from .planning import Plan
 
 
-def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    footer: Iterable[Sequence[str]] = (),
-    title: str = "",
-) -> str:
-    """A table as plain text; every column but the first is aligned to the right."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """A table as plain text; the first `text_columns` are aligned to the left, the others to the right."""
     # rich is imported where text is made, so that importing tensormoe stays quick.
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns):
-        grid.add_column(column, justify="right" if number else "left", no_wrap=True)
+        grid.add_column(column, justify="left" if number < text_columns else "right", no_wrap=True)
     for row in rows:
-        grid.add_row(*row)
-    grid.add_section()
-    for row in footer:
         grid.add_row(*row)
     text = StringIO()
     Console(file=text, width=240, color_system=None, markup=False).print(grid)
@@ -39,7 +31,7 @@ def plan_table(plan: "Plan") -> str:
         (f"{number}  {step.expression}", step.kind, f"{step.macs:,}", f"{step.size:,}")
         for number, step in enumerate(plan.steps, start=1)
     ]
-    text = table(("step", "kind", "MACs", "elements"), steps)
+    text = table(("step", "kind", "MACs", "elements"), steps, text_columns=2)
     soft = plan.soft_moe
     figures = [
         ("MACs", plan.macs, soft.macs),

@@ -44,6 +44,15 @@ class Spec(ABC):
         # Networks and programs are cached on the instance; a pickle carries the fields alone.
         return self.arguments
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # immutable
+
+    def prepare(self) -> None:
+        """Plan now what is else planned at the first call; modules do, since compilers cannot trace it."""
+        for layer in self.layers.values():
+            _ = layer.network.shapes, layer.default_plan
+        _ = self.parameter_shapes, self.state_shapes
+
     @property
     def arguments(self) -> dict[str, Any]:
         """The fields by name, as the constructor takes them."""
@@ -108,7 +117,7 @@ class Spec(ABC):
         Raises:
             TensorMoEError: no such bond, nothing to grow, or a budget that even rank 1 exceeds.
 
-        Example:
+        Examples:
             >>> import tensormoe as tm
             >>> spec = tm.MuMoESpec(768, 1000, experts=64, factorization=tm.CP(rank=1))
             >>> matched = spec.matched(parameters=769_000)       # nn.Linear(768, 1000)
@@ -118,7 +127,9 @@ class Spec(ABC):
         budget = positive_integer("parameters", parameters)
         bonds = self.factorization.bonds(self.levels)
         growing = self.factorization.growing_bonds(self.levels) if bond is None else (bond,)
-        one_of("bond", growing[0] if growing else None, tuple(bonds))
+        if not bonds:
+            raise TensorMoEError("factorization", self.factorization, "it has no bond whose size could grow")
+        one_of("bond", growing[0], tuple(bonds))
 
         rank = largest_rank(lambda rank: self._with_rank(growing, rank).num_parameters, budget)
         if rank is None:
@@ -149,7 +160,7 @@ class Spec(ABC):
         Raises:
             TensorMoEError: malformed JSON, another type, a missing, unknown or unfit field.
 
-        Example:
+        Examples:
             >>> import tensormoe as tm
             >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.Tucker(ranks=(2, 2, 3, 3)))
             >>> tm.MuMoESpec.from_json(spec.to_json()) == spec
@@ -178,7 +189,7 @@ def spec_from_json(text: str) -> Spec:
     Raises:
         TensorMoEError: as `MuMoESpec.from_json`.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.Dense())
         >>> tm.spec_from_json(spec.to_json()) == spec
@@ -206,7 +217,7 @@ class MuMoESpec(Spec):
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(768, 3072, experts=(16, 16), factorization=tm.CP(rank=64))
         >>> spec.num_parameters, spec.network.weight_shape
@@ -250,7 +261,7 @@ class MuMoESpec(Spec):
         Raises:
             TensorMoEError: a memory limit that no pairwise path meets.
 
-        Example:
+        Examples:
             >>> import tensormoe as tm
             >>> plan = tm.MuMoESpec(8, 6, 4, tm.CP(rank=5), bias=False).plan(batch_size=10)
             >>> plan.macs == 10 * 5 * (4 + 8 + 6)
@@ -290,7 +301,7 @@ class MuMoEBlockSpec(Spec):
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, the μMoE blocks that replace MLPs.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> block = tm.MuMoEBlockSpec(768, 3072, 768, experts=256, factorization=tm.CP(rank=552))
         >>> block.num_parameters

@@ -31,7 +31,8 @@ class Check:
     Args:
         backend: which backend was compared, or two as "torch = numpy".
         quantity: what was compared.
-        error: the largest absolute difference, relative to the reference's largest entry.
+        error: the largest absolute difference, relative to the reference's largest entry; a quantity of
+            several arrays, such as the gradients of all cores, counts as one.
         tolerance: the largest error that passes.
     """
 
@@ -65,7 +66,7 @@ class Report:
         ]
         held = sum(check.passed for check in self.checks)
         verdict = f"{held} of {len(rows)} comparisons hold"
-        return table(("backend", "quantity", "error", "tolerance", ""), rows) + f"\n{verdict}"
+        return table(("backend", "quantity", "error", "tolerance", ""), rows, text_columns=2) + f"\n{verdict}"
 
 
 def verify(
@@ -89,7 +90,7 @@ def verify(
     Raises:
         TensorMoEError: an unknown or missing backend, or a weight tensor too large to materialize.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
         >>> tm.verify(spec, backends=("numpy",)).passed
@@ -245,15 +246,11 @@ def _whole(
 
 
 def _largest_error(tl: Any, found: Sequence[Any], expected: Sequence[NumPyArray]) -> float:
-    errors = [
-        _difference(np.asarray(tl.to_numpy(array)), value)
-        for array, value in zip(found, expected, strict=True)
-    ]
-    return float(np.max(errors))
-
-
-def _difference(found: NumPyArray, expected: NumPyArray) -> float:
-    if found.shape != expected.shape:
+    """The largest difference over all arrays, relative to the largest entry expected in any."""
+    values = [np.asarray(tl.to_numpy(array)) for array in found]
+    if [value.shape for value in values] != [value.shape for value in expected]:
         return float("inf")
-    scale = float(np.max(np.abs(expected))) or 1.0
-    return float(np.max(np.abs(found - expected))) / scale
+    scale = max(float(np.max(np.abs(value))) for value in expected) or 1.0
+    errors = [float(np.max(np.abs(a - b))) for a, b in zip(values, expected, strict=True)]
+    # Not max(), which passes over a NaN.
+    return float(np.max(errors)) / scale

@@ -1,6 +1,6 @@
 """tensormoe on JAX: `flax.nnx.Module`s, functions over plain pytrees, and the backend object.
 
-Example:
+Examples:
     >>> import jax.numpy as jnp
     >>> import tensormoe as tm
     >>> from tensormoe_jax import MuMoE

@@ -108,7 +108,7 @@ class MuMoE(_Module):
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> import tensormoe as tm
         >>> from flax import nnx
@@ -159,7 +159,7 @@ class MuMoEBlock(_Module):
         first, second: the cores of each layer by name.
         gate_weights: the gate's parameters, (D, N_e) for each level.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> import tensormoe as tm
         >>> from tensormoe_jax import MuMoEBlock
@@ -227,7 +227,7 @@ def initialize(
     Raises:
         TensorMoEError: no floating-point type, or float64 without 64-bit mode.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> import tensormoe as tm
         >>> import tensormoe_jax

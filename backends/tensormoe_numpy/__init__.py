@@ -1,6 +1,6 @@
 """tensormoe on NumPy: the backend object, for the functional API.
 
-Example:
+Examples:
     >>> import numpy as np
     >>> import tensormoe as tm
     >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))

@@ -39,7 +39,7 @@ class _Module:
 class MuMoE(_Module):
     """A μMoE layer on NumPy arrays.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
@@ -70,7 +70,7 @@ class MuMoE(_Module):
 class MuMoEBlock(_Module):
     """A μMoE block on NumPy arrays.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
         >>> spec = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))

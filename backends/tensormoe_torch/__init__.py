@@ -1,6 +1,6 @@
 """tensormoe on PyTorch: `torch.nn.Module`s and the backend object.
 
-Example:
+Examples:
     >>> import tensormoe as tm, torch
     >>> from tensormoe_torch import MuMoE
     >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))

@@ -38,6 +38,7 @@ class _Module(nn.Module):
             raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type")
         drawn = "float64" if dtype == torch.float64 else "float32"
         parameters, state = tm.initialize(spec, seed, drawn)
+        spec.prepare()
         self.spec = spec
         for group, members in _grouped(parameters).items():
             values = {
@@ -75,6 +76,10 @@ class _Module(nn.Module):
             for name, buffer in state.items():
                 buffer.copy_(moved[name])
         return result
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.spec.prepare()
 
     def _array(self, name: str) -> torch.Tensor:
         group, _, member = name.partition(".")
@@ -138,7 +143,7 @@ class MuMoE(_Module):
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm, torch
         >>> from tensormoe_torch import MuMoE
         >>> layer = MuMoE(768, 3072, experts=256, factorization=tm.CP(rank=64))
@@ -188,7 +193,7 @@ class MuMoEBlock(_Module):
         first, second: the cores of each layer by name.
         gate_weights: the gate's parameters, (D, N_e) for each level.
 
-    Example:
+    Examples:
         >>> import tensormoe as tm, torch
         >>> from tensormoe_torch import MuMoEBlock
         >>> block = MuMoEBlock(64, 128, 10, experts=32, factorization=tm.TensorRing(ranks=(4, 4, 8)))

@@ -34,7 +34,7 @@ def draw(runs: Mapping[str, tuple[Run, Run]], labels: Array, path: Path) -> None
         _losses(axes[1, column], ours, theirs)
     axes[0, 0].set_ylabel("digit")
     axes[1, 0].set_ylabel("training loss")
-    axes[1, 0].legend(frameon=False)
+    axes[1, 0].legend(frameon=False, loc="lower left")
     figure.colorbar(image, ax=axes[0, -1], label="mean coefficient", fraction=0.05)
     figure.suptitle(
         "Handwritten digits: which experts each digit uses (above), "

@@ -63,8 +63,10 @@ def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
         runs[name] = _trained(console, block, digits)
     console.rule("[bold]Result", align="left")
     console.print(_table(runs, digits.labels_test))
-    console.print("on the test images; MACs per image, without the gate; max. diff. is the largest difference between "
-        "the frameworks over all training losses and test logits")
+    console.print(
+        "accuracy and loss on the test images; MACs per image, without the gate; max. diff.: the largest "
+        "difference between the frameworks, over all training losses and test logits"
+    )
     figure.draw(runs, digits.labels_test, path)
     console.print(f"picture: {path}")
     return passed

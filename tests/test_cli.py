@@ -1,0 +1,66 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tensormoe as tm
+from tensormoe.cli import main
+
+NOTATION = ["n1 r, n2 r, i r, o r", "--experts", "4,3", "--in", "8", "--out", "6"]
+
+
+def test_plan_of_notation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *NOTATION, "--r", "5", "--batch", "10"]) == 0
+    spec = tm.MuMoESpec(8, 6, (4, 3), tm.TensorNetwork(NOTATION[0], r=5))
+    assert capsys.readouterr().out == f"{spec.plan(10)}\n"
+
+
+@pytest.mark.parametrize("name", ["MuMoESpec", "MuMoEBlockSpec"])
+def test_commands_take_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = (8, 6) if name == "MuMoESpec" else (8, 7, 6)
+    spec = getattr(tm, name)(*sizes, 4, tm.CP(5))
+    path = tmp_path / "spec.json"
+    path.write_text(spec.to_json())
+    assert main(["plan", str(path)]) == 0
+    assert capsys.readouterr().out == f"{spec.plan(1024)}\n"
+    assert main(["verify", str(path), "--backends", "numpy,torch"]) == 0
+    assert "comparisons hold" in capsys.readouterr().out
+
+
+def test_verify_fails_with_status_one(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("tensormoe.verification.TOLERANCE", 0.0)
+    assert main(["verify", *NOTATION, "--r=5", "--no-bias"]) == 1
+    assert "FAIL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", *NOTATION], "bond 'r' has no size"),
+        (["plan", *NOTATION, "--r"], "give each bond its size"),
+        (["plan", *NOTATION, "--r", "many"], "--r: received 'many'"),
+        (["plan", *NOTATION, "--r", "5", "--s", "3"], "'s' is no index"),
+        (["plan", NOTATION[0], "--r", "5"], "--experts: received None"),
+        (["plan", NOTATION[0], "--r", "5", "--experts", "4,x", "--in", "8", "--out", "6"], "received 'x'"),
+        (["plan", *NOTATION, "--r", "5", "--batch", "0"], "batch_size: received 0"),
+        (["plan", "missing.json"], "cannot be read"),
+        (["plan", "missing.json", "--r", "5"], "not known here"),
+        (["verify", *NOTATION, "--r", "5", "--backends", "mxnet"], "known backends"),
+        (["demo", "--r", "5"], "not known here"),
+    ],
+)
+def test_mistakes_have_status_two_and_one_line(arguments: list[str], said: str, capsys) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("tensormoe: ")
+    assert shown.err.count("\n") == 1
+    assert said in shown.err
+
+
+def test_the_installed_command_and_the_module_run() -> None:
+    command = Path(sys.executable).with_name("tensormoe")
+    for start in ([str(command)], [sys.executable, "-m", "tensormoe"]):
+        shown = subprocess.run([*start, "--version"], capture_output=True, text=True, check=True).stdout
+        assert shown == f"tensormoe {tm.__version__}\n"

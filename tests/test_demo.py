@@ -1,0 +1,42 @@
+"""The demo, shortened: enough epochs to see the frameworks agree, not to reach its accuracy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tensormoe.cli import main
+from tensormoe.demo import data, training
+from tensormoe.demo.run import FACTORIZATIONS, MLP_PARAMETERS, spec
+
+
+@pytest.mark.parametrize("name", FACTORIZATIONS)
+def test_frameworks_train_the_same_layer(name: str) -> None:
+    block = spec(FACTORIZATIONS[name])
+    assert 0.9 * MLP_PARAMETERS < block.num_parameters <= MLP_PARAMETERS
+    digits = data.load(epochs=2, batch_size=32, dtype="float64")
+    assert digits.batches.shape == (2 * (1347 // 32), 32)
+    pytorch = training.train_torch(block, digits, 3e-3, lambda: None)
+    jax = training.train_jax(block, digits, 3e-3, lambda: None)
+    np.testing.assert_allclose(pytorch.losses, jax.losses, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(pytorch.logits, jax.logits, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(pytorch.coefficients, jax.coefficients, rtol=1e-6, atol=1e-6)
+    assert pytorch.losses[-1] < pytorch.losses[0] / 2
+    assert pytorch.accuracy(digits.labels_test) > 0.8
+
+
+def test_test_images_are_held_out() -> None:
+    digits = data.load(epochs=1, batch_size=32, dtype="float64")
+    seen = {row.tobytes() for row in digits.x}
+    assert not any(row.tobytes() in seen for row in digits.x_test)
+    assert len(digits.x) + len(digits.x_test) == 1797
+    assert digits.batches.max() < len(digits.x)
+
+
+def test_the_command_draws_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "new" / "demo.png"
+    assert main(["demo", "--picture", str(picture), "--epochs", "1", "--dtype", "float32"]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    for word in ("verified", "soft MoE", "training in JAX", *FACTORIZATIONS):
+        assert word in shown

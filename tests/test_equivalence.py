@@ -1,0 +1,158 @@
+"""The implicit computation is the soft MoE: over random networks, on every backend."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import BACKENDS, Truth, Values, close, layers, truth, values_for
+
+import tensormoe as tm
+
+Layer = tuple[tm.MuMoESpec, Values]
+
+
+def arrays(tl, values: Values) -> list:
+    return [tl.from_numpy(value) for value in values.operands]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(layers())
+def test_forward_equals_the_soft_moe(backend: str, layer: Layer) -> None:
+    spec, values = layer
+    tl = tm.get_backend(backend)
+    with tl.double_precision():
+        x, *rest = arrays(tl, values)
+        y = tm.contract(spec, rest[spec.levels :], rest[: spec.levels], x)
+        close(tl.to_numpy(y), truth(spec, values).y)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(layers())
+def test_gradients_equal_the_soft_moes(backend: str, layer: Layer) -> None:
+    spec, values = layer
+    tl = tm.get_backend(backend)
+    program = spec.default_plan.program
+    with tl.double_precision():
+        operands, cotangent = arrays(tl, values), tl.from_numpy(values.cotangent)
+        found = tl.gradients(lambda *inputs: program.run(tl, inputs), operands, cotangent)
+        if backend == "numpy":
+            assert found is None
+            found = program.vjp(tl, operands, cotangent)
+        for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
+            close(tl.to_numpy(gradient), expected)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@given(layers(max_levels=2))
+def test_the_programs_own_reverse_mode_agrees(backend: str, layer: Layer) -> None:
+    spec, values = layer
+    tl = tm.get_backend(backend)
+    with tl.double_precision():
+        found = spec.default_plan.program.vjp(tl, arrays(tl, values), tl.from_numpy(values.cotangent))
+        for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
+            close(tl.to_numpy(gradient), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(layers())
+def test_materialization_is_the_sum_over_bonds(backend: str, layer: Layer) -> None:
+    spec, values = layer
+    tl = tm.get_backend(backend)
+    with tl.double_precision():
+        cores = [tl.from_numpy(core) for core in values.cores]
+        weight = tm.materialize(spec, dict(zip(spec.network.shapes, cores, strict=True)))
+        close(tl.to_numpy(weight), truth(spec, values).weight)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(layers())
+def test_soft_moe_is_the_definition(backend: str, layer: Layer) -> None:
+    spec, values = layer
+    tl = tm.get_backend(backend)
+    expected: Truth = truth(spec, values)
+    with tl.double_precision():
+        coefficients = [tl.from_numpy(a) for a in values.coefficients]
+        y = tm.soft_moe(tl.from_numpy(expected.weight), coefficients, tl.from_numpy(values.x))
+        close(tl.to_numpy(y), expected.y)
+
+
+@given(layers(), st.integers(1, 5000))
+def test_any_planned_batch_size_gives_the_same_function(layer: Layer, batch_size: int) -> None:
+    spec, values = layer
+    program = spec.plan(batch_size).program
+    close(program.run(tm.get_backend("numpy"), values.operands), truth(spec, values).y)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_tensor_train_is_a_ring_closed_by_rank_one(levels: int) -> None:
+    experts, inner = (4, 3, 2, 3)[:levels], (2, 3, 2, 3, 4)[: levels + 1]
+    train = tm.MuMoESpec(5, 6, experts, tm.TensorTrain(inner))
+    ring = tm.MuMoESpec(5, 6, experts, tm.TensorRing((1, *inner)))
+    assert train.network.shapes == ring.network.shapes
+    values = values_for(train, 0, 7)
+    for spec in (train, ring):
+        found = tm.contract(spec, values.cores, values.coefficients, values.x)
+        close(found, truth(ring, values).y)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_cp_is_tucker_with_a_superdiagonal_core(levels: int) -> None:
+    experts, rank = (4, 3, 2, 3)[:levels], 3
+    cp = tm.MuMoESpec(5, 6, experts, tm.CP(rank))
+    tucker = tm.MuMoESpec(5, 6, experts, tm.Tucker((rank,) * (levels + 2)))
+    values = values_for(cp, 0, 7)
+    core = np.zeros((rank,) * (levels + 2))
+    core[(np.arange(rank),) * (levels + 2)] = 1
+    factors = [*values.cores, core]
+    close(
+        tm.contract(tucker, factors, values.coefficients, values.x),
+        tm.contract(cp, values.cores, values.coefficients, values.x),
+    )
+    named = dict(zip(tucker.network.shapes, factors, strict=True))
+    close(tm.materialize(tucker, named), truth(cp, values).weight)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+@pytest.mark.parametrize("bias", [True, False])
+def test_materialization_is_tensorlys(levels: int, bias: bool) -> None:
+    from tensorly.cp_tensor import cp_to_tensor
+    from tensorly.tr_tensor import tr_to_tensor
+    from tensorly.tt_tensor import tt_to_tensor
+    from tensorly.tucker_tensor import tucker_to_tensor
+
+    experts = (4, 3, 2, 3)[:levels]
+    ranks = (2, 3, 2, 4, 3, 2)[: levels + 2]
+    theirs = {
+        tm.CP(5): lambda cores: cp_to_tensor((None, cores)),
+        tm.Tucker(ranks): lambda cores: tucker_to_tensor((cores[-1], cores[:-1])),
+        tm.TensorTrain(ranks[1:]): tt_to_tensor,
+        tm.TensorRing(ranks): tr_to_tensor,
+    }
+    for factorization, to_tensor in theirs.items():
+        spec = tm.MuMoESpec(5, 6, experts, factorization, bias=bias)
+        cores = values_for(spec, 1, 0).cores
+        named = dict(zip(spec.network.shapes, cores, strict=True))
+        close(tm.materialize(spec, named), to_tensor(cores))
+
+
+@pytest.mark.parametrize(
+    "factorization",
+    [
+        tm.TensorNetwork("n o, i o"),
+        tm.TensorNetwork("n i r, n r o", r=3),
+        tm.TensorNetwork("i r, n r o", r=3),
+        tm.TensorNetwork("g n p, g i q, g o s, g p q s", g=2, p=3, q=2, s=4),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_families_that_the_library_does_not_name(factorization: tm.Factorization, bias: bool) -> None:
+    spec = tm.MuMoESpec(7, 6, 5, factorization, tm.Gate(norm="batch"), bias)
+    assert tm.verify(spec, BACKENDS).passed
+    assert tm.MuMoESpec.from_json(spec.to_json()) == spec
+    assert "soft MoE" in str(spec.plan())
+    block = tm.MuMoEBlockSpec(7, 8, 6, 5, factorization, bias=bias)
+    assert tm.verify(block, BACKENDS).passed
+    for backend in BACKENDS:
+        layer = tm.build(spec, backend)
+        assert layer.materialize().shape == spec.network.weight_shape

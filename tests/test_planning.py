@@ -1,0 +1,142 @@
+from dataclasses import FrozenInstanceError
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import specs
+
+import tensormoe as tm
+from tensormoe.program import Matmul
+
+N, I, O, B = 16, 40, 24, 50  # noqa: E741
+
+
+def layer(factorization: tm.Factorization, experts=N, bias: bool = False) -> tm.MuMoESpec:
+    return tm.MuMoESpec(I, O, experts, factorization, bias=bias)
+
+
+@pytest.mark.parametrize(
+    ("factorization", "macs"),
+    [
+        (tm.CP(8), 8 * (N + I + O)),
+        (tm.Tucker((2, 8, 6)), 2 * 8 * 6 + 2 * N + 8 * I + 6 * O + 8 * 6),
+        (tm.TensorRing((2, 3, 4)), 2 * N * 3 + 3 * I * 4 + 4 * O * 2 + 2 * 3 * 4),
+        (tm.TensorTrain((3, 4)), N * 3 + 3 * I * 4 + 4 * O + 3 * 4),
+        (tm.Dense(), N * I * O),
+    ],
+    ids=str,
+)
+def test_costs_are_the_formulas_of_the_literature(factorization: tm.Factorization, macs: int) -> None:
+    found = layer(factorization).plan(B).macs
+    # Tucker's formula is for one order of contraction; a cheaper one may exist.
+    assert found <= macs * B if isinstance(factorization, tm.Tucker) else found == macs * B
+
+
+def test_macs_of_the_gpt2_block_by_hand() -> None:
+    spec = tm.MuMoESpec(768, 3072, 256, tm.CP(556))
+    assert spec.plan(1024).macs == 1024 * 556 * (256 + 769 + 3072)
+    assert spec.plan(1024).soft_moe.macs == 1024 * 256 * 769 * 3072
+
+
+def test_the_figures_add_up_step_by_step() -> None:
+    plan = layer(tm.CP(8)).plan(B)
+    rank, output = B * 8, B * O
+    assert sorted(step.size for step in plan.steps) == sorted([rank, rank, rank, output])
+    assert [step.kind for step in plan.steps].count("multiply") == 1
+    # Both factors and their product live at once; then the product and the output.
+    assert plan.peak == max(3 * rank, rank + output)
+    assert plan.parameters == 8 * (N + I + O)
+    assert plan.soft_moe.parameters == N * I * O
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_cp_costs_grow_with_the_sum_of_expert_counts(levels: int) -> None:
+    experts = (50,) * levels
+    assert layer(tm.CP(8), experts).plan(B).macs == B * 8 * (sum(experts) + I + O)
+
+
+@given(specs(), st.integers(1, 100))
+def test_no_plan_costs_more_than_the_soft_moe_needs_parameters(spec: tm.MuMoESpec, batch: int) -> None:
+    plan = spec.plan(batch)
+    assert plan.peak >= batch * spec.out_features
+    assert plan.parameters == spec.network.num_parameters
+    assert all(step.macs % step.size == 0 for step in plan.steps)
+    shown = str(plan)
+    assert all(step.expression in shown for step in plan.steps)
+
+
+@given(specs())
+def test_programs_are_pairwise(spec: tm.MuMoESpec) -> None:
+    operands = 1 + spec.levels + len(spec.network.cores)
+    program = spec.default_plan.program
+    assert len(spec.default_plan.steps) == operands - 1
+    assert all(len(instruction.sources) <= 2 for instruction in program.instructions)
+    assert not any("einsum" in type(instruction).__name__.lower() for instruction in program.instructions)
+
+
+def test_one_program_serves_every_batch_size() -> None:
+    spec = layer(tm.TensorRing((2, 3, 4)), bias=True)
+    generator = np.random.default_rng(0)
+    cores = [generator.normal(size=shape) for shape in spec.network.shapes.values()]
+    x, a = generator.normal(size=(9, I)), generator.normal(size=(9, N))
+    whole = tm.contract(spec, cores, [a], x)
+    for size in (0, 1, 2, 9):
+        np.testing.assert_allclose(tm.contract(spec, cores, [a[:size]], x[:size]), whole[:size], rtol=1e-12)
+
+
+def test_plans_are_cached_and_immutable() -> None:
+    plan = layer(tm.CP(8)).plan(B)
+    assert layer(tm.CP(8)).plan(B) is plan
+    assert layer(tm.CP(9)).plan(B) is not plan
+    with pytest.raises(FrozenInstanceError):
+        plan.batch_size = 3
+    with pytest.raises(FrozenInstanceError):
+        plan.program.instructions = ()
+
+
+@given(specs(), st.integers(1, 10**6))
+def test_a_memory_limit_is_kept_or_refused(spec: tm.MuMoESpec, limit: int) -> None:
+    try:
+        plan = spec.plan(B, memory_limit=limit)
+    except tm.TensorMoEError as error:
+        assert error.argument == "memory_limit"  # noqa: PT017
+        return
+    assert max(step.size for step in plan.steps) <= limit
+
+
+def test_an_unsatisfiable_memory_limit_is_an_error() -> None:
+    with pytest.raises(tm.TensorMoEError, match=rf"the output alone holds {B * O}"):
+        layer(tm.CP(8)).plan(B, memory_limit=B * O - 1)
+    for unfit in (0, -5, 2.5):
+        with pytest.raises(tm.TensorMoEError, match="memory_limit"):
+            layer(tm.CP(8)).plan(B, memory_limit=unfit)
+    for unfit in (0, -1, "many"):
+        with pytest.raises(tm.TensorMoEError, match="batch_size"):
+            layer(tm.CP(8)).plan(unfit)
+
+
+def test_the_table_reads() -> None:
+    shown = str(tm.MuMoESpec(768, 3072, 256, tm.CP(556)).plan(1024))
+    lines = shown.splitlines()
+    assert any(line.split() == ["step", "kind", "MACs", "elements"] for line in lines)
+    assert any("x[… i] input[i r]" in line and "matmul" in line for line in lines)
+    assert any("total at batch size 1,024" in line and "soft MoE" in line for line in lines)
+    assert max(len(line) for line in lines) <= 90
+
+
+def test_the_bias_row_costs_no_copy_of_the_input() -> None:
+    for factorization in (tm.CP(8), tm.Tucker((2, 8, 6)), tm.TensorRing((2, 3, 4)), tm.TensorTrain((3, 4))):
+        program = layer(factorization, bias=True).default_plan.program
+        names = [type(instruction).__name__ for instruction in program.instructions]
+        assert "AppendOne" not in names
+        readers = [instruction for instruction in program.instructions if 0 in instruction.sources]
+        assert [type(instruction) for instruction in readers] == [Matmul]
+
+
+def test_soft_moe_figures_are_those_of_the_dense_tensor() -> None:
+    spec = layer(tm.CP(8), (3, 5), bias=True)
+    soft = spec.plan(B).soft_moe
+    assert soft.parameters == prod((3, 5, I + 1, O))
+    assert soft.macs == tm.MuMoESpec(I, O, (3, 5), tm.Dense()).plan(B).macs
