@@ -1,7 +1,8 @@
 """The contraction of a tiny layer against the same matrix products written by hand, in PyTorch eager.
 
-At this size arithmetic is free and what is measured is the cost of getting to it: the target is 1.5 times the
-hand-written products. Both sides run interleaved in one process, and the medians of their rounds are compared.
+At this size arithmetic is free and what is measured is the cost of getting to it: the target is 1.5 times
+the hand-written products. Both sides run interleaved in one process, and the medians of their rounds are
+compared.
 
     python benchmarks/tiny_layer.py [--threads 1] [--rounds 400] [--device cuda]
 """
@@ -11,8 +12,9 @@ import statistics
 import time
 from collections.abc import Callable
 
-import tensormoe as tm
 import torch
+
+import tensormoe as tm
 
 BATCH, INPUTS, OUTPUTS, EXPERTS, RANK = 32, 33, 24, 16, 8
 CALLS_PER_ROUND = 50
@@ -70,9 +72,8 @@ def main() -> int:
     medians = {name: statistics.median(values) for name, values in times.items()}
     base = next(iter(medians.values()))
     place = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {options.threads} thread(s)"
-    print(
-        f"batch {BATCH}, I={INPUTS}, O={OUTPUTS}, N={EXPERTS}, CP rank {RANK}; PyTorch {torch.__version__}, {place}"
-    )
+    sizes = f"batch {BATCH}, I={INPUTS}, O={OUTPUTS}, N={EXPERTS}, CP rank {RANK}"
+    print(f"{sizes}; PyTorch {torch.__version__}, {place}")
     for name, values in times.items():
         low, _, high = statistics.quantiles(values, n=4)
         print(f"{name:32s} {medians[name]:7.2f} µs  ({low:.2f} to {high:.2f})  {medians[name] / base:5.2f} ×")

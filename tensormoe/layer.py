@@ -127,15 +127,16 @@ def contract(
         array([[16.5]])
     """
     tl = _backend(backend, x)
-    names = tuple(spec.network.shapes)
-    given = dict(cores) if isinstance(cores, Mapping) else dict(zip(names, cores, strict=False))
-    if len(x.shape) != 2:
+    shapes = spec.network.shapes
+    given = cores if isinstance(cores, Mapping) else dict(zip(shapes, cores, strict=False))
+    if len(x.shape) != 2 or x.shape[1] != spec.in_features:
         raise TensorMoEError("x", tuple(x.shape), f"pass an array of shape (T, {spec.in_features})")
-    data = {"x": x, **{f"coefficients[{level}]": a for level, a in enumerate(coefficients)}}
-    widths = {"x": spec.in_features, **{f"coefficients[{level}]": n for level, n in enumerate(spec.counts)}}
-    _check_arrays(tl, "arguments", data, {name: (x.shape[0], width) for name, width in widths.items()})
-    _check_arrays(tl, "cores", given, spec.network.shapes)
-    return _contract(tl, spec, [given[name] for name in names], coefficients, x)
+    if len(coefficients) != spec.levels:
+        raise TensorMoEError("coefficients", len(coefficients), f"pass {spec.levels}, one for each level")
+    for level, (a, experts) in enumerate(zip(coefficients, spec.counts, strict=True)):
+        _check_array(tl, "coefficients", level, a, (x.shape[0], experts))
+    _check_arrays(tl, "cores", given, shapes)
+    return _contract(tl, spec, [given[name] for name in shapes], coefficients, x)
 
 
 def materialize(spec: MuMoESpec, cores: Mapping[str, Array], *, backend: Any = None) -> Array:
@@ -198,13 +199,17 @@ def _check_arrays(
         listed = ", ".join(shapes) or "none"
         raise TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
     for name, shape in shapes.items():
-        array = arrays[name]
-        if not tl.is_tensor(array):
-            remedy = f"pass an array of the backend {tl.tensormoe_name}, as x is: frameworks do not mix"
-            raise TensorMoEError(f"{argument}[{name!r}]", type(array), remedy)
+        _check_array(tl, argument, name, arrays[name], shape)
+
+
+def _check_array(tl: Any, argument: str, key: object, array: Array, shape: tuple[int, ...]) -> None:
+    if not tl.is_tensor(array):
+        remedy = f"pass an array of the backend {tl.tensormoe_name}, as x is: frameworks do not mix"
+        raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
+    # The first comparison spares a conversion at every call; some frameworks' shapes are lists.
+    if array.shape != shape and tuple(array.shape) != shape:
         received = tuple(array.shape)
-        if received != shape:
-            raise TensorMoEError(f"{argument}[{name!r}]", received, f"pass an array of shape {shape}")
+        raise TensorMoEError(f"{argument}[{key!r}]", received, f"pass an array of shape {shape}")
 
 
 def _check_input(tl: Any, x: Array, in_features: int, parameters: Mapping[str, Array]) -> None:
