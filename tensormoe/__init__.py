@@ -11,6 +11,7 @@ Write the weight tensor's factorization in one line of index notation; get a lay
 
 from .activations import entmax15, softmax
 from .backend import available_backends, backend_of, get_backend
+from .block_spec import MuMoEBlockSpec
 from .building import build
 from .errors import TensorMoEError
 from .factorization import Factorization
@@ -18,11 +19,12 @@ from .families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from .gate import Gate
 from .initialization import initialize
 from .layer import apply, contract, materialize
+from .layer_spec import MuMoESpec
 from .network import Core, Network
 from .notation import expert_modes
 from .oracle import soft_moe
 from .planning import BlockPlan, Plan
-from .spec import MuMoEBlockSpec, MuMoESpec, Spec, spec_from_json
+from .spec import Spec, spec_from_json
 from .verification import Report, verify
 
 __version__ = "0.1.0"

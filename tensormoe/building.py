@@ -3,8 +3,10 @@
 from typing import Any
 
 from .backend import get_module
+from .block_spec import MuMoEBlockSpec
 from .errors import TensorMoEError
-from .spec import MuMoEBlockSpec, MuMoESpec, Spec
+from .layer_spec import MuMoESpec
+from .spec import Spec
 
 
 def build(spec: Spec, backend: str, seed: int = 0, **options: Any) -> Any:

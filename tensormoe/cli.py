@@ -9,7 +9,8 @@ from typing import TypeAlias
 from . import __version__
 from .errors import TensorMoEError
 from .families import TensorNetwork
-from .spec import MuMoESpec, Spec, spec_from_json
+from .layer_spec import MuMoESpec
+from .spec import Spec, spec_from_json
 from .verification import verify
 
 _SPEC = """\

@@ -20,9 +20,10 @@ import numpy as np
 import opt_einsum
 
 from .errors import TensorMoEError, one_of
+from .layer_spec import MuMoESpec
 from .network import Core, Network
 from .notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
-from .spec import MuMoESpec, Spec
+from .spec import Spec
 
 NumPyArray = np.ndarray[Any, np.dtype[Any]]
 DTYPES = ("float32", "float64")

@@ -7,9 +7,10 @@ from typing import Any, Literal, overload
 from .activations import at_least_float32
 from .backend import Array, backend_of, get_backend
 from .errors import TensorMoEError
+from .layer_spec import MuMoESpec
 from .norms import layer_norm
 from .pointwise import POINTWISE
-from .spec import MuMoESpec, Spec
+from .spec import Spec
 
 State = dict[str, Array]
 

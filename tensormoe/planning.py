@@ -12,7 +12,7 @@ from .errors import TensorMoEError, positive_integer
 from .lowering import Pair, Step, lower
 from .notation import BATCH, Indices
 from .program import Program, Shape
-from .report import plan_table
+from .report import table
 
 # Up to this many operands every path is tried; above, opt_einsum's dynamic programming and its heuristics.
 _EXHAUSTIVE = 6
@@ -72,7 +72,7 @@ class Plan:
         return sum(prod(sizes[index] for index in indices) for indices in cores)
 
     def __str__(self) -> str:
-        return plan_table(self)
+        return _plan_table(self)
 
 
 @dataclass(frozen=True)
@@ -175,3 +175,21 @@ def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
         live.pop(step.left.name, None)
         live.pop(step.right.name, None)
     return peak
+
+
+def _plan_table(plan: Plan) -> str:
+    """A plan's steps, totals, and the soft MoE's figures beside them."""
+    steps = [
+        (f"{number}  {step.expression}", step.kind, f"{step.macs:,}", f"{step.size:,}")
+        for number, step in enumerate(plan.steps, start=1)
+    ]
+    text = table(("step", "kind", "MACs", "elements"), steps, text_columns=2)
+    soft = plan.soft_moe
+    figures = [
+        ("MACs", plan.macs, soft.macs),
+        ("peak live elements", plan.peak, soft.peak),
+        ("parameters", plan.parameters, soft.parameters),
+    ]
+    totals = [(name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×") for name, ours, theirs in figures]
+    heading = f"total at batch size {plan.batch_size:,}"
+    return text + "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)

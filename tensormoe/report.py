@@ -2,10 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .planning import Plan
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
@@ -23,21 +19,3 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: i
     text = StringIO()
     Console(file=text, width=240, color_system=None, markup=False).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
-
-
-def plan_table(plan: "Plan") -> str:
-    """A plan's steps, totals, and the soft MoE's figures beside them."""
-    steps = [
-        (f"{number}  {step.expression}", step.kind, f"{step.macs:,}", f"{step.size:,}")
-        for number, step in enumerate(plan.steps, start=1)
-    ]
-    text = table(("step", "kind", "MACs", "elements"), steps, text_columns=2)
-    soft = plan.soft_moe
-    figures = [
-        ("MACs", plan.macs, soft.macs),
-        ("peak live elements", plan.peak, soft.peak),
-        ("parameters", plan.parameters, soft.parameters),
-    ]
-    totals = [(name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×") for name, ours, theirs in figures]
-    heading = f"total at batch size {plan.batch_size:,}"
-    return text + "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)

@@ -1,22 +1,22 @@
-"""Specifications: what a layer or a block is, without its values. Frozen, hashable, JSON."""
+"""What specifications share: names and shapes of parameters, rank matching, JSON."""
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from . import contraction, planning
 from .errors import TensorMoEError, one_of, positive_integer
 from .factorization import Factorization
 from .gate import Gate
 from .matching import largest_rank
-from .network import Network
 from .notation import Indices
 from .planning import BlockPlan, Plan
-from .pointwise import POINTWISE
+
+if TYPE_CHECKING:
+    from .layer_spec import MuMoESpec
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -198,180 +198,8 @@ def spec_from_json(text: str) -> Spec:
     return Spec.from_json(text)
 
 
-@dataclass(frozen=True)
-class MuMoESpec(Spec):
-    """One multilinear mixture-of-experts layer: y = Σ W[n1 … nE, i, o] Π_e a_e[n_e] [x, 1][i].
-
-    Args:
-        in_features: I.
-        out_features: O.
-        experts: N, or one count for each level (N1, …, NE); the layer has ∏ N_e experts.
-        factorization: how the weight tensor W (N1, …, NE, I[+1], O) is factorized.
-        gate: how the coefficients a_e (…, N_e) follow from x (…, I).
-        bias: whether x is extended by a constant 1, so that the last row of the input mode holds a bias
-            for each expert.
-
-    Raises:
-        TensorMoEError: a count that is no positive integer, or a factorization that does not fit.
-
-    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
-    Factorization", 2024, section 3.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> spec = tm.MuMoESpec(768, 3072, experts=(16, 16), factorization=tm.CP(rank=64))
-        >>> spec.num_parameters, spec.network.weight_shape
-        (272448, (16, 16, 769, 3072))
-    """
-
-    in_features: int
-    out_features: int
-    experts: int | tuple[int, ...]
-    factorization: Factorization
-    gate: Gate = Gate()
-    bias: bool = True
-
-    def __post_init__(self) -> None:
-        _check(self, "in_features", "out_features")
-        _ = self.network
-
-    @property
-    def layers(self) -> "dict[str, MuMoESpec]":
-        return {"cores": self}
-
-    @cached_property
-    def network(self) -> Network:
-        """The factorization's network at this layer's sizes."""
-        rows = self.in_features + self.bias
-        return self.factorization.network(self.counts, rows, self.out_features)
-
-    @cached_property
-    def contraction(self) -> contraction.Contraction:
-        """What the layer computes from x, the coefficients and the cores."""
-        return contraction.forward(self.network, self.bias)
-
-    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan:
-        """How the layer is computed: a table of pairwise products with their costs.
-
-        Args:
-            batch_size: the number of input vectors for which the path is chosen and the costs are given;
-                the resulting program runs at any.
-            memory_limit: the largest intermediate allowed, in elements.
-
-        Raises:
-            TensorMoEError: a memory limit that no pairwise path meets.
-
-        Examples:
-            >>> import tensormoe as tm
-            >>> plan = tm.MuMoESpec(8, 6, 4, tm.CP(rank=5), bias=False).plan(batch_size=10)
-            >>> plan.macs == 10 * 5 * (4 + 8 + 6)
-            True
-        """
-        return planning.plan(self.contraction, batch_size, memory_limit)
-
-    @cached_property
-    def default_plan(self) -> Plan:
-        """The plan by which layers run, whatever their batch size."""
-        return self.plan()
-
-    @cached_property
-    def materialization_plan(self) -> Plan:
-        """How the cores are multiplied out to the weight tensor."""
-        return planning.plan(contraction.materialization(self.network), 1)
-
-
-@dataclass(frozen=True)
-class MuMoEBlockSpec(Spec):
-    """Two layers with one set of coefficients, in place of an MLP: μMoE(D→H), activation, μMoE(H→O).
-
-    The coefficients are computed from the block's input, before the optional LayerNorm of the input.
-
-    Args:
-        in_features, hidden_features, out_features: D, H and O.
-        experts: N, or one count for each level.
-        factorization: of both layers; the same ranks in each.
-        gate: of the block.
-        bias: of both layers.
-        activation: between the layers: "gelu", "gelu_tanh", "relu" or "silu".
-        input_norm: whether the first layer sees LayerNorm(x), with a learned scale and shift.
-
-    Raises:
-        TensorMoEError: as `MuMoESpec`, and for an unknown activation.
-
-    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
-    Factorization", 2024, the μMoE blocks that replace MLPs.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> block = tm.MuMoEBlockSpec(768, 3072, 768, experts=256, factorization=tm.CP(rank=552))
-        >>> block.num_parameters
-        4719696
-    """
-
-    in_features: int
-    hidden_features: int
-    out_features: int
-    experts: int | tuple[int, ...]
-    factorization: Factorization
-    gate: Gate = Gate()
-    bias: bool = True
-    activation: str = "gelu"
-    input_norm: bool = False
-
-    def __post_init__(self) -> None:
-        _check(self, "in_features", "hidden_features", "out_features")
-        one_of("activation", self.activation, tuple(POINTWISE))
-        _check_flag("input_norm", self.input_norm)
-        _ = self.layers
-
-    @property
-    def layers(self) -> dict[str, MuMoESpec]:
-        return self._layers
-
-    @cached_property
-    def _layers(self) -> dict[str, MuMoESpec]:
-        shared = self.experts, self.factorization, self.gate, self.bias
-        return {
-            "first": MuMoESpec(self.in_features, self.hidden_features, *shared),
-            "second": MuMoESpec(self.hidden_features, self.out_features, *shared),
-        }
-
-    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> BlockPlan:
-        """The plans of both layers; see `MuMoESpec.plan`."""
-        first, second = (layer.plan(batch_size, memory_limit) for layer in self.layers.values())
-        return BlockPlan(first, second)
-
-
 def _fields(spec: Any) -> Any:
     return fields(spec)
-
-
-def _check(spec: Any, *sizes: str) -> None:
-    for name in sizes:
-        object.__setattr__(spec, name, positive_integer(name, getattr(spec, name)))
-    object.__setattr__(spec, "experts", _experts(spec.experts))
-    if not isinstance(spec.factorization, Factorization):
-        raise TensorMoEError("factorization", spec.factorization, "pass one such as tm.CP(rank=64)")
-    if not isinstance(spec.gate, Gate):
-        raise TensorMoEError("gate", spec.gate, 'pass one such as tm.Gate(activation="softmax")')
-    _check_flag("bias", spec.bias)
-
-
-def _check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TensorMoEError(name, value, "pass True or False")
-
-
-def _experts(value: object) -> tuple[int, ...]:
-    counts = value if isinstance(value, (tuple, list)) else (value,)
-    if not counts:
-        raise TensorMoEError("experts", value, "pass at least one count, such as 64 or (16, 16)")
-    try:
-        return tuple(positive_integer("experts", count) for count in counts)
-    except TensorMoEError as error:
-        raise TensorMoEError(
-            "experts", value, "pass a positive integer, or one for each level, such as 64 or (16, 16)"
-        ) from error
 
 
 def _parsed(text: str) -> dict[str, Any]:

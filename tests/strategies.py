@@ -20,6 +20,18 @@ BACKENDS = ("numpy", "torch", "jax")
 ACTIVATIONS = ("softmax", "entmax15")
 NORMS = ("layer", "batch", None)
 
+# Each kind of network once, for one level of experts.
+EVERY = [
+    tm.CP(6),
+    tm.Tucker((3, 4, 5)),
+    tm.TensorTrain((3, 4)),
+    tm.TensorRing((3, 2, 4)),
+    tm.Dense(),
+    tm.TensorNetwork("n o, i o"),
+    tm.TensorNetwork("n i r, n r o", r=3),
+    tm.TensorNetwork("g n p, g i q, g o s, g p q s", g=2, p=3, q=2, s=4),
+]
+
 sizes = st.integers(1, 4)
 
 

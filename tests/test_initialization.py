@@ -1,20 +1,9 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import BACKENDS, specs
+from strategies import BACKENDS, EVERY, specs
 
 import tensormoe as tm
-
-EVERY = [
-    tm.CP(6),
-    tm.Tucker((4, 5, 6)),
-    tm.TensorTrain((4, 5)),
-    tm.TensorRing((3, 4, 5)),
-    tm.Dense(),
-    tm.TensorNetwork("n o, i o"),
-    tm.TensorNetwork("n i r, n r o", r=3),
-    tm.TensorNetwork("g n p, g i q, g o s, g p q s", g=2, p=3, q=2, s=4),
-]
 
 
 def cores(factorization: tm.Factorization, experts=200, features=300, out=150, seed: int = 0) -> dict:

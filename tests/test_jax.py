@@ -10,21 +10,12 @@ import optax
 import pytest
 import torch
 from flax import nnx
-from strategies import close
+from strategies import EVERY, close
 
 import tensormoe as tm
 import tensormoe_jax
 from tensormoe_jax import MuMoE, MuMoEBlock
 from tensormoe_torch import MuMoE as TorchMuMoE
-
-EVERY = [
-    tm.CP(6),
-    tm.Tucker((3, 4, 4)),
-    tm.TensorTrain((3, 4)),
-    tm.TensorRing((3, 2, 4)),
-    tm.Dense(),
-    tm.TensorNetwork("n o, i o"),
-]
 
 
 def layer(factorization: tm.Factorization = EVERY[0], **options) -> MuMoE:

@@ -7,19 +7,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from strategies import close
+from strategies import EVERY, close
 
 import tensormoe as tm
 from tensormoe_torch import MuMoE, MuMoEBlock
-
-EVERY = [
-    tm.CP(6),
-    tm.Tucker((3, 4, 4)),
-    tm.TensorTrain((3, 4)),
-    tm.TensorRing((3, 2, 4)),
-    tm.Dense(),
-    tm.TensorNetwork("n o, i o"),
-]
 
 
 def layer(factorization: tm.Factorization = EVERY[0], **options) -> MuMoE:
