@@ -18,8 +18,8 @@ from .errors import TensorMoEError
 Array = Any
 GROUP = "tensormoe.backends"
 
-# TensorLy's own names, for frameworks that need no package of ours.
-_TENSORLY = ("cupy", "tensorflow", "paddle")
+# TensorLy's own names, for frameworks that need no package of ours, and what pip calls them.
+_TENSORLY = {"cupy": "cupy", "tensorflow": "tensorflow", "paddle": "paddlepaddle"}
 _ALIASES = {"pytorch": "torch"}
 # The import package that defines an array's class → the backend's name.
 _FRAMEWORKS = {"jaxlib": "jax"}
@@ -43,7 +43,7 @@ class Extras:
     def dtype_name(self, array: Array) -> str:
         """The element type's name, such as "float32" or "bfloat16"."""
         name = getattr(array.dtype, "name", None)
-        return str(name if isinstance(name, str) else array.dtype).rpartition(".")[2]
+        return str(name if isinstance(name, str) else array.dtype).rpartition(".")[2].lower()
 
     def cast(self, array: Array, dtype: str) -> Array:
         """The array with elements of the type of this name."""
@@ -151,9 +151,10 @@ def _named(name: str, find: Callable[[str], Any]) -> Any:
     try:
         return find(name)
     except ImportError as error:
-        command = f"pip install {name}" if name in _TENSORLY else f'pip install "tensormoe[{name}]"'
+        reason = " ".join(str(error).split())
+        package = _TENSORLY.get(name, f'"tensormoe[{name}]"')
         raise TensorMoEError(
-            "backend", name, f"its framework could not be imported ({error}): {command}"
+            "backend", name, f"its framework could not be imported ({reason}): pip install {package}"
         ) from error
 
 
