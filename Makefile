@@ -35,6 +35,7 @@ clean:
 
 # A stamp for each set of extras: made again when what it was made from changes.
 $(VENV)/%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what 'make $(MAKECMDGOALS)' needs into $(VENV); this takes some minutes the first time."
 	$(PIP) -e ".[$*]"
 	@touch $@
 
