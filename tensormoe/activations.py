@@ -105,8 +105,10 @@ def _along(name: str, x: Array, axis: int) -> Array:
     dtype = tl.dtype_name(x)
     if "float" not in dtype:
         raise TensorMoEError("x", dtype, "pass logits of a floating-point type")
-    if not -x.ndim <= axis < x.ndim:
-        raise TensorMoEError("axis", axis, f"x has {x.ndim} axes")
+    if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
+        raise TensorMoEError("axis", axis, f"pass an integer; x has {x.ndim} axes")
+    if x.shape[axis] == 0:
+        raise TensorMoEError("x", tuple(x.shape), f"axis {axis} has no entries that could sum to 1")
     last = axis in (-1, x.ndim - 1)
     logits = x if last else tl.moveaxis(x, axis, -1)
     y = tl.cast(activate(tl, name, tl.cast(logits, at_least_float32(dtype))), dtype)
@@ -114,5 +116,5 @@ def _along(name: str, x: Array, axis: int) -> Array:
 
 
 def at_least_float32(dtype: str) -> str:
-    """The type that gates and normalisations compute in: float64 for float64, else float32."""
-    return dtype if dtype == "float64" else "float32"
+    """The type that gates and normalisations compute in: float32 in place of the half-precision ones."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype

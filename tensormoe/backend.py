@@ -51,8 +51,8 @@ class Extras:
             return array
         return array.astype(dtype)
 
-    def from_numpy(self, array: Any, like: Array | None = None) -> Array:
-        """The framework's array with a NumPy array's values, on the device of `like`."""
+    def from_numpy(self, array: Any) -> Array:
+        """The framework's array with a NumPy array's values."""
         return self.tensor(array)  # type: ignore[attr-defined]
 
     def stop_gradient(self, array: Array) -> Array:
@@ -105,7 +105,6 @@ def available_backends() -> tuple[str, ...]:
     return tuple(sorted({*_entry_points(), *_TENSORLY}))
 
 
-@cache
 def get_backend(name: str) -> Any:
     """The backend object of this name.
 
@@ -121,7 +120,7 @@ def get_backend(name: str) -> Any:
         >>> tl.matmul(tl.ones((2, 3)), tl.ones((3, 1))).shape
         (2, 1)
     """
-    return _named(name, lambda name: _load(name).backend if name in _entry_points() else _from_tensorly(name))
+    return _found(_known(name), _object)
 
 
 def get_module(name: str) -> Any:
@@ -130,24 +129,23 @@ def get_module(name: str) -> Any:
     Raises:
         TensorMoEError: an unknown name, a framework that is not installed, or one without modules.
     """
-    name = _ALIASES.get(name, name)
-    if name in available_backends() and name not in _entry_points():
+    known = _known(name)
+    if known not in _entry_points():
         listed = ", ".join(sorted(_entry_points()))
         raise TensorMoEError(
             "backend", name, f"it has no modules, only the functional API; choose one of {listed}"
         )
-    return _named(name, _load)
+    return _found(known, _load)
 
 
-def _load(name: str) -> Any:
-    return _entry_points()[name].load()
+def _known(name: object) -> str:
+    known = _ALIASES.get(name, name) if isinstance(name, str) else name
+    if known not in available_backends():
+        raise TensorMoEError("backend", name, f"known backends are {', '.join(available_backends())}")
+    return str(known)
 
 
-def _named(name: str, find: Callable[[str], Any]) -> Any:
-    name = _ALIASES.get(name, name)
-    if name not in available_backends():
-        listed = ", ".join(available_backends())
-        raise TensorMoEError("backend", name, f"known backends are {listed}")
+def _found(name: str, find: Callable[[str], Any]) -> Any:
     try:
         return find(name)
     except ImportError as error:
@@ -156,6 +154,15 @@ def _named(name: str, find: Callable[[str], Any]) -> Any:
         raise TensorMoEError(
             "backend", name, f"its framework could not be imported ({reason}): pip install {package}"
         ) from error
+
+
+def _load(name: str) -> Any:
+    return _entry_points()[name].load()
+
+
+@cache
+def _object(name: str) -> Any:
+    return _load(name).backend if name in _entry_points() else _from_tensorly(name)
 
 
 def _from_tensorly(name: str) -> Any:

@@ -1,13 +1,14 @@
 """The command line: `tensormoe demo | plan | verify`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from . import __version__
-from .errors import TensorMoEError
+from .errors import TensorMoEError, positive_integer
 from .families import TensorNetwork
 from .layer_spec import MuMoESpec
 from .spec import Spec, spec_from_json
@@ -36,9 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     try:
         status: int = options.run(options, rest)
+        sys.stdout.flush()
     except TensorMoEError as error:
         print(f"tensormoe: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader, such as head, has enough; without this Python complains once more while closing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return status
 
 
@@ -83,9 +89,14 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
 
 def _demo(options: argparse.Namespace, rest: list[str]) -> int:
     _no_more(rest)
-    from .demo import EPOCHS, run
+    epochs = None if options.epochs is None else positive_integer("--epochs", options.epochs)
+    try:
+        from .demo import EPOCHS, run
 
-    passed = run(options.picture, options.dtype, options.epochs or EPOCHS)
+        passed = run(options.picture, options.dtype, EPOCHS if epochs is None else epochs)
+    except ImportError as error:
+        remedy = f'it needs more packages ({error}): pip install "tensormoe[demo]"'
+        raise TensorMoEError("command", "demo", remedy) from error
     return 0 if passed else 1
 
 
@@ -116,8 +127,8 @@ def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TensorMoEError("layer", str(path), f"the file cannot be read ({error.strerror})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TensorMoEError("layer", str(path), f"the file cannot be read ({error})") from error
 
 
 def _bonds(rest: list[str]) -> dict[str, int]:
@@ -126,6 +137,8 @@ def _bonds(rest: list[str]) -> dict[str, int]:
     names, values = words[::2], words[1::2]
     if len(names) != len(values) or not all(name.startswith("--") for name in names):
         raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, as --r 64")
+    if len(set(names)) < len(names):
+        raise TensorMoEError("bonds", " ".join(rest), "give each bond one size")
     return {name.removeprefix("--"): _integer(name, value) for name, value in zip(names, values, strict=True)}
 
 

@@ -1,5 +1,7 @@
 """The one exception that tensormoe raises on purpose."""
 
+import operator
+
 
 class TensorMoEError(ValueError):
     """An argument that cannot be used, with its value and what to do about it.
@@ -23,7 +25,10 @@ class TensorMoEError(ValueError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        shown = repr(self.received)
+        try:
+            shown = repr(self.received)
+        except ValueError:  # Python shows no integer of thousands of digits
+            shown = f"a value of type {type(self.received).__name__}"
         if len(shown) > 200:
             shown = shown[:197] + "..."
         return f"{self.argument}: received {shown}; {self.remedy}"
@@ -31,17 +36,28 @@ class TensorMoEError(ValueError):
 
 def positive_integer(argument: str, value: object) -> int:
     """Return `value` as an int, or raise the error that names `argument`."""
+    return _integer(argument, value, 1, "pass a positive integer")
+
+
+def non_negative_integer(argument: str, value: object) -> int:
+    """Return `value` as an int, or raise the error that names `argument`."""
+    return _integer(argument, value, 0, "pass a non-negative integer")
+
+
+def _integer(argument: str, value: object, least: int, remedy: str) -> int:
     # NumPy's integers are welcome, True and 3.0 are not: both hide a mistake.
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TensorMoEError(argument, value, "pass a positive integer")
-    number = int(value.__index__())
-    if number < 1:
-        raise TensorMoEError(argument, value, "pass a positive integer")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TensorMoEError(argument, value, remedy) from error
+    if isinstance(value, bool) or number < least:
+        raise TensorMoEError(argument, value, remedy)
     return number
 
 
-def one_of(argument: str, value: object, known: "tuple[object, ...]") -> None:
+def one_of(argument: str, value: object, known: tuple[object, ...]) -> None:
     """Raise the error that lists `known` unless `value` is among them."""
-    if value not in known:
+    # Types are compared first: == of an array is an array.
+    if not any(type(value) is type(item) and value == item for item in known):
         listed = ", ".join(repr(item) for item in known)
         raise TensorMoEError(argument, value, f"choose one of {listed}")

@@ -1,9 +1,9 @@
 """What a factorization is: notation, and the size of every bond. Everything else derives from these two."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from .errors import TensorMoEError, positive_integer
 from .network import Core, Network
@@ -38,17 +38,23 @@ class Factorization(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        known = Factorization._registry.get(cls.__name__)
+        built_in = f"{__package__}.families"
+        if known is not None and known.__module__ == built_in != cls.__module__:
+            raise TensorMoEError(
+                "class name",
+                cls.__name__,
+                "files call a built-in family so: take another",
+            )
         Factorization._registry[cls.__name__] = cls
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             name = f"{type(self).__name__} {field.name}"
-            if isinstance(value, (tuple, list)):
-                sizes = tuple(positive_integer(name, size) for size in value)
-                object.__setattr__(self, field.name, sizes)
-            else:
-                object.__setattr__(self, field.name, positive_integer(name, value))
+            sizes = tuple(positive_integer(name, size) for size in as_tuple(value))
+            single = not hasattr(value, "__len__")
+            object.__setattr__(self, field.name, sizes[0] if single else sizes)
 
     @abstractmethod
     def notation(self, levels: int) -> str:
@@ -156,6 +162,12 @@ class Factorization(ABC):
                 sizes,
                 f"with {levels} level(s) of experts this takes {count} rank(s), not {len(sizes)}",
             )
+
+
+def as_tuple(value: object) -> tuple[object, ...]:
+    """The members of a tuple, a list or an array with one axis; anything else as the only member."""
+    listed = isinstance(value, (tuple, list)) or len(getattr(value, "shape", ())) == 1
+    return tuple(cast("Iterable[object]", value)) if listed else (value,)
 
 
 def numbered(cores: tuple[Indices, ...]) -> tuple[str, ...]:

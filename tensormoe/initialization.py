@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import opt_einsum
 
-from .errors import TensorMoEError, one_of
+from .errors import non_negative_integer, one_of
 from .layer_spec import MuMoESpec
 from .network import Core, Network
 from .notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
@@ -56,9 +56,7 @@ def initialize(
         {'cores.expert1': (4, 5), 'cores.input': (9, 5), 'cores.output': (6, 5), 'gate_weights.0': (8, 4)}
     """
     one_of("dtype", dtype, DTYPES)
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
-        raise TensorMoEError("seed", seed, "pass a non-negative integer")
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(non_negative_integer("seed", seed))
     values = {name: np.zeros(shape) for name, shape in spec.parameter_shapes.items()}
     for prefix, layer in spec.layers.items():
         for name, value in _cores(layer, generator).items():

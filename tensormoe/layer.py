@@ -82,10 +82,10 @@ def apply(
         ((2, 7, 6), [(2, 7, 4), (2, 7, 3)])
     """
     tl = _backend(backend, x)
-    state = state or {}
-    _check_arrays(tl, "parameters", parameters, spec.parameter_shapes)
+    state = {} if state is None else state
+    _check_input(tl, x, spec.in_features)
+    _check_arrays(tl, "parameters", parameters, spec.parameter_shapes, x)
     _check_arrays(tl, "state", state, spec.state_shapes)
-    _check_input(tl, x, spec.in_features, parameters)
     leading = tuple(x.shape[:-1])
     tokens = x if len(leading) == 1 else tl.reshape(x, (prod(leading), spec.in_features))
     coefficients, moved = spec.gate.coefficients(tl, parameters, tokens, spec.levels, state, training)
@@ -128,24 +128,27 @@ def contract(
         array([[16.5]])
     """
     tl = _backend(backend, x)
-    shapes = spec.network.shapes
-    given = cores if isinstance(cores, Mapping) else dict(zip(shapes, cores, strict=False))
-    if len(x.shape) != 2 or x.shape[1] != spec.in_features:
-        raise TensorMoEError("x", tuple(x.shape), f"pass an array of shape (T, {spec.in_features})")
+    if not tl.is_tensor(x) or len(x.shape) != 2:
+        received = tuple(x.shape) if tl.is_tensor(x) else type(x)
+        raise TensorMoEError("x", received, f"pass an array of shape (T, {spec.in_features})")
+    named = _named(spec, cores)
+    _check_input(tl, x, spec.in_features)
     if len(coefficients) != spec.levels:
         raise TensorMoEError("coefficients", len(coefficients), f"pass {spec.levels}, one for each level")
     for level, (a, experts) in enumerate(zip(coefficients, spec.counts, strict=True)):
-        _check_array(tl, "coefficients", level, a, (x.shape[0], experts))
-    _check_arrays(tl, "cores", given, shapes)
-    return _contract(tl, spec, [given[name] for name in shapes], coefficients, x)
+        _check_array(tl, "coefficients", level, a, (x.shape[0], experts), x)
+    _check_arrays(tl, "cores", named, spec.network.shapes, x)
+    return _contract(tl, spec, [named[name] for name in spec.network.shapes], coefficients, x)
 
 
-def materialize(spec: MuMoESpec, cores: Mapping[str, Array], *, backend: Any = None) -> Array:
+def materialize(
+    spec: MuMoESpec, cores: Mapping[str, Array] | Sequence[Array], *, backend: Any = None
+) -> Array:
     """Multiply the cores out to the weight tensor.
 
     Args:
         spec: the layer.
-        cores: arrays by name, as `layer.cores`.
+        cores: arrays by name, as `layer.cores`, or in the network's order.
         backend: a backend object or name; by default the one that the cores belong to.
 
     Returns:
@@ -159,9 +162,15 @@ def materialize(spec: MuMoESpec, cores: Mapping[str, Array], *, backend: Any = N
         >>> tm.materialize(spec, cores).shape
         (4, 3, 9, 6)
     """
-    tl = _backend(backend, next(iter(cores.values()), None))
-    _check_arrays(tl, "cores", cores, spec.network.shapes)
-    return spec.materialization_plan.program.run(tl, [cores[name] for name in spec.network.shapes])
+    named = _named(spec, cores)
+    if named.keys() != spec.network.shapes.keys():
+        raise _wrong_names("cores", named, spec.network.shapes)
+    ordered = [named[name] for name in spec.network.shapes]
+    tl = _backend(backend, ordered[0])
+    _check_arrays(tl, "cores", named, spec.network.shapes, ordered[0])
+    weight = spec.materialization_plan.program.run(tl, ordered)
+    # A dense layer's only core is its weight; what is returned is never the parameter itself.
+    return tl.copy(weight) if weight is ordered[0] else weight
 
 
 def _stack(
@@ -193,17 +202,39 @@ def _backend(backend: Any, array: Array) -> Any:
     return get_backend(backend) if isinstance(backend, str) else backend
 
 
+def _named(spec: MuMoESpec, cores: Mapping[str, Array] | Sequence[Array]) -> Mapping[str, Array]:
+    if isinstance(cores, Mapping):
+        return cores
+    if len(cores) != len(spec.network.shapes):
+        listed = ", ".join(spec.network.shapes)
+        raise TensorMoEError("cores", len(cores), f"pass one array for each of {listed}")
+    return dict(zip(spec.network.shapes, cores, strict=True))
+
+
+def _wrong_names(argument: str, arrays: Mapping[str, Array], wanted: Mapping[str, Any]) -> TensorMoEError:
+    listed = ", ".join(wanted) or "none"
+    return TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
+
+
 def _check_arrays(
-    tl: Any, argument: str, arrays: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]
+    tl: Any,
+    argument: str,
+    arrays: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int, ...]],
+    x: Array | None = None,
 ) -> None:
+    if not isinstance(arrays, Mapping):
+        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
     if arrays.keys() != shapes.keys():
-        listed = ", ".join(shapes) or "none"
-        raise TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
+        raise _wrong_names(argument, arrays, shapes)
     for name, shape in shapes.items():
-        _check_array(tl, argument, name, arrays[name], shape)
+        _check_array(tl, argument, name, arrays[name], shape, x)
 
 
-def _check_array(tl: Any, argument: str, key: object, array: Array, shape: tuple[int, ...]) -> None:
+def _check_array(
+    tl: Any, argument: str, key: object, array: Array, shape: tuple[int, ...], x: Array | None
+) -> None:
+    """Check an array's kind and shape and, if x is given, that it has x's element type."""
     if not tl.is_tensor(array):
         remedy = f"pass an array of the backend {tl.tensormoe_name}, as x is: frameworks do not mix"
         raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
@@ -211,9 +242,14 @@ def _check_array(tl: Any, argument: str, key: object, array: Array, shape: tuple
     if array.shape != shape and tuple(array.shape) != shape:
         received = tuple(array.shape)
         raise TensorMoEError(f"{argument}[{key!r}]", received, f"pass an array of shape {shape}")
+    if x is not None and array.dtype != x.dtype and not tl.mixes_precision():
+        ours, theirs = tl.dtype_name(x), tl.dtype_name(array)
+        raise TensorMoEError(
+            "x", ours, f"{argument}[{key!r}] is {theirs}: convert one to the other's element type"
+        )
 
 
-def _check_input(tl: Any, x: Array, in_features: int, parameters: Mapping[str, Array]) -> None:
+def _check_input(tl: Any, x: Array, in_features: int) -> None:
     if not tl.is_tensor(x):
         raise TensorMoEError("x", type(x), f"pass an array of the backend {tl.tensormoe_name}")
     if len(x.shape) == 0 or x.shape[-1] != in_features:
@@ -221,8 +257,3 @@ def _check_input(tl: Any, x: Array, in_features: int, parameters: Mapping[str, A
     dtype = tl.dtype_name(x)
     if "float" not in dtype:
         raise TensorMoEError("x", dtype, "pass real floating-point numbers: convert x first")
-    if tl.mixes_precision():
-        return
-    wanted = tl.dtype_name(next(iter(parameters.values())))
-    if dtype != wanted:
-        raise TensorMoEError("x", dtype, f"the parameters are {wanted}: convert x or the layer")

@@ -1,7 +1,7 @@
 """From a contraction and a path of pairs to a program of reshapes, matrix products and multiplications.
 
-Every intermediate keeps the batch as its first axis, so that activations flow through the products without
-being permuted; where an order of axes is free, the one that moves fewer elements is taken.
+An intermediate that carries the batch has it as its first axis, so that activations flow through the products
+without being permuted; where an order of axes is free, the one that moves fewer elements is taken.
 """
 
 import itertools

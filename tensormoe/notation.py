@@ -86,9 +86,11 @@ def check_modes(notation: str, cores: tuple[Indices, ...], levels: int) -> tuple
     Returns the cores, with `n1` renamed to `n` where there is one level only.
 
     Raises:
-        TensorMoEError: a mode is in no core, or an expert mode belongs to no level.
+        TensorMoEError: a mode is in no core, has two names, or belongs to no level.
     """
     if levels == 1:
+        if {"n", "n1"} <= {name for core in cores for name in core}:
+            raise TensorMoEError("notation", notation, "n and n1 are the same mode: use one of them")
         cores = tuple(tuple("n" if name == "n1" else name for name in core) for core in cores)
     wanted = modes(levels)
     present = {name for core in cores for name in core if is_mode(name)}

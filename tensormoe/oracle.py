@@ -35,6 +35,12 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
         array([5.5])
     """
     tl = backend_of(x)
+    if not all(tl.is_tensor(array) for array in (weight, *coefficients)):
+        kinds = [type(array) for array in (weight, *coefficients)]
+        raise TensorMoEError("weight, coefficients", kinds, f"pass arrays of {tl.tensormoe_name}, as x is")
+    if len(x.shape) == 0 or len(weight.shape) < 3:
+        shapes = tuple(x.shape), tuple(weight.shape)
+        raise TensorMoEError("x, weight", shapes, "pass x (…, I) and weight (N1, …, NE, I[+1], O)")
     leading, in_features = tuple(x.shape[:-1]), x.shape[-1]
     *experts, rows, out_features = weight.shape
     if rows not in (in_features, in_features + 1):

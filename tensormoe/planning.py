@@ -14,8 +14,9 @@ from .notation import BATCH, Indices
 from .program import Program, Shape
 from .report import table
 
-# Up to this many operands every path is tried; above, opt_einsum's dynamic programming and its heuristics.
-_EXHAUSTIVE = 6
+# Up to this many operands opt_einsum tries every path, and up to this many its dynamic programming. Either
+# takes some ten milliseconds there and exponentially more above; its heuristics are quick at any number.
+_EXHAUSTIVE, _DYNAMIC = 6, 12
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Plan:
         batch_size: the number of input vectors for which the path was chosen and the costs are given.
         steps: the pairwise products, in order.
         program: the same as instructions, for any batch size.
-        peak: the largest number of elements that intermediates and output hold at one time; operands
-            are the caller's and not counted.
+        peak: the largest number of elements that the results of steps hold at one time. Operands are
+            the caller's and not counted, nor are copies that a change of layout may take in passing.
     """
 
     contraction: Contraction
@@ -87,11 +88,20 @@ class BlockPlan:
         """Multiply-accumulates of both layers."""
         return self.first.macs + self.second.macs
 
+    @property
+    def parameters(self) -> int:
+        """Elements of the cores of both layers."""
+        return self.first.parameters + self.second.parameters
+
+    @property
+    def peak(self) -> int:
+        """The larger of the two layers' peaks."""
+        return max(self.first.peak, self.second.peak)
+
     def __str__(self) -> str:
         return f"first layer\n{self.first}\n\nsecond layer\n{self.second}"
 
 
-@lru_cache(maxsize=1024)
 def plan(contraction: Contraction, batch_size: int, memory_limit: int | None = None) -> Plan:
     """Find the path with the fewest operations, lower it, and count its cost.
 
@@ -106,6 +116,11 @@ def plan(contraction: Contraction, batch_size: int, memory_limit: int | None = N
     batch_size = positive_integer("batch_size", batch_size)
     if memory_limit is not None:
         memory_limit = positive_integer("memory_limit", memory_limit)
+    return _plan(contraction, batch_size, memory_limit)
+
+
+@lru_cache(maxsize=1024)
+def _plan(contraction: Contraction, batch_size: int, memory_limit: int | None) -> Plan:
     sizes = {**dict(contraction.sizes), BATCH: batch_size}
     path = _path(contraction, sizes, memory_limit)
     program, steps = lower(contraction, path)
@@ -119,7 +134,7 @@ def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | N
     output = "".join(symbols[index] for index in contraction.output)
     shapes = [tuple(sizes[index] for index in op.indices) for op in contraction.operands]
     expression = f"{','.join(terms)}->{output}"
-    searches = ["dp", "auto"] + ["optimal"] * (len(terms) <= _EXHAUSTIVE)
+    searches = ["auto"] + ["dp"] * (len(terms) <= _DYNAMIC) + ["optimal"] * (len(terms) <= _EXHAUSTIVE)
     found = [_searched(search, expression, shapes, memory_limit) for search in searches]
     fitting = [candidate for candidate in found if candidate is not None]
     if not fitting:

@@ -48,9 +48,12 @@ class Spec(ABC):
         return self  # immutable
 
     def prepare(self) -> None:
-        """Plan now what is else planned at the first call; modules do, since compilers cannot trace it."""
+        """Plan now what is else planned at the first call, which torch.compile cannot trace.
+
+        Modules do this themselves; the functional API's users call it before they compile.
+        """
         for layer in self.layers.values():
-            _ = layer.network.shapes, layer.default_plan
+            _ = layer.network.shapes, layer.default_plan, layer.materialization_plan
         _ = self.parameter_shapes, self.state_shapes
 
     @property
@@ -129,7 +132,10 @@ class Spec(ABC):
         growing = self.factorization.growing_bonds(self.levels) if bond is None else (bond,)
         if not bonds:
             raise TensorMoEError("factorization", self.factorization, "it has no bond whose size could grow")
-        one_of("bond", growing[0], tuple(bonds))
+        if not growing:
+            raise TensorMoEError("bond", growing, "growing_bonds names none: name one here")
+        for name in growing:
+            one_of("bond", name, tuple(bonds))
 
         rank = largest_rank(lambda rank: self._with_rank(growing, rank).num_parameters, budget)
         if rank is None:
@@ -144,7 +150,12 @@ class Spec(ABC):
 
     def _with_rank(self, growing: Indices, rank: int) -> Self:
         sizes = self.factorization.bonds(self.levels) | dict.fromkeys(growing, rank)
-        return self.replace(factorization=self.factorization.with_bonds(sizes))
+        grown = self.factorization.with_bonds(sizes)
+        if grown.bonds(self.levels) != sizes:
+            raise TensorMoEError(
+                "factorization", grown, f"its with_bonds does not give {sizes}: override it as bonds is"
+            )
+        return self.replace(factorization=grown)
 
     def to_json(self) -> str:
         """The specification as JSON text, for `from_json`."""
@@ -202,10 +213,17 @@ def _fields(spec: Any) -> Any:
     return fields(spec)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a field occurs twice among {', '.join(names)}")
+    return dict(pairs)
+
+
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, TypeError) as error:
+        data = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, TypeError, RecursionError) as error:
         raise TensorMoEError("text", text, f"this is not JSON ({error})") from error
     if not isinstance(data, dict):
         raise TensorMoEError("text", text, 'pass a JSON object with a "type", as to_json writes it')

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .errors import TensorMoEError, positive_integer
-from .factorization import Factorization
+from .factorization import Factorization, as_tuple
 from .gate import Gate
 
 
@@ -31,7 +31,7 @@ def check_flag(name: str, value: object) -> None:
 
 
 def _experts(value: object) -> tuple[int, ...]:
-    counts = value if isinstance(value, (tuple, list)) else (value,)
+    counts = as_tuple(value)
     if not counts:
         raise TensorMoEError("experts", value, "pass at least one count, such as 64 or (16, 16)")
     try:

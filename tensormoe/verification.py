@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .backend import get_backend
-from .errors import TensorMoEError, positive_integer
+from .errors import TensorMoEError, non_negative_integer, positive_integer
 from .initialization import initialize
 from .layer import apply, materialize
 from .layer_spec import MuMoESpec
@@ -98,7 +98,7 @@ def verify(
     """
     if isinstance(backends, str) or not backends:
         raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
-    tokens = positive_integer("tokens", tokens)
+    tokens, seed = positive_integer("tokens", tokens), non_negative_integer("seed", seed)
     for layer in spec.layers.values():
         _check_size(layer)
     objects = {name: get_backend(name) for name in backends}

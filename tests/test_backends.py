@@ -81,6 +81,9 @@ def test_unknown_backends_are_refused_with_the_known_ones() -> None:
     ):
         with pytest.raises(tm.TensorMoEError, match="'mxnet'; known backends are cupy, jax, numpy, paddle"):
             call()
+    for call in (lambda: tm.get_backend(["numpy"]), lambda: tm.build(SPEC, ["torch"])):
+        with pytest.raises(tm.TensorMoEError, match=r"backend: received \["):
+            call()
     with pytest.raises(tm.TensorMoEError, match="pass names"):
         tm.verify(SPEC, "numpy")
     with pytest.raises(tm.TensorMoEError, match="only the functional API"):

@@ -47,7 +47,10 @@ def test_verify_fails_with_status_one(monkeypatch: pytest.MonkeyPatch, capsys) -
         (["plan", "missing.json"], "cannot be read"),
         (["plan", "missing.json", "--r", "5"], "not known here"),
         (["verify", *NOTATION, "--r", "5", "--backends", "mxnet"], "known backends"),
+        (["plan", *NOTATION, "--r", "5", "--r", "6"], "give each bond one size"),
+        (["verify", *NOTATION, "--r", "5", "--seed", "-1"], "seed: received -1"),
         (["demo", "--r", "5"], "not known here"),
+        (["demo", "--epochs", "0"], "--epochs: received 0"),
     ],
 )
 def test_mistakes_have_status_two_and_one_line(arguments: list[str], said: str, capsys) -> None:
@@ -64,3 +67,27 @@ def test_the_installed_command_and_the_module_run() -> None:
     for start in ([str(command)], [sys.executable, "-m", "tensormoe"]):
         shown = subprocess.run([*start, "--version"], capture_output=True, text=True, check=True).stdout
         assert shown == f"tensormoe {tm.__version__}\n"
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path, capsys) -> None:
+    path = tmp_path / "spec.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert main(["plan", str(path)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_demo_names_the_extra_that_it_needs() -> None:
+    code = (
+        "import sys; sys.modules['sklearn'] = None\nfrom tensormoe.cli import main; sys.exit(main(['demo']))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert shown.returncode == 2
+    assert shown.stderr.endswith('pip install "tensormoe[demo]"\n')
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_reader_may_stop_early() -> None:
+    words = [sys.executable, "-m", "tensormoe", "plan", *NOTATION, "--r", "5"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""

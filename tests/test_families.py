@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from strategies import BACKENDS
 
@@ -83,3 +84,46 @@ def test_further_families_take_several_kinds_of_fields() -> None:
     assert isinstance(grown, BlockTerm)
     assert (grown.groups, grown.ranks[0], grown.ranks[2]) == (2, 3, 5)
     assert grown.ranks[1] > 4
+
+
+def test_arrays_of_ranks_are_welcome_and_other_kinds_are_not() -> None:
+    assert tm.Tucker(np.array([2, 3, 3])) == tm.Tucker((2, 3, 3))
+    assert tm.MuMoESpec(4, 4, np.array([3, 2]), tm.CP(2)).experts == (3, 2)
+    for rank in (int, None, np.array(8.0), np.array([[2]]), "2", -(10**5000)):
+        with pytest.raises(tm.TensorMoEError, match="CP rank") as caught:
+            tm.CP(rank)
+        assert "positive integer" in str(caught.value)
+
+
+def test_a_family_cannot_take_a_built_in_ones_name() -> None:
+    with pytest.raises(tm.TensorMoEError, match="class name: received 'CP'"):
+
+        class CP(tm.Factorization):
+            def notation(self, levels: int) -> str:
+                return "n o, i o"
+
+    spec = tm.MuMoESpec(4, 4, 3, tm.CP(2))
+    assert tm.MuMoESpec.from_json(spec.to_json()) == spec
+
+
+def test_matching_refuses_families_that_cannot_grow() -> None:
+    @dataclass(frozen=True)
+    class Stubborn(tm.Factorization):
+        rank: int
+
+        def notation(self, levels: int) -> str:
+            return "n r, i r, o r"
+
+        def bonds(self, levels: int) -> dict[str, int]:
+            return {"r": 3}
+
+    @dataclass(frozen=True)
+    class Undecided(tm.CP):
+        def growing_bonds(self, levels: int) -> tuple[str, ...]:
+            return ()
+
+    with pytest.raises(tm.TensorMoEError, match="with_bonds"):
+        tm.MuMoESpec(4, 4, 3, Stubborn(2)).matched(parameters=1000)
+    with pytest.raises(tm.TensorMoEError, match="growing_bonds names none"):
+        tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000)
+    assert tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000, bond="r").num_parameters <= 1000

@@ -147,3 +147,12 @@ def test_blocks() -> None:
     assert block(x(2, 3)).shape == (2, 3, 6)
     assert [w.shape for w in block.materialize()] == [(5, 8, 8), (5, 9, 6)]
     assert {"first", "second", "gate_weights", "input_norm"} <= set(vars(block))
+
+
+def test_construction_may_be_traced_with_a_seed_alone() -> None:
+    abstract = nnx.eval_shape(lambda: MuMoE(7, 6, 5, tm.CP(3), seed=0))
+    assert abstract.cores["input"].shape == (8, 3)
+    with pytest.raises(tm.TensorMoEError, match=r"rngs: received 'a traced key'.*pass seed="):
+        nnx.eval_shape(lambda: MuMoE(7, 6, 5, tm.CP(3), rngs=nnx.Rngs(0)))
+    with pytest.raises(tm.TensorMoEError, match="dtype: received 'flot'"):
+        MuMoE(7, 6, 5, tm.CP(3), seed=0, dtype="flot")

@@ -132,7 +132,7 @@ SPEC = tm.MuMoESpec(6, 3, (4, 2), tm.CP(5), tm.Gate(norm="batch"))
         (np.ones((2, 6), dtype="int32"), "x: received 'int32'; pass real floating-point"),
         (np.ones((2, 6), dtype="complex64"), "x: received 'complex64'"),
         (np.ones((2, 6), dtype="bool"), "pass real floating-point"),
-        (np.ones((2, 6), dtype="float64"), "the parameters are float32"),
+        (np.ones((2, 6), dtype="float64"), r"parameters.* is float32: convert"),
     ],
 )
 def test_unfit_inputs_are_refused(backend: str, x: np.ndarray, said: str) -> None:
@@ -145,6 +145,12 @@ def test_unfit_inputs_are_refused(backend: str, x: np.ndarray, said: str) -> Non
 def test_unfit_parameters_are_refused() -> None:
     parameters, state = tm.initialize(SPEC)
     x = np.ones((2, 6), dtype="float32")
+    for unfit in (list(parameters.values()), None):
+        with pytest.raises(tm.TensorMoEError, match=r"parameters.*by name"):
+            tm.apply(SPEC, unfit, x, state=state)
+    mixed = {**parameters, "cores.input": parameters["cores.input"].astype("float64")}
+    with pytest.raises(tm.TensorMoEError, match=r"cores.input.* is float64: convert"):
+        tm.apply(SPEC, mixed, x, state=state)
     missing = {name: value for name, value in parameters.items() if name != "cores.input"}
     with pytest.raises(tm.TensorMoEError, match=r"parameters.*exactly these.*cores\.input"):
         tm.apply(SPEC, missing, x, state=state)
@@ -181,8 +187,17 @@ def test_contract_refuses_unfit_arrays() -> None:
         (lambda: tm.contract(spec, cores[:-1], a, x), "cores"),
         (lambda: tm.contract(spec, cores[::-1], a, x), "cores"),
         (lambda: tm.contract(spec, cores, a, x[:2]), "coefficients"),
+        (lambda: tm.contract(spec, [*cores, cores[0]], a, x), "cores: received 5"),
+        (lambda: tm.contract(spec, cores, a, x.astype("complex64")), "real floating-point"),
+        (lambda: tm.contract(spec, cores, a, x.astype("int64")), "real floating-point"),
+        (lambda: tm.contract(spec, cores, a, x.astype("float32")), "is float64: convert"),
+        (lambda: tm.contract(spec, cores, a, x, backend="torch"), "x: received"),
+        (lambda: tm.contract(spec, cores, a, np.matrix(x)), "x: received"),
+        (lambda: tm.materialize(spec, {}), "cores.*exactly these"),
+        (lambda: tm.materialize(spec, cores[:-1]), "cores: received 3"),
+        (lambda: tm.materialize(spec, [core.tolist() for core in cores]), "pass an array"),
         (lambda: tm.contract(spec, cores, a, x[0]), r"shape \(T, 6\)"),
-        (lambda: tm.contract(spec, cores, a, x[:, :5]), r"shape \(T, 6\)"),
+        (lambda: tm.contract(spec, cores, a, x[:, :5]), "in_features = 6"),
     ):
         with pytest.raises(tm.TensorMoEError, match=said):
             call()
@@ -199,3 +214,22 @@ def test_soft_moe_refuses_shapes_that_do_not_fit() -> None:
         tm.soft_moe(weight, a[::-1], np.ones((5, 6)))
     with pytest.raises(tm.TensorMoEError, match="coefficients"):
         tm.soft_moe(weight, a[:1], np.ones((5, 6)))
+    for unfit in ((weight[0, 0, 0], a, np.ones((5, 6))), (weight, a, np.ones(()))):
+        with pytest.raises(tm.TensorMoEError, match="x, weight"):
+            tm.soft_moe(*unfit)
+    with pytest.raises(tm.TensorMoEError, match="pass arrays of numpy"):
+        tm.soft_moe(torch.ones(weight.shape), a, np.ones((5, 6)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_materialized_weight_is_never_the_parameter_itself(backend: str) -> None:
+    layer = tm.build(tm.MuMoESpec(4, 3, 2, tm.Dense()), backend)
+    core = next(iter(layer.cores.values()))
+    weight = layer.materialize()
+    assert weight is not core
+    if backend == "numpy":
+        weight[:] = 0
+        assert layer.materialize().any()
+    if backend == "torch":
+        assert weight.data_ptr() != core.data_ptr()
+        assert weight.requires_grad

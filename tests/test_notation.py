@@ -55,6 +55,8 @@ def test_malformed_notation_is_refused(notation: str, bonds: dict, said: str) ->
         ("n r, i r", 4, "mode 'o' is in no core"),
         ("n r, o r", 4, "mode 'i' is in no core"),
         ("i r, o r", 4, "mode 'n' is in no core"),
+        ("n n1 r, i r, o r", 4, "n and n1 are the same mode"),
+        ("n r, n1 r, i r, o r", 4, "n and n1 are the same mode"),
         ("n r, i r, o r", (4, 3), "mode 'n' belongs to no expert level.*n1, n2, i, o"),
         ("n1 r, i r, o r", (4, 3), "mode 'n2' is in no core"),
         ("n1 r, n2 r, i r, o r", 4, "mode 'n2' belongs to no expert level"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import specs
 
 import tensormoe as tm
-from tensormoe.program import Matmul
+from tensormoe.program import Matmul, Transpose
 
 N, I, O, B = 16, 40, 24, 50  # noqa: E741
 
@@ -109,10 +109,14 @@ def test_a_memory_limit_is_kept_or_refused(spec: tm.MuMoESpec, limit: int) -> No
 def test_an_unsatisfiable_memory_limit_is_an_error() -> None:
     with pytest.raises(tm.TensorMoEError, match=rf"the output alone holds {B * O}"):
         layer(tm.CP(8)).plan(B, memory_limit=B * O - 1)
-    for unfit in (0, -5, 2.5):
+    # Here opt_einsum's own answer is one n-ary step.
+    with pytest.raises(tm.TensorMoEError, match="no sequence of pairwise products"):
+        tm.MuMoESpec(40, 1, 16, tm.CP(8), bias=False).plan(50, memory_limit=60)
+    for unfit in (0, -5, 2.5, [3]):
         with pytest.raises(tm.TensorMoEError, match="memory_limit"):
             layer(tm.CP(8)).plan(B, memory_limit=unfit)
-    for unfit in (0, -1, "many"):
+    assert layer(tm.CP(8)).plan(1).batch_size == 1
+    for unfit in (0, -1, "many", 1.0, True, [3]):
         with pytest.raises(tm.TensorMoEError, match="batch_size"):
             layer(tm.CP(8)).plan(unfit)
 
@@ -140,3 +144,32 @@ def test_soft_moe_figures_are_those_of_the_dense_tensor() -> None:
     soft = spec.plan(B).soft_moe
     assert soft.parameters == prod((3, 5, I + 1, O))
     assert soft.macs == tm.MuMoESpec(I, O, (3, 5), tm.Dense()).plan(B).macs
+
+
+@pytest.mark.parametrize("notation", [False, True])
+def test_small_experts_do_not_tempt_the_plan_into_outer_products(notation: bool) -> None:
+    """opt_einsum's automatic choice multiplies the expert factors with each other here."""
+    named = tm.TensorNetwork("n1 r, n2 r, i r, o r", r=64) if notation else tm.CP(64)
+    spec = tm.MuMoESpec(768, 3072, (16, 16), named, bias=False)
+    assert spec.plan(1024).macs == 1024 * 64 * (16 + 16 + 768 + 3072)
+
+
+@pytest.mark.parametrize("family", [tm.CP(4), tm.Tucker((2,) * 11), tm.TensorRing((2,) * 11)], ids=str)
+def test_nine_levels_are_planned(family: tm.Factorization) -> None:
+    """Exhaustive searches would take minutes."""
+    plan = layer(family, (2,) * 9).plan(B)
+    assert all(step.kind in ("matmul", "batched matmul", "multiply") for step in plan.steps)
+
+
+@pytest.mark.parametrize(
+    "family", [tm.CP(8), tm.Tucker((2, 8, 6)), tm.TensorRing((2, 3, 4)), tm.TensorTrain((3, 4))], ids=str
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_no_activation_is_permuted(family: tm.Factorization, bias: bool) -> None:
+    spec = layer(family, bias=bias)
+    program = spec.default_plan.program
+    carries_batch = set(range(1 + spec.levels))
+    for number, instruction in enumerate(program.instructions):
+        if carries_batch & set(instruction.sources):
+            assert not isinstance(instruction, Transpose)
+            carries_batch.add(program.num_operands + number)

@@ -194,3 +194,30 @@ def test_float64_layers_keep_float64_statistics() -> None:
     assert {buffer.dtype for buffer in module.buffers()} == {torch.float64}
     assert {buffer.dtype for buffer in layer(dtype=torch.bfloat16).buffers()} == {torch.float32}
     assert np.isfinite(module(x(2, dtype=torch.float64)).detach().numpy()).all()
+
+
+def test_default_devices_are_kept_as_nn_linear_keeps_them() -> None:
+    with torch.device("meta"):
+        assert MuMoE(7, 6, 5, tm.CP(3)).cores["input"].is_meta
+        assert tm.build(tm.MuMoESpec(7, 6, 5, tm.CP(3)), "torch").gate_weights[0].is_meta
+    with pytest.raises(tm.TensorMoEError, match=r"torch\.float32"):
+        MuMoE(7, 6, 5, tm.CP(3), dtype="float64")
+
+
+def test_compiles_before_any_eager_call_and_after_a_pickle() -> None:
+    for module in (
+        layer(tm.CP(2)),
+        pickle.loads(pickle.dumps(layer(tm.CP(4)))),
+        copy.deepcopy(layer(tm.CP(7))),
+    ):
+        torch._dynamo.reset()
+        weight = torch.compile(lambda module=module: module.materialize(), fullgraph=True, backend="eager")()
+        assert weight.shape == (5, 8, 6)
+        assert torch.compile(module, fullgraph=True, backend="eager")(x(3)).shape == (3, 6)
+
+
+def test_forward_mode_through_the_layer() -> None:
+    module = layer(gate=tm.Gate(norm="layer"), dtype=torch.float64)
+    torch.nn.init.normal_(module.gate_weights[0])
+    token = x(dtype=torch.float64)
+    close(torch.func.jacfwd(module)(token).detach(), torch.func.jacrev(module)(token).detach())

@@ -47,8 +47,8 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
     def cast(self, array: jax.Array, dtype: str) -> jax.Array:
         return array.astype(dtype)
 
-    def from_numpy(self, array: Any, like: jax.Array | None = None) -> jax.Array:
-        return jnp.array(array) if like is None else jnp.array(array, device=like.device)
+    def from_numpy(self, array: Any) -> jax.Array:
+        return jnp.array(array)
 
     def stop_gradient(self, array: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(array)

@@ -22,7 +22,7 @@ class _Module(nnx.Module):
         if (rngs is None) == (seed is None):
             raise tm.TensorMoEError("rngs", rngs, "pass either rngs=nnx.Rngs(0) or a seed")
         if rngs is not None:
-            seed = int(jax.random.bits(rngs.params(), dtype=jnp.uint32))
+            seed = _drawn(rngs)
         parameters, state = initialize(spec, seed or 0, dtype)
         self.spec = spec
         # nnx's own name for it, so that train() and eval() find it.
@@ -214,6 +214,25 @@ def _materialize(spec: tm.MuMoESpec, cores: Any) -> jax.Array:
     return weight
 
 
+def _drawn(rngs: nnx.Rngs) -> int:
+    try:
+        return int(jax.random.bits(rngs.params(), dtype=jnp.uint32))
+    except jax.errors.ConcretizationTypeError as error:
+        raise tm.TensorMoEError(
+            "rngs", "a traced key", "initial values come from NumPy: pass seed= where construction is traced"
+        ) from error
+
+
+def _floating(dtype: Any) -> Any:
+    try:
+        wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
+    except TypeError as error:
+        raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type") from error
+    if not jnp.issubdtype(wanted, jnp.floating):
+        raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type")
+    return wanted
+
+
 def initialize(
     spec: tm.Spec, seed: int = 0, dtype: Any = None
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
@@ -238,9 +257,7 @@ def initialize(
         >>> y.shape
         (2, 6)
     """
-    wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
-    if not jnp.issubdtype(wanted, jnp.floating):
-        raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type")
+    wanted = _floating(dtype)
     if jax.dtypes.canonicalize_dtype(wanted) != wanted:
         raise tm.TensorMoEError("dtype", "float64", "turn JAX's 64-bit mode on first: jax_enable_x64")
     drawn = "float64" if wanted == jnp.float64 else "float32"

@@ -14,6 +14,11 @@ class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # typ
 
     tensormoe_name = "numpy"
 
+    @staticmethod
+    def is_tensor(tensor: Any) -> bool:
+        # A matrix's * is no elementwise product.
+        return isinstance(tensor, np.ndarray) and not isinstance(tensor, np.matrix)
+
     def gelu(self, x: Any) -> Any:
         return (0.5 * x * (1 + erf(x / np.sqrt(2)))).astype(x.dtype)
 

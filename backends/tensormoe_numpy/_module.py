@@ -10,7 +10,11 @@ from ._backend import backend
 class _Module:
     """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
 
+    kind: type[tm.Spec]
+
     def __init__(self, spec: tm.Spec, seed: int, dtype: str) -> None:
+        if not isinstance(spec, self.kind):
+            raise tm.TensorMoEError("spec", spec, f"pass a {self.kind.__name__}")
         self.spec = spec
         self.parameters, self.state = tm.initialize(spec, seed, dtype)
 
@@ -50,6 +54,7 @@ class MuMoE(_Module):
         (4, 9, 6)
     """
 
+    kind = tm.MuMoESpec
     spec: tm.MuMoESpec
 
     @classmethod
@@ -79,6 +84,7 @@ class MuMoEBlock(_Module):
         (2, 6)
     """
 
+    kind = tm.MuMoEBlockSpec
     spec: tm.MuMoEBlockSpec
 
     @classmethod

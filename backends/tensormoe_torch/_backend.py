@@ -10,7 +10,7 @@ from tensormoe.backend import Elementwise, Extras
 
 
 class _Differentiable(torch.autograd.Function):
-    """A function with a symmetric Jacobian J, known through its product: J v in both modes."""
+    """A function with a symmetric Jacobian J, known through the product J v."""
 
     generate_vmap_rule = True
 
@@ -30,6 +30,21 @@ class _Differentiable(torch.autograd.Function):
         return ctx.function.jacobian_product(backend, output, gradient), None
 
 
+class _InBothModes(_Differentiable):
+    """The same with forward mode, which torch.compile does not trace."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _Differentiable.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, _: None) -> torch.Tensor:
+        (output,) = ctx.saved_tensors
+        product: torch.Tensor = ctx.function.jacobian_product(backend, output, tangent)
+        return product
+
+
 class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # type: ignore[misc, call-arg]
     """Arrays are `torch.Tensor`, on any device."""
 
@@ -38,10 +53,8 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
     def cast(self, array: torch.Tensor, dtype: str) -> torch.Tensor:
         return array.to(getattr(torch, dtype))
 
-    def from_numpy(self, array: Any, like: torch.Tensor | None = None) -> torch.Tensor:
-        # A copy: the caller's array stays the caller's.
-        tensor = torch.tensor(array)
-        return tensor if like is None else tensor.to(like.device)
+    def from_numpy(self, array: Any) -> torch.Tensor:
+        return torch.tensor(array)  # a copy: the caller's array stays the caller's
 
     def stop_gradient(self, array: torch.Tensor) -> torch.Tensor:
         return array.detach()
@@ -53,7 +66,8 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         return torch.softmax(x, dim=-1)
 
     def differentiable(self, function: Elementwise, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = _Differentiable.apply(x, function)  # type: ignore[no-untyped-call]
+        kind = _Differentiable if torch.compiler.is_compiling() else _InBothModes
+        result: torch.Tensor = kind.apply(x, function)  # type: ignore[no-untyped-call]
         return result
 
     def gradients(

@@ -32,10 +32,11 @@ class _Module(nn.Module):
         super().__init__()
         if seed is None:
             # As nn.Linear does: from PyTorch's global generator, so that torch.manual_seed governs.
-            seed = int(torch.randint(2**63 - 1, ()))
+            seed = int(torch.randint(2**63 - 1, (), device="cpu"))
+        device = torch.get_default_device() if device is None else device
         dtype = torch.get_default_dtype() if dtype is None else dtype
-        if not dtype.is_floating_point:
-            raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type")
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type, such as torch.float32")
         drawn = "float64" if dtype == torch.float64 else "float32"
         parameters, state = tm.initialize(spec, seed, drawn)
         spec.prepare()
