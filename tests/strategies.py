@@ -5,6 +5,7 @@ materialized weight tensor, in float64, and differentiates that.
 """
 
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -33,6 +34,8 @@ EVERY = [
 ]
 
 sizes = st.integers(1, 4)
+# Element types with the error that frameworks may differ by, relative to the size of what is summed.
+dtypes = st.sampled_from([("float64", 1e-12), ("float32", 1e-5)])
 
 
 @st.composite
@@ -100,6 +103,14 @@ class Values:
     @property
     def operands(self) -> list[Any]:
         return [self.x, *self.coefficients, *self.cores]
+
+    @property
+    def all(self) -> list[Any]:
+        return [*self.operands, self.cotangent]
+
+    def mapped(self, change: Callable[[Any], Any]) -> "Values":
+        coefficients, cores = ([change(v) for v in part] for part in (self.coefficients, self.cores))
+        return Values(change(self.x), coefficients, cores, change(self.cotangent))
 
 
 def values_for(spec: tm.MuMoESpec, seed: int, tokens: int) -> Values:

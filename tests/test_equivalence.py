@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BACKENDS, Truth, Values, close, layers, truth, values_for
+from strategies import BACKENDS, Truth, Values, close, dtypes, layers, truth, values_for
 
 import tensormoe as tm
 
@@ -74,6 +74,28 @@ def test_soft_moe_is_the_definition(backend: str, layer: Layer) -> None:
         coefficients = [tl.from_numpy(a) for a in values.coefficients]
         y = tm.soft_moe(tl.from_numpy(expected.weight), coefficients, tl.from_numpy(values.x))
         close(tl.to_numpy(y), expected.y)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@given(layers(max_levels=3), dtypes)
+def test_both_precisions_keep_their_accuracy(backend: str, layer: Layer, dtype: tuple[str, float]) -> None:
+    """Output and gradients against float64, by the same sums over absolute values."""
+    spec, values = layer
+    name, tolerance = dtype
+    tl, program = tm.get_backend(backend), spec.default_plan.program
+    rounded = values.mapped(lambda value: value.astype(name).astype("float64"))
+    expected, magnitude = truth(spec, rounded), truth(spec, rounded.mapped(np.abs))
+    with tl.double_precision():
+        *operands, cotangent = (tl.from_numpy(value.astype(name)) for value in rounded.all)
+        y = program.run(tl, operands)
+        assert tl.dtype_name(y) == name
+        found = tl.gradients(lambda *inputs: program.run(tl, inputs), operands, cotangent)
+        found = found or program.vjp(tl, operands, cotangent)
+        found = [tl.to_numpy(array) for array in (y, *found)]
+    for array, right, size in zip(
+        found, (expected.y, *expected.gradients), (magnitude.y, *magnitude.gradients), strict=True
+    ):
+        assert (np.abs(array - right) <= tolerance * size).all()
 
 
 @given(layers(), st.integers(1, 5000))

@@ -94,7 +94,7 @@ class MuMoE(_Module):
         gate: the gate.
         bias: whether each expert has a bias.
         rngs: where the seed of the initial values is drawn from, or
-        seed: the seed itself.
+        seed: the seed itself; the only choice where construction is traced, as under `nnx.eval_shape`.
         dtype: of the parameters.
 
     Attributes:
