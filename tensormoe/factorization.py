@@ -53,8 +53,7 @@ class Factorization(ABC):
             value = getattr(self, field.name)
             name = f"{type(self).__name__} {field.name}"
             sizes = tuple(positive_integer(name, size) for size in as_tuple(value))
-            single = not hasattr(value, "__len__")
-            object.__setattr__(self, field.name, sizes[0] if single else sizes)
+            object.__setattr__(self, field.name, sizes if _is_listed(value) else sizes[0])
 
     @abstractmethod
     def notation(self, levels: int) -> str:
@@ -166,8 +165,11 @@ class Factorization(ABC):
 
 def as_tuple(value: object) -> tuple[object, ...]:
     """The members of a tuple, a list or an array with one axis; anything else as the only member."""
-    listed = isinstance(value, (tuple, list)) or len(getattr(value, "shape", ())) == 1
-    return tuple(cast("Iterable[object]", value)) if listed else (value,)
+    return tuple(cast("Iterable[object]", value)) if _is_listed(value) else (value,)
+
+
+def _is_listed(value: object) -> bool:
+    return isinstance(value, (tuple, list)) or len(getattr(value, "shape", ())) == 1
 
 
 def numbered(cores: tuple[Indices, ...]) -> tuple[str, ...]:

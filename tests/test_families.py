@@ -88,6 +88,7 @@ def test_further_families_take_several_kinds_of_fields() -> None:
 
 def test_arrays_of_ranks_are_welcome_and_other_kinds_are_not() -> None:
     assert tm.Tucker(np.array([2, 3, 3])) == tm.Tucker((2, 3, 3))
+    assert tm.CP(np.array(8)) == tm.CP(np.int64(8)) == tm.CP(8)
     assert tm.MuMoESpec(4, 4, np.array([3, 2]), tm.CP(2)).experts == (3, 2)
     for rank in (int, None, np.array(8.0), np.array([[2]]), "2", -(10**5000)):
         with pytest.raises(tm.TensorMoEError, match="CP rank") as caught:
