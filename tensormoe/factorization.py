@@ -42,9 +42,7 @@ class Factorization(ABC):
         built_in = f"{__package__}.families"
         if known is not None and known.__module__ == built_in != cls.__module__:
             raise TensorMoEError(
-                "class name",
-                cls.__name__,
-                "files call a built-in family so: take another",
+                "class name", cls.__name__, "a built-in family has this name: choose another"
             )
         Factorization._registry[cls.__name__] = cls
 
