@@ -25,7 +25,7 @@ _ALIASES = {"pytorch": "torch"}
 _FRAMEWORKS = {"jaxlib": "jax"}
 
 
-class Elementwise(Protocol):
+class Differentiable(Protocol):
     """A function of one array whose Jacobian is symmetric and known in closed form."""
 
     def value(self, tl: Any, x: Array) -> Array:
@@ -70,7 +70,7 @@ class Extras:
         exponentials = self.exp(x - self.max(x, axis=-1)[..., None])  # type: ignore[attr-defined]
         return exponentials / self.sum(exponentials, axis=-1)[..., None]  # type: ignore[attr-defined]
 
-    def differentiable(self, function: Elementwise, x: Array) -> Array:
+    def differentiable(self, function: Differentiable, x: Array) -> Array:
         """The function's value, differentiated by its own Jacobian product."""
         return function.value(self, x)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .activations import ACTIVATIONS, activate, at_least_float32
+from .activations import ACTIVATIONS, at_least_float32
 from .backend import Array
 from .errors import one_of
 from .norms import batch_norm, layer_norm
@@ -91,5 +91,5 @@ class Gate:
                 logits, (moved[mean], moved[variance]) = batch_norm(
                     tl, logits, state[mean], state[variance], training
                 )
-            found.append(tl.cast(activate(tl, self.activation, logits), dtype))
+            found.append(tl.cast(ACTIVATIONS[self.activation](tl, logits), dtype))
         return found, moved

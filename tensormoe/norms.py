@@ -14,9 +14,9 @@ Statistics = Mapping[str, Array]
 def layer_norm(tl: Any, x: Array) -> Array:
     """Each vector of the last axis to mean 0 and variance 1."""
     size = x.shape[-1]
-    centred = x - (tl.sum(x, axis=-1) / size)[..., None]
-    variance = tl.sum(centred * centred, axis=-1) / size
-    return centred / tl.sqrt(variance + EPSILON)[..., None]
+    centred = x - tl.sum(x, axis=-1, keepdims=True) / size
+    variance = tl.sum(centred * centred, axis=-1, keepdims=True) / size
+    return centred / tl.sqrt(variance + EPSILON)
 
 
 def batch_norm(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tensormoe.backend import Elementwise, Extras
+from tensormoe.backend import Differentiable, Extras
 
 
 def _global_x64() -> bool:
@@ -26,14 +26,14 @@ jax.config.update("jax_enable_x64", _X64)  # type: ignore[no-untyped-call]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _differentiable(function: Elementwise, x: jax.Array) -> jax.Array:
+def _differentiable(function: Differentiable, x: jax.Array) -> jax.Array:
     result: jax.Array = function.value(backend, x)
     return result
 
 
 @_differentiable.defjvp
 def _tangent(
-    function: Elementwise, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+    function: Differentiable, primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
     y = _differentiable(function, *primals)
     return y, function.jacobian_product(backend, y, *tangents)
@@ -59,7 +59,7 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
     def softmax(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, axis=-1)
 
-    def differentiable(self, function: Elementwise, x: jax.Array) -> jax.Array:
+    def differentiable(self, function: Differentiable, x: jax.Array) -> jax.Array:
         return _differentiable(function, x)
 
     def gradients(

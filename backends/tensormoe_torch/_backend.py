@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
-from tensormoe.backend import Elementwise, Extras
+from tensormoe.backend import Differentiable, Extras
 
 
 class _Differentiable(torch.autograd.Function):
@@ -15,7 +15,7 @@ class _Differentiable(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: torch.Tensor, function: Elementwise) -> torch.Tensor:
+    def forward(x: torch.Tensor, function: Differentiable) -> torch.Tensor:
         result: torch.Tensor = function.value(backend, x)
         return result
 
@@ -65,9 +65,14 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
     def softmax(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, dim=-1)
 
-    def differentiable(self, function: Elementwise, x: torch.Tensor) -> torch.Tensor:
-        kind = _Differentiable if torch.compiler.is_compiling() else _InBothModes
-        result: torch.Tensor = kind.apply(x, function)  # type: ignore[no-untyped-call]
+    def differentiable(self, function: Differentiable, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor
+        if torch.is_grad_enabled() and x.requires_grad:
+            kind = _Differentiable if torch.compiler.is_compiling() else _InBothModes
+            result = kind.apply(x, function)  # type: ignore[no-untyped-call]
+        else:
+            # autograd.Function costs tens of microseconds a call, which evaluation need not pay.
+            result = function.value(self, x)
         return result
 
     def gradients(
