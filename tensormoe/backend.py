@@ -60,7 +60,7 @@ class Extras:
         return array
 
     def gelu(self, x: Array) -> Array:
-        """X Φ(x), with the normal distribution's Φ."""
+        """The product x Φ(x), with the normal distribution's Φ."""
         raise TensorMoEError(
             "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
         )

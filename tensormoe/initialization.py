@@ -13,6 +13,7 @@ over to any network.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from math import prod, sqrt
 from typing import Any
 
@@ -66,6 +67,21 @@ def initialize(
     parameters = {name: value.astype(dtype) for name, value in values.items()}
     state = spec.gate.initial_state(spec.counts)
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
+
+
+def grouped(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Arrays by name, such as "cores.input", as members of groups, for modules that hold them so.
+
+    Examples:
+        >>> from tensormoe.initialization import grouped
+        >>> grouped({"cores.input": 1, "cores.output": 2, "gate_weights.0": 3})
+        {'cores': {'input': 1, 'output': 2}, 'gate_weights': {'0': 3}}
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        group, _, member = name.partition(".")
+        groups.setdefault(group, {})[member] = array
+    return groups
 
 
 def _cores(layer: MuMoESpec, generator: np.random.Generator) -> dict[str, NumPyArray]:

@@ -128,11 +128,10 @@ def contract(
         array([[16.5]])
     """
     tl = _backend(backend, x)
-    if not tl.is_tensor(x) or len(x.shape) != 2:
-        received = tuple(x.shape) if tl.is_tensor(x) else type(x)
-        raise TensorMoEError("x", received, f"pass an array of shape (T, {spec.in_features})")
-    named = _named(spec, cores)
     _check_input(tl, x, spec.in_features)
+    if len(x.shape) != 2:
+        raise TensorMoEError("x", tuple(x.shape), f"pass an array of shape (T, {spec.in_features})")
+    named = _named(spec, cores)
     if len(coefficients) != spec.levels:
         raise TensorMoEError("coefficients", len(coefficients), f"pass {spec.levels}, one for each level")
     for level, (a, experts) in enumerate(zip(coefficients, spec.counts, strict=True)):
@@ -163,8 +162,7 @@ def materialize(
         (4, 3, 9, 6)
     """
     named = _named(spec, cores)
-    if named.keys() != spec.network.shapes.keys():
-        raise _wrong_names("cores", named, spec.network.shapes)
+    _check_names("cores", named, spec.network.shapes)
     ordered = [named[name] for name in spec.network.shapes]
     tl = _backend(backend, ordered[0])
     _check_arrays(tl, "cores", named, spec.network.shapes, ordered[0])
@@ -211,9 +209,12 @@ def _named(spec: MuMoESpec, cores: Mapping[str, Array] | Sequence[Array]) -> Map
     return dict(zip(spec.network.shapes, cores, strict=True))
 
 
-def _wrong_names(argument: str, arrays: Mapping[str, Array], wanted: Mapping[str, Any]) -> TensorMoEError:
-    listed = ", ".join(wanted) or "none"
-    return TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
+def _check_names(argument: str, arrays: Mapping[str, Array], wanted: Mapping[str, Any]) -> None:
+    if not isinstance(arrays, Mapping):
+        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
+    if arrays.keys() != wanted.keys():
+        listed = ", ".join(wanted) or "none"
+        raise TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
 
 
 def _check_arrays(
@@ -223,10 +224,7 @@ def _check_arrays(
     shapes: Mapping[str, tuple[int, ...]],
     x: Array | None = None,
 ) -> None:
-    if not isinstance(arrays, Mapping):
-        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
-    if arrays.keys() != shapes.keys():
-        raise _wrong_names(argument, arrays, shapes)
+    _check_names(argument, arrays, shapes)
     for name, shape in shapes.items():
         _check_array(tl, argument, name, arrays[name], shape, x)
 

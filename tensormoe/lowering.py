@@ -136,7 +136,7 @@ class _Lowering:
         return self.product(left, right, keep, goal)
 
     def affine_product(self, x: Tensor, other: Tensor, keep: set[str], goal: Indices | None) -> Tensor:
-        """X · W + b, with W and b cut from the same tensor: x itself is not extended."""
+        """The sum x · W + b, with W and b cut from the same tensor: x itself is not extended."""
         axis = other.indices.index(INPUT)
         rows = self.sizes[INPUT]
         weight = replace(other, register=self.emit(Rows(other.register, axis, 0, rows - 1)))

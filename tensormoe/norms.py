@@ -1,14 +1,11 @@
 """Normalisations of the gate's logits, without learned parameters, and the block's input LayerNorm."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from .backend import Array
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
-
-Statistics = Mapping[str, Array]
 
 
 def layer_norm(tl: Any, x: Array) -> Array:

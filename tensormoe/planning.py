@@ -138,7 +138,7 @@ def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | N
     found = [_searched(search, expression, shapes, memory_limit) for search in searches]
     fitting = [candidate for candidate in found if candidate is not None]
     if not fitting:
-        least = max(prod(sizes[index] for index in contraction.output), 1)
+        least = prod(sizes[index] for index in contraction.output)
         raise TensorMoEError(
             "memory_limit",
             memory_limit,

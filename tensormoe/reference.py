@@ -4,15 +4,15 @@ It shares no code with planning, lowering or any framework's automatic different
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .initialization import NumPyArray
 from .layer_spec import MuMoESpec
-from .network import Network
 from .notation import BATCH, INPUT, OUTPUT, Indices, expert_modes
 
-NumPyArray = np.ndarray[Any, np.dtype[Any]]
 Term = tuple[Indices, NumPyArray]
 
 
@@ -33,13 +33,14 @@ class Reference:
         self.cores = [generator.normal(size=shape) for shape in network.shapes.values()]
         self.cotangent = generator.normal(size=(tokens, layer.out_features))
         extended = np.concatenate([self.x, np.ones((tokens, 1))], axis=1) if layer.bias else self.x
-        self._cores = [(core, value) for core, value in zip(_indices(network), self.cores, strict=True)]
+        self._cores = [(core.indices, value) for core, value in zip(network.cores, self.cores, strict=True)]
         experts = expert_modes(network.levels)
         self._data = [((BATCH, INPUT), extended)]
         self._data += [((BATCH, mode), a) for mode, a in zip(experts, self.coefficients, strict=True)]
         self.weight = _einsum(self._cores, network.modes)
         self.y = _einsum([(network.modes, self.weight), *self._data], (BATCH, OUTPUT))
 
+    @cached_property
     def gradients(self) -> list[NumPyArray]:
         """With respect to x, the coefficients of each level, and each core."""
         modes = self.layer.network.modes
@@ -54,10 +55,6 @@ class Reference:
             ones = [((index,), np.ones(size)) for index, size in zip(indices, value.shape, strict=True)]
             cores.append(_einsum([outer, *_without(self._cores, number), *ones], indices))
         return data + cores
-
-
-def _indices(network: Network) -> list[Indices]:
-    return [core.indices for core in network.cores]
 
 
 def _without(terms: Sequence[Term], position: int) -> list[Term]:

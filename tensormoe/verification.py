@@ -13,10 +13,10 @@ import numpy as np
 
 from .backend import get_backend
 from .errors import TensorMoEError, non_negative_integer, positive_integer
-from .initialization import initialize
+from .initialization import NumPyArray, initialize
 from .layer import apply, materialize
 from .layer_spec import MuMoESpec
-from .reference import NumPyArray, Reference
+from .reference import Reference
 from .report import table
 from .spec import Spec
 
@@ -136,14 +136,14 @@ def _layer_checks(name: str, tl: Any, reference: Reference, label: str) -> Itera
     program = layer.default_plan.program
 
     def check(quantity: str, found: Sequence[Any], expected: Sequence[NumPyArray]) -> Check:
-        return Check(name, label + quantity, _largest_error(tl, found, expected), TOLERANCE)
+        return Check(name, label + quantity, _largest_error(_numpy(tl, found), expected), TOLERANCE)
 
     yield check("weight", [materialize(layer, cores, backend=tl)], [reference.weight])
     yield check("output", [program.run(tl, arrays)], [reference.y])
     found = tl.gradients(lambda *inputs: program.run(tl, inputs), arrays, cotangent)
     if found is None:
         found = program.vjp(tl, arrays, cotangent)
-    expected = reference.gradients()
+    expected = reference.gradients
     parts = {"x": slice(0, 1), "coefficients": slice(1, first_core), "cores": slice(first_core, None)}
     for quantity, part in parts.items():
         yield check(f"gradient of {quantity}", found[part], expected[part])
@@ -162,10 +162,10 @@ def _cross_checks(
     for name, tl in objects.items():
         with tl.double_precision():
             for quantity, found in _whole(tl, spec, parameters, state, x, cotangent):
-                values = [np.asarray(tl.to_numpy(array)) for array in found]
+                values = _numpy(tl, found)
                 first, expected = references.setdefault(quantity, (name, values))
                 if first != name:
-                    yield Check(f"{name} = {first}", quantity, _largest_error(tl, found, expected), TOLERANCE)
+                    yield Check(f"{name} = {first}", quantity, _largest_error(values, expected), TOLERANCE)
 
 
 def _whole(
@@ -191,12 +191,15 @@ def _whole(
         yield "gradient of parameters", gradients[1:]
 
 
-def _largest_error(tl: Any, found: Sequence[Any], expected: Sequence[NumPyArray]) -> float:
+def _numpy(tl: Any, arrays: Sequence[Any]) -> list[NumPyArray]:
+    return [np.asarray(tl.to_numpy(array)) for array in arrays]
+
+
+def _largest_error(found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> float:
     """The largest difference over all arrays, relative to the largest entry expected in any."""
-    values = [np.asarray(tl.to_numpy(array)) for array in found]
-    if [value.shape for value in values] != [value.shape for value in expected]:
+    if [value.shape for value in found] != [value.shape for value in expected]:
         return float("inf")
     scale = max(float(np.max(np.abs(value))) for value in expected) or 1.0
-    errors = [float(np.max(np.abs(a - b))) for a, b in zip(values, expected, strict=True)]
+    errors = [float(np.max(np.abs(a - b))) for a, b in zip(found, expected, strict=True)]
     # Not max(), which passes over a NaN.
     return float(np.max(errors)) / scale

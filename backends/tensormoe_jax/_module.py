@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import tensormoe as tm
+from tensormoe.initialization import grouped
 
 from ._backend import backend
 
@@ -45,20 +46,17 @@ class _Module(nnx.Module):
         return cls(**spec.arguments, seed=seed, dtype=dtype, rngs=rngs)
 
     def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
-        groups: dict[str, dict[str, Any]] = {}
-        for name, array in arrays.items():
-            group, _, member = name.partition(".")
-            groups.setdefault(group, {})[member] = kind(array)
-        for group, members in groups.items():
-            numbered = all(name.isdigit() for name in members)
-            setattr(self, group, nnx.List(members.values()) if numbered else nnx.Dict(members))
+        for group, members in grouped(arrays).items():
+            variables = {name: kind(array) for name, array in members.items()}
+            numbered = all(name.isdigit() for name in variables)
+            setattr(self, group, nnx.List(variables.values()) if numbered else nnx.Dict(variables))
 
     def _variable(self, name: str) -> Any:
         group, _, member = name.partition(".")
         return getattr(self, group)[int(member) if member.isdigit() else member]
 
     def __call__(self, x: jax.Array, return_coefficients: bool = False) -> Any:
-        """Y (…, O) from x (…, I) with any leading dimensions.
+        """Compute y (…, O) from x (…, I) with any leading dimensions.
 
         Args:
             x: of the layer's element type.

@@ -3,6 +3,7 @@
 from typing import Any, Self
 
 import tensormoe as tm
+from tensormoe.initialization import grouped
 
 from ._backend import backend
 
@@ -24,11 +25,10 @@ class _Module:
         return list(self._members("gate_weights").values())
 
     def _members(self, group: str) -> dict[str, Any]:
-        prefix = f"{group}."
-        return {k.removeprefix(prefix): v for k, v in self.parameters.items() if k.startswith(prefix)}
+        return grouped(self.parameters)[group]
 
     def __call__(self, x: Any, return_coefficients: bool = False) -> Any:
-        """Y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) if asked for."""
+        """Compute y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) if asked for."""
         result, _ = tm.apply(
             self.spec,
             self.parameters,

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import tensormoe as tm
+from tensormoe.initialization import grouped
 
 from ._backend import backend
 
@@ -41,7 +42,7 @@ class _Module(nn.Module):
         parameters, state = tm.initialize(spec, seed, drawn)
         spec.prepare()
         self.spec = spec
-        for group, members in _grouped(parameters).items():
+        for group, members in grouped(parameters).items():
             values = {
                 name: nn.Parameter(torch.from_numpy(value).to(device=device, dtype=dtype))
                 for name, value in members.items()
@@ -49,12 +50,12 @@ class _Module(nn.Module):
             numbered = all(name.isdigit() for name in values)
             container = nn.ParameterList(values.values()) if numbered else nn.ParameterDict(values)
             self.add_module(group, container)
-        for group, members in _grouped(state).items():
+        for group, members in grouped(state).items():
             buffers = {name: torch.from_numpy(value).to(device) for name, value in members.items()}
             self.add_module(group, _Buffers(buffers))
 
     def forward(self, x: torch.Tensor, return_coefficients: bool = False) -> Any:
-        """Y (…, O) from x (…, I) with any leading dimensions.
+        """Compute y (…, O) from x (…, I) with any leading dimensions.
 
         Args:
             x: of the layer's element type and device.
@@ -110,14 +111,6 @@ class _Module(nn.Module):
             f"{spec.in_features} → {spec.out_features}, experts={spec.counts}, {spec.factorization}, "
             f"{spec.gate}, bias={spec.bias}"
         )
-
-
-def _grouped(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    groups: dict[str, dict[str, Any]] = {}
-    for name, array in arrays.items():
-        group, _, member = name.partition(".")
-        groups.setdefault(group, {})[member] = array
-    return groups
 
 
 class MuMoE(_Module):
