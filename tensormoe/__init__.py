@@ -9,7 +9,7 @@ Write the weight tensor's factorization in one line of index notation; get a lay
     (272448, (16, 16, 769, 3072))
 """
 
-from .activations import entmax15, softmax
+from .activations import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
 from .backend import available_backends, backend_of, get_backend
 from .block_spec import MuMoEBlockSpec
 from .building import build
@@ -26,11 +26,13 @@ from .oracle import soft_moe
 from .planning import BlockPlan, Plan
 from .spec import Spec, spec_from_json
 from .verification import Report, verify
+from .weightings import Activation
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CP",
+    "Activation",
     "BlockPlan",
     "Core",
     "Dense",
@@ -52,13 +54,18 @@ __all__ = [
     "backend_of",
     "build",
     "contract",
+    "entmax",
     "entmax15",
     "expert_modes",
     "get_backend",
     "initialize",
     "materialize",
     "soft_moe",
+    "soft_rank",
+    "soft_top_k",
     "softmax",
+    "sparsemax",
     "spec_from_json",
+    "top_k",
     "verify",
 ]

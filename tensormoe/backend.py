@@ -1,4 +1,4 @@
-"""Backend objects: TensorLy's, with the few operations that TensorLy lacks.
+"""Backend objects by name and by array.
 
 A backend object is an instance of a TensorLy backend class that also inherits `Extras`. It is passed along
 explicitly; TensorLy's global `set_backend` is never called, so two threads may run two frameworks at once.
@@ -6,16 +6,15 @@ Backends are found through the entry-point group `tensormoe.backends`; any other
 from its class on demand.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol
+from typing import Any
 
 from .errors import TensorMoEError
+from .extras import Array, Extras
 
-Array = Any
 GROUP = "tensormoe.backends"
 
 # TensorLy's own names, for frameworks that need no package of ours, and what pip calls them.
@@ -23,70 +22,6 @@ _TENSORLY = {"cupy": "cupy", "tensorflow": "tensorflow", "paddle": "paddlepaddle
 _ALIASES = {"pytorch": "torch"}
 # The import package that defines an array's class → the backend's name.
 _FRAMEWORKS = {"jaxlib": "jax"}
-
-
-class Differentiable(Protocol):
-    """A function of one array whose Jacobian is symmetric and known in closed form."""
-
-    def value(self, tl: Any, x: Array) -> Array:
-        """The function's value."""
-
-    def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
-        """J v at the point whose value is y."""
-
-
-class Extras:
-    """What tensormoe asks of a backend beyond TensorLy, with defaults in TensorLy's own terms."""
-
-    tensormoe_name: str = ""
-
-    def dtype_name(self, array: Array) -> str:
-        """The element type's name, such as "float32" or "bfloat16"."""
-        name = getattr(array.dtype, "name", None)
-        return str(name if isinstance(name, str) else array.dtype).rpartition(".")[2].lower()
-
-    def cast(self, array: Array, dtype: str) -> Array:
-        """The array with elements of the type of this name."""
-        if self.dtype_name(array) == dtype:
-            return array
-        return array.astype(dtype)
-
-    def from_numpy(self, array: Any) -> Array:
-        """The framework's array with a NumPy array's values."""
-        return self.tensor(array)  # type: ignore[attr-defined]
-
-    def stop_gradient(self, array: Array) -> Array:
-        """The array as a constant of differentiation."""
-        return array
-
-    def gelu(self, x: Array) -> Array:
-        """The product x Φ(x), with the normal distribution's Φ."""
-        raise TensorMoEError(
-            "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
-        )
-
-    def softmax(self, x: Array) -> Array:
-        """Softmax over the last axis."""
-        exponentials = self.exp(x - self.max(x, axis=-1)[..., None])  # type: ignore[attr-defined]
-        return exponentials / self.sum(exponentials, axis=-1)[..., None]  # type: ignore[attr-defined]
-
-    def differentiable(self, function: Differentiable, x: Array) -> Array:
-        """The function's value, differentiated by its own Jacobian product."""
-        return function.value(self, x)
-
-    def gradients(
-        self, function: Callable[..., Array], inputs: Sequence[Array], cotangent: Array
-    ) -> tuple[Array, ...] | None:
-        """∂ Σ function(*inputs) ∗ cotangent / ∂ inputs by automatic differentiation; None without it."""
-        return None
-
-    def double_precision(self) -> AbstractContextManager[Any]:
-        """A context in which float64 arrays can be made."""
-        return nullcontext()
-
-    def mixes_precision(self) -> bool:
-        """Whether products may now mix element types, as under PyTorch's autocast."""
-        return False
 
 
 @cache

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .activations import ACTIVATIONS, at_least_float32
-from .backend import Array
 from .errors import one_of
+from .extras import Array, at_least_float32
 from .norms import batch_norm, layer_norm
+from .weightings import WEIGHTINGS
 
 NORMS = ("batch", "layer", None)
 
@@ -39,7 +39,7 @@ class Gate:
     norm: str | None = "layer"
 
     def __post_init__(self) -> None:
-        one_of("gate activation", self.activation, tuple(ACTIVATIONS))
+        one_of("gate activation", self.activation, tuple(WEIGHTINGS))
         one_of("gate norm", self.norm, NORMS)
 
     def parameter_shapes(self, in_features: int, experts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -91,5 +91,5 @@ class Gate:
                 logits, (moved[mean], moved[variance]) = batch_norm(
                     tl, logits, state[mean], state[variance], training
                 )
-            found.append(tl.cast(ACTIVATIONS[self.activation](tl, logits), dtype))
+            found.append(tl.cast(WEIGHTINGS[self.activation](tl, logits), dtype))
         return found, moved

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, Literal, overload
 
-from .activations import at_least_float32
-from .backend import Array, backend_of, get_backend
+from .backend import backend_of, get_backend
 from .errors import TensorMoEError
+from .extras import Array, at_least_float32
 from .layer_spec import MuMoESpec
 from .norms import layer_norm
 from .pointwise import POINTWISE

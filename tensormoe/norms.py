@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .backend import Array
+from .extras import Array
 
 EPSILON = 1e-5
 MOMENTUM = 0.1

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from math import prod
 
-from .backend import Array, backend_of
+from .backend import backend_of
 from .errors import TensorMoEError
+from .extras import Array
 
 
 def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:

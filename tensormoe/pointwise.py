@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import pi, sqrt
 from typing import Any
 
-from .backend import Array
+from .extras import Array
 
 
 def _gelu(tl: Any, x: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from tensormoe.backend import Differentiable, Extras
+from tensormoe.extras import Correction, Differentiable, Extras
 
 
 def _global_x64() -> bool:
@@ -26,17 +26,23 @@ jax.config.update("jax_enable_x64", _X64)  # type: ignore[no-untyped-call]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _differentiable(function: Differentiable, x: jax.Array) -> jax.Array:
-    result: jax.Array = function.value(backend, x)
+# Compiled even in eager mode: a loop until convergence would else be compiled anew at every call.
+@partial(jax.jit, static_argnums=0)
+def _differentiable(function: Differentiable, x: jax.Array, *scalars: jax.Array) -> jax.Array:
+    result: jax.Array = function.value(backend, x, *scalars)
     return result
 
 
 @_differentiable.defjvp
 def _tangent(
-    function: Differentiable, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+    function: Differentiable, primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
     y = _differentiable(function, *primals)
-    return y, function.jacobian_product(backend, y, *tangents)
+    tangent = function.jacobian_product(backend, y, tangents[0], *primals[1:])
+    if tangents[1:]:
+        slopes = function.sensitivities(backend, y, *primals[1:])
+        tangent += sum(slope * change for slope, change in zip(slopes, tangents[1:], strict=True))
+    return y, tangent
 
 
 class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
@@ -59,8 +65,36 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
     def softmax(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, axis=-1)
 
-    def differentiable(self, function: Differentiable, x: jax.Array) -> jax.Array:
-        return _differentiable(function, x)
+    def kth_largest(self, x: jax.Array, k: int) -> jax.Array:
+        return jax.lax.top_k(x, k)[0][..., -1:]
+
+    def refine(
+        self,
+        correction: Correction,
+        start: jax.Array,
+        limit: int,
+        tolerance: float,
+        memory: tuple[jax.Array, ...] = (),
+    ) -> tuple[jax.Array, jax.Array]:
+        def goes_on(state: tuple[jax.Array, ...]) -> jax.Array:
+            count, _, change, *_ = state
+            return (count < limit) & ~jnp.all(jnp.abs(change) <= tolerance)
+
+        def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            count, value, change, *remembered = state
+            value = value + change
+            return count + 1, value, *correction(value, *remembered)
+
+        first = (jnp.int32(1), start, *correction(start, *memory))
+        _, value, change, *_ = jax.lax.while_loop(goes_on, advance, first)
+        return value, change
+
+    def holds(self, condition: jax.Array) -> bool | None:
+        return None if isinstance(condition, jax.core.Tracer) else bool(condition.all())
+
+    def differentiable(self, function: Differentiable, x: jax.Array, *scalars: jax.Array) -> jax.Array:
+        result: jax.Array = _differentiable(function, x, *scalars)
+        return result
 
     def gradients(
         self,

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import erf
 from tensorly.backend.numpy_backend import NumpyBackend
 
-from tensormoe.backend import Extras
+from tensormoe.extras import Extras
 
 
 class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # type: ignore[misc, call-arg]

@@ -4,30 +4,36 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.autograd.forward_ad as fwAD
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
-from tensormoe.backend import Differentiable, Extras
+from tensormoe.extras import Differentiable, Extras
 
 
 class _Differentiable(torch.autograd.Function):
-    """A function with a symmetric Jacobian J, known through the product J v."""
+    """A function with a symmetric Jacobian J, known through the product J v; it may depend on scalars."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: torch.Tensor, function: Differentiable) -> torch.Tensor:
-        result: torch.Tensor = function.value(backend, x)
+    def forward(function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = function.value(backend, x, *scalars)
         return result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        ctx.function = inputs[1]
-        ctx.save_for_backward(output)
+        ctx.function, _, *scalars = inputs
+        ctx.save_for_backward(output, *scalars)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (output,) = ctx.saved_tensors
-        return ctx.function.jacobian_product(backend, output, gradient), None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        output, *scalars = ctx.saved_tensors
+        product = ctx.function.jacobian_product(backend, output, gradient, *scalars)
+        if not scalars:
+            return None, product
+        slopes = ctx.function.sensitivities(backend, output, *scalars)
+        sums = ((gradient * slope).sum_to_size(s.shape) for slope, s in zip(slopes, scalars, strict=True))
+        return None, product, *sums
 
 
 class _InBothModes(_Differentiable):
@@ -36,13 +42,39 @@ class _InBothModes(_Differentiable):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
         _Differentiable.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(output)
+        ctx.save_for_forward(output, *inputs[2:])
 
     @staticmethod
-    def jvp(ctx: Any, tangent: torch.Tensor, _: None) -> torch.Tensor:
-        (output,) = ctx.saved_tensors
-        product: torch.Tensor = ctx.function.jacobian_product(backend, output, tangent)
-        return product
+    def jvp(ctx: Any, _: None, tangent: torch.Tensor | None, *tangents: torch.Tensor | None) -> torch.Tensor:
+        output, *scalars = ctx.saved_tensors
+        result = torch.zeros_like(output)
+        if tangent is not None:
+            result = result + ctx.function.jacobian_product(backend, output, tangent, *scalars)
+        if scalars:
+            slopes = ctx.function.sensitivities(backend, output, *scalars)
+            for slope, change in zip(slopes, tangents, strict=True):
+                result = result if change is None else result + slope * change
+        return result
+
+
+def _at_hand(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's values can be looked at: it is not traced, mapped or without storage."""
+    return (
+        not torch.compiler.is_compiling()
+        and not tensor.is_meta
+        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+    )
+
+
+def _derived(tensors: tuple[torch.Tensor, ...]) -> bool:
+    """Whether derivatives with respect to these tensors may be asked for."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return True
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or fwAD._current_level >= 0
 
 
 class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # type: ignore[misc, call-arg]
@@ -65,14 +97,66 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
     def softmax(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, dim=-1)
 
-    def differentiable(self, function: Differentiable, x: torch.Tensor) -> torch.Tensor:
+    def max(self, tensor: torch.Tensor, axis: int | None = None) -> torch.Tensor:
+        # torch.max finds the positions as well, which takes ten times as long.
+        return torch.amax(tensor, dim=() if axis is None else axis)
+
+    def kth_largest(self, x: torch.Tensor, k: int) -> torch.Tensor:
+        return torch.topk(x, k).values[..., -1:]
+
+    def scratch(self, array: torch.Tensor) -> torch.Tensor | None:
+        # Fresh memory for every intermediate takes several times as long as the arithmetic.
+        return torch.empty_like(array) if _at_hand(array) else None
+
+    def clipped(
+        self,
+        x: torch.Tensor,
+        offsets: tuple[torch.Tensor, ...],
+        top: float | None = None,
+        scratch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        part = torch.sub(x, offsets[0], out=scratch)
+        for offset in offsets[1:]:
+            part = part.sub_(offset)
+        return part.relu_() if top is None else torch.nn.functional.hardtanh_(part, 0, top)
+
+    def clipped_sum(
+        self,
+        x: torch.Tensor,
+        offsets: tuple[torch.Tensor, ...],
+        top: float | None = None,
+        scratch: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        part = self.clipped(x, offsets, top, scratch)
+        total = part.sum(dim=-1, keepdim=True)
+        if top is not None:
+            part = part.div_(top).frac_()
+        # sign_ takes a fifth of the time of a comparison.
+        return total, part.sign_().sum(dim=-1, keepdim=True)
+
+    def clipped_norms(
+        self, x: torch.Tensor, offsets: tuple[torch.Tensor, ...], scratch: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        part = self.clipped(x, offsets, None, scratch)
+        norm = torch.linalg.vector_norm(part, dim=-1, keepdim=True)
+        return norm, part.sum(dim=-1, keepdim=True)
+
+    def settled(self, change: torch.Tensor, tolerance: float) -> bool:
+        return _at_hand(change) and torch.linalg.vector_norm(change, torch.inf).item() <= tolerance
+
+    def holds(self, condition: torch.Tensor) -> bool | None:
+        return bool(condition.all()) if _at_hand(condition) else None
+
+    def differentiable(
+        self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor
+    ) -> torch.Tensor:
         result: torch.Tensor
-        if torch.is_grad_enabled() and x.requires_grad:
+        if _derived((x, *scalars)):
             kind = _Differentiable if torch.compiler.is_compiling() else _InBothModes
-            result = kind.apply(x, function)  # type: ignore[no-untyped-call]
+            result = kind.apply(function, x, *scalars)  # type: ignore[no-untyped-call]
         else:
             # autograd.Function costs tens of microseconds a call, which evaluation need not pay.
-            result = function.value(self, x)
+            result = function.value(self, x, *scalars)
         return result
 
     def gradients(

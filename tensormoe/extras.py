@@ -1,0 +1,178 @@
+"""What tensormoe asks of a backend beyond TensorLy: a class to inherit beside TensorLy's own.
+
+Everything here has a default in TensorLy's terms. A framework's package overrides what its framework does
+better, or what needs to know the framework: differentiation, tracing, random numbers.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from .errors import TensorMoEError
+
+Array = Any
+# From a value and what the last correction remembered, to what is to be added and what to remember.
+Correction: TypeAlias = Callable[..., tuple[Array, ...]]
+
+
+def at_least_float32(dtype: str) -> str:
+    """The type that gates and normalisations compute in: float32 in place of the half-precision ones."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
+class Differentiable(Protocol):
+    """A function of one array whose Jacobian is symmetric and known in closed form; hashable.
+
+    It may also depend on scalars, which are then passed along everywhere.
+    """
+
+    def value(self, tl: Any, x: Array, *scalars: Array) -> Array:
+        """The function's value."""
+
+    def jacobian_product(self, tl: Any, y: Array, v: Array, *scalars: Array) -> Array:
+        """J v at the point whose value is y, where J = ∂y/∂x."""
+
+    def sensitivities(self, tl: Any, y: Array, *scalars: Array) -> tuple[Array, ...]:
+        """∂y/∂scalar at the point whose value is y, for each scalar."""
+
+
+class Extras:
+    """What tensormoe asks of a backend beyond TensorLy, with defaults in TensorLy's own terms."""
+
+    tensormoe_name: str = ""
+
+    if TYPE_CHECKING:
+        # TensorLy's own, in the other base class, have no types.
+        def __getattr__(self, name: str) -> Any: ...
+
+    def dtype_name(self, array: Array) -> str:
+        """The element type's name, such as "float32" or "bfloat16"."""
+        name = getattr(array.dtype, "name", None)
+        return str(name if isinstance(name, str) else array.dtype).rpartition(".")[2].lower()
+
+    def cast(self, array: Array, dtype: str) -> Array:
+        """The array with elements of the type of this name."""
+        if self.dtype_name(array) == dtype:
+            return array
+        return array.astype(dtype)
+
+    def finfo_of(self, array: Array) -> Any:
+        """What NumPy knows of the array's floating-point type."""
+        return np.finfo(self.dtype_name(array))
+
+    def from_numpy(self, array: Any) -> Array:
+        """The framework's array with a NumPy array's values."""
+        return self.tensor(array)
+
+    def stop_gradient(self, array: Array) -> Array:
+        """The array as a constant of differentiation."""
+        return array
+
+    def gelu(self, x: Array) -> Array:
+        """The product x Φ(x), with the normal distribution's Φ."""
+        raise TensorMoEError(
+            "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
+        )
+
+    def softmax(self, x: Array) -> Array:
+        """Softmax over the last axis."""
+        exponentials = self.exp(x - self.max(x, axis=-1)[..., None])
+        return exponentials / self.sum(exponentials, axis=-1)[..., None]
+
+    def kth_largest(self, x: Array, k: int) -> Array:
+        """The k-th largest entry of the last axis, (…, 1)."""
+        position = x.shape[-1] - k
+        return self.sort(x, axis=-1)[..., position : position + 1]
+
+    def scratch(self, array: Array) -> Array | None:
+        """Memory of an array's shape to compute in, where a framework gains by it."""
+        return None
+
+    def clipped(
+        self,
+        x: Array,
+        offsets: tuple[Array, ...],
+        top: float | None = None,
+        scratch: Array | None = None,
+    ) -> Array:
+        """Subtract each of the offsets (…, 1) in turn and clip to 0 … top; perhaps in the scratch memory."""
+        for offset in offsets:
+            x = x - offset
+        return self.clip(x, 0, top)
+
+    def clipped_sum(
+        self,
+        x: Array,
+        offsets: tuple[Array, ...],
+        top: float | None = None,
+        scratch: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """The sum of what `clipped` gives, and how many entries were not clipped, each (…, 1)."""
+        part = self.clipped(x, offsets, top)
+        inside = self.sign(part if top is None else part * (top - part))
+        return self.sum(part, axis=-1, keepdims=True), self.sum(inside, axis=-1, keepdims=True)
+
+    def clipped_norms(
+        self, x: Array, offsets: tuple[Array, ...], scratch: Array | None = None
+    ) -> tuple[Array, Array]:
+        """‖e‖₂ and ‖e‖₁ of what `clipped` gives, over the last axis, each (…, 1)."""
+        part = self.clipped(x, offsets)
+        squares = self.sum(part * part, axis=-1, keepdims=True)
+        return self.sqrt(squares), self.sum(part, axis=-1, keepdims=True)
+
+    def refine(
+        self,
+        correction: Correction,
+        start: Array,
+        limit: int,
+        tolerance: float,
+        memory: tuple[Array, ...] = (),
+    ) -> tuple[Array, Array]:
+        """Add corrections until none exceeds a tolerance, at most `limit` − 1 times.
+
+        Args:
+            correction: from the value, and what it left in memory, to what is to be added and the memory.
+            start: the first value.
+            limit: the number of corrections to compute at most, and, where values are not at hand because
+                a framework traces, exactly.
+            tolerance: the largest correction that ends it.
+            memory: what the first correction finds.
+
+        Returns:
+            The value and the last correction, which is not added.
+        """
+        value = start
+        for _ in range(limit - 1):
+            change, *remembered = correction(value, *memory)
+            if self.settled(change, tolerance):
+                return value, change
+            value, memory = value + change, tuple(remembered)
+        return value, correction(value, *memory)[0]
+
+    def settled(self, change: Array, tolerance: float) -> bool:
+        """Whether no change is known to exceed a tolerance; not known while a framework traces."""
+        return bool(self.holds(self.abs(change) <= tolerance))
+
+    def holds(self, condition: Array) -> bool | None:
+        """Whether all of a condition holds; None while a framework traces."""
+        return bool(self.all(condition))
+
+    def differentiable(self, function: Differentiable, x: Array, *scalars: Array) -> Array:
+        """The function's value, differentiated by its own Jacobian product."""
+        return function.value(self, x, *scalars)
+
+    def gradients(
+        self, function: Callable[..., Array], inputs: Sequence[Array], cotangent: Array
+    ) -> tuple[Array, ...] | None:
+        """∂ Σ function(*inputs) ∗ cotangent / ∂ inputs by automatic differentiation; None without it."""
+        return None
+
+    def double_precision(self) -> AbstractContextManager[Any]:
+        """A context in which float64 arrays can be made."""
+        return nullcontext()
+
+    def mixes_precision(self) -> bool:
+        """Whether products may now mix element types, as under PyTorch's autocast."""
+        return False
