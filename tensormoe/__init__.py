@@ -13,6 +13,7 @@ from .activations import entmax, entmax15, soft_rank, soft_top_k, softmax, spars
 from .backend import available_backends, backend_of, get_backend
 from .block_spec import MuMoEBlockSpec
 from .building import build
+from .clustering import adaptive_clustering_weights
 from .errors import TensorMoEError
 from .factorization import Factorization
 from .families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
@@ -24,6 +25,7 @@ from .network import Core, Network
 from .notation import expert_modes
 from .oracle import soft_moe
 from .planning import BlockPlan, Plan
+from .routers import AdaptiveClustering, Linear, Router
 from .spec import Spec, spec_from_json
 from .verification import Report, verify
 from .weightings import Activation
@@ -33,22 +35,26 @@ __version__ = "0.1.0"
 __all__ = [
     "CP",
     "Activation",
+    "AdaptiveClustering",
     "BlockPlan",
     "Core",
     "Dense",
     "Factorization",
     "Gate",
+    "Linear",
     "MuMoEBlockSpec",
     "MuMoESpec",
     "Network",
     "Plan",
     "Report",
+    "Router",
     "Spec",
     "TensorMoEError",
     "TensorNetwork",
     "TensorRing",
     "TensorTrain",
     "Tucker",
+    "adaptive_clustering_weights",
     "apply",
     "available_backends",
     "backend_of",

@@ -81,15 +81,17 @@ def _convex(tl: Any, x: Array, h: Any) -> Array:
 def _steep(tl: Any, x: Array, h: Any) -> Array:
     """For h ≥ 1: first the smallest logit z of the support, by bisection among the sorted; then its weight v.
 
-    The weights are (z_j − z + v^h)^(1/h), norms of exponent h and so convex in v: Newton's iteration from
+    The weights are (h (x_j − z) + v^h)^(1/h), norms of exponent h and so convex in v: Newton's iteration from
     the right descends to the v for which they sum to 1.
     """
-    scaled = h * x
-    gaps = scaled - _smallest_of_support(tl, scaled, h)
+    # No x below −1/h is in the support; one of −∞, taken from itself, would be NaN.
+    x = tl.clip(x, -2)
+    # The multiplication comes last: compilers fuse it with a subtraction, and z less z would not be 0.
+    gaps = h * (x - _smallest_of_support(tl, x, h))
     inside = gaps >= 0
 
     def weights(v: Array) -> Array:
-        return tl.where(inside, _power(tl, tl.clip(gaps, 0) + _power(tl, v, h), 1 / h), gaps * 0)
+        return tl.where(inside, _power(tl, tl.clip(gaps, 0) + _power(tl, v, h), 1 / h), tl.abs(gaps) * 0)
 
     def correction(v: Array) -> tuple[Array]:
         found = weights(v)
@@ -98,25 +100,25 @@ def _steep(tl: Any, x: Array, h: Any) -> Array:
         change = (1 - tl.sum(found, axis=-1, keepdims=True)) / tl.clip(slope, 1)
         return (tl.where(v + change < 0, -v, change),)
 
-    count = tl.sum(tl.where(inside, 1.0, gaps * 0), axis=-1, keepdims=True)
+    count = tl.sum(tl.where(inside, 1.0, tl.abs(gaps) * 0), axis=-1, keepdims=True)
     v, rest = tl.refine(correction, 1 / count, _steps(x), noise(tl, x))
     found = weights(v + rest)
     return found / tl.sum(found, axis=-1, keepdims=True)
 
 
-def _smallest_of_support(tl: Any, z: Array, h: Any) -> Array:
+def _smallest_of_support(tl: Any, x: Array, h: Any) -> Array:
     """The smallest logit above which the weights sum to less than 1, (…, 1)."""
-    width = int(z.shape[-1])
-    descending = -tl.sort(-z, axis=-1)
-    positions = tl.cumsum(tl.zeros_like(z) + 1, -1) - 1
+    width = int(x.shape[-1])
+    descending = -tl.sort(-x, axis=-1)
+    positions = tl.cumsum(tl.zeros_like(x) + 1, -1) - 1
 
     def at(position: Array) -> Array:
         return tl.sum(tl.where(positions == position, descending, 0.0), axis=-1, keepdims=True)
 
-    last = tl.zeros_like(z[..., :1])
+    last = tl.zeros_like(x[..., :1])
     for bit in reversed(range((width - 1).bit_length())):
         candidate = last + 2**bit
-        total = tl.sum(_power(tl, z - at(candidate), 1 / h), axis=-1, keepdims=True)
+        total = tl.sum(_power(tl, h * (x - at(candidate)), 1 / h), axis=-1, keepdims=True)
         last = tl.where((candidate < width) & (total < 1), candidate, last)
     return at(last)
 

@@ -1,6 +1,8 @@
 """The one exception that tensormoe raises on purpose."""
 
+import numbers
 import operator
+from math import inf
 
 
 class TensorMoEError(ValueError):
@@ -52,6 +54,30 @@ def _integer(argument: str, value: object, least: int, remedy: str) -> int:
         raise TensorMoEError(argument, value, remedy) from error
     if isinstance(value, bool) or number < least:
         raise TensorMoEError(argument, value, remedy)
+    return number
+
+
+def real_number(value: object) -> float | None:
+    """A real number as a float; None for anything else, True and arrays included."""
+    # Everything that is a number registers as one, NumPy's scalars too; arrays do not.
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    return float(value)
+
+
+def positive_number(argument: str, value: object) -> float:
+    """Return `value` as a float, or raise the error that names `argument`."""
+    number = real_number(value)
+    if number is None or not 0 < number < inf:
+        raise TensorMoEError(argument, value, "pass a positive number")
+    return number
+
+
+def number_from(least: float, argument: str, value: object) -> float:
+    """Return `value` as a float of at least `least`, infinity included, or raise the error."""
+    number = real_number(value)
+    if number is None or not number >= least:
+        raise TensorMoEError(argument, value, f"pass a number of at least {least:g}")
     return number
 
 

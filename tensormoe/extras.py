@@ -81,6 +81,14 @@ class Extras:
         exponentials = self.exp(x - self.max(x, axis=-1)[..., None])
         return exponentials / self.sum(exponentials, axis=-1)[..., None]
 
+    def positions(self, count: int, like: Array) -> Array:
+        """The integers from 0 to count − 1, on the device of an array."""
+        return self.arange(0, count)
+
+    def normal(self, like: Array, generator: Any, number: int) -> Array:
+        """Standard normal numbers of an array's shape and type; `number` tells one call's draws apart."""
+        raise TensorMoEError("generator", generator, f"{self.tensormoe_name} draws no random numbers here")
+
     def kth_largest(self, x: Array, k: int) -> Array:
         """The k-th largest entry of the last axis, (…, 1)."""
         position = x.shape[-1] - k

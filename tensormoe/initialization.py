@@ -43,8 +43,8 @@ def initialize(
         dtype: "float32" or "float64". The float32 values are the float64 ones, rounded.
 
     Returns:
-        The parameters (see `spec.parameter_shapes`) and the state: the running statistics of a gate with
-        norm "batch", float32 at least, else empty.
+        The parameters (see `spec.parameter_shapes`) and the state: the running statistics of the gate,
+        float32 at least; empty for a gate that keeps none.
 
     Raises:
         TensorMoEError: a seed that is no non-negative integer, an unknown dtype.
@@ -65,7 +65,7 @@ def initialize(
     if "input_norm.weight" in values:
         values["input_norm.weight"] += 1
     parameters = {name: value.astype(dtype) for name, value in values.items()}
-    state = spec.gate.initial_state(spec.counts)
+    state = spec.gate.initial_state(spec.in_features, spec.counts)
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 
 

@@ -5,11 +5,13 @@ from math import prod
 from typing import Any, Literal, overload
 
 from .backend import backend_of, get_backend
+from .clustering import AllReduce, nothing_to_reduce
 from .errors import TensorMoEError
 from .extras import Array, at_least_float32
 from .layer_spec import MuMoESpec
 from .norms import layer_norm
 from .pointwise import POINTWISE
+from .routers import Call
 from .spec import Spec
 
 State = dict[str, Array]
@@ -24,6 +26,9 @@ def apply(
     state: Mapping[str, Array] | None = None,
     training: bool = False,
     return_coefficients: Literal[False] = False,
+    previous: Sequence[Array] | None = None,
+    generator: Any = None,
+    all_reduce: AllReduce | None = None,
     backend: Any = None,
 ) -> tuple[Array, State]: ...
 
@@ -37,6 +42,9 @@ def apply(
     state: Mapping[str, Array] | None = None,
     training: bool = False,
     return_coefficients: bool,
+    previous: Sequence[Array] | None = None,
+    generator: Any = None,
+    all_reduce: AllReduce | None = None,
     backend: Any = None,
 ) -> tuple[tuple[Array, list[Array]], State]: ...
 
@@ -49,6 +57,9 @@ def apply(
     state: Mapping[str, Array] | None = None,
     training: bool = False,
     return_coefficients: bool = False,
+    previous: Sequence[Array] | None = None,
+    generator: Any = None,
+    all_reduce: AllReduce | None = None,
     backend: Any = None,
 ) -> tuple[Any, State]:
     """Compute a layer or a block. Nothing is changed; new running statistics are returned.
@@ -57,9 +68,15 @@ def apply(
         spec: what to compute.
         parameters: arrays by name, as `initialize` gives them, of any TensorLy backend.
         x: (…, I) with any leading dimensions, none and empty ones included, of the parameters' type.
-        state: the running statistics of a gate with norm "batch", as `initialize` gives them.
-        training: whether such a gate normalises by this batch and moves its statistics.
+        state: the running statistics of the gate, as `initialize` gives them.
+        training: whether the gate uses this batch's statistics where it has the choice, moves the running
+            ones, and adds noise.
         return_coefficients: whether to return the coefficients too.
+        previous: the coefficients that the layer before returned, arrays (…, K_e), for a router that makes
+            use of them; other routers pass them over.
+        generator: of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator` (by
+            default PyTorch's own) or a JAX key.
+        all_reduce: the sum of an array over all processes that share the batch, for a router's statistics.
         backend: a backend object or name; by default the one that x belongs to.
 
     Returns:
@@ -88,7 +105,9 @@ def apply(
     _check_arrays(tl, "state", state, spec.state_shapes)
     leading = tuple(x.shape[:-1])
     tokens = x if len(leading) == 1 else tl.reshape(x, (prod(leading), spec.in_features))
-    coefficients, moved = spec.gate.coefficients(tl, parameters, tokens, spec.levels, state, training)
+    before = None if previous is None else _previous(tl, spec, previous, leading)
+    call = Call(training, before, generator, all_reduce or nothing_to_reduce)
+    coefficients, moved = spec.gate.coefficients(tl, parameters, tokens, spec.levels, state, call)
     y = _stack(tl, spec, parameters, tokens, coefficients)
     if len(leading) != 1:
         y = tl.reshape(y, (*leading, spec.out_features))
@@ -192,6 +211,19 @@ def _contract(
     tl: Any, spec: MuMoESpec, cores: Sequence[Array], coefficients: Sequence[Array], x: Array
 ) -> Array:
     return spec.default_plan.program.run(tl, (x, *coefficients, *cores))
+
+
+def _previous(tl: Any, spec: Spec, previous: Sequence[Array], leading: tuple[int, ...]) -> list[Array] | None:
+    """The coefficients of the layer before as (T, K_e); None if the router makes no use of them."""
+    wanted = spec.gate.router.previous_experts(spec.counts)
+    if wanted is None:
+        return None
+    if not isinstance(previous, list | tuple) or len(previous) != len(wanted):
+        received = len(previous) if isinstance(previous, list | tuple) else type(previous)
+        raise TensorMoEError("previous", received, f"pass a list of {len(wanted)}, one array for each level")
+    for level, (a, k) in enumerate(zip(previous, wanted, strict=True)):
+        _check_array(tl, "previous", level, a, (*leading, k), None)
+    return [tl.reshape(a, (prod(leading), k)) for a, k in zip(previous, wanted, strict=True)]
 
 
 def _backend(backend: Any, array: Array) -> Any:

@@ -2,7 +2,6 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cached_property
 from math import prod
@@ -54,7 +53,7 @@ class Spec(ABC):
         """
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.default_plan, layer.materialization_plan
-        _ = self.parameter_shapes, self.state_shapes
+        _ = self.parameter_shapes, self.state_shapes, self.gate.weighting
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -95,8 +94,9 @@ class Spec(ABC):
 
     @cached_property
     def state_shapes(self) -> Shapes:
-        """The shape of every running statistic by name; empty but for a gate with norm "batch"."""
-        return {name: shape for name, (shape, _) in self.gate.initial_state(self.counts).items()}
+        """The shape of every running statistic by name; empty for a gate that keeps none."""
+        initial = self.gate.initial_state(self.in_features, self.counts)
+        return {name: shape for name, (shape, _) in initial.items()}
 
     @property
     def num_parameters(self) -> int:
@@ -161,7 +161,7 @@ class Spec(ABC):
         """The specification as JSON text, for `from_json`."""
         data = self.arguments
         data["factorization"] = self.factorization.to_dict()
-        data["gate"] = {field.name: getattr(self.gate, field.name) for field in fields(self.gate)}
+        data["gate"] = self.gate.to_dict()
         return json.dumps({"type": type(self).__name__, **data}, indent=2)
 
     @classmethod
@@ -187,7 +187,7 @@ class Spec(ABC):
             one_of("field", name, tuple(sorted(known)))
         data["factorization"] = Factorization.from_dict(data.get("factorization"))
         if "gate" in data:
-            data["gate"] = _gate(data["gate"])
+            data["gate"] = Gate.from_dict(data["gate"])
         try:
             return cast("Self", found(**data))
         except TypeError as error:
@@ -228,12 +228,3 @@ def _parsed(text: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise TensorMoEError("text", text, 'pass a JSON object with a "type", as to_json writes it')
     return data
-
-
-def _gate(data: object) -> Gate:
-    known = tuple(field.name for field in fields(Gate))
-    if not isinstance(data, Mapping):
-        raise TensorMoEError("gate", data, f"pass an object with the fields {', '.join(known)}")
-    for name in data:
-        one_of("gate field", name, known)
-    return Gate(**data)

@@ -21,6 +21,7 @@ def check_fields(spec: Any, *sizes: str) -> None:
         raise TensorMoEError("factorization", spec.factorization, "pass one such as tm.CP(rank=64)")
     if not isinstance(spec.gate, Gate):
         raise TensorMoEError("gate", spec.gate, 'pass one such as tm.Gate(activation="softmax")')
+    spec.gate.check(spec.experts)
     check_flag("bias", spec.bias)
 
 

@@ -5,7 +5,7 @@ automatic differentiation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -65,7 +65,7 @@ class Report:
             for c in self.checks
         ]
         held = sum(check.passed for check in self.checks)
-        verdict = f"{held} of {len(rows)} comparisons hold"
+        verdict = f"gate: {self.spec.gate.steps}\n{held} of {len(rows)} comparisons hold"
         return table(("backend", "quantity", "error", "tolerance", ""), rows, text_columns=2) + f"\n{verdict}"
 
 
@@ -75,8 +75,9 @@ def verify(
     """Compare a spec's implicit computation with the materialized soft MoE, in float64.
 
     For each layer and backend: the materialized weight, the output, and the gradients with respect to
-    the input, the coefficients and every core, at random values. Then across backends: the output of the
-    whole spec with its gate and, where there is automatic differentiation, its gradients.
+    the input, the coefficients and every core, at random values. Then across backends, for the whole spec
+    with its gate in training: the output, the coefficients, the running statistics and, where there is
+    automatic differentiation, the gradients. A gate's noise is left out.
 
     Args:
         spec: a layer or a block.
@@ -153,39 +154,70 @@ def _cross_checks(
     spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, seed: int, tokens: int
 ) -> Iterator[Check]:
     """The whole spec, gate included, on each backend against the first that can do the same."""
-    initial, state = initialize(spec, seed, "float64")
-    # At the initial values some gradients vanish, which compares rounding errors with each other.
-    parameters = {k: value + generator.normal(size=value.shape) / 4 for k, value in initial.items()}
-    x = generator.normal(size=(tokens, spec.in_features))
-    cotangent = generator.normal(size=(tokens, spec.out_features))
+    # Each framework draws noise of its own.
+    spec = spec.replace(gate=replace(spec.gate, noise=0.0))
+    values = _whole_values(spec, generator, seed, tokens)
     references: dict[str, tuple[str, list[NumPyArray]]] = {}
     for name, tl in objects.items():
         with tl.double_precision():
-            for quantity, found in _whole(tl, spec, parameters, state, x, cotangent):
-                values = _numpy(tl, found)
-                first, expected = references.setdefault(quantity, (name, values))
+            for quantity, found in _whole(tl, spec, values):
+                arrays = _numpy(tl, found)
+                first, expected = references.setdefault(quantity, (name, arrays))
                 if first != name:
-                    yield Check(f"{name} = {first}", quantity, _largest_error(values, expected), TOLERANCE)
+                    yield Check(f"{name} = {first}", quantity, _largest_error(arrays, expected), TOLERANCE)
 
 
-def _whole(
-    tl: Any,
-    spec: Spec,
-    parameters: Mapping[str, NumPyArray],
-    state: Mapping[str, NumPyArray],
-    x: NumPyArray,
-    cotangent: NumPyArray,
-) -> Iterator[tuple[str, Sequence[Any]]]:
-    fixed = {name: tl.from_numpy(value) for name, value in state.items()}
+@dataclass(frozen=True)
+class _Values:
+    """What a whole spec is computed from and differentiated by."""
 
-    def run(x: Any, *values: Any) -> Any:
-        given = dict(zip(parameters, values, strict=True))
-        y, _ = apply(spec, given, x, state=fixed, training=True, backend=tl)
-        return y
+    parameters: dict[str, NumPyArray]
+    state: dict[str, NumPyArray]
+    x: NumPyArray
+    cotangent: NumPyArray
+    previous: list[NumPyArray] | None
 
-    inputs = [tl.from_numpy(value) for value in (x, *parameters.values())]
-    yield "output with gate", [run(*inputs)]
-    gradients = tl.gradients(run, inputs, tl.from_numpy(cotangent))
+
+def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, tokens: int) -> _Values:
+    initial, state = initialize(spec, seed, "float64")
+    clusters = spec.gate.router.previous_experts(spec.counts)
+    return _Values(
+        # At the initial values some gradients vanish, which compares rounding errors with each other.
+        {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()},
+        state,
+        generator.normal(size=(tokens, spec.in_features)),
+        generator.normal(size=(tokens, spec.out_features)),
+        None if clusters is None else [generator.dirichlet(np.ones(k), size=tokens) for k in clusters],
+    )
+
+
+def _whole(tl: Any, spec: Spec, values: _Values) -> Iterator[tuple[str, Sequence[Any]]]:
+    fixed = {name: tl.from_numpy(value) for name, value in values.state.items()}
+    previous = values.previous and [tl.from_numpy(value) for value in values.previous]
+    inputs = [tl.from_numpy(value) for value in (values.x, *values.parameters.values())]
+
+    def run(state: Mapping[str, Any], x: Any, *parameters: Any) -> Any:
+        given = dict(zip(values.parameters, parameters, strict=True))
+        return apply(
+            spec,
+            given,
+            x,
+            state=state,
+            training=True,
+            return_coefficients=True,
+            previous=previous,
+            backend=tl,
+        )
+
+    # By the second call running statistics have something in them.
+    _, moved = run(fixed, *inputs)
+    (y, coefficients), moved_on = run(moved, *inputs)
+    yield "output with gate", [y]
+    yield "coefficients", coefficients
+    if moved_on:
+        yield "running statistics", list(moved_on.values())
+    cotangent = tl.from_numpy(values.cotangent)
+    gradients = tl.gradients(lambda *arrays: run(moved, *arrays)[0][0], inputs, cotangent)
     if gradients is not None:
         yield "gradient of x with gate", gradients[:1]
         yield "gradient of parameters", gradients[1:]

@@ -6,13 +6,10 @@ A weighting is added here, in `WEIGHTINGS`, and nowhere else.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
-from math import isfinite
 from typing import Any
 
-import numpy as np
-
 from .entmax import Entmax
-from .errors import TensorMoEError, one_of, positive_integer
+from .errors import TensorMoEError, one_of, positive_integer, positive_number, real_number
 from .extras import Array
 from .thresholds import Entmax15, SoftTopK, Sparsemax
 
@@ -57,23 +54,8 @@ WEIGHTINGS: dict[str, Callable[..., Array]] = {
 }
 
 
-def _number(value: object) -> float | None:
-    """A real number as a float; None for anything else, True and arrays included."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        return None
-    return float(value)
-
-
-def positive_number(argument: str, value: object) -> float:
-    """Return `value` as a float, or raise the error that names `argument`."""
-    number = _number(value)
-    if number is None or not (isfinite(number) and number > 0):
-        raise TensorMoEError(argument, value, "pass a positive number")
-    return number
-
-
 def _alpha(value: Any) -> Any:
-    number = _number(value)
+    number = real_number(value)
     if number is None and getattr(value, "shape", None) == ():
         return value  # a scalar array; its framework is known later
     if number is None or not 1 <= number <= 4:
@@ -133,7 +115,7 @@ class Activation:
         for parameter in known:
             if parameter.default is parameter.empty and parameter.name not in options:
                 raise TensorMoEError("gate activation", name, f"it needs the option {parameter.name}")
-        if _number(options.get("alpha", 1)) is None:
+        if real_number(options.get("alpha", 1)) is None:
             raise TensorMoEError("alpha", options["alpha"], "a gate's alpha is a number from 1 to 4")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", tuple(checked(options).items()))

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Correction, Differentiable, Extras
 
 
@@ -64,6 +65,11 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
 
     def softmax(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, axis=-1)
+
+    def normal(self, like: jax.Array, generator: jax.Array, number: int) -> jax.Array:
+        if not isinstance(generator, jax.Array):
+            raise TensorMoEError("generator", generator, "noise in training needs a key: jax.random.key(0)")
+        return jax.random.normal(jax.random.fold_in(generator, number), like.shape, like.dtype)
 
     def kth_largest(self, x: jax.Array, k: int) -> jax.Array:
         return jax.lax.top_k(x, k)[0][..., -1:]

@@ -1,6 +1,6 @@
 """μMoE layers and blocks as `flax.nnx.Module`s: parameters and idioms, no mathematics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -55,15 +55,29 @@ class _Module(nnx.Module):
         group, _, member = name.partition(".")
         return getattr(self, group)[int(member) if member.isdigit() else member]
 
-    def __call__(self, x: jax.Array, return_coefficients: bool = False) -> Any:
+    def __call__(
+        self,
+        x: jax.Array,
+        return_coefficients: bool = False,
+        *,
+        previous: Sequence[jax.Array] | None = None,
+        generator: jax.Array | nnx.Rngs | None = None,
+        all_reduce: Callable[[jax.Array], jax.Array] | None = None,
+    ) -> Any:
         """Compute y (…, O) from x (…, I) with any leading dimensions.
 
         Args:
             x: of the layer's element type.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+            previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
+            generator: of the gate's noise in training: a key, or the `nnx.Rngs` whose stream "noise" gives
+                one.
+            all_reduce: the sum of an array over all devices that share the batch, for the statistics of
+                `tm.AdaptiveClustering`, such as `lambda a: jax.lax.psum(a, "batch")` where that axis is
+                mapped. Arrays that `jax.jit` shards need none.
 
         Raises:
-            TensorMoEError: another last dimension or element type.
+            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
         training = not self.use_running_average
         result, moved = tm.apply(
@@ -73,6 +87,9 @@ class _Module(nnx.Module):
             state={name: self._variable(name)[...] for name in self.spec.state_shapes},
             training=training,
             return_coefficients=return_coefficients,
+            previous=previous,
+            generator=generator.noise() if isinstance(generator, nnx.Rngs) else generator,
+            all_reduce=all_reduce,
             backend=backend,
         )
         if training:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import erf
 from tensorly.backend.numpy_backend import NumpyBackend
 
+from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Extras
 
 
@@ -18,6 +19,12 @@ class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # typ
     def is_tensor(tensor: Any) -> bool:
         # A matrix's * is no elementwise product.
         return isinstance(tensor, np.ndarray) and not isinstance(tensor, np.matrix)
+
+    def normal(self, like: Any, generator: Any, number: int) -> Any:
+        if not isinstance(generator, np.random.Generator):
+            remedy = "noise in training needs a numpy.random.Generator"
+            raise TensorMoEError("generator", generator, remedy)
+        return generator.standard_normal(like.shape).astype(like.dtype)
 
     def gelu(self, x: Any) -> Any:
         return (0.5 * x * (1 + erf(x / np.sqrt(2)))).astype(x.dtype)

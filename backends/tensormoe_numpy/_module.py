@@ -1,5 +1,6 @@
 """Layers and blocks on NumPy arrays: values and evaluation, no training."""
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import tensormoe as tm
@@ -27,14 +28,23 @@ class _Module:
     def _members(self, group: str) -> dict[str, Any]:
         return grouped(self.parameters)[group]
 
-    def __call__(self, x: Any, return_coefficients: bool = False) -> Any:
-        """Compute y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) if asked for."""
+    def __call__(
+        self, x: Any, return_coefficients: bool = False, *, previous: Sequence[Any] | None = None
+    ) -> Any:
+        """Compute y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) if asked for.
+
+        Args:
+            x: of the layer's element type.
+            return_coefficients: whether to return the pair of y and the coefficients.
+            previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
+        """
         result, _ = tm.apply(
             self.spec,
             self.parameters,
             x,
             state=self.state,
             return_coefficients=return_coefficients,
+            previous=previous,
             backend=backend,
         )
         return result

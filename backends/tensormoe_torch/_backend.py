@@ -7,6 +7,7 @@ import torch
 import torch.autograd.forward_ad as fwAD
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
+from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Differentiable, Extras
 
 
@@ -96,6 +97,16 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
 
     def softmax(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, dim=-1)
+
+    def positions(self, count: int, like: torch.Tensor) -> torch.Tensor:
+        return torch.arange(count, device=like.device)
+
+    def normal(self, like: torch.Tensor, generator: torch.Generator | None, number: int) -> torch.Tensor:
+        if generator is None:
+            return torch.randn_like(like)  # as nn.Dropout: torch.manual_seed governs
+        if not isinstance(generator, torch.Generator):
+            raise TensorMoEError("generator", generator, "pass a torch.Generator")
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
     def max(self, tensor: torch.Tensor, axis: int | None = None) -> torch.Tensor:
         # torch.max finds the positions as well, which takes ten times as long.

@@ -1,6 +1,6 @@
 """μMoE layers and blocks as `torch.nn.Module`s: parameters and idioms, no mathematics."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -10,6 +10,7 @@ import tensormoe as tm
 from tensormoe.initialization import grouped
 
 from ._backend import backend
+from ._distributed import is_distributed, over_processes
 
 Device = torch.device | str | int | None
 
@@ -54,15 +55,27 @@ class _Module(nn.Module):
             buffers = {name: torch.from_numpy(value).to(device) for name, value in members.items()}
             self.add_module(group, _Buffers(buffers))
 
-    def forward(self, x: torch.Tensor, return_coefficients: bool = False) -> Any:
+    def forward(
+        self,
+        x: torch.Tensor,
+        return_coefficients: bool = False,
+        *,
+        previous: Sequence[torch.Tensor] | None = None,
+        generator: torch.Generator | None = None,
+        all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> Any:
         """Compute y (…, O) from x (…, I) with any leading dimensions.
 
         Args:
             x: of the layer's element type and device.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+            previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
+            generator: of the gate's noise in training; by default PyTorch's global one.
+            all_reduce: the sum of a tensor over all processes that share the batch, for the statistics of
+                `tm.AdaptiveClustering`; by default over all processes of `torch.distributed`, if there are.
 
         Raises:
-            TensorMoEError: another last dimension or element type.
+            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
         state = {name: self._array(name) for name in self.spec.state_shapes}
         result, moved = tm.apply(
@@ -72,6 +85,9 @@ class _Module(nn.Module):
             state=state,
             training=self.training,
             return_coefficients=return_coefficients,
+            previous=previous,
+            generator=generator,
+            all_reduce=over_processes if all_reduce is None and is_distributed() else all_reduce,
             backend=backend,
         )
         if self.training:
