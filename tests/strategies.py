@@ -18,7 +18,7 @@ import tensormoe as tm
 
 # Listed one by one, so that a missing framework fails instead of skipping.
 BACKENDS = ("numpy", "torch", "jax")
-ACTIVATIONS = ("softmax", "entmax15")
+ACTIVATIONS = ("softmax", "sparsemax", "entmax15")
 NORMS = ("layer", "batch", None)
 
 # Each kind of network once, for one level of experts.
@@ -31,6 +31,20 @@ EVERY = [
     tm.TensorNetwork("n o, i o"),
     tm.TensorNetwork("n i r, n r o", r=3),
     tm.TensorNetwork("g n p, g i q, g o s, g p q s", g=2, p=3, q=2, s=4),
+]
+
+# Each router, and each activation with each norm that differs in kind.
+EVERY_GATE = [
+    tm.Gate(),
+    tm.Gate("softmax", "batch"),
+    tm.Gate("sparsemax", None),
+    tm.Gate(tm.Activation("entmax", alpha=1.3), temperature=0.5),
+    tm.Gate(tm.Activation("entmax", alpha=3.0), noise=0.1),
+    tm.Gate(tm.Activation("soft_top_k", k=2, eps=0.5)),
+    tm.Gate(tm.Activation("top_k", k=2), "batch"),
+    tm.Gate(router=tm.AdaptiveClustering()),
+    tm.Gate("softmax", None, tm.AdaptiveClustering("vision", statistics="batch", assignment="hard")),
+    tm.Gate("sparsemax", "batch", tm.AdaptiveClustering(dispersion="std", evaluation="batch", clusters=6)),
 ]
 
 sizes = st.integers(1, 4)
@@ -84,7 +98,8 @@ def factorizations(draw: st.DrawFn, levels: int) -> tm.Factorization:
 def specs(draw: st.DrawFn, max_levels: int = 4) -> tm.MuMoESpec:
     """A random layer: 1 to `max_levels` expert levels, with and without bias, any gate."""
     experts = draw(st.lists(sizes, min_size=1, max_size=max_levels))
-    gate = tm.Gate(draw(st.sampled_from(ACTIVATIONS)), draw(st.sampled_from(NORMS)))
+    activation = tm.Activation("soft_top_k", k=1, eps=0.5), tm.Activation("entmax", alpha=2.5)
+    gate = tm.Gate(draw(st.sampled_from([*ACTIVATIONS, *activation])), draw(st.sampled_from(NORMS)))
     factorization = draw(factorizations(len(experts)))
     return tm.MuMoESpec(
         draw(sizes), draw(sizes), tuple(experts), factorization, gate, bias=draw(st.booleans())

@@ -65,7 +65,7 @@ def without(name: str) -> str:
         (changed(gate="softmax"), "gate"),
         (changed(gate={"activation": "relu"}), "gate activation: received 'relu'"),
         (changed(gate={"activation": ["softmax"]}), "gate activation"),
-        (changed(gate={"temperature": 2}), "gate field: received 'temperature'"),
+        (changed(gate={"softness": 2}), "gate field: received 'softness'"),
         (changed(factorization="CP"), 'an object with a "type"'),
         (changed(factorization={"type": "PARAFAC", "rank": 3}), "known types are.*CP"),
         (changed(factorization={"type": "CP"}), "its fields are: rank"),

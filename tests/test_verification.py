@@ -14,13 +14,14 @@ def test_every_family_verifies(levels: int, norm: str | None) -> None:
     for family in (tm.CP(5), tm.Tucker(ranks), tm.TensorRing(ranks), tm.TensorTrain(ranks[1:]), tm.Dense()):
         report = tm.verify(tm.MuMoESpec(7, 6, experts, family, tm.Gate(norm=norm)), BACKENDS)
         assert report.passed, str(report)
-        # Five comparisons for each backend; across them one output for two and two gradients for one.
-        assert len(report.checks) == 5 * 3 + 2 + 2
+        # Five comparisons for each backend; across them output, coefficients and, where there are any,
+        # statistics for two, and two gradients for one.
+        assert len(report.checks) == 5 * 3 + 2 * (3 if norm == "batch" else 2) + 2
 
 
 def test_a_report_reads() -> None:
     shown = str(tm.verify(tm.MuMoESpec(7, 6, 4, tm.CP(5)), BACKENDS))
-    for word in ("numpy", "torch", "jax", "gradient of cores", "jax = torch", "19 of 19 comparisons hold"):
+    for word in ("numpy", "torch", "jax", "gradient of cores", "jax = torch", "21 of 21 comparisons hold"):
         assert word in shown
 
 
