@@ -35,7 +35,7 @@ def nothing_to_reduce(array: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Weighting:
+class FeatureWeights:
     """How dispersions become weights.
 
     Args:
@@ -85,21 +85,21 @@ class Weighting:
         return tl.where(shares > 0, weights / tl.where(mean > 0, mean, mean + 1), weights * 0 + 1)
 
 
-def weighting(
+def feature_weights(
     preset: str,
     dispersion: str,
     clamp: float | None,
     normalization: str | None,
     eps: float,
     shrinkage: float,
-) -> Weighting:
+) -> FeatureWeights:
     """Checked options; those that are None come from the preset."""
     one_of("preset", preset, tuple(PRESETS))
     one_of("dispersion", dispersion, DISPERSIONS)
     published_clamp, published_normalization = PRESETS[preset]
     chosen = published_normalization if normalization is None else normalization
     one_of("normalization", chosen, NORMALIZATIONS)
-    return Weighting(
+    return FeatureWeights(
         dispersion,
         number_from(1, "clamp", published_clamp if clamp is None else clamp),
         chosen,
@@ -201,7 +201,7 @@ def adaptive_clustering_weights(
     dtype = tl.dtype_name(h)
     if len(h.shape) != 2 or "float" not in dtype:
         raise TensorMoEError("h", (tuple(h.shape), dtype), "pass floating-point inputs (T, d)")
-    options = weighting(preset, dispersion, clamp, normalization, eps, shrinkage)
+    options = feature_weights(preset, dispersion, clamp, normalization, eps, shrinkage)
     if not tl.is_tensor(previous) or len(previous.shape) not in (1, 2) or len(previous) != len(h):
         shape = tuple(getattr(previous, "shape", ()))
         remedy = f"pass coefficients ({len(h)}, K) or labels ({len(h)},) of h's framework"

@@ -134,10 +134,13 @@ def _power(tl: Any, base: Array, exponent: Any) -> Array:
 
 
 def _log1p(tl: Any, x: Array) -> Array:
-    """ln(1 + x) without loss for small x: the rounding of 1 + x cancels in the quotient (W. Kahan)."""
-    rounded = 1 + x
-    exact = rounded == 1
-    return tl.where(exact, x, x * tl.log(rounded) / tl.where(exact, 1.0, rounded - 1))
+    """ln(1 + x) without loss for small x.
+
+    By the area tangent, as XLA's algebra undoes W. Kahan's x ln(1 + x)/((1 + x) − 1).
+    """
+    small = tl.abs(x) < 0.5
+    argument = tl.where(small, x, 0.0)
+    return tl.where(small, 2 * tl.arctanh(argument / (2 + argument)), tl.log(1 + x))
 
 
 def _expm1(tl: Any, x: Array) -> Array:

@@ -98,6 +98,10 @@ class Extras:
         """Memory of an array's shape to compute in, where a framework gains by it."""
         return None
 
+    def multiplied(self, x: Array, factor: Array | float) -> Array:
+        """The product of an array that is no longer needed with a factor; perhaps in the array's memory."""
+        return x * factor
+
     def clipped(
         self,
         x: Array,
@@ -158,6 +162,10 @@ class Extras:
                 return value, change
             value, memory = value + change, tuple(remembered)
         return value, correction(value, *memory)[0]
+
+    def ends_early(self, array: Array) -> bool:
+        """Whether `refine` ends at convergence for such an array."""
+        return True
 
     def settled(self, change: Array, tolerance: float) -> bool:
         """Whether no change is known to exceed a tolerance; not known while a framework traces."""

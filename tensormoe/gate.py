@@ -58,8 +58,8 @@ class Gate:
         object.__setattr__(self, "noise", number_from(0, "gate noise", self.noise))
 
     @cached_property
-    def weighting(self) -> Callable[[Any, Array], Array]:
-        """The activation as a function of the backend object and the logits."""
+    def weighting(self) -> "Activation | _Own":
+        """The activation with its options."""
         if isinstance(self.activation, Activation):
             return self.activation
         if callable(self.activation):
@@ -130,7 +130,7 @@ class Gate:
                 logits = logits + self.noise * tl.normal(logits, call.generator, level)
             if self.temperature != 1:
                 logits = logits / self.temperature
-            found.append(tl.cast(self.weighting(tl, logits), dtype))
+            found.append(tl.cast(self.weighting.weights(tl, logits), dtype))
         return found, moved
 
     def _normalized(
@@ -190,7 +190,7 @@ class _Own:
 
     function: Callable[[Array], Array]
 
-    def __call__(self, tl: Any, logits: Array) -> Array:
+    def weights(self, tl: Any, logits: Array) -> Array:
         return _same_shape("gate activation", self.function(logits), logits)
 
 

@@ -136,7 +136,7 @@ class AdaptiveClustering(Router):
             no token sees another of its batch: the only choice for a causal model. "batch" weighs by the
             batch itself, as published, and adds it to the running statistics.
         evaluation: the same choice outside training. The published code has "batch" in both.
-        clamp, normalization, eps, shrinkage: see `tensormoe.clustering.Weighting`.
+        clamp, normalization, eps, shrinkage: see `tensormoe.clustering.FeatureWeights`.
         momentum: the share that every batch takes from the weight of those before it.
         clusters: how many experts the previous layer has, or a count for each level; by default as many as
             this layer.
@@ -176,12 +176,12 @@ class AdaptiveClustering(Router):
         if self.clusters is not None:
             counts = tuple(positive_integer("clusters", count) for count in as_tuple(self.clusters))
             object.__setattr__(self, "clusters", counts if len(counts) > 1 else counts[0])
-        _ = self.weighting
+        _ = self.feature_weights
 
     @cached_property
-    def weighting(self) -> clustering.Weighting:
+    def feature_weights(self) -> clustering.FeatureWeights:
         """How dispersions become weights, with the preset's values where none are given."""
-        return clustering.weighting(
+        return clustering.feature_weights(
             self.preset, self.dispersion, self.clamp, self.normalization, self.eps, self.shrinkage
         )
 
@@ -215,11 +215,11 @@ class AdaptiveClustering(Router):
             if self.assignment == "hard":
                 a = clustering.one_hot(tl, tl.argmax(a, axis=-1), a, a.shape[-1])
             names = [f"router_{part}.{level}" for part in _PARTS]
-            running = [tl.cast(state[name], dtype) for name in names] if state else None
+            running = [tl.cast(state[name], dtype) for name in names] if names[0] in state else None
             (mass, _, deviation), following = self._statistics(tl, h, a, running, call)
             for name, value in zip(names, following or (), strict=False):
                 moved[name] = tl.cast(value, tl.dtype_name(state[name]))
-            scale = tl.matmul(a, self.weighting.of_clusters(tl, mass, deviation))
+            scale = tl.matmul(a, self.feature_weights.of_clusters(tl, mass, deviation))
             found.append(tl.matmul(x * tl.cast(scale, tl.dtype_name(x)), g))
         return found, moved
 
@@ -228,24 +228,22 @@ class AdaptiveClustering(Router):
     ) -> tuple[list[Array], list[Array] | None]:
         """Mass, sum and deviation of the clusters to weigh by, and what the running ones become."""
         by_batch = (self.statistics if call.training else self.evaluation) == "batch"
-        moves = call.training and running is not None and h.shape[0] > 0
-        if not by_batch and not moves:
-            assert running is not None
+        if running is not None and not (by_batch or call.training):
             return running, None
         batch = [call.all_reduce(tl.sum(a, axis=0)), call.all_reduce(tl.matmul(tl.transpose(a), h))]
         following = None
-        if moves and running is not None:
-            following = [self._moved(old, new) for old, new in zip(running, batch, strict=False)]
+        # A batch without a token in any process moves nothing.
+        tokens = tl.sum(batch[0])
+        kept = 1 - self.momentum * tl.where(tokens > 0, tokens * 0 + 1, tokens * 0)
+        if running is not None and call.training:
+            following = [kept * old + new for old, new in zip(running, batch, strict=False)]
         # Deviations are from the centres that they belong to: the batch's own or the running ones.
         centres = clustering.centres(tl, *(batch if by_batch or following is None else following))
         hard = self.assignment == "hard"
         batch.append(clustering.deviations(tl, h, a, centres, self.dispersion, hard, call.all_reduce))
-        if following is not None and running is not None:
-            following.append(self._moved(running[2], batch[2]))
+        if running is not None and following is not None:
+            following.append(kept * running[2] + batch[2])
         return batch if by_batch or running is None else running, following
-
-    def _moved(self, running: Array, current: Array) -> Array:
-        return (1 - self.momentum) * running + current
 
 
 def _fields(router: Any) -> Any:

@@ -28,15 +28,24 @@ class Sparsemax:
     def value(self, tl: Any, x: Array) -> Array:
         largest = tl.max(x, axis=-1)[..., None]
         scratch = tl.scratch(x)
+        tau, rest = self._threshold(tl, x, largest, scratch)
+        return tl.clipped(x, (largest, tau, rest), None, scratch)
+
+    def _threshold(self, tl: Any, x: Array, largest: Array, scratch: Array | None) -> tuple[Array, Array]:
+        some = few(tl, x)
+        if some is None:
+            start = tl.zeros_like(largest) - 1
+        else:
+            start, _ = self._threshold(tl, some, largest, tl.scratch(some))
 
         def correction(tau: Array) -> tuple[Array]:
             total, support = tl.clipped_sum(x, (largest, tau), None, scratch)
             return ((total - 1) / support,)
 
         width = int(x.shape[-1])
-        start = tl.zeros_like(largest) - 1
-        tau, rest = tl.refine(correction, start, min(width, 8 + 2 * width.bit_length()), noise(tl, x))
-        return tl.clipped(x, (largest, tau, rest), None, scratch)
+        steps = min(width, 8 + 2 * width.bit_length())
+        tau, rest = tl.refine(correction, start, steps, noise(tl, x))
+        return tau, rest
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
         return centred(tl, tl.sign(y), v)
@@ -54,17 +63,24 @@ class Entmax15:
     def value(self, tl: Any, x: Array) -> Array:
         largest = tl.max(x, axis=-1)[..., None]
         scratch = tl.scratch(x)
+        tau, rest = self._threshold(tl, x, largest, scratch)
+        root = tl.multiplied(tl.clipped(x, (largest, tau, rest), None, scratch), 0.5)
+        return tl.multiplied(root, root)
+
+    def _threshold(self, tl: Any, x: Array, largest: Array, scratch: Array | None) -> tuple[Array, Array]:
+        some = few(tl, x)
+        if some is None:
+            start = tl.zeros_like(largest) - 2
+        else:
+            start, _ = self._threshold(tl, some, largest, tl.scratch(some))
 
         def correction(tau: Array) -> tuple[Array]:
             norm, total = tl.clipped_norms(x, (largest, tau), scratch)
             return (norm * (norm - 2) / total,)
 
         steps = 4 + (int(x.shape[-1]).bit_length() + 1) // 2
-        tau, rest = tl.refine(correction, tl.zeros_like(largest) - 2, steps, noise(tl, x))
-        root = tl.clipped(x, (largest, tau, rest), None, scratch)
-        root *= 0.5
-        root *= root
-        return root
+        tau, rest = tl.refine(correction, start, steps, noise(tl, x))
+        return tau, rest
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
         # Differentiating once more must not meet the root's infinite slope at 0.
@@ -91,7 +107,20 @@ class SoftTopK:
     def value(self, tl: Any, x: Array) -> Array:
         pivot = tl.clip(tl.kth_largest(x, self.k), -float(tl.finfo_of(x).max))
         scratch = tl.scratch(x)
+        tau, rest = self._threshold(tl, x, pivot, scratch)
+        chosen = tl.clipped(x, (pivot, tau, rest), self.eps, scratch)
+        total = tl.sum(chosen, axis=-1, keepdims=True)
+        enough = total > (self.k - 0.5) * self.eps
+        return tl.multiplied(chosen, 1 / tl.where(enough, pivot * 0 + self.k * self.eps, total))
+
+    def _threshold(self, tl: Any, x: Array, pivot: Array, scratch: Array | None) -> tuple[Array, Array]:
         tolerance = self.k * self.eps * noise(tl, x)
+        high = tl.zeros_like(pivot)
+        some = few(tl, x)
+        if some is None:
+            low = high - self.eps
+        else:
+            low, _ = self._threshold(tl, some, pivot, tl.scratch(some))
 
         def correction(tau: Array, low: Array, high: Array, last: Array, width: Array) -> tuple[Array, ...]:
             total, inside = tl.clipped_sum(x, (pivot, tau), self.eps, scratch)
@@ -104,19 +133,31 @@ class SoftTopK:
             change = tl.where(halving, (low + high) / 2 - tau, change)
             return change, low, high, change, high - low
 
-        zero = tl.zeros_like(pivot)
-        eps = zero + self.eps
         steps = 64 if "64" in tl.dtype_name(x) else 32
-        tau, rest = tl.refine(correction, -eps / 2, steps, tolerance, (-eps, zero, eps, eps))
-        chosen = tl.clipped(x, (pivot, tau, rest), self.eps, scratch)
-        total = tl.sum(chosen, axis=-1, keepdims=True)
-        enough = total > (self.k - 0.5) * self.eps
-        chosen *= 1 / tl.where(enough, zero + self.k * self.eps, total)
-        return chosen
+        wide = high + 2 * self.eps
+        tau, rest = tl.refine(correction, low, steps, tolerance, (low, high, wide, wide))
+        return tau, rest
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
-        inside = tl.sign(tl.clip(y * (1 / self.k - y), 0))
+        # A weight at the top is 1/k up to rounding.
+        top = (1 - noise(tl, y)) / self.k
+        inside = tl.sign(tl.clip(y * (top - y), 0))
         return centred(tl, inside, v) / (self.k * self.eps)
+
+
+def few(tl: Any, x: Array) -> Array | None:
+    """A sixteenth of the logits, of sixteen each the largest: where the iteration starts.
+
+    The τ for some of the logits lies left of the τ for all, since the others only add to the sum; for the
+    largest ones it is close. None if there are few, or not a multiple of sixteen, or no early end.
+    """
+    width = int(x.shape[-1])
+    if width < 128 or width % 16 or not tl.ends_early(x):
+        return None
+    for _ in range(4):
+        width //= 2
+        x = tl.maximum(x[..., :width], x[..., width:])
+    return x
 
 
 def noise(tl: Any, x: Array) -> float:

@@ -63,6 +63,7 @@ def _alpha(value: Any) -> Any:
     return number
 
 
+# Options that are not listed pass as they are.
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "k": lambda value: positive_integer("k", value),
     "eps": lambda value: positive_number("eps", value),
@@ -80,7 +81,7 @@ def checked(options: Mapping[str, Any], width: int | None = None) -> dict[str, A
     Raises:
         TensorMoEError: a value that does not fit.
     """
-    fit = {name: _CHECKS[name](value) for name, value in options.items()}
+    fit = {name: _CHECKS[name](value) if name in _CHECKS else value for name, value in options.items()}
     if width is not None and fit.get("k", 1) > width:
         raise TensorMoEError("k", fit["k"], f"there are {width} logits to choose from")
     return fit
@@ -124,6 +125,6 @@ class Activation:
         listed = "".join(f", {name}={value!r}" for name, value in self.options)
         return f"Activation({self.name!r}{listed})"
 
-    def __call__(self, tl: Any, logits: Array) -> Array:
-        """The weights of logits (…, N), in the logits' element type."""
+    def weights(self, tl: Any, logits: Array) -> Array:
+        """The mixture weights of logits (…, N) that are float32 or wider."""
         return WEIGHTINGS[self.name](tl, logits, **dict(self.options))

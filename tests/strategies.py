@@ -44,7 +44,8 @@ EVERY_GATE = [
     tm.Gate(tm.Activation("top_k", k=2), "batch"),
     tm.Gate(router=tm.AdaptiveClustering()),
     tm.Gate("softmax", None, tm.AdaptiveClustering("vision", statistics="batch", assignment="hard")),
-    tm.Gate("sparsemax", "batch", tm.AdaptiveClustering(dispersion="std", evaluation="batch", clusters=6)),
+    tm.Gate("sparsemax", "batch", tm.AdaptiveClustering(dispersion="std", clusters=6)),
+    tm.Gate("softmax", "batch", tm.AdaptiveClustering(statistics="batch", evaluation="batch")),
 ]
 
 sizes = st.integers(1, 4)

@@ -329,29 +329,37 @@ def test_halves_reduced_over_devices_equal_the_whole_batch(statistics: str, disp
             close(statistics_of_both[name][1], value, 1e-10)
 
 
-def _process(rank: int, address: str, results: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    spec = spec_of(tm.AdaptiveClustering(statistics="batch"))
+def _trained(statistics: str, part: slice) -> dict[str, torch.Tensor]:
+    """The output of a training step for some of the tokens, and the statistics after it."""
+    spec = spec_of(tm.AdaptiveClustering(statistics=statistics))
     _, _, x, previous = values(spec)
     layer = tm.build(spec, "torch", dtype=torch.float64)
-    torch.nn.init.normal_(layer.gate_weights[0], generator=torch.Generator().manual_seed(0))
-    part = slice(12 * rank, 12 * rank + 12)
-    y = layer(torch.tensor(x[part]), previous=[torch.tensor(a[part]) for a in previous])
-    torch.save({"y": y.detach(), "mass": layer.router_mass.get_buffer("0")}, f"{results}.{rank}")
+    for weights in layer.gate_weights:
+        torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        y = layer(torch.tensor(x[part]), previous=[torch.tensor(a[part]) for a in previous])
+    return {"y": y.detach(), **dict(layer.named_buffers())}
+
+
+def _process(rank: int, address: str, results: str, shares: tuple[slice, slice]) -> None:
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    found = {statistics: _trained(statistics, shares[rank]) for statistics in ("batch", "running")}
+    torch.save(found, f"{results}.{rank}")
     torch.distributed.destroy_process_group()
 
 
-def test_processes_of_pytorch_share_their_statistics(tmp_path: Any) -> None:
+@pytest.mark.parametrize("first", [12, 24], ids=["halves", "all and none"])
+def test_processes_of_pytorch_share_their_statistics(first: int, tmp_path: Any) -> None:
     address, results = f"file://{tmp_path}/join", f"{tmp_path}/result"
-    torch.multiprocessing.spawn(_process, (address, results), nprocs=2)
-    halves = [torch.load(f"{results}.{rank}") for rank in range(2)]
-    spec = spec_of(tm.AdaptiveClustering(statistics="batch"))
-    _, _, x, previous = values(spec)
-    layer = tm.build(spec, "torch", dtype=torch.float64)
-    torch.nn.init.normal_(layer.gate_weights[0], generator=torch.Generator().manual_seed(0))
-    whole = layer(torch.tensor(x), previous=[torch.tensor(a) for a in previous]).detach()
-    close(torch.cat([half["y"] for half in halves]), whole, 1e-10)
-    close(halves[0]["mass"], layer.router_mass.get_buffer("0"))
+    shares = slice(0, first), slice(first, 24)
+    torch.multiprocessing.spawn(_process, (address, results, shares), nprocs=2)
+    parts = [torch.load(f"{results}.{rank}") for rank in range(2)]
+    for statistics in ("batch", "running"):
+        whole = _trained(statistics, slice(0, 24))
+        close(torch.cat([part[statistics]["y"] for part in parts]), whole.pop("y"), 1e-10)
+        for name, value in whole.items():
+            for part in parts:
+                close(part[statistics][name], value, 1e-10)
 
 
 def test_unfit_coefficients_are_refused() -> None:
@@ -405,11 +413,12 @@ def test_layers_hand_coefficients_on_in_jax() -> None:
         h, coefficients = first(x, return_coefficients=True)
         return second(h, previous=coefficients)
 
-    trained = run(first, second, x)
+    run(first, second, x)
     assert (second.router_mass[0][...] > 0).all()
     assert not (first.router_mass[0][...] > 0).any()
+    trained = run(first, second, 2 * x + 1)
     second.eval()
-    assert (run(first, second, x) != trained).any()
+    assert (run(first, second, 2 * x + 1) != trained).any()
 
 
 @dataclass(frozen=True)

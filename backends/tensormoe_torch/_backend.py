@@ -119,6 +119,10 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         # Fresh memory for every intermediate takes several times as long as the arithmetic.
         return torch.empty_like(array) if _at_hand(array) else None
 
+    def multiplied(self, x: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
+        # Compiled, a product in place is computed some hundred times slower than one that is not.
+        return x.mul_(factor) if _at_hand(x) else x * factor
+
     def clipped(
         self,
         x: torch.Tensor,
@@ -152,8 +156,14 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         norm = torch.linalg.vector_norm(part, dim=-1, keepdim=True)
         return norm, part.sum(dim=-1, keepdim=True)
 
+    def ends_early(self, array: torch.Tensor) -> bool:
+        return _at_hand(array)
+
     def settled(self, change: torch.Tensor, tolerance: float) -> bool:
-        return _at_hand(change) and torch.linalg.vector_norm(change, torch.inf).item() <= tolerance
+        # An empty tensor has no such norm.
+        return _at_hand(change) and (
+            not change.numel() or torch.linalg.vector_norm(change, torch.inf).item() <= tolerance
+        )
 
     def holds(self, condition: torch.Tensor) -> bool | None:
         return bool(condition.all()) if _at_hand(condition) else None
