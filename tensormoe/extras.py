@@ -139,7 +139,7 @@ class Extras:
         correction: Correction,
         start: Array,
         limit: int,
-        tolerance: float,
+        tolerance: Array | float,
         memory: tuple[Array, ...] = (),
     ) -> tuple[Array, Array]:
         """Add corrections until none exceeds a tolerance, at most `limit` − 1 times.
@@ -149,7 +149,7 @@ class Extras:
             start: the first value.
             limit: the number of corrections to compute at most, and, where values are not at hand because
                 a framework traces, exactly.
-            tolerance: the largest correction that ends it.
+            tolerance: the largest correction that ends it, or one for each.
             memory: what the first correction finds.
 
         Returns:
@@ -163,11 +163,7 @@ class Extras:
             value, memory = value + change, tuple(remembered)
         return value, correction(value, *memory)[0]
 
-    def ends_early(self, array: Array) -> bool:
-        """Whether `refine` ends at convergence for such an array."""
-        return True
-
-    def settled(self, change: Array, tolerance: float) -> bool:
+    def settled(self, change: Array, tolerance: Array | float) -> bool:
         """Whether no change is known to exceed a tolerance; not known while a framework traces."""
         return bool(self.holds(self.abs(change) <= tolerance))
 

@@ -3,7 +3,7 @@
 Every class here is a map from logits z to weights with a symmetric Jacobian, the gradient of a convex
 function, so that one product with a vector serves forward and reverse mode. The iteration ends where only
 rounding still corrects τ. The last correction is not added to τ, which could not hold it, but subtracted
-from z − τ, so that the weights sum to what they should to the last bits.
+from z − τ, so that the weights sum to what they should to the last bits. Near the threshold z − τ is exact.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,9 @@ from typing import Any
 
 from .extras import Array
 
+# Where to start, as a share of the largest distance that the root can have from the largest logit: near where
+# it is for normal logits. From the right of the root, the first step leads to its left and not too far.
+_START = 0.6
 # Below this √p is computed as 0, and in float32 its square is still a normal number.
 _SMALLEST = 1e-36
 
@@ -28,24 +31,15 @@ class Sparsemax:
     def value(self, tl: Any, x: Array) -> Array:
         largest = tl.max(x, axis=-1)[..., None]
         scratch = tl.scratch(x)
-        tau, rest = self._threshold(tl, x, largest, scratch)
-        return tl.clipped(x, (largest, tau, rest), None, scratch)
-
-    def _threshold(self, tl: Any, x: Array, largest: Array, scratch: Array | None) -> tuple[Array, Array]:
-        some = few(tl, x)
-        if some is None:
-            start = tl.zeros_like(largest) - 1
-        else:
-            start, _ = self._threshold(tl, some, largest, tl.scratch(some))
 
         def correction(tau: Array) -> tuple[Array]:
-            total, support = tl.clipped_sum(x, (largest, tau), None, scratch)
+            total, support = tl.clipped_sum(x, (tau,), None, scratch)
             return ((total - 1) / support,)
 
         width = int(x.shape[-1])
-        steps = min(width, 8 + 2 * width.bit_length())
-        tau, rest = tl.refine(correction, start, steps, noise(tl, x))
-        return tau, rest
+        steps = 1 + min(width, 8 + 2 * width.bit_length())
+        tau, rest = tl.refine(correction, largest - _START, steps, _resolution(tl, largest))
+        return tl.clipped(x, (tau, rest), None, scratch)
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
         return centred(tl, tl.sign(y), v)
@@ -63,24 +57,17 @@ class Entmax15:
     def value(self, tl: Any, x: Array) -> Array:
         largest = tl.max(x, axis=-1)[..., None]
         scratch = tl.scratch(x)
-        tau, rest = self._threshold(tl, x, largest, scratch)
-        root = tl.multiplied(tl.clipped(x, (largest, tau, rest), None, scratch), 0.5)
-        return tl.multiplied(root, root)
 
-    def _threshold(self, tl: Any, x: Array, largest: Array, scratch: Array | None) -> tuple[Array, Array]:
-        some = few(tl, x)
-        if some is None:
-            start = tl.zeros_like(largest) - 2
-        else:
-            start, _ = self._threshold(tl, some, largest, tl.scratch(some))
-
+        # This sum is not linear in the last correction, which must not be as coarse as large logits are:
+        # τ counts from the largest.
         def correction(tau: Array) -> tuple[Array]:
             norm, total = tl.clipped_norms(x, (largest, tau), scratch)
             return (norm * (norm - 2) / total,)
 
-        steps = 4 + (int(x.shape[-1]).bit_length() + 1) // 2
-        tau, rest = tl.refine(correction, start, steps, noise(tl, x))
-        return tau, rest
+        steps = 6 + (int(x.shape[-1]).bit_length() + 1) // 2
+        tau, rest = tl.refine(correction, tl.zeros_like(largest) - 2 * _START, steps, noise(tl, x))
+        root = tl.multiplied(tl.clipped(x, (largest, tau, rest), None, scratch), 0.5)
+        return tl.multiplied(root, root)
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
         # Differentiating once more must not meet the root's infinite slope at 0.
@@ -105,25 +92,12 @@ class SoftTopK:
     eps: float
 
     def value(self, tl: Any, x: Array) -> Array:
-        pivot = tl.clip(tl.kth_largest(x, self.k), -float(tl.finfo_of(x).max))
+        kth = tl.clip(tl.kth_largest(x, self.k), -float(tl.finfo_of(x).max))
         scratch = tl.scratch(x)
-        tau, rest = self._threshold(tl, x, pivot, scratch)
-        chosen = tl.clipped(x, (pivot, tau, rest), self.eps, scratch)
-        total = tl.sum(chosen, axis=-1, keepdims=True)
-        enough = total > (self.k - 0.5) * self.eps
-        return tl.multiplied(chosen, 1 / tl.where(enough, pivot * 0 + self.k * self.eps, total))
-
-    def _threshold(self, tl: Any, x: Array, pivot: Array, scratch: Array | None) -> tuple[Array, Array]:
-        tolerance = self.k * self.eps * noise(tl, x)
-        high = tl.zeros_like(pivot)
-        some = few(tl, x)
-        if some is None:
-            low = high - self.eps
-        else:
-            low, _ = self._threshold(tl, some, pivot, tl.scratch(some))
+        tolerance = self.k * _resolution(tl, kth, self.eps)
 
         def correction(tau: Array, low: Array, high: Array, last: Array, width: Array) -> tuple[Array, ...]:
-            total, inside = tl.clipped_sum(x, (pivot, tau), self.eps, scratch)
+            total, inside = tl.clipped_sum(x, (tau,), self.eps, scratch)
             excess = total - self.k * self.eps
             low, high = tl.where(excess > 0, tau, low), tl.where(excess < 0, tau, high)
             change = excess / tl.clip(inside, 1)
@@ -133,10 +107,14 @@ class SoftTopK:
             change = tl.where(halving, (low + high) / 2 - tau, change)
             return change, low, high, change, high - low
 
+        wide = tl.zeros_like(kth) + 2 * self.eps
+        start, memory = kth - _START * self.eps, (kth - self.eps, kth, wide, wide)
         steps = 64 if "64" in tl.dtype_name(x) else 32
-        wide = high + 2 * self.eps
-        tau, rest = tl.refine(correction, low, steps, tolerance, (low, high, wide, wide))
-        return tau, rest
+        tau, rest = tl.refine(correction, start, steps, tolerance, memory)
+        chosen = tl.clipped(x, (tau, rest), self.eps, scratch)
+        total = tl.sum(chosen, axis=-1, keepdims=True)
+        enough = total > (self.k - 0.5) * self.eps
+        return tl.multiplied(chosen, 1 / tl.where(enough, kth * 0 + self.k * self.eps, total))
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
         # A weight at the top is 1/k up to rounding.
@@ -145,19 +123,9 @@ class SoftTopK:
         return centred(tl, inside, v) / (self.k * self.eps)
 
 
-def few(tl: Any, x: Array) -> Array | None:
-    """A sixteenth of the logits, of sixteen each the largest: where the iteration starts.
-
-    The τ for some of the logits lies left of the τ for all, since the others only add to the sum; for the
-    largest ones it is close. None if there are few, or not a multiple of sixteen, or no early end.
-    """
-    width = int(x.shape[-1])
-    if width < 128 or width % 16 or not tl.ends_early(x):
-        return None
-    for _ in range(4):
-        width //= 2
-        x = tl.maximum(x[..., :width], x[..., width:])
-    return x
+def _resolution(tl: Any, logit: Array, unit: float = 1.0) -> Array:
+    """What rounding may leave of a correction at the root: what noise does, or what such a τ cannot hold."""
+    return float(tl.finfo_of(logit).eps) * (16 * unit + tl.abs(logit))
 
 
 def noise(tl: Any, x: Array) -> float:

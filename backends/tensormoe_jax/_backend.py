@@ -79,7 +79,7 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
         correction: Correction,
         start: jax.Array,
         limit: int,
-        tolerance: float,
+        tolerance: jax.Array | float,
         memory: tuple[jax.Array, ...] = (),
     ) -> tuple[jax.Array, jax.Array]:
         def goes_on(state: tuple[jax.Array, ...]) -> jax.Array:

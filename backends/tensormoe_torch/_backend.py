@@ -11,6 +11,9 @@ from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Differentiable, Extras
 
 
+_TINY = 2.0**-100
+
+
 class _Differentiable(torch.autograd.Function):
     """A function with a symmetric Jacobian J, known through the product J v; it may depend on scalars."""
 
@@ -146,8 +149,8 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         total = part.sum(dim=-1, keepdim=True)
         if top is not None:
             part = part.div_(top).frac_()
-        # sign_ takes a fifth of the time of a comparison.
-        return total, part.sign_().sum(dim=-1, keepdim=True)
+        # Counting what is cut to a power of two takes a tenth of the time of counting what is positive.
+        return total, part.clamp_max_(_TINY).sum(dim=-1, keepdim=True) / _TINY
 
     def clipped_norms(
         self, x: torch.Tensor, offsets: tuple[torch.Tensor, ...], scratch: torch.Tensor | None = None
@@ -156,14 +159,11 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         norm = torch.linalg.vector_norm(part, dim=-1, keepdim=True)
         return norm, part.sum(dim=-1, keepdim=True)
 
-    def ends_early(self, array: torch.Tensor) -> bool:
-        return _at_hand(array)
-
-    def settled(self, change: torch.Tensor, tolerance: float) -> bool:
+    def settled(self, change: torch.Tensor, tolerance: torch.Tensor | float) -> bool:
+        if not _at_hand(change):
+            return False
         # An empty tensor has no such norm.
-        return _at_hand(change) and (
-            not change.numel() or torch.linalg.vector_norm(change, torch.inf).item() <= tolerance
-        )
+        return not change.numel() or torch.linalg.vector_norm(change / tolerance, torch.inf).item() <= 1
 
     def holds(self, condition: torch.Tensor) -> bool | None:
         return bool(condition.all()) if _at_hand(condition) else None
