@@ -13,6 +13,8 @@ import numpy as np
 from .errors import TensorMoEError
 
 Array = Any
+# Below this a root is computed as 0; in float32 it is still a normal number.
+_SMALLEST = 1e-36
 # From a value and what the last correction remembered, to what is to be added and what to remember.
 Correction: TypeAlias = Callable[..., tuple[Array, ...]]
 
@@ -97,6 +99,14 @@ class Extras:
     def scratch(self, array: Array) -> Array | None:
         """Memory of an array's shape to compute in, where a framework gains by it."""
         return None
+
+    def root(self, x: Array) -> Array:
+        """√x for x ≥ 0, with a slope of 0 at 0 in place of an infinite one."""
+        return self.sign(x) * self.sqrt(self.clip(x, _SMALLEST))
+
+    def row_dot(self, a: Array, b: Array) -> Array:
+        """The inner products of the last axes, (…, 1)."""
+        return self.sum(a * b, axis=-1, keepdims=True)
 
     def multiplied(self, x: Array, factor: Array | float) -> Array:
         """The product of an array that is no longer needed with a factor; perhaps in the array's memory."""

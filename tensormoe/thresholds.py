@@ -14,8 +14,6 @@ from .extras import Array
 # Where to start, as a share of the largest distance that the root can have from the largest logit: near where
 # it is for normal logits. From the right of the root, the first step leads to its left and not too far.
 _START = 0.6
-# Below this √p is computed as 0, and in float32 its square is still a normal number.
-_SMALLEST = 1e-36
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,7 @@ class Entmax15:
         return tl.multiplied(root, root)
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
-        # Differentiating once more must not meet the root's infinite slope at 0.
-        root = tl.sign(y) * tl.sqrt(tl.clip(y, _SMALLEST))
-        return centred(tl, root, v)
+        return centred(tl, tl.root(y), v)
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,8 @@ class SoftTopK:
     eps: float
 
     def value(self, tl: Any, x: Array) -> Array:
-        kth = tl.clip(tl.kth_largest(x, self.k), -float(tl.finfo_of(x).max))
+        # In place of −∞, with room for a sum of two.
+        kth = tl.clip(tl.kth_largest(x, self.k), -float(tl.finfo_of(x).max) / 4)
         scratch = tl.scratch(x)
         tolerance = self.k * _resolution(tl, kth, self.eps)
 
@@ -136,5 +133,5 @@ def noise(tl: Any, x: Array) -> float:
 def centred(tl: Any, slopes: Array, v: Array) -> Array:
     """The product of diag(s) − s sᵀ / Σs with v; zero where all slopes are."""
     total = tl.sum(slopes, axis=-1, keepdims=True)
-    mean = tl.sum(slopes * v, axis=-1, keepdims=True) / (total + (total == 0))
-    return slopes * (v - mean)
+    mean = tl.row_dot(slopes, v) / (total + (total == 0))
+    return tl.multiplied(v - mean, slopes)

@@ -10,7 +10,7 @@ from tensorly.backend.pytorch_backend import PyTorchBackend
 from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Differentiable, Extras
 
-
+# A power of two that vanishes beside any weight.
 _TINY = 2.0**-100
 
 
@@ -72,6 +72,11 @@ def _at_hand(tensor: torch.Tensor) -> bool:
     )
 
 
+def _disposable(tensor: torch.Tensor) -> bool:
+    """Whether a tensor of our own may be overwritten: its values are at hand and no derivative needs them."""
+    return _at_hand(tensor) and not (torch.is_grad_enabled() and tensor.requires_grad)
+
+
 def _derived(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether derivatives with respect to these tensors may be asked for."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
@@ -122,9 +127,18 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         # Fresh memory for every intermediate takes several times as long as the arithmetic.
         return torch.empty_like(array) if _at_hand(array) else None
 
+    def root(self, x: torch.Tensor) -> torch.Tensor:
+        # Without a further derivative there is no slope to mind.
+        slope: torch.Tensor = x.sqrt() if _disposable(x) else super().root(x)
+        return slope
+
+    def row_dot(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = torch.linalg.vecdot(a, b)
+        return product.unsqueeze(-1)
+
     def multiplied(self, x: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
         # Compiled, a product in place is computed some hundred times slower than one that is not.
-        return x.mul_(factor) if _at_hand(x) else x * factor
+        return x.mul_(factor) if _disposable(x) else x * factor
 
     def clipped(
         self,
