@@ -25,8 +25,9 @@ doctest: $(VENV)/dev
 docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/dev
+bench: $(VENV)/bench
 	$(BIN)/python benchmarks/tiny_layer.py
+	$(BIN)/python benchmarks/gates.py
 
 check: test lint types doctest docs
 
