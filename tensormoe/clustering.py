@@ -64,6 +64,7 @@ class FeatureWeights:
             mass: N_k (K,).
             deviation: Σ_t a_tk |h_tq − μ_kq|, or of the squares for "std" (K, d).
         """
+        spread = per_token(tl, mass, deviation)
         mass = mass[:, None]
         missing = tl.clip(self.shrinkage - mass, 0)
         filled = tl.where(mass + missing > 0, mass + missing, mass * 0 + 1)
@@ -72,7 +73,6 @@ class FeatureWeights:
         shares = tl.sum(share)
         total = tl.where(shares > 0, shares, shares + 1)
 
-        spread = deviation / tl.where(mass > 0, mass, mass * 0 + 1)
         pooled = tl.sum(deviation, axis=0, keepdims=True) / tl.where(shares > 0, tl.sum(mass), shares + 1)
         if self.dispersion == "std":
             # Rounding can leave a sum of squares just below 0.
@@ -108,10 +108,15 @@ def feature_weights(
     )
 
 
-def centres(tl: Any, mass: Array, total: Array) -> Array:
-    """The mean of every cluster (K, d), from its mass (K,) and sum (K, d); 0 where it has no tokens."""
+def per_token(tl: Any, mass: Array, sums: Array) -> Array:
+    """The mean over every cluster (K, d), from its mass (K,) and sum (K, d); 0 where it has no tokens."""
     mass = mass[:, None]
-    return total / tl.where(mass > 0, mass, mass * 0 + 1)
+    return sums / tl.where(mass > 0, mass, mass * 0 + 1)
+
+
+def gathered(tl: Any, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
+    """The mass (K,) and the sum of features (K, d) of every cluster, over all tokens and processes."""
+    return [all_reduce(tl.sum(a, axis=0)), all_reduce(tl.matmul(tl.transpose(a), h))]
 
 
 def deviations(
@@ -215,8 +220,8 @@ def adaptive_clustering_weights(
         a = tl.cast(tl.stop_gradient(previous), computed)
     else:
         raise TensorMoEError("previous", tl.dtype_name(previous), "coefficients are floating-point numbers")
-    mass, total = all_reduce(tl.sum(a, axis=0)), all_reduce(tl.matmul(tl.transpose(a), tokens))
-    mean = centres(tl, mass, total)
+    mass, total = gathered(tl, tokens, a, all_reduce)
+    mean = per_token(tl, mass, total)
     deviation = deviations(tl, tokens, a, mean, dispersion, hard, all_reduce)
     return tl.cast(tl.matmul(a, options.of_clusters(tl, mass, deviation)), dtype)
 

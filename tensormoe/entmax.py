@@ -110,7 +110,7 @@ def _smallest_of_support(tl: Any, x: Array, h: Any) -> Array:
     """The smallest logit above which the weights sum to less than 1, (…, 1)."""
     width = int(x.shape[-1])
     descending = -tl.sort(-x, axis=-1)
-    positions = tl.cumsum(tl.zeros_like(x) + 1, -1) - 1
+    positions = tl.positions(width, x)
 
     def at(position: Array) -> Array:
         return tl.sum(tl.where(positions == position, descending, 0.0), axis=-1, keepdims=True)

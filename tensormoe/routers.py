@@ -230,7 +230,7 @@ class AdaptiveClustering(Router):
         by_batch = (self.statistics if call.training else self.evaluation) == "batch"
         if running is not None and not (by_batch or call.training):
             return running, None
-        batch = [call.all_reduce(tl.sum(a, axis=0)), call.all_reduce(tl.matmul(tl.transpose(a), h))]
+        batch = clustering.gathered(tl, h, a, call.all_reduce)
         following = None
         # A batch without a token in any process moves nothing.
         tokens = tl.sum(batch[0])
@@ -238,7 +238,7 @@ class AdaptiveClustering(Router):
         if running is not None and call.training:
             following = [kept * old + new for old, new in zip(running, batch, strict=False)]
         # Deviations are from the centres that they belong to: the batch's own or the running ones.
-        centres = clustering.centres(tl, *(batch if by_batch or following is None else following))
+        centres = clustering.per_token(tl, *(batch if by_batch or following is None else following))
         hard = self.assignment == "hard"
         batch.append(clustering.deviations(tl, h, a, centres, self.dispersion, hard, call.all_reduce))
         if running is not None and following is not None:
