@@ -25,6 +25,7 @@ from .network import Core, Network
 from .notation import expert_modes
 from .oracle import soft_moe
 from .planning import BlockPlan, Plan
+from .proof import Proof, ProofError, prove
 from .routers import AdaptiveClustering, Linear, Router
 from .spec import Spec, spec_from_json
 from .verification import Report, verify
@@ -46,6 +47,8 @@ __all__ = [
     "MuMoESpec",
     "Network",
     "Plan",
+    "Proof",
+    "ProofError",
     "Report",
     "Router",
     "Spec",
@@ -66,6 +69,7 @@ __all__ = [
     "get_backend",
     "initialize",
     "materialize",
+    "prove",
     "soft_moe",
     "soft_rank",
     "soft_top_k",

@@ -44,6 +44,8 @@ class Extras:
     """What tensormoe asks of a backend beyond TensorLy, with defaults in TensorLy's own terms."""
 
     tensormoe_name: str = ""
+    # The floating-point types that layers run in.
+    float_types: tuple[str, ...] = ("float64", "float32")
 
     if TYPE_CHECKING:
         # TensorLy's own, in the other base class, have no types.
@@ -67,6 +69,14 @@ class Extras:
     def from_numpy(self, array: Any) -> Array:
         """The framework's array with a NumPy array's values."""
         return self.tensor(array)
+
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices that are present, the host's "cpu" first."""
+        return ("cpu",)
+
+    def on_device(self, array: Array, device: str) -> Array:
+        """The array on the device of this name."""
+        return array
 
     def stop_gradient(self, array: Array) -> Array:
         """The array as a constant of differentiation."""
@@ -191,8 +201,12 @@ class Extras:
         """∂ Σ function(*inputs) ∗ cotangent / ∂ inputs by automatic differentiation; None without it."""
         return None
 
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function compiled as a whole, where a framework is made for that."""
+        return function
+
     def double_precision(self) -> AbstractContextManager[Any]:
-        """A context in which float64 arrays can be made."""
+        """A context in which float64 arrays can be made, and products are as precise as their type."""
         return nullcontext()
 
     def mixes_precision(self) -> bool:

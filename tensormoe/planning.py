@@ -12,6 +12,7 @@ from .errors import TensorMoEError, positive_integer
 from .lowering import Pair, Step, lower
 from .notation import BATCH, Indices
 from .program import Program, Shape
+from .proof import BlockProof, Proof, prove
 from .report import table
 
 # Up to this many operands opt_einsum tries every path, and up to this many its dynamic programming. Either
@@ -72,6 +73,20 @@ class Plan:
         cores = (op.indices for op in self.contraction.operands if BATCH not in op.indices)
         return sum(prod(sizes[index] for index in indices) for indices in cores)
 
+    def prove(self) -> Proof:
+        """Prove that the program computes the contraction, for all values and sizes; see `tensormoe.prove`.
+
+        Raises:
+            ProofError: names the first step that breaks.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> plan = tm.MuMoESpec(8, 6, 4, tm.CP(rank=5), bias=False).plan()
+            >>> print(str(plan.prove()).splitlines()[0])
+            Theorem. For all values, every batch and all sizes of n, i, o, r,
+        """
+        return prove(self.contraction, self.program)
+
     def __str__(self) -> str:
         return _plan_table(self)
 
@@ -97,6 +112,10 @@ class BlockPlan:
     def peak(self) -> int:
         """The larger of the two layers' peaks."""
         return max(self.first.peak, self.second.peak)
+
+    def prove(self) -> BlockProof:
+        """The proofs of both layers; see `Plan.prove`."""
+        return BlockProof(self.first.prove(), self.second.prove())
 
     def __str__(self) -> str:
         return f"first layer\n{self.first}\n\nsecond layer\n{self.second}"

@@ -107,7 +107,7 @@ class AppendOne(Instruction):
 
     def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
         x = registers[self.source]
-        return tl.concatenate([x, tl.zeros_like(x[..., :1]) + 1], axis=-1)
+        return tl.concatenate([x, tl.zeros_like(x)[..., :1] + 1], axis=-1)
 
     def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
         yield self.source, gradient[..., :-1]
@@ -226,11 +226,17 @@ class Program:
         gradients: dict[int, Array] = {len(registers) - 1: cotangent}
         for number in reversed(range(len(self.instructions))):
             instruction = self.instructions[number]
-            gradient = gradients.pop(self.num_operands + number)
+            gradient = gradients.pop(self.num_operands + number, None)
+            if gradient is None:
+                continue  # nothing depends on it
             for register, share in instruction.pull(tl, registers, gradient):
                 known = gradients.get(register)
                 gradients[register] = share if known is None else known + share
-        return tuple(gradients[register] for register in range(self.num_operands))
+        found = (gradients.get(register) for register in range(self.num_operands))
+        return tuple(
+            tl.zeros_like(x) if gradient is None else gradient
+            for x, gradient in zip(operands, found, strict=True)
+        )
 
 
 def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tuple[int, ...], ...]:

@@ -1,8 +1,8 @@
 """TensorLy's JAX backend with the operations that it lacks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -50,12 +50,19 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
     """Arrays are `jax.Array`, traced or not."""
 
     tensormoe_name = "jax"
+    float_types = ("float64", "float32", "bfloat16", "float16")
 
     def cast(self, array: jax.Array, dtype: str) -> jax.Array:
         return array.astype(dtype)
 
     def from_numpy(self, array: Any) -> jax.Array:
         return jnp.array(array)
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", *{jax.default_backend()} - {"cpu"})
+
+    def on_device(self, array: jax.Array, device: str) -> jax.Array:
+        return jax.device_put(array, jax.devices(device)[0])
 
     def stop_gradient(self, array: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(array)
@@ -111,9 +118,14 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
         _, pull = jax.vjp(function, *inputs)
         return tuple(pull(cotangent))
 
-    def double_precision(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = jax.enable_x64(True)
-        return context
+    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.jit(function)
+
+    @contextmanager
+    def double_precision(self) -> Iterator[None]:
+        # By default some devices round float32 factors to fewer bits.
+        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+            yield
 
 
 backend = JaxBackend()

@@ -14,6 +14,7 @@ class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # typ
     """NumPy has no automatic differentiation; gradients come from `Program.vjp`."""
 
     tensormoe_name = "numpy"
+    float_types = ("float64", "float32", "float16")
 
     @staticmethod
     def is_tensor(tensor: Any) -> bool:

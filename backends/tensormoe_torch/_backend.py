@@ -90,12 +90,19 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
     """Arrays are `torch.Tensor`, on any device."""
 
     tensormoe_name = "torch"
+    float_types = ("float64", "float32", "bfloat16", "float16")
 
     def cast(self, array: torch.Tensor, dtype: str) -> torch.Tensor:
         return array.to(getattr(torch, dtype))
 
     def from_numpy(self, array: Any) -> torch.Tensor:
         return torch.tensor(array)  # a copy: the caller's array stays the caller's
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+    def on_device(self, array: torch.Tensor, device: str) -> torch.Tensor:
+        return array.to(device)
 
     def stop_gradient(self, array: torch.Tensor) -> torch.Tensor:
         return array.detach()

@@ -1,0 +1,11 @@
+"""Verification: the implicit computation against the soft MoE, by proof, by integers, within bounds, and across
+frameworks.
+
+Nothing here shares code with planning or lowering: programs are given, and what they are to compute is read from
+the network.
+"""
+
+from .checks import LEVELS, Check, Report
+from .verify import verify
+
+__all__ = ["LEVELS", "Check", "Report", "verify"]

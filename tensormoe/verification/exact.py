@@ -1,0 +1,73 @@
+"""The exact level: programs on random integers modulo a prime, against the definition.
+
+Source: Schwartz, "Fast Probabilistic Algorithms for Verification of Polynomial Identities", 1980: two different
+polynomials of degree at most d agree at a random point of a field of p elements with probability at most d/p.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+import numpy as np
+
+from ..errors import TensorMoEError
+from ..initialization import NumPyArray
+from ..layer_spec import MuMoESpec
+from .checks import Check
+from .counting import Counted, CountingBackend, Precision
+from .inputs import integer_inputs, sampled
+from .reference import Reference
+from .residues import PRIME, residues
+
+# Elements of the weight tensor that are multiplied out, and the most that all cores may have: integers that
+# are objects take some hundred nanoseconds each.
+_SAMPLE, _LARGEST = 2**12, 2**23
+
+
+def check_size(layer: MuMoESpec) -> None:
+    """Raise the error of a layer whose integers would take too long."""
+    count = layer.network.num_parameters
+    if count > _LARGEST:
+        raise TensorMoEError(
+            "spec",
+            f"cores with {count:,} elements",
+            f"exact arithmetic takes at most {_LARGEST:,}: verify the same factorization at smaller sizes, such "
+            'as spec.replace(in_features=16, out_features=12), or with level="proof"',
+        )
+
+
+def degree(layer: MuMoESpec) -> int:
+    """The larger of the degrees of a layer's program and of its definition, as polynomials."""
+    operands = 1 + layer.levels + len(layer.network.cores)
+    shapes = [(2, layer.in_features), *((2, n) for n in layer.counts), *layer.network.shapes.values()]
+    counted = [Counted(shape, Precision("float64")) for shape in shapes]
+    found: Counted = layer.default_plan.program.run(CountingBackend(), counted)
+    return max(operands, found.degree)
+
+
+def exact_checks(layer: MuMoESpec, generator: np.random.Generator, label: str, tokens: int) -> Iterator[Check]:
+    """The output and gradients of a layer's program, and its materialization, entry by entry."""
+    sample = sampled(layer, generator, _SAMPLE)
+    inputs = integer_inputs(layer, generator, tokens, PRIME).restricted(sample)
+    reference = Reference(layer, inputs, sample)
+    program = layer.default_plan.program
+    tl = residues()
+    results = [program.run(tl, inputs.operands), *program.vjp(tl, inputs.operands, inputs.cotangent)]
+    found = reference.visible(results)
+    expected = [term.value for term in (reference.y, *reference.gradients)]
+    yield _compared(f"{label}output", found[:1], expected[:1])
+    yield _compared(f"{label}gradients", found[1:], expected[1:])
+    if prod(len(positions) for positions in sample.values()) == prod(layer.network.weight_shape):
+        weight = layer.materialization_plan.program.run(tl, inputs.cores)
+        yield _compared(f"{label}weight", [weight], [reference.weight.value])
+
+
+def _compared(quantity: str, found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
+    wrong = sum(_wrong(a, b) for a, b in zip(found, expected, strict=True))
+    entries = sum(array.size for array in expected)
+    return Check("exact", "integers mod 2^61 − 1", f"{quantity}, {entries:,} entries", float(wrong), 0.0)
+
+
+def _wrong(found: NumPyArray, expected: NumPyArray) -> int:
+    if found.shape != expected.shape or found.dtype != object:
+        return max(expected.size, 1)
+    return int(np.sum((found - expected) % PRIME != 0))

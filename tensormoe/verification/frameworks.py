@@ -1,0 +1,107 @@
+"""Equality across frameworks: whole layers and blocks with their gates, in training, in float64."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..initialization import NumPyArray, initialize
+from ..layer import apply
+from ..spec import Spec
+from .checks import Check
+
+# Relative to the largest entry; ten steps of training add up what single calls differ by.
+TOLERANCE, TRAINED_TOLERANCE = 1e-12, 1e-11
+_STEPS, _RATE = 10, 0.01
+
+
+def framework_checks(
+    spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, seed: int, tokens: int
+) -> Iterator[Check]:
+    """Everything that a backend computes against the first backend that computes the same."""
+    # Each framework draws noise of its own.
+    spec = spec.replace(gate=replace(spec.gate, noise=0.0))
+    values = _whole_values(spec, generator, seed, tokens)
+    first: dict[str, tuple[str, list[NumPyArray]]] = {}
+    for name, tl in objects.items():
+        with tl.double_precision():
+            found = _whole(tl, spec, values)
+        for quantity, arrays in found.items():
+            other, expected = first.setdefault(quantity, (name, arrays))
+            if other != name:
+                tolerance = TRAINED_TOLERANCE if "steps" in quantity else TOLERANCE
+                error = _largest_error(arrays, expected)
+                yield Check("frameworks", f"{name} = {other}", quantity, error, tolerance)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What a whole spec is computed from; y weighs outputs in gradients, and is the target in training."""
+
+    parameters: dict[str, NumPyArray]
+    state: dict[str, NumPyArray]
+    x: NumPyArray
+    y: NumPyArray
+    previous: list[NumPyArray] | None
+
+
+def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, tokens: int) -> _Values:
+    initial, state = initialize(spec, seed, "float64")
+    clusters = spec.gate.router.previous_experts(spec.counts)
+    return _Values(
+        # At the initial values some gradients vanish, which compares rounding errors with each other.
+        {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()},
+        state,
+        generator.normal(size=(tokens, spec.in_features)),
+        generator.normal(size=(tokens, spec.out_features)),
+        None if clusters is None else [generator.dirichlet(np.ones(k), size=tokens) for k in clusters],
+    )
+
+
+def _whole(tl: Any, spec: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
+    """What a backend computes, by the name of the quantity."""
+    fixed = {name: tl.from_numpy(value) for name, value in values.state.items()}
+    previous = values.previous and [tl.from_numpy(value) for value in values.previous]
+    x, y = tl.from_numpy(values.x), tl.from_numpy(values.y)
+    parameters = [tl.from_numpy(value) for value in values.parameters.values()]
+
+    def run(state: Any, x: Any, *arrays: Any) -> Any:
+        given = dict(zip(values.parameters, arrays, strict=True))
+        options = {"training": True, "return_coefficients": True, "previous": previous}
+        return apply(spec, given, x, state=state, backend=tl, **options)
+
+    def second_call(x: Any, *arrays: Any) -> Any:
+        # By then running statistics have something in them.
+        _, state = run(fixed, x, *arrays)
+        (found, coefficients), moved = run(state, x, *arrays)
+        gradients = tl.gradients(lambda *leaves: run(state, *leaves)[0][0], (x, *arrays), y)
+        return [found], coefficients, list(moved.values()), gradients
+
+    def training_step(state: Any, *arrays: Any) -> Any:
+        (found, _), moved = run(state, x, *arrays)
+        gradients = tl.gradients(lambda *leaves: run(state, x, *leaves)[0][0], arrays, found - y)
+        return [p - _RATE * g for p, g in zip(arrays, gradients, strict=True)], moved
+
+    names = ("output", "coefficients", "running statistics", "gradients")
+    results = dict(zip(names, tl.compiled(second_call)(x, *parameters), strict=True))
+    if results["gradients"] is not None:
+        step, state = tl.compiled(training_step), fixed
+        for _ in range(_STEPS):
+            parameters, state = step(state, *parameters)
+        results["ten training steps"] = [*parameters, *state.values()]
+    return {quantity: _numpy(tl, arrays) for quantity, arrays in results.items() if arrays}
+
+
+def _numpy(tl: Any, arrays: Sequence[Any]) -> list[NumPyArray]:
+    return [np.asarray(tl.to_numpy(array)) for array in arrays]
+
+
+def _largest_error(found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> float:
+    """The largest difference over all arrays, relative to the largest entry expected in any."""
+    if [value.shape for value in found] != [value.shape for value in expected]:
+        return float("inf")
+    scale = max(float(np.max(np.abs(value))) for value in expected) or 1.0
+    errors = [float(np.max(np.abs(a - b))) for a, b in zip(found, expected, strict=True)]
+    # Not max(), which passes over a NaN.
+    return float(np.max(errors)) / scale

@@ -1,0 +1,115 @@
+"""Values for a layer's contraction, and the part of a large one that is small enough to be materialized."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from ..initialization import NumPyArray
+from ..layer_spec import MuMoESpec
+from ..notation import INPUT, OUTPUT, expert_modes
+
+# The positions of each mode that take part, by the mode's name.
+Sample = dict[str, NumPyArray]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """NumPy arrays for the contraction of one layer.
+
+    Args:
+        x: (T, I).
+        coefficients: E arrays (T, N_e); they need not sum to 1.
+        cores: in the network's order and shapes.
+        cotangent: (T, O), the weights of the outputs in the sum whose gradients are compared.
+    """
+
+    x: NumPyArray
+    coefficients: list[NumPyArray]
+    cores: list[NumPyArray]
+    cotangent: NumPyArray
+
+    @property
+    def operands(self) -> list[NumPyArray]:
+        """x, the coefficients and the cores: what a program takes."""
+        return [self.x, *self.coefficients, *self.cores]
+
+    def mapped(self, change: Callable[[NumPyArray], NumPyArray]) -> "Inputs":
+        """The same with every array changed."""
+        coefficients, cores = ([change(v) for v in part] for part in (self.coefficients, self.cores))
+        return Inputs(change(self.x), coefficients, cores, change(self.cotangent))
+
+    def restricted(self, sample: Sample) -> "Inputs":
+        """The same with 0 for the input features, experts and outputs outside a sample."""
+        features = self.x.shape[1]
+        coefficients = zip(expert_modes(len(self.coefficients)), self.coefficients, strict=True)
+        return Inputs(
+            _only(self.x, sample[INPUT][sample[INPUT] < features]),
+            [_only(a, sample[mode]) for mode, a in coefficients],
+            self.cores,
+            _only(self.cotangent, sample[OUTPUT]),
+        )
+
+
+def real_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int) -> Inputs:
+    """Random values away from 0, scaled so that half-precision types neither overflow nor underflow."""
+
+    def values(*shape: int) -> NumPyArray:
+        signs: NumPyArray = generator.choice([-1.0, 1.0], size=shape)
+        return signs * generator.uniform(0.25, 1, size=shape)
+
+    coefficients = [np.abs(values(tokens, n)) for n in layer.counts]
+    bonds = dict(layer.network.bonds)
+    cores = []
+    for core, shape in zip(layer.network.cores, layer.network.shapes.values(), strict=True):
+        width = prod(bonds.get(index, 1) for index in core.indices)
+        # A power of two moves no rounding error.
+        cores.append(values(*shape) * 2.0 ** -round(np.log2(sqrt(width))))
+    return Inputs(
+        values(tokens, layer.in_features),
+        [a / a.sum(axis=1, keepdims=True) for a in coefficients],
+        cores,
+        values(tokens, layer.out_features),
+    )
+
+
+def integer_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int, below: int) -> Inputs:
+    """Random integers from 0 to `below` − 1, as Python's own, which have no limit."""
+
+    def values(*shape: int) -> NumPyArray:
+        found: NumPyArray = generator.integers(below, size=shape).astype(object)
+        return found
+
+    return Inputs(
+        values(tokens, layer.in_features),
+        [values(tokens, n) for n in layer.counts],
+        [values(*shape) for shape in layer.network.shapes.values()],
+        values(tokens, layer.out_features),
+    )
+
+
+def sampled(layer: MuMoESpec, generator: np.random.Generator, limit: int) -> Sample:
+    """Random positions of each mode with at most `limit` elements of the weight tensor between them.
+
+    All positions if that suffices; the bias row is always among them.
+    """
+    network = layer.network
+    counts = dict(zip(network.modes, network.weight_shape, strict=True))
+    while prod(counts.values()) > limit:
+        largest = max(counts, key=counts.__getitem__)
+        counts[largest] = (counts[largest] + 1) // 2
+    sample = {}
+    for mode, size in zip(network.modes, network.weight_shape, strict=True):
+        positions = generator.permutation(size)[: counts[mode]]
+        if mode == INPUT and layer.bias and size - 1 not in positions:
+            positions[0] = size - 1
+        sample[mode] = np.sort(positions)
+    return sample
+
+
+def _only(array: NumPyArray, positions: NumPyArray) -> NumPyArray:
+    kept: Any = np.zeros_like(array)
+    kept[:, positions] = array[:, positions]
+    return np.asarray(kept)

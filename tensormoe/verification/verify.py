@@ -1,0 +1,132 @@
+"""One command for all levels of verification."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend import get_backend
+from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer
+from ..extras import Extras
+from ..layer_spec import MuMoESpec
+from ..planning import Plan
+from ..proof import ProofError
+from ..spec import Spec
+from . import exact
+from .checks import LEVELS, Check, Report
+from .floating import float_checks
+from .frameworks import framework_checks
+from .gates import bounded, gate_checks
+from .residues import PRIME
+
+_EXACT_TOKENS = 2
+
+
+def verify(
+    spec: Spec,
+    backends: Sequence[Any] = ("numpy", "torch", "jax"),
+    seed: int = 0,
+    tokens: int = 5,
+    level: str = "all",
+) -> Report:
+    """Verify that a spec's implicit computation is the soft MoE that it stands for, on four levels.
+
+    - "proof": the program of each layer, and its materialization, are proved for all values and sizes (see
+      `tensormoe.prove`).
+    - "exact": the same programs compute with random integers modulo 2^61 − 1; output, gradients and weight tensor
+      equal the materialized definition's.
+    - "float": every backend, element type and device computes output and gradients within an error bound that
+      follows from the program before any value is known, coefficients being given; so do gates.
+    - "frameworks": layers and blocks with their gates are the same on all backends: output, coefficients,
+      running statistics, gradients, and the parameters after ten training steps.
+
+    Of a large weight tensor, a random part of the experts, inputs and outputs is materialized. A gate's noise is
+    left out.
+
+    Args:
+        spec: a layer or a block.
+        backends: names, each of which must be installed, or backend objects.
+        seed: of the random values.
+        tokens: the number of input vectors.
+        level: one of the above, or "all".
+
+    Returns:
+        A report, with `.passed`, a table as its text, and `.to_json()`.
+
+    Raises:
+        TensorMoEError: an unknown or missing backend or level, or cores too large for exact arithmetic.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
+        >>> tm.verify(spec, backends=("numpy",)).passed
+        True
+    """
+    if isinstance(backends, str) or not backends:
+        raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
+    tokens, seed = positive_integer("tokens", tokens), non_negative_integer("seed", seed)
+    one_of("level", level, (*LEVELS, "all"))
+    chosen = LEVELS if level == "all" else (level,)
+    objects = dict(_named(backend) for backend in backends)
+    layers = {"" if key == "cores" else f"{key} layer, ": layer for key, layer in spec.layers.items()}
+    if "exact" in chosen:
+        for layer in layers.values():
+            exact.check_size(layer)
+    checks: list[Check] = []
+    remarks = [f"gate: {spec.gate.steps}"]
+    generators = dict(zip(LEVELS, np.random.default_rng(seed).spawn(len(LEVELS)), strict=True))
+    if "proof" in chosen:
+        for label, layer in layers.items():
+            checks += _proof_checks(layer, label, remarks)
+    if "exact" in chosen:
+        for label, layer in layers.items():
+            checks += exact.exact_checks(layer, generators["exact"], label, _EXACT_TOKENS)
+        degree = max(exact.degree(layer) for layer in layers.values())
+        remarks.append(
+            f"exact: a wrong program would pass with probability at most d/p = {degree / PRIME:.1e}, d = {degree}"
+        )
+    if "float" in chosen:
+        checks += _float_checks(spec, layers, objects, generators["float"], tokens)
+        if not bounded(spec.gate):
+            remarks.append("float: this gate has no error bound here; its logits and weights are not bounded")
+    if "frameworks" in chosen:
+        checks += framework_checks(spec, objects, generators["frameworks"], seed, tokens)
+    return Report(spec, tuple(checks), tuple(remarks), seed)
+
+
+def _named(backend: Any) -> tuple[str, Any]:
+    if isinstance(backend, Extras):
+        return backend.tensormoe_name, backend
+    return backend, get_backend(backend)
+
+
+def _proof_checks(layer: MuMoESpec, label: str, remarks: list[str]) -> Iterator[Check]:
+    yield _proved(layer.default_plan, f"{label}output and gradients", remarks)
+    yield _proved(layer.materialization_plan, f"{label}weight", remarks)
+
+
+def _proved(plan: Plan, quantity: str, remarks: list[str]) -> Check:
+    try:
+        steps = len(plan.prove().steps)
+    except ProofError as error:
+        remarks.append(f"proof: refused: {error}")
+        return Check("proof", "indices", quantity, 1.0, 0.0)
+    return Check("proof", "indices", f"{quantity}, {steps} steps", 0.0, 0.0)
+
+
+def _float_checks(
+    spec: Spec,
+    layers: dict[str, MuMoESpec],
+    objects: dict[str, Any],
+    generator: np.random.Generator,
+    tokens: int,
+) -> Iterator[Check]:
+    # Every backend gets the same values.
+    seeds = generator.integers(2**63, size=len(layers) + 1)
+    for name, tl in objects.items():
+        with tl.double_precision():
+            for number, (label, layer) in enumerate(layers.items()):
+                values = np.random.default_rng(seeds[number])
+                yield from float_checks(name, tl, layer, values, label, tokens)
+            if bounded(spec.gate):
+                yield from gate_checks(name, tl, spec, np.random.default_rng(seeds[-1]), tokens)
