@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from .contraction import Contraction, Operand
-from .notation import BATCH, INPUT, OUTPUT, Indices
+from .notation import BATCH, INPUT, Indices
 from .program import Add, AppendOne, Instruction, Matmul, Multiply, Reshape, Rows, Sum, Transpose
 from .symbolic import BIAS, Axis, Symbolic
 
@@ -126,14 +125,14 @@ def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterato
     factors = [_array_of(op, contraction) for op in contraction.operands]
     if steps:
         last = f"t{steps[-1].number}"
-        yield f"Unfolded, {last} is a sum of products in which each factor stands once, and each index that is summed"
-        yield "over is summed once, after all factors that carry it:"
+        yield f"Unfolded, {last} is a sum of products in which each factor stands once, and each index"
+        yield "that is summed over is summed once, after all factors that carry it:"
         yield ""
         yield from _wrapped(f"{_INDENT}{last}{_bracket(contraction.output)} = {_sum(summed)}", factors)
         yield ""
     if BATCH in contraction.output:
-        yield "With the sums over bonds next to the cores, by the distributive law, that is W, and the sum is y."
-    yield "Run backwards, the program gives for each factor the sum of the products of all others: the gradient. ∎"
+        yield "By the distributive law the sums over bonds may stand next to the cores: that is W, and y."
+    yield "Backwards, the program gives each factor the sum of the products of all others, its gradient. ∎"
 
 
 def _open(contraction: Contraction) -> Indices:

@@ -74,9 +74,13 @@ class Extras:
         """The names of the devices that are present, the host's "cpu" first."""
         return ("cpu",)
 
-    def on_device(self, array: Array, device: str) -> Array:
-        """The array on the device of this name."""
-        return array
+    def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> Array:
+        """The framework's array with a NumPy array's values, rounded to a type, on a device."""
+        return self.cast(self.from_numpy(array), dtype)
+
+    def to_float64(self, array: Array) -> Any:
+        """A NumPy array with the values."""
+        return np.asarray(self.to_numpy(self.cast(array, "float64")))
 
     def stop_gradient(self, array: Array) -> Array:
         """The array as a constant of differentiation."""

@@ -1,7 +1,7 @@
 """Proofs that a program computes its contraction, and its reverse mode the derivatives, for all values.
 
-The program itself is run, on symbolic arrays. Of the contraction only its operands and output are read; nothing
-here knows how programs are made.
+The program itself is run, on symbolic arrays. Of the contraction only its operands and output are read;
+nothing here knows how programs are made.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -56,11 +56,11 @@ class BlockProof:
 def prove(contraction: Contraction, program: Program) -> Proof:
     """Prove that a program computes a contraction, for all values and whatever the sizes.
 
-    The program is run on arrays that have indices in place of values. Every step must be allowed by the
-    laws of commutative semirings, and the result must be the sum of products that defines the contraction: the
+    The program is run on arrays that have indices in place of values. Every step must be allowed by the laws
+    of commutative semirings, and the result must be the sum of products that defines the contraction: the
     weight tensor multiplied out, then summed with coefficients and input. Each bond is summed once, after all
-    that carry it were multiplied in; a merged axis knows its indices and their order, so that equal sizes hide
-    nothing. The program's reverse mode is run likewise: each gradient is the sum of the other factors.
+    that carry it were multiplied in; a merged axis knows its indices and their order, so that equal sizes
+    hide nothing. The program's reverse mode is run likewise: each gradient is the sum of the other factors.
 
     Sizes are read as names of indices: the derivation holds for all sizes of the indices that are larger
     than 1 here. An index of size 1 takes no part.
@@ -213,7 +213,7 @@ class _Watched(Instruction):
 def _read(registers: Sequence[Any], source: int) -> Symbolic:
     if not 0 <= source < len(registers):
         raise Broken(f"reads register {source}, which nothing has written")
-    found = registers[source]
+    found: Symbolic | None = registers[source]
     if found is None:
         raise Broken(f"reads register {source}, which was released")
     return found

@@ -1,7 +1,7 @@
 """Arrays of no values: sums of products over named indices, and the backend that computes with them.
 
-A program that runs on these arrays yields the expression that it computes for all values at once. An axis is a
-product of indices, in order, so that axes of equal size are never confused. Only the laws of commutative
+A program that runs on these arrays yields the expression that it computes for all values at once. An axis is
+a product of indices, in order, so that axes of equal size are never confused. Only the laws of commutative
 semirings are used. What they do not allow raises `Broken`.
 """
 
@@ -97,8 +97,11 @@ class World:
         whole = self.sizes[part.index]
         if (part.start, part.stop) == (0, whole):
             return None
-        if self.data and part.index == INPUT and (part.start, part.stop) in ((0, whole - 1), (whole - 1, whole)):
-            return BIAS if part.start else INPUTS
+        if self.data and part.index == INPUT:
+            if (part.start, part.stop) == (0, whole - 1):
+                return INPUTS
+            if (part.start, part.stop) == (whole - 1, whole):
+                return BIAS
         raise Broken(f"takes the range {part.start} to {part.stop} of {part.index} alone")
 
     def multiplied(self, a: Term, b: Term) -> Term:
@@ -137,21 +140,20 @@ class World:
         if len(set(terms)) < len(terms):
             raise Broken("adds the same product twice")
         found = list(terms)
-        free = any(part.index == INPUT for axis in axes for part in axis)
+        free = _holds_input(axes)
         for inputs, bias in product(terms, terms):
-            same = inputs.summed - {INPUT} == bias.summed - {INPUT}
-            if (inputs.rows, bias.rows) == (INPUTS, BIAS) and same:
-                if inputs.factors - bias.factors == {self.data} and bias.factors < inputs.factors:
-                    found.remove(inputs)
-                    found.remove(bias)
-                    summed = inputs.summed - {INPUT} | (set() if free else {INPUT})
-                    found.append(Term(inputs.factors, summed))
+            parts = (inputs.rows, bias.rows) == (INPUTS, BIAS)
+            summed = inputs.summed - {INPUT}
+            if parts and inputs.factors == bias.factors | {self.data} and summed == bias.summed - {INPUT}:
+                found.remove(inputs)
+                found.remove(bias)
+                found.append(Term(inputs.factors, summed | (set() if free else {INPUT})))
         return tuple(found)
 
 
 @dataclass(frozen=True)
 class Symbolic:
-    """An array: its axes, and the terms whose sum it is. A term that lacks an axis's index is constant along it."""
+    """An array: its axes, and the terms whose sum it is. A term is constant along indices that it lacks."""
 
     world: World
     axes: tuple[Axis, ...]
@@ -171,6 +173,9 @@ class Symbolic:
         if other == 1 and not isinstance(other, Symbolic):
             other = Symbolic(self.world, self.axes, (Term(),))
         axes = _stretched(self, other)
+        holders = [array for array in (self, other) if array.terms]
+        if _holds_input(axes) and not all(_holds_input(array.axes) for array in holders):
+            raise Broken(f"adds what does not depend on {INPUT} at each of its rows")
         return Symbolic(self.world, axes, self.world.joined((*self.terms, *other.terms), axes))
 
     def __mul__(self, other: Any) -> "Symbolic":
@@ -253,7 +258,9 @@ class SymbolicBackend:
             width = array.shape[axis]
             part = Part(index, position, position + width)
             if array.axes[axis] not in (world.axis(part), ()):
-                raise Broken(f"puts ({_names(array.axes[axis])}) at {position} to {position + width} of {index}")
+                raise Broken(
+                    f"puts ({_names(array.axes[axis])}) at {position} to {position + width} of {index}"
+                )
             if array.terms:
                 terms += [world.restricted(term, world.rows(part)) for term in array.terms]
             position += width
@@ -276,6 +283,10 @@ def _stretched(a: Symbolic, b: Any) -> tuple[Axis, ...]:
         if one and other and one != other:
             raise Broken(f"meets ({_names(one)}) with ({_names(other)}) along one axis")
     return tuple(one or other for one, other in zip(left, right, strict=True))
+
+
+def _holds_input(axes: Sequence[Axis]) -> bool:
+    return any(part.index == INPUT for axis in axes for part in axis)
 
 
 def _cuts(key: Any, count: int) -> list[slice]:

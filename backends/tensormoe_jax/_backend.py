@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Correction, Differentiable, Extras
@@ -61,8 +62,14 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
     def devices(self) -> tuple[str, ...]:
         return ("cpu", *{jax.default_backend()} - {"cpu"})
 
-    def on_device(self, array: jax.Array, device: str) -> jax.Array:
-        return jax.device_put(array, jax.devices(device)[0])
+    # Both convert on the host: a conversion by JAX is compiled anew for every shape.
+    def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> jax.Array:
+        host = np.asarray(array).astype(jnp.dtype(dtype))
+        placed: jax.Array = jax.device_put(host, jax.devices(device)[0])
+        return placed
+
+    def to_float64(self, array: jax.Array) -> Any:
+        return np.asarray(array).astype("float64")
 
     def stop_gradient(self, array: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(array)

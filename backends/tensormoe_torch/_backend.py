@@ -101,8 +101,8 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
     def devices(self) -> tuple[str, ...]:
         return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
-    def on_device(self, array: torch.Tensor, device: str) -> torch.Tensor:
-        return array.to(device)
+    def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> torch.Tensor:
+        return self.cast(torch.tensor(array), dtype).to(device)
 
     def stop_gradient(self, array: torch.Tensor) -> torch.Tensor:
         return array.detach()

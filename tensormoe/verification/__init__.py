@@ -1,8 +1,7 @@
-"""Verification: the implicit computation against the soft MoE, by proof, by integers, within bounds, and across
-frameworks.
+"""Verification: the implicit computation against the soft MoE that it stands for, on four levels.
 
-Nothing here shares code with planning or lowering: programs are given, and what they are to compute is read from
-the network.
+Nothing here shares code with planning or lowering: programs are given, and what they are to compute is read
+from the network.
 """
 
 from .checks import LEVELS, Check, Report

@@ -84,16 +84,16 @@ class Report:
             "seed": self.seed,
             "versions": {"python": platform.python_version(), **_versions()},
             "remarks": list(self.remarks),
-            "checks": [{**asdict(check), "ratio": check.ratio, "passed": check.passed} for check in self.checks],
+            "checks": [
+                {**asdict(check), "ratio": check.ratio, "passed": check.passed} for check in self.checks
+            ],
         }
         return json.dumps(_finite(data), indent=2, ensure_ascii=False)
 
 
 def _table(checks: Sequence[Check]) -> str:
     columns = ("level", "computed by", "quantity", "error", "bound", "ratio", "")
-    rows = [
-        (c.level, c.subject, c.quantity, *_figures(c), "pass" if c.passed else "FAIL") for c in checks
-    ]
+    rows = [(c.level, c.subject, c.quantity, *_figures(c), "pass" if c.passed else "FAIL") for c in checks]
     return table(columns, rows, text_columns=3)
 
 

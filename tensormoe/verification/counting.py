@@ -3,8 +3,8 @@
 A program that runs on these arrays yields the degree of the polynomial that it computes, and how far rounding
 may take a result from its exact value, before any value is known.
 
-Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1: k roundings in sequence are
-one factor 1 + θ with |θ| ≤ γ_k = k u / (1 − k u), u the unit roundoff.
+Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1: k roundings in sequence
+are one factor 1 + θ with |θ| ≤ γ_k = k u / (1 − k u), u the unit roundoff.
 """
 
 from collections.abc import Callable, Sequence
@@ -103,7 +103,9 @@ class CountingBackend:
     def sum(self, array: Counted, axis: int) -> Counted:
         shape = (*array.shape[:axis], *array.shape[axis + 1 :])
         operations = max(array.shape[axis] - 1, 0)
-        return replace(array, shape=shape, bound=compounded(array.bound, array.precision.rounding(operations)))
+        return replace(
+            array, shape=shape, bound=compounded(array.bound, array.precision.rounding(operations))
+        )
 
     def matmul(self, a: Counted, b: Counted) -> Counted:
         return a @ b

@@ -1,7 +1,8 @@
 """The exact level: programs on random integers modulo a prime, against the definition.
 
-Source: Schwartz, "Fast Probabilistic Algorithms for Verification of Polynomial Identities", 1980: two different
-polynomials of degree at most d agree at a random point of a field of p elements with probability at most d/p.
+Source: Schwartz, "Fast Probabilistic Algorithms for Verification of Polynomial Identities", 1980: two
+different polynomials of degree at most d agree at a random point of a field of p elements with probability at
+most d/p.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,8 +31,8 @@ def check_size(layer: MuMoESpec) -> None:
         raise TensorMoEError(
             "spec",
             f"cores with {count:,} elements",
-            f"exact arithmetic takes at most {_LARGEST:,}: verify the same factorization at smaller sizes, such "
-            'as spec.replace(in_features=16, out_features=12), or with level="proof"',
+            f"exact arithmetic takes at most {_LARGEST:,}: verify the same factorization at smaller sizes, "
+            'such as spec.replace(in_features=16, out_features=12), or with level="proof"',
         )
 
 
@@ -44,7 +45,9 @@ def degree(layer: MuMoESpec) -> int:
     return max(operands, found.degree)
 
 
-def exact_checks(layer: MuMoESpec, generator: np.random.Generator, label: str, tokens: int) -> Iterator[Check]:
+def exact_checks(
+    layer: MuMoESpec, generator: np.random.Generator, label: str, tokens: int
+) -> Iterator[Check]:
     """The output and gradients of a layer's program, and its materialization, entry by entry."""
     sample = sampled(layer, generator, _SAMPLE)
     inputs = integer_inputs(layer, generator, tokens, PRIME).restricted(sample)

@@ -1,20 +1,21 @@
-"""The floating-point level: every backend, element type and device, against bounds known before any value is.
+"""The floating-point level: every backend, element type and device, against bounds known in advance.
 
-The error of a program is at most its rounding bound (see `counting`) times the same sums over absolute values;
-the reference, in float64, has a bound of the same kind for its own.
+The error of a program is at most its rounding bound (see `counting`) times the same sums over absolute
+values; the reference, in float64, has a bound of the same kind for its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from math import isnan
 from typing import Any
 
 import numpy as np
 
 from ..initialization import NumPyArray
 from ..layer_spec import MuMoESpec
-from ..program import Program
 from .checks import Check
 from .counting import UNITS, Counted, CountingBackend, Precision, gamma
-from .inputs import Inputs, Sample, real_inputs, sampled
+from .inputs import Inputs, real_inputs, sampled
 from .reference import Reference
 
 # Elements of the weight tensor that are multiplied out.
@@ -22,81 +23,85 @@ _SAMPLE = 2**20
 
 
 def float_checks(
-    name: str, tl: Any, layer: MuMoESpec, generator: np.random.Generator, label: str, tokens: int
+    layer: MuMoESpec, objects: Mapping[str, Any], generator: np.random.Generator, label: str, tokens: int
 ) -> Iterator[Check]:
-    """The output and gradients of a layer's program in every element type on every device of a backend."""
+    """The output and gradients of a layer's program in every element type on every device of each backend."""
     sample = sampled(layer, generator, _SAMPLE)
-    inputs = real_inputs(layer, generator, tokens).restricted(sample)
-    program = layer.default_plan.program
-    for dtype in tl.float_types:
-        rounded = inputs.mapped(lambda value, dtype=dtype: _rounded(tl, value, dtype))
-        bounds = _Bounds(layer, rounded, sample, Precision(dtype), program)
-        for device in tl.devices():
-            found = _computed(tl, program, rounded, dtype, device)
-            subject = f"{name} {dtype}" + (f" {device}" if device != "cpu" else "")
-            worst = [bounds.worst(n, result) for n, result in enumerate(bounds.reference.visible(found))]
-            yield Check("float", subject, f"{label}output", *worst[0])
-            yield Check("float", subject, f"{label}gradients", *max(worst[1:], key=worse))
+    values = real_inputs(layer, generator, tokens).restricted(sample)
+    expected: dict[str, _Expected] = {}
+    for name, tl in objects.items():
+        for dtype in tl.float_types:
+            inputs = values.mapped(partial(representable, dtype=dtype))
+            if dtype not in expected:
+                expected[dtype] = _Expected(layer, inputs, Reference(layer, inputs, sample), dtype)
+            for device in tl.devices():
+                found = expected[dtype].reference.visible(_computed(tl, layer, inputs, dtype, device))
+                pairs = [expected[dtype].worst(number, result) for number, result in enumerate(found)]
+                subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
+                yield Check("float", subject, f"{label}output", *pairs[0])
+                yield Check("float", subject, f"{label}gradients", *max(pairs[1:], key=ratio))
 
 
-def _computed(tl: Any, program: Program, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
+def _computed(tl: Any, layer: MuMoESpec, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
     """Output and gradients, computed in a type and given in float64."""
+    program = layer.default_plan.program
 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
         found = tl.gradients(lambda *leaves: program.run(tl, leaves), operands, cotangent)
         found = program.vjp(tl, operands, cotangent) if found is None else found
         return [program.run(tl, operands), *found]
 
-    values = (inputs.cotangent, *inputs.operands)
-    arrays = [tl.on_device(tl.cast(tl.from_numpy(value), dtype), device) for value in values]
-    return [np.asarray(tl.to_numpy(tl.cast(array, "float64"))) for array in tl.compiled(run)(*arrays)]
+    with tl.double_precision():
+        values = (inputs.cotangent, *inputs.operands)
+        arrays = [tl.from_float64(value, dtype, device) for value in values]
+        return [tl.to_float64(array) for array in tl.compiled(run)(*arrays)]
 
 
-class _Bounds:
-    """The exact values of output and gradients, as well as float64 has them, with the error allowed for each."""
+class _Expected:
+    """Output and gradients, as well as float64 knows them, with the error allowed to a type for each."""
 
-    def __init__(
-        self, layer: MuMoESpec, inputs: Inputs, sample: Sample, precision: Precision, program: Program
-    ) -> None:
-        self.reference = Reference(layer, inputs, sample)
-        self._expected = [self.reference.y, *self.reference.gradients]
-        absolute = Reference(layer, inputs.mapped(np.abs), sample)
+    def __init__(self, layer: MuMoESpec, inputs: Inputs, reference: Reference, dtype: str) -> None:
+        self.reference = reference
+        self._terms = [reference.y, *reference.gradients]
+        absolute = reference.of(inputs.mapped(np.abs))
         self._absolute = [term.value for term in (absolute.y, *absolute.gradients)]
-        shaped = [Counted(value.shape, precision) for value in inputs.operands]
-        cotangent = Counted(inputs.cotangent.shape, precision)
-        tl = CountingBackend()
-        counted = [program.run(tl, shaped), *program.vjp(tl, shaped, cotangent)]
+        precision, program, tl = Precision(dtype), layer.default_plan.program, CountingBackend()
+        operands = [Counted(value.shape, precision) for value in inputs.operands]
+        counted = [program.run(tl, operands)]
+        counted += program.vjp(tl, operands, Counted(inputs.cotangent.shape, precision))
         self._relative = [result.bound for result in counted]
 
     def worst(self, number: int, found: NumPyArray) -> tuple[float, float]:
         """The error with the largest ratio to its bound, and that bound."""
-        expected, absolute = self._expected[number], self._absolute[number]
-        if found.shape != expected.value.shape:
+        term = self._terms[number]
+        if found.shape != term.value.shape:
             return float("inf"), 0.0
-        own = gamma(expected.roundings, UNITS["float64"])
+        own = gamma(term.roundings, UNITS["float64"])
         # The sums over absolute values were rounded, too.
-        bound = (self._relative[number] + own) * absolute * (1 + 2 * own)
-        return largest(np.abs(found - expected.value), bound)
+        bounds = (self._relative[number] + own) * self._absolute[number] * (1 + 2 * own)
+        return largest(np.abs(found - term.value), bounds)
+
+
+def representable(value: NumPyArray, dtype: str) -> NumPyArray:
+    """Values rounded to a floating-point type, in float64."""
+    if dtype != "bfloat16":
+        return value.astype(dtype).astype("float64")
+    # NumPy has no such type: to nearest, ties to even, at the upper half of float32's bits.
+    bits = value.astype("float32").view("uint32")
+    bits = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
+    return bits.view("float32").astype("float64")
 
 
 def largest(errors: NumPyArray, bounds: NumPyArray) -> tuple[float, float]:
     """The pair of an error and its bound whose ratio is largest; a NaN is larger than any."""
-    if errors.size == 0:
-        return 0.0, 0.0
+    bounds = np.broadcast_to(bounds, errors.shape)
+    pairs: Sequence[tuple[float, float]] = list(zip(errors.flat, bounds.flat, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(errors == 0, 0.0, errors / bounds)
-    position = int(np.argmax(ratios))
-    return float(errors.flat[position]), float(np.broadcast_to(bounds, errors.shape).flat[position])
+    error, bound = pairs[int(np.argmax(ratios))] if pairs else (0.0, 0.0)
+    return float(error), float(bound)
 
 
-def worse(pair: tuple[float, float]) -> float:
-    """An error's ratio to its bound, by which pairs are ordered; a NaN is larger than any."""
-    error, bound = pair
-    if error != error:
-        return float("inf")
-    return error / bound if bound else float(error > 0) and float("inf")
-
-
-def _rounded(tl: Any, value: NumPyArray, dtype: str) -> NumPyArray:
-    """Values of a type, in float64."""
-    return np.asarray(tl.to_numpy(tl.cast(tl.cast(tl.from_numpy(value), dtype), "float64")))
+def ratio(pair: tuple[float, float]) -> float:
+    """What orders pairs of an error and its bound; a NaN is larger than any."""
+    return Check("float", "", "", *pair).ratio if not isnan(pair[0]) else float("inf")

@@ -37,7 +37,7 @@ def framework_checks(
 
 @dataclass(frozen=True)
 class _Values:
-    """What a whole spec is computed from; y weighs outputs in gradients, and is the target in training."""
+    """What a whole spec is computed from; y is the target of training."""
 
     parameters: dict[str, NumPyArray]
     state: dict[str, NumPyArray]
@@ -48,48 +48,45 @@ class _Values:
 
 def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, tokens: int) -> _Values:
     initial, state = initialize(spec, seed, "float64")
+    # At the initial values some gradients vanish, which compares rounding errors with each other.
+    parameters = {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()}
+    x = generator.normal(size=(tokens, spec.in_features))
+    y = generator.normal(size=(tokens, spec.out_features))
     clusters = spec.gate.router.previous_experts(spec.counts)
-    return _Values(
-        # At the initial values some gradients vanish, which compares rounding errors with each other.
-        {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()},
-        state,
-        generator.normal(size=(tokens, spec.in_features)),
-        generator.normal(size=(tokens, spec.out_features)),
-        None if clusters is None else [generator.dirichlet(np.ones(k), size=tokens) for k in clusters],
-    )
+    previous = None
+    if clusters is not None:
+        previous = [generator.dirichlet(np.ones(k), size=tokens) for k in clusters]
+    # After a call running statistics have something in them.
+    _, state = apply(spec, parameters, x, state=state, training=True, previous=previous)
+    return _Values(parameters, state, x, y, previous)
 
 
 def _whole(tl: Any, spec: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
     """What a backend computes, by the name of the quantity."""
-    fixed = {name: tl.from_numpy(value) for name, value in values.state.items()}
-    previous = values.previous and [tl.from_numpy(value) for value in values.previous]
+    names = list(values.parameters)
     x, y = tl.from_numpy(values.x), tl.from_numpy(values.y)
+    previous = values.previous and [tl.from_numpy(value) for value in values.previous]
+    options = {"training": True, "return_coefficients": True, "previous": previous, "backend": tl}
+
+    def step(state: Any, x: Any, *parameters: Any) -> Any:
+        def run(x: Any, *parameters: Any) -> Any:
+            return apply(spec, dict(zip(names, parameters, strict=True)), x, state=state, **options)
+
+        (found, coefficients), moved = run(x, *parameters)
+        # Of half the squared error.
+        gradients = tl.gradients(lambda *leaves: run(*leaves)[0][0], (x, *parameters), found - y) or ()
+        trained = [p - _RATE * g for p, g in zip(parameters, gradients[1:], strict=bool(gradients))]
+        return ([found], coefficients, gradients), trained, moved
+
+    compiled = tl.compiled(step)
+    state = {name: tl.from_numpy(value) for name, value in values.state.items()}
     parameters = [tl.from_numpy(value) for value in values.parameters.values()]
-
-    def run(state: Any, x: Any, *arrays: Any) -> Any:
-        given = dict(zip(values.parameters, arrays, strict=True))
-        options = {"training": True, "return_coefficients": True, "previous": previous}
-        return apply(spec, given, x, state=state, backend=tl, **options)
-
-    def second_call(x: Any, *arrays: Any) -> Any:
-        # By then running statistics have something in them.
-        _, state = run(fixed, x, *arrays)
-        (found, coefficients), moved = run(state, x, *arrays)
-        gradients = tl.gradients(lambda *leaves: run(state, *leaves)[0][0], (x, *arrays), y)
-        return [found], coefficients, list(moved.values()), gradients
-
-    def training_step(state: Any, *arrays: Any) -> Any:
-        (found, _), moved = run(state, x, *arrays)
-        gradients = tl.gradients(lambda *leaves: run(state, x, *leaves)[0][0], arrays, found - y)
-        return [p - _RATE * g for p, g in zip(arrays, gradients, strict=True)], moved
-
-    names = ("output", "coefficients", "running statistics", "gradients")
-    results = dict(zip(names, tl.compiled(second_call)(x, *parameters), strict=True))
-    if results["gradients"] is not None:
-        step, state = tl.compiled(training_step), fixed
+    (output, coefficients, gradients), _, moved = compiled(state, x, *parameters)
+    results = {"output": output, "coefficients": coefficients, "running statistics": list(moved.values())}
+    if gradients:
         for _ in range(_STEPS):
-            parameters, state = step(state, *parameters)
-        results["ten training steps"] = [*parameters, *state.values()]
+            _, parameters, state = compiled(state, x, *parameters)
+        results |= {"gradients": gradients, "ten training steps": [*parameters, *state.values()]}
     return {quantity: _numpy(tl, arrays) for quantity, arrays in results.items() if arrays}
 
 

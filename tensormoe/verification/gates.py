@@ -1,13 +1,13 @@
 """The floating-point level of gates: coefficients and running statistics against a reference of their own.
 
-The error bound follows the gate's steps: the rounding of the logits, what the norm makes of it by the mean value
-theorem, and the Lipschitz constant of the activation, in the Euclidean norm of each token.
+The error bound follows the gate's steps: the rounding of the logits, what the norm makes of it by the mean
+value theorem, and the Lipschitz constant of the activation, in the Euclidean norm of each token.
 
-Sources of the constants: the Jacobian of α-entmax for α ≤ 2 is diag(s) − s sᵀ/Σs with s = p^(2−α) ≤ 1 (Peters et al.,
-"Sparse Sequence-to-Sequence Models", 2019), hence 1; a projection such as soft top-k's is 1-Lipschitz.
+Sources of the constants: the Jacobian of α-entmax for α ≤ 2 is diag(s) − s sᵀ/Σs with s = p^(2−α) ≤ 1 (Peters
+et al., "Sparse Sequence-to-Sequence Models", 2019), hence 1; so is that of a projection such as soft top-k's.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..spec import Spec
 from ..weightings import Activation
 from .checks import Check
 from .counting import UNITS, Precision, gamma
-from .floating import largest, worse
+from .floating import largest, ratio, representable
 
 # As in PyTorch's norms: what is added to a variance, and the share of a batch in the running statistics.
 _EPSILON, _SHARE = 1e-5, 0.1
@@ -70,7 +70,7 @@ def _solved(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> 
         above = np.sum(weights(x, middle), axis=-1, keepdims=True) > 1
         low, high = np.where(above, middle, low), np.where(above, high, middle)
     found = weights(x, (low + high) / 2)
-    return found / np.sum(found, axis=-1, keepdims=True)
+    return np.asarray(found / np.sum(found, axis=-1, keepdims=True))
 
 
 _WEIGHTS: dict[str, Callable[..., _Weights]] = {
@@ -89,25 +89,26 @@ def bounded(gate: Gate) -> bool:
 
 
 def gate_checks(
-    name: str, tl: Any, spec: Spec, generator: np.random.Generator, tokens: int
+    spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, tokens: int
 ) -> Iterator[Check]:
-    """The coefficients and running statistics of a gate in training, in every element type of a backend."""
+    """A gate's coefficients and running statistics in training, in every element type of each backend."""
     values = [generator.normal(size=(tokens, spec.in_features))]
     scale = np.sqrt(spec.in_features)
     values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.counts]
-    for dtype in tl.float_types:
-        x, *weights = (_float64(tl, tl.cast(tl.from_numpy(value), dtype)) for value in values)
-        coefficients, state = _computed(tl, spec, [x, *weights], dtype)
-        levels = [_Level(spec.gate, x, g, dtype) for g in weights]
-        pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
-        yield Check("float", f"{name} {dtype}", "coefficients of the gate", *max(pairs, key=worse))
-        if state:
+    for name, tl in objects.items():
+        for dtype in tl.float_types:
+            x, *weights = (representable(value, dtype) for value in values)
+            coefficients, state = _computed(tl, spec, [x, *weights], dtype)
+            levels = [_Level(spec.gate, x, g, dtype) for g in weights]
+            pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
+            yield Check("float", f"{name} {dtype}", "coefficients of the gate", *max(pairs, key=ratio))
             pairs = [
                 largest(np.abs(state[f"{key}.{number}"] - value), bound)
                 for number, level in enumerate(levels)
                 for key, (value, bound) in level.statistics.items()
             ]
-            yield Check("float", f"{name} {dtype}", "running statistics", *max(pairs, key=worse))
+            if pairs:
+                yield Check("float", f"{name} {dtype}", "running statistics", *max(pairs, key=ratio))
 
 
 def _computed(
@@ -116,17 +117,19 @@ def _computed(
     """The coefficients and the state after one call in training, in float64."""
     gate = replace(spec.gate, noise=0.0)  # each framework draws its own
     call = Call(True, None, None, nothing_to_reduce)
-    wide = at_least_float32(dtype)
     initial = gate.initial_state(spec.in_features, spec.counts)
-    state = {key: tl.from_numpy(np.full(shape, value, wide)) for key, (shape, value) in initial.items()}
 
-    def run(x: Any, *weights: Any) -> Any:
+    def run(state: Any, x: Any, *weights: Any) -> Any:
         parameters = {f"gate_weights.{level}": g for level, g in enumerate(weights)}
         return gate.coefficients(tl, parameters, x, spec.levels, state, call)
 
-    arrays = [tl.cast(tl.from_numpy(value), dtype) for value in values]
-    coefficients, moved = tl.compiled(run)(*arrays)
-    return [_float64(tl, a) for a in coefficients], {key: _float64(tl, s) for key, s in moved.items()}
+    with tl.double_precision():
+        wide = at_least_float32(dtype)
+        state = {k: tl.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}
+        arrays = [tl.from_float64(value, dtype) for value in values]
+        coefficients, moved = tl.compiled(run)(state, *arrays)
+        found = {key: tl.to_float64(statistic) for key, statistic in moved.items()}
+        return [tl.to_float64(a) for a in coefficients], found
 
 
 class _Level:
@@ -157,10 +160,8 @@ class _Level:
         self.bound = known.moved(change) + gamma(count + _FURTHER, unit) + UNITS[dtype] * self.p
 
 
-def _normalized(
-    z: NumPyArray, error: NumPyArray, unit: float, axis: int
-) -> tuple[NumPyArray, NumPyArray]:
-    """z to mean 0 and variance 1 along an axis; the map's slope is at most 1/σ, with the smallest σ on the way."""
+def _normalized(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> tuple[NumPyArray, NumPyArray]:
+    """Mean 0 and variance 1 along an axis; the slope is at most 1/σ, with the smallest σ on the way."""
     count = z.shape[axis]
     mean = z.mean(axis=axis, keepdims=True)
     centred = z - mean
@@ -193,7 +194,3 @@ def _statistics(z: NumPyArray, error: NumPyArray, unit: float) -> dict[str, tupl
 
 def _norm(error: NumPyArray, axis: int) -> NumPyArray:
     return np.asarray(np.sqrt((error**2).sum(axis=axis, keepdims=True)))
-
-
-def _float64(tl: Any, array: Any) -> NumPyArray:
-    return np.asarray(tl.to_numpy(tl.cast(array, "float64")))

@@ -40,7 +40,7 @@ class Reference:
 
     def __init__(self, layer: MuMoESpec, inputs: Inputs, sample: Sample) -> None:
         network = layer.network
-        self._sample, self._network = sample, network
+        self._layer, self._sample, self._network = layer, sample, network
         self._features = sample[INPUT][sample[INPUT] < layer.in_features]
         one = np.ones((len(inputs.x), 1), inputs.x.dtype)
         extended = np.concatenate([inputs.x, one], axis=1) if layer.bias else inputs.x
@@ -52,6 +52,10 @@ class Reference:
         self._cores = [Term(core.indices, value[self._positions(core.indices)]) for core, value in pairs]
         self.weight = contracted(self._cores, network.modes)
         self.y = contracted([self.weight, *self._data], (BATCH, OUTPUT))
+
+    def of(self, inputs: Inputs) -> "Reference":
+        """The same for other values."""
+        return Reference(self._layer, inputs, self._sample)
 
     @cached_property
     def gradients(self) -> list[Term]:
