@@ -12,7 +12,7 @@ from .errors import TensorMoEError, positive_integer
 from .families import TensorNetwork
 from .layer_spec import MuMoESpec
 from .spec import Spec, spec_from_json
-from .verification import verify
+from .verification import LEVELS, verify
 
 _SPEC = """\
 The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
@@ -63,8 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--batch", type=int, default=1024, help="input vectors (default: 1024)")
     plan.set_defaults(run=_plan)
 
-    check = _layer_command(commands, "verify", "compare a layer with its materialized soft MoE")
+    check = _layer_command(commands, "verify", "prove that a layer is the soft MoE that it stands for")
     check.add_argument("--backends", default="numpy,torch,jax", help="default: numpy,torch,jax")
+    check.add_argument("--level", default="all", choices=(*LEVELS, "all"), help="default: all")
+    check.add_argument("--json", type=Path, metavar="FILE", help="where to write the report as JSON")
     check.add_argument("--seed", type=int, default=0, help="of the random values (default: 0)")
     check.set_defaults(run=_verify)
     return parser
@@ -106,8 +108,13 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
-    report = verify(_spec(options, rest), tuple(options.backends.split(",")), options.seed)
+    if options.json and not options.json.parent.is_dir():
+        raise TensorMoEError("--json", str(options.json), "its folder does not exist: make it first")
+    backends = tuple(options.backends.split(","))
+    report = verify(_spec(options, rest), backends, options.seed, level=options.level)
     print(report)
+    if options.json:
+        _write(options.json, report.to_json())
     return 0 if report.passed else 1
 
 
@@ -129,6 +136,13 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TensorMoEError("layer", str(path), f"the file cannot be read ({error})") from error
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise TensorMoEError("--json", str(path), f"the file cannot be written ({error})") from error
 
 
 def _bonds(rest: list[str]) -> dict[str, int]:

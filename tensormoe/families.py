@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from .errors import TensorMoEError, positive_integer
 from .factorization import Factorization, numbered
-from .notation import Indices, bond_names, expert_modes, is_mode, parse
+from .notation import Indices, at_levels, bond_names, expert_modes, is_mode, parse
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,9 @@ class TensorNetwork(Factorization):
 
     Cores are separated by commas, the indices of a core by spaces. The modes are `i` (input), `o` (output)
     and `n` (experts), or `n1`, `n2`, … with several expert levels; every other name is a bond, summed
-    over, whose size is given by keyword. A bond may join any number of cores (a hyperedge). Parameter
-    matching grows the bond that the notation names last, unless told otherwise.
+    over, whose size is given by keyword. A bond may join any number of cores (a hyperedge). With several
+    levels, a core written with `n` is repeated for each of them. Parameter matching grows the bond that the
+    notation names last, unless told otherwise.
 
     Args:
         notation: the network.
@@ -188,7 +189,7 @@ class TensorNetwork(Factorization):
         return f"TensorNetwork({self.text!r}{sizes})"
 
     def notation(self, levels: int) -> str:
-        return self.text
+        return at_levels(self.text, levels)
 
     def bonds(self, levels: int) -> dict[str, int]:
         return dict(self.ranks)

@@ -75,6 +75,26 @@ def _check_name(notation: str, number: int, name: str, core: Indices) -> None:
         )
 
 
+def at_levels(notation: str, levels: int) -> str:
+    """The notation with every core that carries `n` repeated for each of several expert levels.
+
+    Examples:
+        >>> from tensormoe.notation import at_levels
+        >>> at_levels("n r, i r, o r", levels=2)
+        'n1 r, n2 r, i r, o r'
+    """
+    cores = parse(notation)
+    names = {name for core in cores for name in core}
+    if levels == 1 or any(name != "n" and _EXPERT.fullmatch(name) for name in names):
+        return notation
+    repeated = [
+        tuple(mode if name == "n" else name for name in core)
+        for core in cores
+        for mode in (expert_modes(levels) if "n" in core else ("n",))
+    ]
+    return ", ".join(" ".join(core) for core in repeated)
+
+
 def bond_names(cores: Iterable[Indices]) -> Indices:
     """The bonds in order of first appearance."""
     return tuple(dict.fromkeys(name for core in cores for name in core if not is_mode(name)))

@@ -17,6 +17,18 @@ def test_one_level_may_be_called_n_or_n1() -> None:
     assert network("n1 r, i r, o r", r=2) == network("n r, i r, o r", r=2)
 
 
+@pytest.mark.parametrize(
+    ("notation", "repeated"),
+    [
+        ("n r, i r, o r", "n1 r, n2 r, n3 r, i r, o r"),
+        ("n i r, n r o", "n1 i r, n2 i r, n3 i r, n1 r o, n2 r o, n3 r o"),
+        ("i r, o n r", "i r, o n1 r, o n2 r, o n3 r"),
+    ],
+)
+def test_a_core_written_with_n_is_repeated_for_each_level(notation: str, repeated: str) -> None:
+    assert network(notation, (4, 3, 2), r=2) == network(repeated, (4, 3, 2), r=2)
+
+
 def test_spaces_do_not_matter() -> None:
     assert tm.TensorNetwork(" n  r ,i r,o r", r=2) == tm.TensorNetwork("n r, i r, o r", r=2)
 
@@ -57,7 +69,7 @@ def test_malformed_notation_is_refused(notation: str, bonds: dict, said: str) ->
         ("i r, o r", 4, "mode 'n' is in no core"),
         ("n n1 r, i r, o r", 4, "n and n1 are the same mode"),
         ("n r, n1 r, i r, o r", 4, "n and n1 are the same mode"),
-        ("n r, i r, o r", (4, 3), "mode 'n' belongs to no expert level.*n1, n2, i, o"),
+        ("n r, n1 r, i r, o r", (4, 3), "mode 'n' belongs to no expert level.*n1, n2, i, o"),
         ("n1 r, i r, o r", (4, 3), "mode 'n2' is in no core"),
         ("n1 r, n2 r, i r, o r", 4, "mode 'n2' belongs to no expert level"),
         ("n1 r, n3 r, i r, o r", (4, 3), "mode 'n3' belongs to no expert level"),

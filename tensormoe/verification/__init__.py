@@ -5,6 +5,7 @@ from the network.
 """
 
 from .checks import LEVELS, Check, Report
-from .verify import verify
+from .inputs import Inputs, Sample
+from .verify import named_backend, verify
 
-__all__ = ["LEVELS", "Check", "Report", "verify"]
+__all__ = ["LEVELS", "Check", "Inputs", "Report", "Sample", "named_backend", "verify"]

@@ -15,22 +15,31 @@ from ..initialization import NumPyArray
 from ..layer_spec import MuMoESpec
 from .checks import Check
 from .counting import UNITS, Counted, CountingBackend, Precision, gamma
-from .inputs import Inputs, real_inputs, sampled
+from .inputs import Inputs, Sample
 from .reference import Reference
-
-# Elements of the weight tensor that are multiplied out.
-_SAMPLE = 2**20
 
 
 def float_checks(
-    layer: MuMoESpec, objects: Mapping[str, Any], generator: np.random.Generator, label: str, tokens: int
+    layer: MuMoESpec,
+    objects: Mapping[str, Any],
+    values: Inputs,
+    sample: Sample,
+    label: str = "",
+    types: Sequence[str] = tuple(UNITS),
 ) -> Iterator[Check]:
-    """The output and gradients of a layer's program in every element type on every device of each backend."""
-    sample = sampled(layer, generator, _SAMPLE)
-    values = real_inputs(layer, generator, tokens).restricted(sample)
+    """The output and gradients of a layer's program in every element type on every device of each backend.
+
+    Args:
+        layer: whose program is run.
+        objects: the backends by name.
+        values: float64; 0 outside the sample.
+        sample: what of the weight tensor is materialized.
+        label: what precedes the quantities' names.
+        types: those element types that are compared, as far as a backend has them.
+    """
     expected: dict[str, _Expected] = {}
     for name, tl in objects.items():
-        for dtype in tl.float_types:
+        for dtype in [each for each in tl.float_types if each in types]:
             inputs = values.mapped(partial(representable, dtype=dtype))
             if dtype not in expected:
                 expected[dtype] = _Expected(layer, inputs, Reference(layer, inputs, sample), dtype)

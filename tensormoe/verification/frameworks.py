@@ -10,20 +10,25 @@ from ..initialization import NumPyArray, initialize
 from ..layer import apply
 from ..spec import Spec
 from .checks import Check
+from .definition import defined
+from .gate_reference import known
 
 # Relative to the largest entry; ten steps of training add up what single calls differ by.
 TOLERANCE, TRAINED_TOLERANCE = 1e-12, 1e-11
-_STEPS, _RATE = 10, 0.01
+_STEPS, _RATE = 10, 0.1
 
 
 def framework_checks(
     spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, seed: int, tokens: int
 ) -> Iterator[Check]:
-    """Everything that a backend computes against the first backend that computes the same."""
+    """Everything that a backend computes, against the definition or, beyond it, against the first backend."""
     # Each framework draws noise of its own.
     spec = spec.replace(gate=replace(spec.gate, noise=0.0))
     values = _whole_values(spec, generator, seed, tokens)
     first: dict[str, tuple[str, list[NumPyArray]]] = {}
+    if known(spec.gate):
+        defining = defined(spec, values.parameters, values.state, values.x)
+        first = {quantity: ("definition", arrays) for quantity, arrays in defining.items()}
     for name, tl in objects.items():
         with tl.double_precision():
             found = _whole(tl, spec, values)
@@ -75,19 +80,29 @@ def _whole(tl: Any, spec: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
         (found, coefficients), moved = run(x, *parameters)
         # Of half the squared error.
         gradients = tl.gradients(lambda *leaves: run(*leaves)[0][0], (x, *parameters), found - y) or ()
-        trained = [p - _RATE * g for p, g in zip(parameters, gradients[1:], strict=bool(gradients))]
+        if gradients:
+            # Never a long step, however large the layer.
+            length = tl.sqrt(1 + sum(tl.sum(g * g) for g in gradients[1:]))
+            trained = [p - _RATE * g / length for p, g in zip(parameters, gradients[1:], strict=True)]
+        else:
+            trained = list(parameters)
         return ([found], coefficients, gradients), trained, moved
 
     compiled = tl.compiled(step)
     state = {name: tl.from_numpy(value) for name, value in values.state.items()}
     parameters = [tl.from_numpy(value) for value in values.parameters.values()]
     (output, coefficients, gradients), _, moved = compiled(state, x, *parameters)
-    results = {"output": output, "coefficients": coefficients, "running statistics": list(moved.values())}
+    results = {"output": output, "coefficients": coefficients, "running statistics": _sorted(moved)}
     if gradients:
         for _ in range(_STEPS):
             _, parameters, state = compiled(state, x, *parameters)
-        results |= {"gradients": gradients, "ten training steps": [*parameters, *state.values()]}
+        results |= {"gradients": gradients, "ten training steps": [*parameters, *_sorted(state)]}
     return {quantity: _numpy(tl, arrays) for quantity, arrays in results.items() if arrays}
+
+
+def _sorted(state: Mapping[str, Any]) -> list[Any]:
+    # A compiled function returns names in an order of its own.
+    return [state[name] for name in sorted(state)]
 
 
 def _numpy(tl: Any, arrays: Sequence[Any]) -> list[NumPyArray]:

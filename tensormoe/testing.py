@@ -1,0 +1,228 @@
+"""Hypothesis strategies and an assertion, for tests of factorizations, backends and gates of one's own.
+
+    from hypothesis import given
+    from tensormoe.testing import assert_equivalent, specs
+
+    @given(specs(factorization=st.builds(MyFamily, rank=st.integers(1, 4))))
+    def test_my_family(spec):
+        assert_equivalent(spec)
+
+It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
+"""
+
+import string
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from .errors import TensorMoEError
+from .factorization import Factorization
+from .families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
+from .gate import Gate
+from .layer_spec import MuMoESpec
+from .notation import expert_modes
+from .spec import Spec
+from .verification import Check, Inputs, Report, Sample, named_backend, verify
+from .verification.floating import float_checks
+from .weightings import Activation
+
+__all__ = [
+    "Inputs",
+    "assert_equivalent",
+    "factorizations",
+    "gates",
+    "inputs_for",
+    "networks",
+    "register_profiles",
+    "specs",
+]
+
+Families = SearchStrategy[Factorization] | Callable[[int], SearchStrategy[Factorization]]
+
+
+def register_profiles(default: int = 60, deep: int = 2_000) -> None:
+    """Register hypothesis profiles "default" and "deep" with so many examples for each property.
+
+    They have no deadline, since the first call of a framework compiles. Choose one with
+    `hypothesis.settings.load_profile`.
+
+    Examples:
+        >>> from hypothesis import settings
+        >>> from tensormoe.testing import register_profiles
+        >>> register_profiles(deep=20_000)
+        >>> settings.get_profile("deep").max_examples
+        20000
+    """
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    for name, examples in {"default": default, "deep": deep}.items():
+        settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=slow)
+
+
+@st.composite
+def networks(
+    draw: st.DrawFn, levels: int = 1, max_cores: int = 5, max_bonds: int = 4, max_rank: int = 3
+) -> TensorNetwork:
+    """Random tensor networks for layers with so many expert levels.
+
+    Modes and bonds may be hyperedges, bonds may dangle from one core, and a core may hold bonds alone.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import networks
+        >>> isinstance(networks(levels=2).example(), tm.TensorNetwork)     # doctest: +SKIP
+        True
+    """
+    count = draw(st.integers(1, max_cores))
+    cores: list[list[str]] = [[] for _ in range(count)]
+    members = st.sets(st.integers(0, count - 1), min_size=1, max_size=min(count, 3))
+    for mode in (*expert_modes(levels), "i", "o"):
+        for core in draw(members):
+            cores[core].append(mode)
+    names = [name for name in string.ascii_lowercase if name not in "ino"]
+    bonds = {}
+    for name in names[: draw(st.integers(0, max_bonds))]:
+        bonds[name] = draw(st.integers(1, max_rank))
+        for core in draw(members):
+            cores[core].append(name)
+    shuffled = [draw(st.permutations(core)) for core in cores if core]
+    return TensorNetwork(", ".join(" ".join(core) for core in shuffled), **bonds)
+
+
+@st.composite
+def factorizations(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Factorization:
+    """Random networks, and the named families at random ranks."""
+    rank = st.integers(1, max_rank)
+    ranks = st.tuples(*[rank] * (levels + 2))
+    families: list[SearchStrategy[Factorization]] = [
+        st.builds(CP, rank),
+        st.builds(Tucker, ranks),
+        st.builds(TensorRing, ranks),
+        st.builds(TensorTrain, st.tuples(*[rank] * (levels + 1))),
+        st.just(Dense()),
+    ]
+    named = draw(st.integers(0, 8))
+    return draw(families[named] if named < len(families) else networks(levels, max_rank=max_rank))
+
+
+def gates() -> SearchStrategy[Gate]:
+    """Gates with a linear router: every activation that has an error bound, every norm.
+
+    Examples:
+        >>> from tensormoe.testing import gates, specs
+        >>> softmax_only = specs(gate=gates().filter(lambda gate: gate.activation == "softmax"))
+    """
+    options = [Activation("soft_top_k", k=1, eps=0.5), Activation("entmax", alpha=2.5)]
+    activations = st.sampled_from(["softmax", "sparsemax", "entmax15", *options])
+    return st.builds(Gate, activations, st.sampled_from(["layer", "batch", None]))
+
+
+@st.composite
+def specs(
+    draw: st.DrawFn,
+    factorization: Families | None = None,
+    gate: SearchStrategy[Gate] | None = None,
+    max_levels: int = 4,
+    max_size: int = 4,
+) -> MuMoESpec:
+    """Random layers: 1 to `max_levels` expert levels, sizes up to `max_size`, with and without bias.
+
+    Args:
+        draw: passed by hypothesis.
+        factorization: a strategy of factorizations, or a function from the number of levels to one; by
+            default random networks and the named families.
+        gate: a strategy of gates; by default `gates()`.
+        max_levels: the most expert levels.
+        max_size: the largest I, O and N_e.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import assert_equivalent, specs
+        >>> @given(specs(max_levels=2))
+        ... def test_programs_are_proved(spec):
+        ...     assert_equivalent(spec, level="proof")
+        >>> test_programs_are_proved()
+    """
+    sizes = st.integers(1, max_size)
+    experts = draw(st.lists(sizes, min_size=1, max_size=max_levels))
+    chosen = factorizations if factorization is None else factorization
+    family = draw(chosen(len(experts)) if callable(chosen) else chosen)
+    own = draw(gates() if gate is None else gate)
+    return MuMoESpec(draw(sizes), draw(sizes), tuple(experts), family, own, bias=draw(st.booleans()))
+
+
+@st.composite
+def inputs_for(draw: st.DrawFn, spec: MuMoESpec, tokens: SearchStrategy[int] | None = None) -> Inputs:
+    """Random float64 values for a layer's contraction: x, coefficients, cores and a cotangent.
+
+    Normal numbers, small integers, or normal numbers of which half are 0. Coefficients need not sum to 1.
+
+    Args:
+        draw: passed by hypothesis.
+        spec: the layer.
+        tokens: a strategy of the number of input vectors; by default 0 to 3.
+    """
+    count = draw(st.integers(0, 3) if tokens is None else tokens)
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(["normal", "integers", "sparse"]))
+
+    def values(*shape: int) -> Any:
+        if kind == "integers":
+            return generator.integers(-3, 4, size=shape).astype("float64")
+        normal = generator.normal(size=shape)
+        return normal * generator.integers(2, size=shape) if kind == "sparse" else normal
+
+    return Inputs(
+        values(count, spec.in_features),
+        [values(count, n) for n in spec.counts],
+        [values(*shape) for shape in spec.network.shapes.values()],
+        values(count, spec.out_features),
+    )
+
+
+def assert_equivalent(
+    spec: Spec,
+    inputs: Inputs | None = None,
+    backends: Sequence[Any] = ("numpy",),
+    level: str = "all",
+) -> None:
+    """Assert that a spec's implicit computation is the soft MoE that it stands for.
+
+    Args:
+        spec: a layer or a block.
+        inputs: values for a layer's contraction, in float64. Then output and gradients at these values are
+            compared with the materialized soft MoE's, within their error bound, and nothing else is.
+        backends: names or backend objects.
+        level: of `tensormoe.verify`, if there are no inputs.
+
+    Raises:
+        AssertionError: holds the report.
+        TensorMoEError: as `tensormoe.verify`; inputs for a block, which has two layers.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import assert_equivalent
+        >>> assert_equivalent(tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5)))
+    """
+    if inputs is None:
+        report = verify(spec, backends, level=level)
+    else:
+        report = Report(spec, tuple(_checks(spec, inputs, backends)))
+    if not report.passed:
+        raise AssertionError(f"{spec} is not what it stands for:\n{report}")
+
+
+def _checks(spec: Spec, inputs: Inputs, backends: Sequence[Any]) -> list[Check]:
+    if not isinstance(spec, MuMoESpec):
+        remedy = "a block has two layers: pass one of spec.layers.values()"
+        raise TensorMoEError("inputs", type(inputs), remedy)
+    network = spec.network
+    whole: Sample = {
+        mode: np.arange(size) for mode, size in zip(network.modes, network.weight_shape, strict=True)
+    }
+    objects = dict(named_backend(backend) for backend in backends)
+    return list(float_checks(spec, objects, inputs, whole, types=("float64",)))

@@ -1,0 +1,68 @@
+"""Whole layers and blocks by their definition, gate included, in float64.
+
+Only specifications are read here: no program, no gate and no layer of the library is run.
+"""
+
+from collections.abc import Callable, Mapping
+from math import erf, pi
+
+import numpy as np
+
+from ..initialization import NumPyArray
+from ..layer_spec import MuMoESpec
+from ..notation import BATCH, INPUT, OUTPUT, expert_modes
+from ..spec import Spec
+from .gate_reference import STATISTICS, Level
+from .reference import Term, contracted
+
+Arrays = Mapping[str, NumPyArray]
+
+_POINTWISE: dict[str, Callable[[NumPyArray], NumPyArray]] = {
+    "gelu": lambda x: x * (1 + np.vectorize(erf, otypes=[float])(x / np.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2,
+    "relu": lambda x: np.maximum(x, 0),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+}
+
+
+def defined(spec: Spec, parameters: Arrays, state: Arrays, x: NumPyArray) -> dict[str, list[NumPyArray]]:
+    """What a call in training gives: output, coefficients and running statistics, by name.
+
+    Args:
+        spec: with a gate that is known to `gate_reference`.
+        parameters, state: by name, as `initialize` gives them.
+        x: (T, I).
+    """
+    levels = []
+    for number in range(spec.levels):
+        running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
+        levels.append(Level(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64"))
+    coefficients = [level.p for level in levels]
+    hidden = _input_norm(parameters, x) if spec.input_norm else x
+    for number, (prefix, layer) in enumerate(spec.layers.items()):
+        hidden = _POINTWISE[spec.activation](hidden) if number else hidden
+        cores = [parameters[f"{prefix}.{name}"] for name in layer.network.shapes]
+        hidden = _contraction(layer, cores, coefficients, hidden)
+    moved = {
+        f"{name}.{number}": value
+        for number, level in enumerate(levels)
+        for name, (value, _) in zip(STATISTICS, level.statistics, strict=False)
+    }
+    statistics = [moved[name] for name in sorted(state)]
+    return {"output": [hidden], "coefficients": coefficients, "running statistics": statistics}
+
+
+def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
+    centred = x - x.mean(axis=1, keepdims=True)
+    normalized = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
+    return np.asarray(normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"])
+
+
+def _contraction(
+    layer: MuMoESpec, cores: list[NumPyArray], coefficients: list[NumPyArray], x: NumPyArray
+) -> NumPyArray:
+    z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
+    terms = [Term(core.indices, value) for core, value in zip(layer.network.cores, cores, strict=True)]
+    modes = expert_modes(layer.levels)
+    terms += [Term((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
+    return contracted([*terms, Term((BATCH, INPUT), z)], (BATCH, OUTPUT)).value
