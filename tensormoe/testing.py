@@ -26,8 +26,7 @@ from .gate import Gate
 from .layer_spec import MuMoESpec
 from .notation import expert_modes
 from .spec import Spec
-from .verification import Check, Inputs, Report, Sample, named_backend, verify
-from .verification.floating import float_checks
+from .verification import Check, Inputs, Report, Sample, float_checks, named_backend, verify
 from .weightings import Activation
 
 __all__ = [

@@ -1,11 +1,10 @@
-"""Hypothesis strategies for random networks, layers, values and element types, and the oracle they meet.
+"""What the tests share: the cases that are tried everywhere, values, and the oracle that they meet.
 
 The oracle knows nothing of planning or lowering: it writes the definition as one `torch.einsum` over the
 materialized weight tensor, in float64, and differentiates that.
 """
 
 import string
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,11 +14,10 @@ import torch
 from hypothesis import strategies as st
 
 import tensormoe as tm
+from tensormoe.testing import Inputs, inputs_for, specs
 
 # Listed one by one, so that a missing framework fails instead of skipping.
 BACKENDS = ("numpy", "torch", "jax")
-ACTIVATIONS = ("softmax", "sparsemax", "entmax15")
-NORMS = ("layer", "batch", None)
 
 # Each kind of network once, for one level of experts.
 EVERY = [
@@ -48,103 +46,26 @@ EVERY_GATE = [
     tm.Gate("softmax", "batch", tm.AdaptiveClustering(statistics="batch", evaluation="batch")),
 ]
 
-sizes = st.integers(1, 4)
 # Element types with the error that frameworks may differ by, relative to the size of what is summed.
 dtypes = st.sampled_from([("float64", 1e-12), ("float32", 1e-5)])
 
 
 @st.composite
-def notations(draw: st.DrawFn, levels: int) -> tuple[str, dict[str, int]]:
-    """Index notation of a random network with these expert levels, and its bonds' sizes.
-
-    Modes and bonds may be hyperedges, bonds may dangle from one core, and a core may hold bonds alone.
-    """
-    count = draw(st.integers(1, 5))
-    cores: list[list[str]] = [[] for _ in range(count)]
-    members = st.sets(st.integers(0, count - 1), min_size=1, max_size=min(count, 3))
-    for mode in (*tm.expert_modes(levels), "i", "o"):
-        for core in draw(members):
-            cores[core].append(mode)
-    names = [name for name in string.ascii_lowercase if name not in "ino"]
-    bonds = {}
-    for name in names[: draw(st.integers(0, 4))]:
-        bonds[name] = draw(st.integers(1, 3))
-        for core in draw(members):
-            cores[core].append(name)
-    shuffled = [draw(st.permutations(core)) for core in cores if core]
-    used = {index for core in shuffled for index in core}
-    return ", ".join(" ".join(core) for core in shuffled), {k: v for k, v in bonds.items() if k in used}
+def layers(draw: st.DrawFn, max_levels: int = 4) -> tuple[tm.MuMoESpec, Inputs]:
+    """A random layer with values; the batch may be empty."""
+    spec = draw(specs(max_levels=max_levels))
+    return spec, draw(inputs_for(spec))
 
 
-@st.composite
-def factorizations(draw: st.DrawFn, levels: int) -> tm.Factorization:
-    """A random network, or one of the named families at random ranks."""
-    ranks = st.tuples(*[st.integers(1, 3)] * (levels + 2))
-    kind = draw(st.sampled_from(["network"] * 4 + ["cp", "tucker", "ring", "train", "dense"]))
-    if kind == "network":
-        notation, bonds = draw(notations(levels))
-        return tm.TensorNetwork(notation, **bonds)
-    if kind == "cp":
-        return tm.CP(draw(st.integers(1, 5)))
-    if kind == "tucker":
-        return tm.Tucker(draw(ranks))
-    if kind == "ring":
-        return tm.TensorRing(draw(ranks))
-    if kind == "train":
-        return tm.TensorTrain(draw(ranks)[1:])
-    return tm.Dense()
-
-
-@st.composite
-def specs(draw: st.DrawFn, max_levels: int = 4) -> tm.MuMoESpec:
-    """A random layer: 1 to `max_levels` expert levels, with and without bias, any gate."""
-    experts = draw(st.lists(sizes, min_size=1, max_size=max_levels))
-    activation = tm.Activation("soft_top_k", k=1, eps=0.5), tm.Activation("entmax", alpha=2.5)
-    gate = tm.Gate(draw(st.sampled_from([*ACTIVATIONS, *activation])), draw(st.sampled_from(NORMS)))
-    factorization = draw(factorizations(len(experts)))
-    return tm.MuMoESpec(
-        draw(sizes), draw(sizes), tuple(experts), factorization, gate, bias=draw(st.booleans())
-    )
-
-
-@dataclass(frozen=True)
-class Values:
-    """Random float64 values for a layer's contraction: x (T, I), coefficients (T, N_e), cores, cotangent."""
-
-    x: Any
-    coefficients: list[Any]
-    cores: list[Any]
-    cotangent: Any
-
-    @property
-    def operands(self) -> list[Any]:
-        return [self.x, *self.coefficients, *self.cores]
-
-    @property
-    def all(self) -> list[Any]:
-        return [*self.operands, self.cotangent]
-
-    def mapped(self, change: Callable[[Any], Any]) -> "Values":
-        coefficients, cores = ([change(v) for v in part] for part in (self.coefficients, self.cores))
-        return Values(change(self.x), coefficients, cores, change(self.cotangent))
-
-
-def values_for(spec: tm.MuMoESpec, seed: int, tokens: int) -> Values:
+def values_for(spec: tm.MuMoESpec, seed: int, tokens: int) -> Inputs:
     """Values of ordinary size; coefficients are arbitrary and need not sum to 1."""
     generator = np.random.default_rng(seed)
-    return Values(
+    return Inputs(
         generator.normal(size=(tokens, spec.in_features)),
         [generator.normal(size=(tokens, n)) for n in spec.counts],
         [generator.normal(size=shape) for shape in spec.network.shapes.values()],
         generator.normal(size=(tokens, spec.out_features)),
     )
-
-
-@st.composite
-def layers(draw: st.DrawFn, max_levels: int = 4) -> tuple[tm.MuMoESpec, Values]:
-    """A random layer with values; the batch may be empty."""
-    spec = draw(specs(max_levels))
-    return spec, values_for(spec, draw(st.integers(0, 2**32)), draw(st.integers(0, 3)))
 
 
 @dataclass(frozen=True)
@@ -156,7 +77,7 @@ class Truth:
     gradients: list[Any]
 
 
-def truth(spec: tm.MuMoESpec, values: Values) -> Truth:
+def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
     """The materialized soft MoE and its gradients by automatic differentiation, in float64."""
     network = spec.network
     letters = dict(zip(network.sizes, string.ascii_letters, strict=False))

@@ -1,79 +1,80 @@
 """The implicit computation is the soft MoE: over random networks, on every backend."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BACKENDS, Truth, Values, close, dtypes, layers, truth, values_for
+from strategies import BACKENDS, Truth, close, dtypes, layers, truth, values_for
 
 import tensormoe as tm
+from tensormoe.testing import Inputs
 
-Layer = tuple[tm.MuMoESpec, Values]
+Layer = tuple[tm.MuMoESpec, Inputs]
 
 
-def arrays(tl, values: Values) -> list:
-    return [tl.from_numpy(value) for value in values.operands]
+def evaluated(backend: str, function: Callable[..., Any], *inputs: np.ndarray) -> Any:
+    """What a function of a framework's arrays gives, as NumPy arrays; compiled where that is the way."""
+    tl = tm.get_backend(backend)
+    with tl.double_precision():
+        found = tl.compiled(function)(*map(tl.from_numpy, inputs))
+        return [tl.to_numpy(a) for a in found] if isinstance(found, list | tuple) else tl.to_numpy(found)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(layers())
 def test_forward_equals_the_soft_moe(backend: str, layer: Layer) -> None:
     spec, values = layer
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
-        x, *rest = arrays(tl, values)
-        y = tm.contract(spec, rest[spec.levels :], rest[: spec.levels], x)
-        close(tl.to_numpy(y), truth(spec, values).y)
+    levels = spec.levels
+    y = evaluated(backend, lambda x, *a: tm.contract(spec, a[levels:], a[:levels], x), *values.operands)
+    close(y, truth(spec, values).y)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(layers())
 def test_gradients_equal_the_soft_moes(backend: str, layer: Layer) -> None:
     spec, values = layer
-    tl = tm.get_backend(backend)
-    program = spec.default_plan.program
-    with tl.double_precision():
-        operands, cotangent = arrays(tl, values), tl.from_numpy(values.cotangent)
+    tl, program = tm.get_backend(backend), spec.default_plan.program
+
+    def gradients(cotangent: Any, *operands: Any) -> Any:
         found = tl.gradients(lambda *inputs: program.run(tl, inputs), operands, cotangent)
-        if backend == "numpy":
-            assert found is None
-            found = program.vjp(tl, operands, cotangent)
-        for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
-            close(tl.to_numpy(gradient), expected)
+        assert (found is None) == (backend == "numpy")
+        return found or program.vjp(tl, operands, cotangent)
+
+    found = evaluated(backend, gradients, values.cotangent, *values.operands)
+    for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
+        close(gradient, expected)
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 @given(layers(max_levels=2))
 def test_the_programs_own_reverse_mode_agrees(backend: str, layer: Layer) -> None:
     spec, values = layer
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
-        found = spec.default_plan.program.vjp(tl, arrays(tl, values), tl.from_numpy(values.cotangent))
-        for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
-            close(tl.to_numpy(gradient), expected)
+    tl, program = tm.get_backend(backend), spec.default_plan.program
+    inputs = values.cotangent, *values.operands
+    found = evaluated(backend, lambda cotangent, *operands: program.vjp(tl, operands, cotangent), *inputs)
+    for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
+        close(gradient, expected)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(layers())
 def test_materialization_is_the_sum_over_bonds(backend: str, layer: Layer) -> None:
     spec, values = layer
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
-        cores = [tl.from_numpy(core) for core in values.cores]
-        weight = tm.materialize(spec, dict(zip(spec.network.shapes, cores, strict=True)))
-        close(tl.to_numpy(weight), truth(spec, values).weight)
+    weight = evaluated(backend, lambda *cores: tm.materialize(spec, cores), *values.cores)
+    close(weight, truth(spec, values).weight)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(layers())
 def test_soft_moe_is_the_definition(backend: str, layer: Layer) -> None:
     spec, values = layer
-    tl = tm.get_backend(backend)
     expected: Truth = truth(spec, values)
-    with tl.double_precision():
-        coefficients = [tl.from_numpy(a) for a in values.coefficients]
-        y = tm.soft_moe(tl.from_numpy(expected.weight), coefficients, tl.from_numpy(values.x))
-        close(tl.to_numpy(y), expected.y)
+    inputs = expected.weight, values.x, *values.coefficients
+    y = evaluated(backend, lambda weight, x, *coefficients: tm.soft_moe(weight, coefficients, x), *inputs)
+    close(y, expected.y)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -85,13 +86,15 @@ def test_both_precisions_keep_their_accuracy(backend: str, layer: Layer, dtype: 
     tl, program = tm.get_backend(backend), spec.default_plan.program
     rounded = values.mapped(lambda value: value.astype(name).astype("float64"))
     expected, magnitude = truth(spec, rounded), truth(spec, rounded.mapped(np.abs))
-    with tl.double_precision():
-        *operands, cotangent = (tl.from_numpy(value.astype(name)) for value in rounded.all)
+
+    def run(cotangent: Any, *operands: Any) -> list[Any]:
         y = program.run(tl, operands)
         assert tl.dtype_name(y) == name
         found = tl.gradients(lambda *inputs: program.run(tl, inputs), operands, cotangent)
-        found = found or program.vjp(tl, operands, cotangent)
-        found = [tl.to_numpy(array) for array in (y, *found)]
+        return [y, *(found or program.vjp(tl, operands, cotangent))]
+
+    inputs = [value.astype(name) for value in (rounded.cotangent, *rounded.operands)]
+    found = evaluated(backend, run, *inputs)
     for array, right, size in zip(
         found, (expected.y, *expected.gradients), (magnitude.y, *magnitude.gradients), strict=True
     ):

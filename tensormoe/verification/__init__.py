@@ -5,7 +5,8 @@ from the network.
 """
 
 from .checks import LEVELS, Check, Report
+from .floating import float_checks
 from .inputs import Inputs, Sample
 from .verify import named_backend, verify
 
-__all__ = ["LEVELS", "Check", "Inputs", "Report", "Sample", "named_backend", "verify"]
+__all__ = ["LEVELS", "Check", "Inputs", "Report", "Sample", "float_checks", "named_backend", "verify"]

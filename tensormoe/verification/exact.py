@@ -54,13 +54,14 @@ def exact_checks(
     reference = Reference(layer, inputs, sample)
     program = layer.default_plan.program
     tl = residues()
-    results = [program.run(tl, inputs.operands), *program.vjp(tl, inputs.operands, inputs.cotangent)]
-    found = reference.visible(results)
+    operands = [tl.from_numpy(value) for value in inputs.operands]
+    gradients = program.vjp(tl, operands, tl.from_numpy(inputs.cotangent))
+    found = reference.visible([program.run(tl, operands), *gradients])
     expected = [term.value for term in (reference.y, *reference.gradients)]
     yield _compared(f"{label}output", found[:1], expected[:1])
     yield _compared(f"{label}gradients", found[1:], expected[1:])
     if prod(len(positions) for positions in sample.values()) == prod(layer.network.weight_shape):
-        weight = layer.materialization_plan.program.run(tl, inputs.cores)
+        weight = layer.materialization_plan.program.run(tl, operands[1 + layer.levels :])
         yield _compared(f"{label}weight", [weight], [reference.weight.value])
 
 
@@ -73,4 +74,4 @@ def _compared(quantity: str, found: Sequence[NumPyArray], expected: Sequence[Num
 def _wrong(found: NumPyArray, expected: NumPyArray) -> int:
     if found.shape != expected.shape or found.dtype != object:
         return max(expected.size, 1)
-    return int(np.sum((found - expected) % PRIME != 0))
+    return int(np.sum((np.asarray(found) - expected) % PRIME != 0))

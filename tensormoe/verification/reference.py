@@ -109,6 +109,8 @@ def _product(group: Sequence[Term], output: Indices | None, kept: set[str]) -> T
     result = output or tuple(index for index in sizes if index in kept)
     summed = prod(size for index, size in sizes.items() if index not in result)
     value = np.einsum(*_operands(group, sizes), [list(sizes).index(index) for index in result])
+    # A result without axes may come as a plain number.
+    value = np.asarray(value, group[0].value.dtype)
     own = len(group) - 1 + summed - 1
     return Term(result, value, own + sum(term.roundings for term in group))
 

@@ -11,22 +11,37 @@ from ..extras import Extras
 PRIME = 2**61 - 1
 
 
-class _Residues(Extras):
-    """Arrays hold Python's integers, which have no limit; long sums are reduced modulo the prime."""
+class Residues(np.ndarray[Any, Any]):
+    """Python's integers, which have no limit, modulo the prime. A result without axes stays an array."""
 
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> "Residues":
+        return np.asarray(array % PRIME, dtype=object).view(Residues)
+
+
+class _Exact(Extras):
     tensormoe_name = "integers"
 
-    def matmul(self, a: Any, b: Any) -> Any:
-        return np.matmul(a, b) % PRIME
+    def from_numpy(self, array: Any) -> Residues:
+        return np.array(array, dtype=object).view(Residues)
 
-    def sum(self, array: Any, axis: int | None = None) -> Any:
-        return np.sum(array, axis=axis) % PRIME
+    def matmul(self, a: Residues, b: Residues) -> Residues:
+        return self.from_numpy(np.matmul(np.asarray(a), np.asarray(b)) % PRIME)
+
+    def sum(self, array: Residues, axis: int | None = None) -> Residues:
+        return self.from_numpy(np.sum(np.asarray(array), axis=axis) % PRIME)
 
 
 @cache
 def residues() -> Any:
-    """The backend object: TensorLy's for NumPy, with arrays of integer objects."""
+    """The backend object: TensorLy's for NumPy, with arrays of integer objects.
+
+    Examples:
+        >>> from tensormoe.verification.residues import PRIME, residues
+        >>> tl = residues()
+        >>> tl.sum(tl.from_numpy([PRIME - 1, 5])).item()
+        4
+    """
     from tensorly.backend.numpy_backend import NumpyBackend
 
-    kind = type("ResidueBackend", (_Residues, NumpyBackend), {}, backend_name="tensormoe-integers")
+    kind = type("ExactBackend", (_Exact, NumpyBackend), {}, backend_name="tensormoe-integers")
     return kind()
