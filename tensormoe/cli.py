@@ -108,8 +108,8 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
-    if options.json and not options.json.parent.is_dir():
-        raise TensorMoEError("--json", str(options.json), "its folder does not exist: make it first")
+    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
+        raise TensorMoEError("--json", str(options.json), "name a file in a folder that exists")
     backends = tuple(options.backends.split(","))
     report = verify(_spec(options, rest), backends, options.seed, level=options.level)
     print(report)

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import BACKENDS, Values, close, layers, specs, truth, values_for
+from strategies import BACKENDS, close, layers, truth, values_for
 
 import tensormoe as tm
 from tensormoe.lowering import lower
+from tensormoe.testing import Inputs, specs
 
 Array = np.ndarray
-Layer = tuple[tm.MuMoESpec, Values]
+Layer = tuple[tm.MuMoESpec, Inputs]
 Path = list[tuple[int, ...]]
 Place = tuple[int, int]  # an operand's position and one of its axes
 
@@ -55,7 +56,7 @@ def computed(backend: str, function: Callable[..., Any]) -> Callable[..., Array]
     return compute
 
 
-def layer_of(backend: str, spec: tm.MuMoESpec) -> Callable[[Values], Array]:
+def layer_of(backend: str, spec: tm.MuMoESpec) -> Callable[[Inputs], Array]:
     levels = spec.levels
     compute = computed(backend, lambda x, *rest: tm.contract(spec, rest[levels:], rest[:levels], x))
     return lambda values: compute(values.operands)
@@ -68,20 +69,20 @@ def places(spec: tm.MuMoESpec, index: str) -> list[Place]:
     return [(k, indices.index(index)) for k, indices in enumerate(operands) if index in indices]
 
 
-def weight_of(backend: str, spec: tm.MuMoESpec, values: Values) -> Array:
+def weight_of(backend: str, spec: tm.MuMoESpec, values: Inputs) -> Array:
     return computed(backend, lambda *cores: tm.materialize(spec, cores))(values.cores)
 
 
-def changed(values: Values, where: Iterable[Place], change: Callable[..., Array], *arguments: Any) -> Values:
+def changed(values: Inputs, where: Iterable[Place], change: Callable[..., Array], *arguments: Any) -> Inputs:
     """The values with `change(operand, axis, *arguments)` in the place of these operands."""
     operands = values.operands
     for position, axis in where:
         operands[position] = change(operands[position], axis, *arguments)
     first_core = 1 + len(values.coefficients)
-    return Values(operands[0], operands[1:first_core], operands[first_core:], values.cotangent)
+    return Inputs(operands[0], operands[1:first_core], operands[first_core:], values.cotangent)
 
 
-def replaced(values: Values, position: int, operand: Array) -> Values:
+def replaced(values: Inputs, position: int, operand: Array) -> Inputs:
     return changed(values, [(position, 0)], lambda *_: operand)
 
 
@@ -148,7 +149,7 @@ def test_levels_flatten_to_one_by_kronecker_products(backend: str, spec: tm.MuMo
     weight = weight_of(backend, spec, values).reshape(-1, *spec.network.weight_shape[-2:])
     coefficients = np.array([reduce(np.kron, token) for token in zip(*values.coefficients, strict=True)])
     flat = spec.replace(experts=prod(spec.counts), factorization=tm.Dense())
-    flattened = Values(values.x, [coefficients], [weight], values.cotangent)
+    flattened = Inputs(values.x, [coefficients], [weight], values.cotangent)
     expected = truth(spec, values).y
     close(layer_of(backend, spec)(values), expected)
     close(layer_of(backend, flat)(flattened), expected)
@@ -158,7 +159,7 @@ def test_levels_flatten_to_one_by_kronecker_products(backend: str, spec: tm.MuMo
 def test_one_expert_is_a_linear_layer(backend: str, spec: tm.MuMoESpec, seed: int) -> None:
     spec = spec.replace(experts=(1,) * spec.levels)
     drawn = values_for(spec, seed, tokens=3)
-    values = Values(drawn.x, [np.ones_like(a) for a in drawn.coefficients], drawn.cores, drawn.cotangent)
+    values = Inputs(drawn.x, [np.ones_like(a) for a in drawn.coefficients], drawn.cores, drawn.cotangent)
     weight = weight_of(backend, spec, values)
     close(weight, truth(spec, values).weight)
     matrix, bias = np.split(weight.reshape(-1, spec.out_features), [spec.in_features])

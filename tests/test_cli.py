@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,30 @@ def test_commands_take_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_verify_fails_with_status_one(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr("tensormoe.verification.TOLERANCE", 0.0)
-    assert main(["verify", *NOTATION, "--r=5", "--no-bias"]) == 1
+    monkeypatch.setattr("tensormoe.verification.frameworks.TOLERANCE", 0.0)
+    assert main(["verify", *NOTATION, "--r=5", "--no-bias", "--level", "frameworks"]) == 1
     assert "FAIL" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("level", ["proof", "exact", "float", "frameworks", "all"])
+def test_verify_takes_a_level_and_writes_a_report(level: str, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "report.json"
+    words = ["verify", *NOTATION, "--r=5", "--backends", "numpy", "--level", level, "--json", str(path)]
+    assert main(words) == 0
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert data["passed"] is True
+    found = {check["level"] for check in data["checks"]}
+    assert found == ({level} if level != "all" else {"proof", "exact", "float", "frameworks"})
+    assert f"{len(data['checks'])} of {len(data['checks'])} comparisons hold" in capsys.readouterr().out
+
+
+def test_a_proof_needs_no_framework() -> None:
+    code = "import sys; from tensormoe.cli import main; main(sys.argv[1:]); print({'torch', 'jax'} & {*sys.modules})"
+    words = ["verify", "n r, i r, o r", "--r", "64", "--experts", "16,16", "--in", "768", "--out", "3072"]
+    command = [sys.executable, "-c", code, *words, "--level", "proof"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "2 of 2 comparisons hold" in shown
+    assert shown.endswith("set()\n")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +71,8 @@ def test_verify_fails_with_status_one(monkeypatch: pytest.MonkeyPatch, capsys) -
         (["verify", *NOTATION, "--r", "5", "--backends", "mxnet"], "known backends"),
         (["plan", *NOTATION, "--r", "5", "--r", "6"], "give each bond one size"),
         (["verify", *NOTATION, "--r", "5", "--seed", "-1"], "seed: received -1"),
+        (["verify", *NOTATION, "--r", "5", "--json", "no/such/report.json"], "in a folder that exists"),
+        (["verify", *NOTATION, "--r", "5", "--json", "/"], "in a folder that exists"),
         (["demo", "--r", "5"], "not known here"),
         (["demo", "--epochs", "0"], "--epochs: received 0"),
     ],

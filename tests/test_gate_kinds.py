@@ -32,10 +32,10 @@ def previous_of(spec: tm.Spec, *leading: int) -> list[np.ndarray] | None:
 @every_gate
 def test_layers_and_blocks_verify_and_travel_as_json(gate: tm.Gate) -> None:
     for spec in specs_with(gate):
-        report = tm.verify(spec, BACKENDS)
+        report = tm.verify(spec, BACKENDS, level="frameworks")
         assert report.passed, str(report)
         assert gate.steps in str(report)
-        assert {"coefficients", "output with gate"} <= {check.quantity for check in report.checks}
+        assert {"coefficients", "output", "ten training steps"} <= {check.quantity for check in report.checks}
         statistics = any(check.quantity == "running statistics" for check in report.checks)
         assert statistics == bool(spec.state_shapes)
         assert tm.spec_from_json(spec.to_json()) == spec
@@ -189,7 +189,9 @@ def test_functions_of_ones_own(backend: str) -> None:
     for wrong in (tm.Gate(lambda logits: logits[:, :1]), tm.Gate(norm=lambda logits: logits.sum())):
         with pytest.raises(tm.TensorMoEError, match="logits' shape"):
             tm.apply(spec.replace(gate=wrong), values, x)
-    assert tm.verify(spec.replace(gate=tm.Gate(squares))).passed
+    report = tm.verify(spec.replace(gate=tm.Gate(squares)))
+    assert report.passed
+    assert "float: this gate has no error bound" in str(report)
 
 
 def test_unfit_options_are_refused() -> None:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from strategies import BACKENDS, EVERY, specs
+from strategies import BACKENDS, EVERY
 
 import tensormoe as tm
+from tensormoe.testing import specs
 
 
 def cores(factorization: tm.Factorization, experts=200, features=300, out=150, seed: int = 0) -> dict:

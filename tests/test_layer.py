@@ -5,9 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BACKENDS, close, specs
+from strategies import BACKENDS, close
 
 import tensormoe as tm
+from tensormoe.testing import specs
 
 
 def random_parameters(spec: tm.Spec, dtype: str = "float64") -> tuple[dict, dict]:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import specs
 
 import tensormoe as tm
 from tensormoe.program import Matmul, Transpose
+from tensormoe.testing import specs
 
 N, I, O, B = 16, 40, 24, 50  # noqa: E741
 

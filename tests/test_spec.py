@@ -3,9 +3,9 @@ import pickle
 
 import pytest
 from hypothesis import given
-from strategies import specs
 
 import tensormoe as tm
+from tensormoe.testing import specs
 
 CLIP = {"in_features": 768, "out_features": 1000}
 
