@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint types doctest docs bench check clean
+.PHONY: demo test verify lint types doctest docs bench check clean
 
 demo: $(VENV)/demo
 	$(BIN)/tensormoe demo
 
 test: $(VENV)/dev
 	$(BIN)/pytest -n auto
+
+verify: $(VENV)/dev
+	$(BIN)/python tests/survey.py
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

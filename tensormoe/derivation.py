@@ -70,8 +70,8 @@ def _described(
 
 
 def _distributive(array: Symbolic, axis: Axis) -> str:
-    carried = [f"{part.index} only in {_sorted(array.world.carriers[part.index])}" for part in axis]
-    return f"distributive law: {'; '.join(carried)}" if carried else "a product without a sum"
+    carriers = [f"{part.index}: {', '.join(sorted(array.world.carriers[part.index]))}" for part in axis]
+    return f"distributive law [{'; '.join(carriers)}]" if carriers else "a product without a sum"
 
 
 def _regrouped(before: Sequence[Axis], after: Sequence[Axis]) -> str:
@@ -101,9 +101,11 @@ def _claim(contraction: Contraction) -> Iterator[str]:
         kept = [index for index in open_ if index not in contraction.output]
         factors = [weight, *(_array_of(op, contraction) for op in (*data[1:], data[0]))]
         yield f"{_INDENT}y{_bracket(contraction.output)} = {_sum(kept)}{' '.join(factors)},"
-    yield from _wrapped(f"{_INDENT}{weight} = {_sum(bonds)}", [_array_of(op, contraction) for op in cores])
+    *given, last = [_array_of(op, contraction) for op in cores]
+    last += "," if contraction.affine else "."
+    yield from _wrapped(f"{_INDENT}{weight} = {_sum(bonds)}", [*given, last])
     if contraction.affine:
-        yield f"{_INDENT}z = (x, 1): the last row of {INPUT} holds the biases."
+        yield f"{_INDENT}z = (x, 1), so that the last row of {INPUT} holds the biases."
     fixed = ", ".join(index for index, size in sizes.items() if size == 1)
     if fixed:
         yield ""
@@ -111,7 +113,7 @@ def _claim(contraction: Contraction) -> Iterator[str]:
 
 
 def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:
-    yield "Proof. In any commutative semiring:"
+    yield "Proof. In any commutative semiring; where an index is summed, all that carry it are named:"
     yield ""
     width = max((len(step.statement) for step in steps), default=0)
     for step in steps:
@@ -123,16 +125,18 @@ def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:
 def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterator[str]:
     summed = [index for index, size in contraction.sizes if index not in contraction.output and size > 1]
     factors = [_array_of(op, contraction) for op in contraction.operands]
+    last = f"t{steps[-1].number}" if steps else contraction.operands[0].name
     if steps:
-        last = f"t{steps[-1].number}"
         yield f"Unfolded, {last} is a sum of products in which each factor stands once, and each index"
         yield "that is summed over is summed once, after all factors that carry it:"
         yield ""
         yield from _wrapped(f"{_INDENT}{last}{_bracket(contraction.output)} = {_sum(summed)}", factors)
         yield ""
     if BATCH in contraction.output:
-        yield "By the distributive law the sums over bonds may stand next to the cores: that is W, and y."
-    yield "Backwards, the program gives each factor the sum of the products of all others, its gradient. ∎"
+        yield "By the distributive law the sums over bonds stand next to the cores and make them W:"
+        yield f"{last} is y."
+    yield "The reverse mode, run likewise, gives each operand the sum of the products of all others: its"
+    yield "gradient. ∎"
 
 
 def _open(contraction: Contraction) -> Indices:
@@ -174,7 +178,3 @@ def _wrapped(start: str, factors: Sequence[str], width: int = 108) -> Iterator[s
             text = " " * min(len(start), width // 2)
         text += factor + " "
     yield text.rstrip()
-
-
-def _sorted(names: frozenset[str]) -> str:
-    return ", ".join(sorted(names))

@@ -14,12 +14,12 @@ from time import perf_counter
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_multi_thread_eigen=false")
 
-from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
-import tensormoe as tm  # noqa: E402
-from tensormoe.report import table  # noqa: E402
-from tensormoe.testing import networks, specs  # noqa: E402
-from tensormoe.verification import LEVELS  # noqa: E402
+import tensormoe as tm
+from tensormoe.report import table
+from tensormoe.testing import networks, specs
+from tensormoe.verification import LEVELS
 
 BACKENDS = ("numpy", "torch", "jax")
 NETWORKS = 200

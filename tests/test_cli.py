@@ -48,7 +48,8 @@ def test_verify_takes_a_level_and_writes_a_report(level: str, tmp_path: Path, ca
 
 
 def test_a_proof_needs_no_framework() -> None:
-    code = "import sys; from tensormoe.cli import main; main(sys.argv[1:]); print({'torch', 'jax'} & {*sys.modules})"
+    code = "import sys; from tensormoe.cli import main; main(sys.argv[1:])\n"
+    code += "print({'torch', 'jax'} & {*sys.modules})"
     words = ["verify", "n r, i r, o r", "--r", "64", "--experts", "16,16", "--in", "768", "--out", "3072"]
     command = [sys.executable, "-c", code, *words, "--level", "proof"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

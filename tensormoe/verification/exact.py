@@ -15,6 +15,7 @@ from ..initialization import NumPyArray
 from ..layer_spec import MuMoESpec
 from .checks import Check
 from .counting import Counted, CountingBackend, Precision
+from .families import weight_of_family
 from .inputs import integer_inputs, sampled
 from .reference import Reference
 from .residues import PRIME, residues
@@ -60,6 +61,7 @@ def exact_checks(
     expected = [term.value for term in (reference.y, *reference.gradients)]
     yield _compared(f"{label}output", found[:1], expected[:1])
     yield _compared(f"{label}gradients", found[1:], expected[1:])
+    yield _compared(f"{label}network", [reference.weight.value], [weight_of_family(layer, reference.cores)])
     if prod(len(positions) for positions in sample.values()) == prod(layer.network.weight_shape):
         weight = layer.materialization_plan.program.run(tl, operands[1 + layer.levels :])
         yield _compared(f"{label}weight", [weight], [reference.weight.value])
@@ -74,4 +76,4 @@ def _compared(quantity: str, found: Sequence[NumPyArray], expected: Sequence[Num
 def _wrong(found: NumPyArray, expected: NumPyArray) -> int:
     if found.shape != expected.shape or found.dtype != object:
         return max(expected.size, 1)
-    return int(np.sum((np.asarray(found) - expected) % PRIME != 0))
+    return int(np.sum((np.asarray(found) - np.asarray(expected)) % PRIME != 0))

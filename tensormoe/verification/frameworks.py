@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from .gate_reference import known
 # Relative to the largest entry; ten steps of training add up what single calls differ by.
 TOLERANCE, TRAINED_TOLERANCE = 1e-12, 1e-11
 _STEPS, _RATE = 10, 0.1
+# Of central differences: their step, and the error that is left, where norms of two experts bend most.
+_DIFFERENCE, SLOPE_TOLERANCE = 3e-7, 1e-4
 
 
 def framework_checks(
@@ -26,7 +28,9 @@ def framework_checks(
     spec = spec.replace(gate=replace(spec.gate, noise=0.0))
     values = _whole_values(spec, generator, seed, tokens)
     first: dict[str, tuple[str, list[NumPyArray]]] = {}
+    slopes: list[_Slope] = []
     if known(spec.gate):
+        slopes = _slopes(spec, values, generator)
         defining = defined(spec, values.parameters, values.state, values.x)
         first = {quantity: ("definition", arrays) for quantity, arrays in defining.items()}
     for name, tl in objects.items():
@@ -38,6 +42,11 @@ def framework_checks(
                 tolerance = TRAINED_TOLERANCE if "steps" in quantity else TOLERANCE
                 error = _largest_error(arrays, expected)
                 yield Check("frameworks", f"{name} = {other}", quantity, error, tolerance)
+        if slopes and "gradients" in found:
+            error = _slope_error(found["gradients"], slopes)
+            yield Check(
+                "frameworks", f"{name} = definition", "gradients, by differences", error, SLOPE_TOLERANCE
+            )
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,40 @@ def _whole(tl: Any, spec: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
 def _sorted(state: Mapping[str, Any]) -> list[Any]:
     # A compiled function returns names in an order of its own.
     return [state[name] for name in sorted(state)]
+
+
+# A direction in an array of inputs, and the slope of the loss along it.
+_Slope: TypeAlias = tuple[NumPyArray, float]
+
+
+def _slopes(spec: Spec, values: _Values, generator: np.random.Generator) -> list[_Slope]:
+    """Half the squared error along a random direction in x and in each parameter, by central differences."""
+
+    def loss(x: NumPyArray, *parameters: NumPyArray) -> float:
+        given = dict(zip(values.parameters, parameters, strict=True))
+        (y,) = defined(spec, given, values.state, x)["output"]
+        return float(((y - values.y) ** 2).sum() / 2)
+
+    arrays, slopes = [values.x, *values.parameters.values()], []
+    for number, array in enumerate(arrays):
+        direction = generator.normal(size=array.shape)
+        direction /= np.sqrt((direction**2).sum())
+        above, below = (
+            loss(*arrays[:number], array + step * direction, *arrays[number + 1 :])
+            for step in (_DIFFERENCE, -_DIFFERENCE)
+        )
+        slopes.append((direction, (above - below) / (2 * _DIFFERENCE)))
+    return slopes
+
+
+def _slope_error(gradients: Sequence[NumPyArray], slopes: Sequence[_Slope]) -> float:
+    """The largest error of a slope, relative to the length of the gradient it is a part of."""
+    lengths = [float(np.sqrt((gradient**2).sum())) for gradient in gradients]
+    errors = [
+        abs(float((gradient * direction).sum()) - slope) / (length + max(lengths) / 1000)
+        for gradient, length, (direction, slope) in zip(gradients, lengths, slopes, strict=True)
+    ]
+    return float(np.max(errors))
 
 
 def _numpy(tl: Any, arrays: Sequence[Any]) -> list[NumPyArray]:

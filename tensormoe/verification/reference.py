@@ -57,6 +57,11 @@ class Reference:
         """The same for other values."""
         return Reference(self._layer, inputs, self._sample)
 
+    @property
+    def cores(self) -> list[NumPyArray]:
+        """The cores at the sample's positions."""
+        return [core.value for core in self._cores]
+
     @cached_property
     def gradients(self) -> list[Term]:
         """Of Σ y ∗ cotangent, with respect to x, the coefficients of each level, and each core."""
