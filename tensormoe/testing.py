@@ -43,7 +43,7 @@ __all__ = [
 Families = SearchStrategy[Factorization] | Callable[[int], SearchStrategy[Factorization]]
 
 
-def register_profiles(default: int = 60, deep: int = 2_000) -> None:
+def register_profiles(default: int = 60, deep: int = 1_000) -> None:
     """Register hypothesis profiles "default" and "deep" with so many examples for each property.
 
     They have no deadline, since the first call of a framework compiles. Choose one with

@@ -10,42 +10,58 @@ from hypothesis import strategies as st
 from strategies import BACKENDS, Truth, close, dtypes, layers, truth, values_for
 
 import tensormoe as tm
-from tensormoe.testing import Inputs
+from tensormoe.testing import Inputs, inputs_for, specs
 
 Layer = tuple[tm.MuMoESpec, Inputs]
+# Values that each network meets.
+MANY = 20
+
+
+def evaluator(backend: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a framework's arrays as one of NumPy's; compiled where that is the way."""
+    tl = tm.get_backend(backend)
+    compiled = tl.compiled(function)
+
+    def compute(*inputs: np.ndarray) -> Any:
+        with tl.double_precision():
+            found = compiled(*map(tl.from_numpy, inputs))
+            return [tl.to_numpy(a) for a in found] if isinstance(found, list | tuple) else tl.to_numpy(found)
+
+    return compute
 
 
 def evaluated(backend: str, function: Callable[..., Any], *inputs: np.ndarray) -> Any:
-    """What a function of a framework's arrays gives, as NumPy arrays; compiled where that is the way."""
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
-        found = tl.compiled(function)(*map(tl.from_numpy, inputs))
-        return [tl.to_numpy(a) for a in found] if isinstance(found, list | tuple) else tl.to_numpy(found)
+    return evaluator(backend, function)(*inputs)
+
+
+@st.composite
+def networks_with_inputs(draw: st.DrawFn) -> tuple[tm.MuMoESpec, list[Inputs]]:
+    """A random layer, and random values of one shape: what is compiled once may meet many."""
+    spec, count = draw(specs()), draw(st.integers(0, 3))
+    return spec, [draw(inputs_for(spec, tokens=st.just(count))) for _ in range(MANY)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@given(layers())
-def test_forward_equals_the_soft_moe(backend: str, layer: Layer) -> None:
-    spec, values = layer
-    levels = spec.levels
-    y = evaluated(backend, lambda x, *a: tm.contract(spec, a[levels:], a[:levels], x), *values.operands)
-    close(y, truth(spec, values).y)
+@given(networks_with_inputs())
+def test_output_and_gradients_equal_the_soft_moes(
+    backend: str, layer: tuple[tm.MuMoESpec, list[Inputs]]
+) -> None:
+    spec, inputs = layer
+    tl, program, levels = tm.get_backend(backend), spec.default_plan.program, spec.levels
 
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@given(layers())
-def test_gradients_equal_the_soft_moes(backend: str, layer: Layer) -> None:
-    spec, values = layer
-    tl, program = tm.get_backend(backend), spec.default_plan.program
-
-    def gradients(cotangent: Any, *operands: Any) -> Any:
-        found = tl.gradients(lambda *inputs: program.run(tl, inputs), operands, cotangent)
+    def run(cotangent: Any, x: Any, *rest: Any) -> Any:
+        operands = x, *rest
+        found = tl.gradients(lambda *leaves: program.run(tl, leaves), operands, cotangent)
         assert (found is None) == (backend == "numpy")
-        return found or program.vjp(tl, operands, cotangent)
+        y = tm.contract(spec, rest[levels:], rest[:levels], x)
+        return [y, *(found or program.vjp(tl, operands, cotangent))]
 
-    found = evaluated(backend, gradients, values.cotangent, *values.operands)
-    for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
-        close(gradient, expected)
+    compute = evaluator(backend, run)
+    for values in inputs:
+        expected = truth(spec, values)
+        found = compute(values.cotangent, *values.operands)
+        for array, right in zip(found, (expected.y, *expected.gradients), strict=True):
+            close(array, right)
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])

@@ -25,18 +25,21 @@ _POINTWISE: dict[str, Callable[[NumPyArray], NumPyArray]] = {
 }
 
 
-def defined(spec: Spec, parameters: Arrays, state: Arrays, x: NumPyArray) -> dict[str, list[NumPyArray]]:
-    """What a call in training gives: output, coefficients and running statistics, by name.
+def defined(
+    spec: Spec, parameters: Arrays, state: Arrays, x: NumPyArray, training: bool = True
+) -> dict[str, list[NumPyArray]]:
+    """What a call gives: output, coefficients and, in training, running statistics, by name.
 
     Args:
         spec: with a gate that is known to `gate_reference`.
         parameters, state: by name, as `initialize` gives them.
         x: (T, I).
+        training: whether the gate uses this batch's statistics.
     """
     levels = []
     for number in range(spec.levels):
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
-        levels.append(Level(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64"))
+        levels.append(Level(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64", training))
     coefficients = [level.p for level in levels]
     hidden = _input_norm(parameters, x) if spec.input_norm else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
@@ -48,8 +51,17 @@ def defined(spec: Spec, parameters: Arrays, state: Arrays, x: NumPyArray) -> dic
         for number, level in enumerate(levels)
         for name, (value, _) in zip(STATISTICS, level.statistics, strict=False)
     }
-    statistics = [moved[name] for name in sorted(state)]
+    statistics = [moved[name] for name in sorted(moved)]
     return {"output": [hidden], "coefficients": coefficients, "running statistics": statistics}
+
+
+def weights(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
+    """The weight tensor of each layer."""
+    found = []
+    for prefix, layer in spec.layers.items():
+        terms = [Term(core.indices, parameters[f"{prefix}.{core.name}"]) for core in layer.network.cores]
+        found.append(contracted(terms, layer.network.modes).value)
+    return found
 
 
 def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:

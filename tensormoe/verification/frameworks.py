@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..initialization import NumPyArray, initialize
-from ..layer import apply
+from ..layer import apply, materialize
 from ..spec import Spec
 from .checks import Check
-from .definition import defined
+from .definition import defined, weights
 from .gate_reference import known
 
 # Relative to the largest entry; ten steps of training add up what single calls differ by.
 TOLERANCE, TRAINED_TOLERANCE = 1e-12, 1e-11
 _STEPS, _RATE = 10, 0.1
+_LARGEST_WEIGHT = 2**20
 # Of central differences: their step, and the error that is left, where norms of two experts bend most.
 _DIFFERENCE, SLOPE_TOLERANCE = 3e-7, 1e-4
 
@@ -23,19 +25,23 @@ _DIFFERENCE, SLOPE_TOLERANCE = 3e-7, 1e-4
 def framework_checks(
     spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, seed: int, tokens: int
 ) -> Iterator[Check]:
-    """Everything that a backend computes, against the definition or, beyond it, against the first backend."""
-    # Each framework draws noise of its own.
+    """All that a backend computes, against the definition or, beyond it, against the first backend."""
+    noisy = spec
+    # In training each framework draws noise of its own.
     spec = spec.replace(gate=replace(spec.gate, noise=0.0))
     values = _whole_values(spec, generator, seed, tokens)
     first: dict[str, tuple[str, list[NumPyArray]]] = {}
     slopes: list[_Slope] = []
     if known(spec.gate):
         slopes = _slopes(spec, values, generator)
-        defining = defined(spec, values.parameters, values.state, values.x)
+        given = values.parameters, values.state, values.x
+        defining = defined(spec, *given)
+        defining["output in evaluation"] = defined(spec, *given, training=False)["output"]
+        defining["weights"] = weights(spec, values.parameters) if _small(spec) else []
         first = {quantity: ("definition", arrays) for quantity, arrays in defining.items()}
     for name, tl in objects.items():
         with tl.double_precision():
-            found = _whole(tl, spec, values)
+            found = _whole(tl, spec, noisy, values)
         for quantity, arrays in found.items():
             other, expected = first.setdefault(quantity, (name, arrays))
             if other != name:
@@ -44,9 +50,8 @@ def framework_checks(
                 yield Check("frameworks", f"{name} = {other}", quantity, error, tolerance)
         if slopes and "gradients" in found:
             error = _slope_error(found["gradients"], slopes)
-            yield Check(
-                "frameworks", f"{name} = definition", "gradients, by differences", error, SLOPE_TOLERANCE
-            )
+            subject, quantity = f"{name} = definition", "gradients, by differences"
+            yield Check("frameworks", subject, quantity, error, SLOPE_TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -75,38 +80,67 @@ def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, tokens:
     return _Values(parameters, state, x, y, previous)
 
 
-def _whole(tl: Any, spec: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
-    """What a backend computes, by the name of the quantity."""
+def _whole(tl: Any, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
+    """What a backend computes, by the name of the quantity; in evaluation with the noise, which is to be off."""
     names = list(values.parameters)
-    x, y = tl.from_numpy(values.x), tl.from_numpy(values.y)
-    previous = values.previous and [tl.from_numpy(value) for value in values.previous]
-    options = {"training": True, "return_coefficients": True, "previous": previous, "backend": tl}
+    y = tl.from_numpy(values.y)
+    # With a leading axis more, which comes back.
+    x = tl.from_numpy(values.x[None])
+    previous = values.previous and [tl.from_numpy(value[None]) for value in values.previous]
+    options = {"return_coefficients": True, "previous": previous, "backend": tl}
 
     def step(state: Any, x: Any, *parameters: Any) -> Any:
+        given = dict(zip(names, parameters, strict=True))
+
         def run(x: Any, *parameters: Any) -> Any:
-            return apply(spec, dict(zip(names, parameters, strict=True)), x, state=state, **options)
+            given = dict(zip(names, parameters, strict=True))
+            return apply(spec, given, x, state=state, training=True, **options)
 
         (found, coefficients), moved = run(x, *parameters)
+        evaluation, _ = apply(noisy, given, x, state=state, **options)
         # Of half the squared error.
         gradients = tl.gradients(lambda *leaves: run(*leaves)[0][0], (x, *parameters), found - y) or ()
-        if gradients:
-            # Never a long step, however large the layer.
-            length = tl.sqrt(1 + sum(tl.sum(g * g) for g in gradients[1:]))
-            trained = [p - _RATE * g / length for p, g in zip(parameters, gradients[1:], strict=True)]
-        else:
-            trained = list(parameters)
-        return ([found], coefficients, gradients), trained, moved
+        return (found, coefficients, gradients, evaluation, _weights(tl, spec, given)), moved
 
     compiled = tl.compiled(step)
     state = {name: tl.from_numpy(value) for name, value in values.state.items()}
     parameters = [tl.from_numpy(value) for value in values.parameters.values()]
-    (output, coefficients, gradients), _, moved = compiled(state, x, *parameters)
-    results = {"output": output, "coefficients": coefficients, "running statistics": _sorted(moved)}
+    (found, coefficients, gradients, evaluation, weights), moved = compiled(state, x, *parameters)
+    results = {
+        "output": [found[0]],
+        "coefficients": [a[0] for a in coefficients],
+        "running statistics": _sorted(moved),
+        "output in evaluation": [evaluation[0][0]],
+        "weights": weights,
+    }
     if gradients:
+        results["gradients"] = [gradients[0][0], *gradients[1:]]
         for _ in range(_STEPS):
-            _, parameters, state = compiled(state, x, *parameters)
-        results |= {"gradients": gradients, "ten training steps": [*parameters, *_sorted(state)]}
+            (_, _, gradients, _, _), state = compiled(state, x, *parameters)
+            parameters = _trained(tl, parameters, gradients[1:])
+        results["ten training steps"] = [*parameters, *_sorted(state)]
     return {quantity: _numpy(tl, arrays) for quantity, arrays in results.items() if arrays}
+
+
+def _trained(tl: Any, parameters: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+    """The parameters one step on; never a long one, however large the layer."""
+    length = tl.sqrt(1 + sum(tl.sum(g * g) for g in gradients))
+    return [p - _RATE * g / length for p, g in zip(parameters, gradients, strict=True)]
+
+
+def _weights(tl: Any, spec: Spec, parameters: Mapping[str, Any]) -> list[Any]:
+    """The weight tensors of the layers, where they are small enough."""
+    if not _small(spec):
+        return []
+    prefixes = {f"{prefix}.": layer for prefix, layer in spec.layers.items()}
+    return [
+        materialize(layer, {name: parameters[prefix + name] for name in layer.network.shapes}, backend=tl)
+        for prefix, layer in prefixes.items()
+    ]
+
+
+def _small(spec: Spec) -> bool:
+    return all(prod(layer.network.weight_shape) <= _LARGEST_WEIGHT for layer in spec.layers.values())
 
 
 def _sorted(state: Mapping[str, Any]) -> list[Any]:

@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..extras import at_least_float32
 from ..gate import Gate
 from ..initialization import NumPyArray
 from ..routers import Linear
@@ -36,7 +35,7 @@ class _Weights:
     """A reference activation: its value in float64, and how far a perturbation of its logits moves it."""
 
     value: Callable[[NumPyArray], NumPyArray]
-    moved: Callable[[NumPyArray], NumPyArray]
+    moved: Callable[[NumPyArray], NumPyArray] | None
 
 
 def _entmax(alpha: float) -> _Weights:
@@ -62,6 +61,16 @@ def _soft_top_k(k: int, eps: float = 1.0) -> _Weights:
     return _Weights(lambda x: _solved(weights, x, max(eps, 1.0)), lambda change: change / (eps * k))
 
 
+def _top_k(k: int) -> _Weights:
+    def value(x: NumPyArray) -> NumPyArray:
+        least = np.sort(x, axis=-1)[..., -k:][..., :1]
+        weights = np.where(x >= least, np.exp(x - x.max(axis=-1, keepdims=True)), 0)
+        return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+    # It jumps where two logits change places.
+    return _Weights(value, None)
+
+
 def _solved(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> NumPyArray:
     """The weights at the threshold where they sum to 1, by bisection."""
     top, count = np.max(x, axis=-1, keepdims=True), x.shape[-1]
@@ -80,6 +89,7 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
     "sparsemax": lambda: _entmax(2.0),
     "entmax": _entmax,
     "soft_top_k": _soft_top_k,
+    "top_k": _top_k,
 }
 
 
@@ -89,13 +99,23 @@ def known(gate: Gate) -> bool:
     return named and isinstance(gate.router, Linear) and not callable(gate.norm)
 
 
+def bounded(gate: Gate) -> bool:
+    """Whether they have an error bound, too."""
+    return known(gate) and _weights(gate).moved is not None
+
+
+def _weights(gate: Gate) -> _Weights:
+    assert isinstance(gate.weighting, Activation)
+    return _WEIGHTS[gate.weighting.name](**dict(gate.weighting.options))
+
+
 def fresh(experts: int) -> list[NumPyArray]:
     """The running mean and variance before the first call."""
     return [np.zeros(experts), np.ones(experts)]
 
 
 class Level:
-    """One level's coefficients and statistics in training, with the error that an element type may make.
+    """One level's coefficients and statistics, with the error that an element type may make.
 
     Args:
         gate: a `known` one.
@@ -103,6 +123,8 @@ class Level:
         weights: G (I, N).
         running: the running mean and variance (N,) before, for a batch norm.
         dtype: the element type of x and G; the values are float64 here.
+        training: whether a batch norm uses this batch's statistics; else it uses the running ones, and the
+            error has no bound here.
 
     Attributes:
         p: the coefficients (T, N).
@@ -111,24 +133,35 @@ class Level:
     """
 
     def __init__(
-        self, gate: Gate, x: NumPyArray, weights: NumPyArray, running: Sequence[NumPyArray], dtype: str
+        self,
+        gate: Gate,
+        x: NumPyArray,
+        weights: NumPyArray,
+        running: Sequence[NumPyArray],
+        dtype: str,
+        training: bool = True,
     ) -> None:
-        assert isinstance(gate.weighting, Activation)
         # What is computed here is rounded, too.
-        unit = UNITS[at_least_float32(dtype)] + UNITS["float64"]
+        unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
         logits = x @ weights
         rounding = Precision(dtype).rounding(x.shape[1]) + Precision("float64").rounding(x.shape[1])
         error = rounding * (np.abs(x) @ np.abs(weights))
         self.statistics: list[Bounded] = []
-        if gate.norm == "batch":
+        if gate.norm == "batch" and not training:
+            mean, variance = running
+            logits, error = (logits - mean) / np.sqrt(variance + _EPSILON), np.inf * np.ones_like(error)
+        elif gate.norm == "batch":
             self.statistics = _statistics(logits, error, running, unit)
             logits, error = _normalized(logits, error, unit, axis=0)
         elif gate.norm == "layer":
             logits, error = _normalized(logits, error, unit, axis=1)
         logits, error = logits / gate.temperature, error / gate.temperature
         count = logits.shape[1]
-        activation = _WEIGHTS[gate.weighting.name](**dict(gate.weighting.options))
+        activation = _weights(gate)
         self.p = activation.value(logits)
+        self.bound = np.full_like(self.p, np.inf)
+        if activation.moved is None:
+            return
         change = _norm(error + 4 * unit * np.abs(logits), axis=1) + gamma(count + _FURTHER, unit)
         self.bound = activation.moved(change) + gamma(count + _FURTHER, unit) + UNITS[dtype] * self.p
 

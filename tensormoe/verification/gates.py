@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..clustering import nothing_to_reduce
 from ..extras import at_least_float32
+from ..gate import Gate
 from ..initialization import NumPyArray
 from ..routers import Call
 from ..spec import Spec
@@ -44,17 +46,23 @@ def _computed(
 ) -> tuple[list[NumPyArray], dict[str, NumPyArray]]:
     """The coefficients and the state after one call in training, in float64."""
     gate = replace(spec.gate, noise=0.0)  # each framework draws its own
-    call = Call(True, None, None, nothing_to_reduce)
     initial = gate.initial_state(spec.in_features, spec.counts)
-
-    def run(state: Any, x: Any, *weights: Any) -> Any:
-        parameters = {f"gate_weights.{level}": g for level, g in enumerate(weights)}
-        return gate.coefficients(tl, parameters, x, spec.levels, state, call)
-
     with tl.double_precision():
         wide = at_least_float32(dtype)
         state = {k: tl.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}
         arrays = [tl.from_float64(value, dtype) for value in values]
-        coefficients, moved = tl.compiled(run)(state, *arrays)
+        coefficients, moved = _compiled(tl, gate, spec.levels)(state, *arrays)
         found = {key: tl.to_float64(statistic) for key, statistic in moved.items()}
         return [tl.to_float64(a) for a in coefficients], found
+
+
+@cache
+def _compiled(tl: Any, gate: Gate, levels: int) -> Any:
+    """The gate in training, kept: layers with the same gate and sizes are compiled once."""
+    call = Call(True, None, None, nothing_to_reduce)
+
+    def run(state: Any, x: Any, *weights: Any) -> Any:
+        parameters = {f"gate_weights.{level}": g for level, g in enumerate(weights)}
+        return gate.coefficients(tl, parameters, x, levels, state, call)
+
+    return tl.compiled(run)

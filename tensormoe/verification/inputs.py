@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -54,24 +54,25 @@ class Inputs:
 
 
 def real_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int) -> Inputs:
-    """Random values away from 0, scaled so that half-precision types neither overflow nor underflow."""
+    """Random positive values, scaled so that half-precision types neither overflow nor underflow.
 
-    def values(*shape: int) -> NumPyArray:
-        signs: NumPyArray = generator.choice([-1.0, 1.0], size=shape)
-        return signs * generator.uniform(0.25, 1, size=shape)
+    Of one sign, rounding errors add up, and errors are largest beside their bounds.
+    """
 
-    coefficients = [np.abs(values(tokens, n)) for n in layer.counts]
-    bonds = dict(layer.network.bonds)
-    cores = []
-    for core, shape in zip(layer.network.cores, layer.network.shapes.values(), strict=True):
-        width = prod(bonds.get(index, 1) for index in core.indices)
+    def values(size: tuple[int, ...], summed: int) -> NumPyArray:
         # A power of two moves no rounding error.
-        cores.append(values(*shape) * 2.0 ** -round(np.log2(sqrt(width))))
+        found: NumPyArray = generator.uniform(0.25, 1, size=size) * 2.0 ** -round(np.log2(summed) / 2)
+        return found
+
+    coefficients = [values((tokens, n), 1) for n in layer.counts]
+    bonds = dict(layer.network.bonds)
+    widths = [prod(bonds.get(index, 1) for index in core.indices) for core in layer.network.cores]
+    shapes = layer.network.shapes.values()
     return Inputs(
-        values(tokens, layer.in_features),
+        values((tokens, layer.in_features), layer.in_features),
         [a / a.sum(axis=1, keepdims=True) for a in coefficients],
-        cores,
-        values(tokens, layer.out_features),
+        [values(shape, width) for shape, width in zip(shapes, widths, strict=True)],
+        values((tokens, layer.out_features), layer.out_features),
     )
 
 

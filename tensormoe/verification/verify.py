@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 
 from ..backend import get_backend
+from ..contraction import Contraction, forward, materialization
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer
 from ..extras import Extras
 from ..layer_spec import MuMoESpec
 from ..planning import Plan
-from ..proof import ProofError
+from ..proof import ProofError, prove
 from ..spec import Spec
 from . import exact
 from .checks import LEVELS, Check, Report
 from .floating import float_checks
 from .frameworks import framework_checks
-from .gate_reference import known
+from .gate_reference import bounded
 from .gates import gate_checks
 from .inputs import real_inputs, sampled
 from .residues import PRIME
@@ -92,7 +93,7 @@ def verify(
         remarks.append(f"exact: a wrong program would pass with probability at most d/p = {chance}")
     if "float" in chosen:
         checks += _float_checks(spec, layers, objects, generators["float"], tokens)
-        if not known(spec.gate):
+        if not bounded(spec.gate):
             remarks.append("float: this gate has no error bound here; its logits and weights are not bounded")
     if "frameworks" in chosen:
         checks += framework_checks(spec, objects, generators["frameworks"], seed, tokens)
@@ -107,13 +108,15 @@ def named_backend(backend: Any) -> tuple[str, Any]:
 
 
 def _proof_checks(layer: MuMoESpec, label: str, remarks: list[str]) -> Iterator[Check]:
-    yield _proved(layer.default_plan, f"{label}output and gradients", remarks)
-    yield _proved(layer.materialization_plan, f"{label}weight", remarks)
+    # Not the plans' own contractions: a plan may be another layer's.
+    network = layer.network
+    yield _proved(forward(network, layer.bias), layer.default_plan, f"{label}output and gradients", remarks)
+    yield _proved(materialization(network), layer.materialization_plan, f"{label}weight", remarks)
 
 
-def _proved(plan: Plan, quantity: str, remarks: list[str]) -> Check:
+def _proved(contraction: Contraction, plan: Plan, quantity: str, remarks: list[str]) -> Check:
     try:
-        steps = len(plan.prove().steps)
+        steps = len(prove(contraction, plan.program).steps)
     except ProofError as error:
         remarks.append(f"proof: refused: {error}")
         return Check("proof", "indices", quantity, 1.0, 0.0)
@@ -131,5 +134,5 @@ def _float_checks(
         sample = sampled(layer, generator, _FLOAT_SAMPLE)
         inputs = real_inputs(layer, generator, tokens).restricted(sample)
         yield from float_checks(layer, objects, inputs, sample, label)
-    if known(spec.gate):
+    if bounded(spec.gate):
         yield from gate_checks(spec, objects, generator, tokens)

@@ -1,0 +1,63 @@
+"""Small layers and blocks to try mutants on.
+
+All axes have the same size, the input's with its bias row among them, so that no fault shows by a shape.
+"""
+
+from functools import partial
+
+import tensormoe as tm
+
+_network = tm.TensorNetwork
+_layer = partial(tm.MuMoESpec, 2, 3)
+
+CP = partial(_layer, 3, tm.CP(3))
+CP_LEVELS = partial(_layer, (3, 3), tm.CP(3))
+DENSE = partial(_layer, 3, tm.Dense())
+DENSE_LEVELS = partial(_layer, (3, 3), tm.Dense())
+# The same, each level by its name.
+NAMED_LEVELS = partial(_layer, (3, 3), _network("n1 n2 i o"))
+RING = partial(_layer, 3, tm.TensorRing((3, 3, 3)))
+TRAIN = partial(_layer, 3, tm.TensorTrain((3, 3)))
+TUCKER = partial(_layer, 3, tm.Tucker((3, 3, 3)))
+# Every right side of a product is a square matrix.
+SQUARE = partial(tm.MuMoESpec, 3, 3, 3, tm.CP(3), bias=False)
+# A bond in all four cores.
+HYPEREDGE = partial(_layer, 3, _network("g n p, g i q, g o s, g p q s", g=3, p=3, q=3, s=3))
+# A bond in one core alone, to be summed at once.
+DANGLING = partial(_layer, 3, _network("d n r, i r, o r", d=3, r=3))
+# Modes in two cores.
+DECODERS = partial(_layer, 3, _network("n o, i o"))
+SHARED = partial(_layer, 3, _network("n i o, n"))
+# CP with its cores transposed: the same shapes.
+TRANSPOSED = partial(_layer, 3, _network("r n, r i, r o", r=3))
+# The bias row is cut from a product of two cores.
+CHAIN = partial(_layer, 3, _network("n r, i q, q r, o r", q=3, r=3))
+# Two bonds, in another order in each core; experts are many, so that x meets its core first.
+CROSSED = partial(tm.MuMoESpec, 5, 6, 6, _network("r i s, n s r, o r s", r=2, s=2))
+# Sums so long that half precision cannot accumulate them.
+LONG = partial(tm.MuMoESpec, 511, 3, 2, tm.CP(3))
+
+# Five of everything that a gate has, as there are five tokens.
+_gated = partial(tm.MuMoESpec, 5, 5, 5, tm.CP(2))
+ENTMAX15 = partial(_gated, gate=tm.Gate())
+SOFTMAX = partial(_gated, gate=tm.Gate("softmax"))
+SPARSEMAX = partial(_gated, gate=tm.Gate("sparsemax"))
+ENTMAX = partial(_gated, gate=tm.Gate(tm.Activation("entmax", alpha=1.3)))
+SOFT_TOP_K = partial(_gated, gate=tm.Gate(tm.Activation("soft_top_k", k=2)))
+TOP_K = partial(_gated, gate=tm.Gate(tm.Activation("top_k", k=2)))
+COLD = partial(_gated, gate=tm.Gate(temperature=0.5))
+NOISY = partial(_gated, gate=tm.Gate(noise=0.1))
+BATCH_NORM = partial(_gated, gate=tm.Gate(norm="batch"))
+GATED_LEVELS = partial(tm.MuMoESpec, 5, 5, (5, 5), tm.CP(2), tm.Gate(norm="batch"))
+# More experts than one Newton step serves.
+MANY_SPARSEMAX = partial(tm.MuMoESpec, 5, 5, 40, tm.CP(2), tm.Gate("sparsemax"))
+MANY_SOFTMAX = partial(tm.MuMoESpec, 5, 2, 512, tm.CP(2), tm.Gate("softmax", "batch"))
+CLUSTERS = partial(_gated, gate=tm.Gate(router=tm.AdaptiveClustering(statistics="batch")))
+HARD_CLUSTERS = partial(
+    _gated, gate=tm.Gate(router=tm.AdaptiveClustering(statistics="batch", assignment="hard"))
+)
+
+# Each core is a square matrix.
+CORES = partial(tm.MuMoESpec, 4, 5, 5, tm.CP(5))
+BLOCK = partial(tm.MuMoEBlockSpec, 5, 5, 5, (5, 5), tm.CP(5))
+NORMED_BLOCK = partial(BLOCK, input_norm=True)

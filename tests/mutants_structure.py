@@ -1,0 +1,293 @@
+"""Faults between the notation and the program: factorizations, contractions, plans, lowering."""
+
+from collections.abc import Callable, Hashable
+
+import pytest
+from mutants_harness import Mutant, edit
+from mutants_specs import (
+    CHAIN,
+    CP,
+    CP_LEVELS,
+    CROSSED,
+    DANGLING,
+    DECODERS,
+    DENSE,
+    DENSE_LEVELS,
+    HYPEREDGE,
+    NAMED_LEVELS,
+    RING,
+    SHARED,
+    TRAIN,
+    TRANSPOSED,
+    TUCKER,
+)
+
+import tensormoe as tm
+from tensormoe import planning
+from tensormoe.contraction import Contraction
+
+DEFINITION = [
+    edit(
+        "a ring closes with its second bond",
+        "families:TensorRing.notation",
+        "+ 1), 1]",
+        "+ 1), 2]",
+        RING,
+        "exact",
+    ),
+    edit(
+        "a train's rank of 1 comes last",
+        "families:TensorTrain.bonds",
+        "(1, *self.ranks)",
+        "(*self.ranks, 1)",
+        TRAIN,
+        "exact",
+    ),
+    edit(
+        "a Tucker network's ranks change places",
+        "families:Tucker.notation",
+        '"i q", "o s"',
+        '"i s", "o q"',
+        TUCKER,
+        "exact",
+    ),
+    edit(
+        "a hyperedge's third occurrence is lost",
+        "factorization:Factorization.network",
+        "parse(text), levels)",
+        "[c if n < 2 else c[:1] for n, c in enumerate(parse(text))], levels)",
+        CP,
+        "exact",
+    ),
+    edit(
+        "expert levels are named in reverse",
+        "notation:expert_modes",
+        "for level in range(levels)",
+        "for level in reversed(range(levels))",
+        NAMED_LEVELS,
+        "exact",
+    ),
+    edit(
+        "the weight's expert modes are reversed",
+        "notation:modes",
+        "*expert_modes(levels), ",
+        "*reversed(expert_modes(levels)), ",
+        DENSE_LEVELS,
+        "exact",
+    ),
+    edit(
+        "the network has no bias row",
+        "layer_spec:MuMoESpec.network",
+        "self.in_features + self.bias",
+        "self.in_features",
+        CP,
+        "exact",
+    ),
+]
+
+CONTRACTION = [
+    edit(
+        "outputs come before tokens",
+        "contraction:forward",
+        "(BATCH, OUTPUT)",
+        "(OUTPUT, BATCH)",
+        lambda: CP().replace(out_features=2),
+        "exact",
+    ),
+    edit("the bias is forgotten", "contraction:forward", "affine=bias", "affine=False", CP, "exact"),
+    edit(
+        "coefficients belong to the other level",
+        "contraction:forward",
+        "enumerate(experts, start=1)",
+        "enumerate(reversed(experts), start=1)",
+        CP_LEVELS,
+        "exact",
+    ),
+    edit(
+        "the weight is materialized with its levels reversed",
+        "contraction:materialization",
+        "network.modes,",
+        "(*expert_modes(network.levels)[::-1], INPUT, OUTPUT),",
+        CP_LEVELS,
+        "exact",
+    ),
+]
+
+
+def _remembered(
+    by: str,
+    key: Callable[[Contraction], Hashable],
+    before: Callable[[], tm.MuMoESpec],
+    spec: Callable[[], tm.MuMoESpec],
+) -> Mutant:
+    """Plans are found again by a key that tells too little; another layer was planned before."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        known: dict[Hashable, planning.Plan] = {}
+        find = planning._plan.__wrapped__
+
+        def remembered(contraction: Contraction, *further: int | None) -> planning.Plan:
+            return known.setdefault(key(contraction), find(contraction, *further))
+
+        monkeypatch.setattr(planning, "_plan", remembered)
+        _ = before().default_plan
+
+    return Mutant(f"plans are remembered by {by} alone", "planning:_plan", patch, spec, "exact")
+
+
+def _shapes(contraction: Contraction) -> Hashable:
+    sizes = dict(contraction.sizes)
+    return tuple(tuple(map(sizes.get, op.indices)) for op in contraction.operands)
+
+
+PLANNING = [
+    _remembered("indices", lambda c: (c.operands, c.affine), lambda: DENSE().replace(in_features=7), DENSE),
+    _remembered(
+        "indices and sizes",
+        lambda c: (c.operands, c.sizes),
+        lambda: CP().replace(in_features=3, bias=False),
+        CP,
+    ),
+    _remembered("shapes", _shapes, CP, TRANSPOSED),
+    edit(
+        "a path's positions are off by one",
+        "lowering:lower",
+        "live[position] for",
+        "live[position - 1] for",
+        SHARED,
+        "proof",
+    ),
+    edit(
+        "a path's last step multiplies three",
+        "planning:_path",
+        "return path",
+        "return (*path[:-2], tuple(range(min(len(terms), 3))))",
+        DECODERS,
+        "proof",
+    ),
+]
+
+LOWERING = [
+    edit(
+        "a permutation is inverted",
+        "lowering:_Lowering.permute",
+        "tensor.indices.index(index) for index in order",
+        "order.index(index) for index in tensor.indices",
+        RING,
+        "proof",
+    ),
+    edit(
+        "summed indices have another order on the right",
+        "lowering:_Lowering.matmul",
+        "groups.summed, groups.right]",
+        "groups.summed[::-1], groups.right]",
+        RING,
+        "proof",
+    ),
+    edit(
+        "merged axes are split in another order",
+        "lowering:_Groups.result",
+        "*self.left, *self.right",
+        "*self.left[::-1], *self.right",
+        RING,
+        "proof",
+    ),
+    edit(
+        "a matrix product's sides change places",
+        "lowering:_Lowering.matmul",
+        "Matmul(a, b)",
+        "Matmul(b, a)",
+        CP,
+        "proof",
+    ),
+    edit(
+        "an operand is stretched along another axis",
+        "lowering:_Lowering.aligned",
+        "if trailing == tensor.indices",
+        "if len(tensor.indices) < len(order)",
+        TUCKER,
+        "proof",
+    ),
+    edit(
+        "a hyperedge is summed before its last core",
+        "lowering:lower",
+        "for tensor in live for index",
+        "for tensor in live[:-1] for index",
+        HYPEREDGE,
+        "proof",
+    ),
+    edit(
+        "a dangling bond is not summed",
+        "lowering:_Lowering.sum_dangling",
+        "index not in keep and index not in others",
+        "index in others and index not in keep",
+        DANGLING,
+        "proof",
+    ),
+    edit(
+        "a dangling bond's sum is over the last axis",
+        "lowering:_Lowering.sum_dangling",
+        "axis = tensor.indices.index(index)",
+        "axis = len(tensor.indices) - 1",
+        DANGLING,
+        "proof",
+    ),
+    edit(
+        "the bias row is left out",
+        "lowering:_Lowering.affine_product",
+        "return replace(result, register=self.emit(Add(result.register, row.register)))",
+        "return result",
+        CP,
+        "proof",
+    ),
+    edit(
+        "the bias row is added twice",
+        "lowering:_Lowering.affine_product",
+        "Add(result.register, ",
+        "Add(self.emit(Add(result.register, row.register)), ",
+        CP,
+        "proof",
+    ),
+    edit(
+        "the first row is taken for the bias",
+        "lowering:_Lowering.affine_product",
+        "axis, rows - 1, rows)",
+        "axis, 0, 1)",
+        CP,
+        "proof",
+    ),
+    edit(
+        "the bias row is taken for an input",
+        "lowering:_Lowering.affine_product",
+        "axis, 0, rows - 1)",
+        "axis, 1, rows)",
+        CP,
+        "proof",
+    ),
+    edit(
+        "rows are cut along another axis",
+        "lowering:_Lowering.affine_product",
+        "axis = other.indices.index(INPUT)",
+        "axis = 0",
+        CROSSED,
+        "proof",
+    ),
+    edit(
+        "a merged axis counts the bias row",
+        "lowering:_Lowering.affine_product",
+        "self.sizes[INPUT] = rows - 1",
+        "self.sizes[INPUT] = rows",
+        CROSSED,
+        "proof",
+    ),
+    edit(
+        "a register is released at its first use",
+        "program:released",
+        "in enumerate(instructions) for source",
+        "in reversed([*enumerate(instructions)]) for source",
+        CHAIN,
+        "proof",
+    ),
+]
+
+MUTANTS = [*DEFINITION, *CONTRACTION, *PLANNING, *LOWERING]
