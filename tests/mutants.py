@@ -21,8 +21,11 @@ def outcomes(mutants: Iterable[Mutant]) -> str:
     rows = []
     for mutant in mutants:
         found = reasons(mutant)
-        rows.append((mutant.name, mutant.where, *("✓" if level in found else "–" for level in LEVELS)))
-    return table(("mutant", "where", *LEVELS), rows, text_columns=2)
+        shown = ["✓" if level in found else "–" for level in LEVELS]
+        rows.append((mutant.name, mutant.where, *shown))
+    caught = sum("✓" in row for row in rows)
+    text = table(("mutant", "where", *LEVELS), rows, text_columns=2)
+    return f"{text}\n{caught} of {len(rows)} caught by a level of verification"
 
 
 if __name__ == "__main__":

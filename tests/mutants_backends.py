@@ -99,7 +99,7 @@ PRODUCTS = [
         f"{TORCH}:TorchBackend.matmul",
         _product_term_by_term,
         LONG,
-        None,
+        "float",
         ("torch",),
     ),
     edit(
@@ -227,7 +227,7 @@ DERIVATIVES = [
         "array.detach()",
         "array",
         BATCH_NORM,
-        None,
+        "tests/test_torch.py",
     ),
 ]
 
@@ -265,7 +265,7 @@ WHOLE = [
         "buffer.copy_(moved[name])",
         "buffer.copy_(buffer)",
         BATCH_NORM,
-        None,
+        "tests/test_torch.py",
     ),
 ]
 

@@ -66,7 +66,7 @@ ACTIVATIONS = [
         SOFT_TOP_K,
         "float",
     ),
-    edit("top-k keeps one too few", "weightings:_top_k", "x < least", "x <= least", TOP_K, None),
+    edit("top-k keeps one too few", "weightings:_top_k", "x < least", "x <= least", TOP_K, "frameworks"),
     edit(
         "1.5-entmax's derivative lacks the root",
         "thresholds:Entmax15.jacobian_product",
@@ -142,9 +142,11 @@ STEPS = [
         '"float32" if dtype in ("float16", "bfloat16") else dtype',
         "dtype",
         MANY_SOFTMAX,
-        None,
+        "float",
     ),
-    edit("noise is added in evaluation", "gate:Gate.coefficients", "call.training and", "", NOISY, None),
+    edit(
+        "noise is added in evaluation", "gate:Gate.coefficients", "call.training and", "", NOISY, "frameworks"
+    ),
 ]
 
 NORMS = [
@@ -205,7 +207,14 @@ NORMS = [
         BATCH_NORM,
         "float",
     ),
-    edit("evaluation normalises by the batch", "norms:batch_norm", "not training or ", "", BATCH_NORM, None),
+    edit(
+        "evaluation normalises by the batch",
+        "norms:batch_norm",
+        "not training or ",
+        "",
+        BATCH_NORM,
+        "frameworks",
+    ),
 ]
 
 CLUSTERING = [
@@ -215,7 +224,7 @@ CLUSTERING = [
         "kept * running[2]",
         "running[2]",
         CLUSTERS,
-        None,
+        "tests/test_routers.py",
     ),
     edit(
         "a cluster's spread is not divided by its mass",
@@ -223,7 +232,7 @@ CLUSTERING = [
         "spread = per_token(tl, mass, deviation)",
         "spread = deviation",
         CLUSTERS,
-        None,
+        "tests/test_routers.py",
     ),
 ]
 

@@ -30,7 +30,8 @@ class Mutant:
         where: the module and what in it is changed, "lowering:lower".
         patch: injects the fault.
         spec: what it is tried on; a function, since specifications remember their plans.
-        caught_by: the level of verification that is to catch it; None if none can today.
+        caught_by: the level of verification that is to catch it; a file of tests, where verification does
+            not look.
         backends: what it is tried with; the frameworks level compares two.
     """
 
@@ -38,7 +39,7 @@ class Mutant:
     where: str
     patch: Patch
     spec: Callable[[], tm.Spec]
-    caught_by: str | None
+    caught_by: str
     backends: tuple[str, ...] = ("numpy", "torch")
 
 

@@ -42,7 +42,7 @@ LAYERS = [
         "Call(training, before",
         "Call(training, None",
         CLUSTERS,
-        None,
+        "tests/test_routers.py",
     ),
     edit(
         "leading dimensions return in reverse",
@@ -50,7 +50,7 @@ LAYERS = [
         "(y, (*leading, ",
         "(y, (*leading[::-1], ",
         CORES,
-        None,
+        "frameworks",
     ),
     edit(
         "materializing takes cores in reverse",
@@ -58,7 +58,7 @@ LAYERS = [
         "for name in spec.network.shapes]",
         "for name in reversed(spec.network.shapes)]",
         CORES,
-        None,
+        "frameworks",
     ),
 ]
 

@@ -10,11 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from time import perf_counter
 
-# Before any framework is imported. XLA's compilation takes nearly all of the time; its older emitters take less.
+# Before any framework is imported. Nearly all time goes into XLA's compilation; its older emitters take less.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
 import tensormoe as tm
 from tensormoe.report import table
@@ -43,11 +44,10 @@ def named() -> list[Job]:
 def layers(draw: st.DrawFn) -> tm.MuMoESpec:
     """A random network in a layer with no size 1. Few gates and sizes: a gate is compiled once for each."""
     experts = draw(st.sampled_from([(3,), (2, 3), (2, 3, 2)]))
-    gate = draw(
-        st.sampled_from([tm.Gate("softmax"), tm.Gate("softmax", "batch"), tm.Gate(), tm.Gate("sparsemax")])
-    )
-    network = draw(networks(len(experts)))
-    return tm.MuMoESpec(3, draw(st.integers(2, 4)), experts, network, gate, bias=draw(st.booleans()))
+    gates = tm.Gate("softmax"), tm.Gate("softmax", "batch"), tm.Gate(), tm.Gate("sparsemax")
+    network = draw(networks(len(experts), max_cores=4, max_bonds=3))
+    size, gate, bias = draw(st.integers(2, 4)), draw(st.sampled_from(gates)), draw(st.booleans())
+    return tm.MuMoESpec(3, size, experts, network, gate, bias)
 
 
 def drawn(count: int) -> list[Job]:

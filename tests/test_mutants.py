@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, outcomes
@@ -10,6 +11,9 @@ from mutants_harness import Mutant, reasons, refused
 import tensormoe as tm
 from tensormoe.verification import LEVELS
 
+SEEN = [mutant for mutant in MUTANTS if mutant.caught_by in LEVELS]
+UNSEEN = [mutant for mutant in MUTANTS if mutant.caught_by not in LEVELS]
+
 
 @cache
 def _sound(spec: Callable[[], tm.Spec], backends: tuple[str, ...], level: str) -> str | None:
@@ -17,26 +21,36 @@ def _sound(spec: Callable[[], tm.Spec], backends: tuple[str, ...], level: str) -
     return refused(spec, backends, level)
 
 
-@pytest.mark.parametrize("mutant", [m for m in MUTANTS if m.caught_by], ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize(
+    "mutant", [m for m in MUTANTS if m.caught_by in LEVELS], ids=lambda mutant: mutant.name
+)
 def test_a_fault_is_caught(mutant: Mutant) -> None:
     level = mutant.caught_by
     assert _sound(mutant.spec, mutant.backends, level) is None
     assert reasons(mutant, (level,)), f"{mutant.name}, in {mutant.where}, passes the level {level!r}"
 
 
-@pytest.mark.parametrize("mutant", [m for m in MUTANTS if not m.caught_by], ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize(
+    "mutant", [m for m in MUTANTS if m.caught_by not in LEVELS], ids=lambda mutant: mutant.name
+)
 def test_what_no_level_catches_is_known(mutant: Mutant) -> None:
-    """As soon as one of these is caught, it says here by which level."""
+    """These are for other tests; as soon as one is caught, it says here by which level."""
+    assert (Path(__file__).parent.parent / mutant.caught_by).is_file()
     assert [*reasons(mutant)] == []
 
 
 def test_names_are_one_each_and_all_levels_are_needed() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    assert {mutant.caught_by for mutant in MUTANTS} >= set(LEVELS)
+    assert {mutant.caught_by for mutant in MUTANTS} > set(LEVELS)
 
 
 def test_a_table_shows_which_levels_catch_a_fault() -> None:
-    mutant = next(mutant for mutant in MUTANTS if mutant.caught_by == "proof")
-    heading, _, row = outcomes([mutant]).strip().splitlines()
+    heading, _, row, last = outcomes([MUTANTS[0]]).strip().splitlines()
     assert heading.split() == ["mutant", "where", *LEVELS]
-    assert row.split()[-len(LEVELS)] == "✓"
+    assert row.split()[-len(LEVELS) :] == ["–", "✓", "–", "–"]
+    assert last == "1 of 1 caught by a level of verification"
+
+
+def test_the_page_shows_every_mutant() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "mutants.md").read_text(encoding="utf-8")
+    assert [mutant.name for mutant in MUTANTS if f" {mutant.name} " not in page] == []

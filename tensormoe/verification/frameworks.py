@@ -81,7 +81,7 @@ def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, tokens:
 
 
 def _whole(tl: Any, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
-    """What a backend computes, by the name of the quantity; in evaluation with the noise, which is to be off."""
+    """What a backend computes, by the name of the quantity; noise is to be off in evaluation."""
     names = list(values.parameters)
     y = tl.from_numpy(values.y)
     # With a leading axis more, which comes back.

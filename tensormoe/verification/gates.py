@@ -17,12 +17,15 @@ from .checks import Check
 from .floating import largest, ratio, representable
 from .gate_reference import STATISTICS, Level, fresh
 
+# At least so many input vectors: their iterations end at different times.
+_TOKENS = 32
+
 
 def gate_checks(
     spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, tokens: int
 ) -> Iterator[Check]:
     """A gate's coefficients and running statistics in training, in every element type of each backend."""
-    values = [generator.normal(size=(tokens, spec.in_features))]
+    values = [generator.normal(size=(max(tokens, _TOKENS), spec.in_features))]
     scale = np.sqrt(spec.in_features)
     values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.counts]
     for name, tl in objects.items():
