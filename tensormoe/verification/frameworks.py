@@ -1,4 +1,4 @@
-"""Equality across frameworks: whole layers and blocks with their gates, in training, in float64."""
+"""Equality across frameworks: whole layers and blocks with their gates, in float64."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -44,6 +44,7 @@ def _entmax(alpha: float) -> _Weights:
     def weights(x: NumPyArray, threshold: NumPyArray) -> NumPyArray:
         if power == 0:
             return np.asarray(np.exp(x - threshold))
+        # The logarithm of 0 is meant.
         with np.errstate(divide="ignore"):
             return np.asarray(np.exp(np.log1p(np.maximum(power * (x - threshold), -1)) / power))
 
@@ -75,10 +76,12 @@ def _solved(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> 
     """The weights at the threshold where they sum to 1, by bisection."""
     top, count = np.max(x, axis=-1, keepdims=True), x.shape[-1]
     low, high = np.min(x, axis=-1, keepdims=True) - width * (1 + count), top + width * (1 + count)
-    for _ in range(200):
-        middle = (low + high) / 2
-        above = np.sum(weights(x, middle), axis=-1, keepdims=True) > 1
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    # Far from the threshold weights overflow, which is more than 1, too.
+    with np.errstate(over="ignore"):
+        for _ in range(200):
+            middle = (low + high) / 2
+            above = np.sum(weights(x, middle), axis=-1, keepdims=True) > 1
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
     found = weights(x, (low + high) / 2)
     return np.asarray(found / np.sum(found, axis=-1, keepdims=True))
 
