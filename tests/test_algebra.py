@@ -73,6 +73,11 @@ def weight_of(backend: str, spec: tm.MuMoESpec, values: Inputs) -> Array:
     return computed(backend, lambda *cores: tm.materialize(spec, cores))(values.cores)
 
 
+def size_of(spec: tm.MuMoESpec, values: Inputs) -> float:
+    """The size of what is summed: where terms cancel, rounding errors of this size are left."""
+    return max(float(truth(spec, values.mapped(np.abs)).y.max()), 1.0)
+
+
 def changed(values: Inputs, where: Iterable[Place], change: Callable[..., Array], *arguments: Any) -> Inputs:
     """The values with `change(operand, axis, *arguments)` in the place of these operands."""
     operands = values.operands
@@ -101,13 +106,13 @@ def test_the_layer_is_linear_in_every_operand(backend: str, layer: Layer, seed: 
     """In x it is affine if there is a bias: scales that do not sum to 1 leave the rest to f(0)."""
     spec, values = layer
     generator, f = np.random.default_rng(seed), layer_of(backend, spec)
-    y = f(values)
+    y, size = f(values), size_of(spec, values)
     for position, operand in enumerate(values.operands):
         s, t = generator.normal(size=2)
         other = generator.normal(size=operand.shape)
         points = 0 * operand, other, s * operand + t * other
         origin, second, combined = (f(replaced(values, position, point)) for point in points)
-        close(combined, s * y + t * second + (1 - s - t) * origin)
+        close(combined / size, (s * y + t * second + (1 - s - t) * origin) / size)
         if position > 0 or not spec.bias:
             assert not origin.any()
 
@@ -133,14 +138,16 @@ def test_the_basis_of_a_bond_is_arbitrary(backend: str, layer: Layer, seed: int)
     shared = {bond: cores for bond, cores in where.items() if len(cores) > 1}
     assume(shared)
     generator, f = np.random.default_rng(seed), layer_of(backend, spec)
-    y = f(values)
+    size = size_of(spec, values)
+    y = f(values) / size
     for bond, (one, *others) in shared.items():
-        size = spec.network.sizes[bond]
-        scale = np.diag(generator.uniform(0.5, 2, size) * generator.choice([-1, 1], size))
-        rotation = np.linalg.qr(generator.normal(size=(size, size)))[0]
+        rank = spec.network.sizes[bond]
+        scale = np.diag(generator.uniform(0.5, 2, rank) * generator.choice([-1, 1], rank))
+        rotation = np.linalg.qr(generator.normal(size=(rank, rank)))[0]
         for gauge in [scale] if len(others) > 1 else [scale, scale @ rotation]:
             bent = changed(values, [one], multiplied, gauge)
-            close(f(changed(bent, [others[-1]], multiplied, np.linalg.inv(gauge).T)), y)
+            found = f(changed(bent, [others[-1]], multiplied, np.linalg.inv(gauge).T))
+            close(found / size, y)
 
 
 @on_every_backend(specs(max_levels=3).filter(lambda spec: spec.levels > 1), seeds)
