@@ -90,7 +90,9 @@ def _claim(contraction: Contraction) -> Iterator[str]:
     sizes = dict(contraction.sizes)
     data = [op for op in contraction.operands if BATCH in op.indices]
     cores = [op for op in contraction.operands if BATCH not in op.indices]
-    general = ", ".join(index for index, size in sizes.items() if size > 1)
+    # With a bias, one input's sum has one term.
+    single = contraction.affine and sizes[INPUT] == 2
+    general = ", ".join(i for i, size in sizes.items() if size > 1 and not (single and i == INPUT))
     yield "Theorem. For all values" + (", every batch" if data else "") + f" and all sizes of {general},"
     yield "the program computes"
     yield ""
@@ -99,14 +101,17 @@ def _claim(contraction: Contraction) -> Iterator[str]:
     weight = "W" + _bracket(open_)
     if data:
         kept = [index for index in open_ if index not in contraction.output]
-        factors = [weight, *(_array_of(op, contraction) for op in (*data[1:], data[0]))]
-        yield f"{_INDENT}y{_bracket(contraction.output)} = {_sum(kept)}{' '.join(factors)},"
-    *given, last = [_array_of(op, contraction) for op in cores]
-    last += "," if contraction.affine else "."
-    yield from _wrapped(f"{_INDENT}{weight} = {_sum(bonds)}", [*given, last])
+        product = [weight, *(_array_of(op, contraction) for op in (*data[1:], data[0]))]
+        yield f"{_INDENT}y{_bracket(contraction.output)} = {_sum(kept)}{' '.join(product)},"
+    factors = [_array_of(op, contraction) for op in cores] or ["1"]
+    factors[-1] += "," if contraction.affine else "."
+    yield from _wrapped(f"{_INDENT}{weight} = {_sum(bonds)}", factors)
     if contraction.affine:
         yield f"{_INDENT}z = (x, 1), so that the last row of {INPUT} holds the biases."
     fixed = ", ".join(index for index, size in sizes.items() if size == 1)
+    if single:
+        yield ""
+        yield f"There is one input beside the bias: {INPUT} has size 2."
     if fixed:
         yield ""
         yield f"Of size 1, and left out of the sums below: {fixed}."

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import TensorMoEError
+
 Array = Any
 Shape = tuple[int, ...]
 
@@ -86,6 +88,10 @@ class Rows(Instruction):
     axis: int
     start: int
     stop: int
+
+    def __post_init__(self) -> None:
+        if self.axis < 0:
+            raise TensorMoEError("axis", self.axis, "count axes from the front: pass 0 or more")
 
     @property
     def _index(self) -> tuple[slice, ...]:

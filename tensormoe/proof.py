@@ -63,7 +63,7 @@ def prove(contraction: Contraction, program: Program) -> Proof:
     hide nothing. The program's reverse mode is run likewise: each gradient is the sum of the other factors.
 
     Sizes are read as names of indices: the derivation holds for all sizes of the indices that are larger
-    than 1 here. An index of size 1 takes no part.
+    than 1 here. An index of size 1 takes no part, nor does the sum over a single input beside a bias.
 
     Args:
         contraction: what is to be computed, such as `spec.contraction`.
@@ -83,9 +83,29 @@ def prove(contraction: Contraction, program: Program) -> Proof:
     if program.num_operands != len(names):
         remedy = f"the contraction has {len(names)}: {', '.join(names)}"
         raise TensorMoEError("program", f"{program.num_operands} operands", remedy)
-    proof = Proof(contraction, _forward(contraction, program))
-    _backward(contraction, program)
+    if len(set(names)) < len(names) or _COTANGENT in names:
+        raise TensorMoEError("contraction", names, f"each operand has a name of its own, none {_COTANGENT!r}")
+    _check_releases(program)
+    try:
+        proof = Proof(contraction, _forward(contraction, program))
+        _backward(contraction, program)
+    except Broken as reason:
+        raise ProofError("the program", f"it {reason}") from None
     return proof
+
+
+def _check_releases(program: Program) -> None:
+    steps = program.instructions
+    if len(program.releases) != len(steps):
+        remedy = f"pass one for each of {len(steps)} instructions"
+        raise TensorMoEError("program", f"{len(program.releases)} releases", remedy)
+    result = program.num_operands + len(steps) - 1
+    for number, (step, released) in enumerate(zip(steps, program.releases, strict=True)):
+        # What a step cannot read is its own mistake.
+        for register in {*released} - {*step.sources}:
+            if not 0 <= register <= program.num_operands + number or register == result:
+                remedy = f"step {number + 1} may release what exists by then, but not the result"
+                raise TensorMoEError("program", f"a release of register {register}", remedy)
 
 
 def _forward(contraction: Contraction, program: Program) -> tuple[ProofStep, ...]:

@@ -90,7 +90,7 @@ class World:
         return () if part.size == 1 else (part,)
 
     def carries(self, term: Term, index: str) -> bool:
-        return not term.factors.isdisjoint(self.carriers[index])
+        return not term.factors.isdisjoint(self.carriers.get(index, ()))
 
     def rows(self, part: Part) -> str | None:
         """Which rows of the input mode a range is: `INPUTS`, `BIAS`, or None for all of an index."""
@@ -123,13 +123,17 @@ class World:
         for part in axis:
             if not self.carries(term, part.index):
                 raise Broken(f"sums over {part.index} a product that does not depend on it")
+            if part.index in term.summed:
+                raise Broken(f"sums over {part.index} twice")
         return replace(term, summed=term.summed | {part.index for part in axis})
 
     def restricted(self, term: Term, rows: str | None) -> Term:
         if rows is None or term.rows == rows:
             return term
         if term.rows is not None:
-            raise Broken(f"takes {_ranges(rows)} of {INPUT} where {_ranges(term.rows)} are left")
+            raise Broken(f"takes {_ranges(rows)} of {INPUT} where only {_ranges(term.rows)} is left")
+        if INPUT in term.summed:
+            raise Broken(f"takes {_ranges(rows)} of {INPUT} after the sum over it")
         return replace(term, rows=rows)
 
     def joined(self, terms: Sequence[Term], axes: Sequence[Axis]) -> tuple[Term, ...]:
@@ -144,6 +148,8 @@ class World:
         for inputs, bias in product(terms, terms):
             parts = (inputs.rows, bias.rows) == (INPUTS, BIAS)
             summed = inputs.summed - {INPUT}
+            if inputs not in found or bias not in found:
+                continue
             if parts and inputs.factors == bias.factors | {self.data} and summed == bias.summed - {INPUT}:
                 found.remove(inputs)
                 found.remove(bias)
@@ -174,7 +180,7 @@ class Symbolic:
             other = Symbolic(self.world, self.axes, (Term(),))
         axes = _stretched(self, other)
         holders = [array for array in (self, other) if array.terms]
-        if _holds_input(axes) and not all(_holds_input(array.axes) for array in holders):
+        if len(holders) > 1 and _holds_input(axes) and not all(_holds_input(array.axes) for array in holders):
             raise Broken(f"adds what does not depend on {INPUT} at each of its rows")
         return Symbolic(self.world, axes, self.world.joined((*self.terms, *other.terms), axes))
 
@@ -182,6 +188,11 @@ class Symbolic:
         axes = _stretched(self, other)
         pairs = product(self.terms, other.terms)
         return Symbolic(self.world, axes, tuple(self.world.multiplied(a, b) for a, b in pairs))
+
+    def _refused(self, *_: Any) -> "Symbolic":
+        raise Broken("uses an operation that no law of a commutative semiring covers")
+
+    __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = __radd__ = __rmul__ = _refused
 
     def __getitem__(self, key: Any) -> "Symbolic":
         found = self
@@ -312,4 +323,4 @@ def _listed(names: Any) -> str:
 
 
 def _ranges(rows: str | None) -> str:
-    return {None: "all rows", INPUTS: "the inputs' rows", BIAS: "the bias row"}[rows]
+    return {None: "all rows", INPUTS: "the part of the inputs", BIAS: "the bias row"}[rows]

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tensormoe as tm
-from tensormoe.contraction import Contraction
+from tensormoe.contraction import Contraction, Operand
 from tensormoe.program import (
     Add,
     AppendOne,
@@ -126,6 +126,63 @@ def test_the_bias_is_part_of_the_sum() -> None:
     stretched = [Rows(INPUT, 0, 0, 4), Rows(INPUT, 0, 4, 5), Add(5, 6)]
     with pytest.raises(tm.ProofError, match=r"step 3: .*does not depend on i at each of its rows"):
         tm.prove(spec.contraction, program_of(5, *stretched))
+
+
+def test_the_sum_over_inputs_is_taken_once() -> None:
+    """With one input and a bias, the inputs' part of z is a number, as is its sum over both rows."""
+    x = (Operand("x", ("…", "i")),)
+    instructions = AppendOne(0), Sum(1, 1), Reshape(2, (-1, 1)), AppendOne(3)
+    contraction = Contraction(x, ("…", "i"), (("i", 2),), affine=True)
+    with pytest.raises(tm.ProofError, match=r"step 4: .*after the sum over it"):
+        tm.prove(contraction, program_of(1, *instructions))
+    contraction = Contraction(x, ("…",), (("i", 2),), affine=True)
+    with pytest.raises(tm.ProofError, match=r"step 4: .*after the sum over it"):
+        tm.prove(contraction, program_of(1, *instructions, Sum(4, 1)))
+    proof = tm.MuMoESpec(1, 4, 4, tm.CP(4)).plan().prove()
+    assert "all sizes of n, o, r," in str(proof)
+    assert "There is one input beside the bias" in str(proof)
+
+
+def test_a_product_and_a_sum_over_the_input_are_a_matrix_product() -> None:
+    first = Reshape(X, (-1, 4, 1)), Multiply(5, INPUT), Sum(6, 1)
+    rest = Matmul(A, EXPERT), Multiply(7, 8), Transpose(OUTPUT, (1, 0)), Matmul(9, 10)
+    assert len(tm.prove(SQUARE.contraction, program_of(5, *first, *rest)).steps) == 7
+
+
+def test_any_contraction_is_proved() -> None:
+    operands = Operand("a", ("j", "k")), Operand("b", ("k", "l"))
+    contraction = Contraction(operands, ("j", "l"), (("j", 3), ("k", 3), ("l", 3)))
+    assert "distributive law [k: a, b]" in str(tm.prove(contraction, program_of(2, Matmul(0, 1))))
+
+
+class Repeated(Instruction):
+    """The sum over r once more, of what no longer depends on it."""
+
+    def run(self, tl: Any, registers: Any, batch: int) -> Any:
+        ones = tl.zeros_like(tl.transpose(registers[OUTPUT], (1, 0))) + 1
+        return tl.sum(tl.reshape(registers[self.source], (batch, 1, 4)) * ones, 1)
+
+
+def test_an_index_is_summed_once() -> None:
+    with pytest.raises(tm.ProofError, match=r"step 6: .*a product that does not depend on it|over r twice"):
+        tm.prove(SQUARE.contraction, program_of(5, *RIGHT, Repeated(9)))
+
+
+@pytest.mark.parametrize("releases", [(), ((), (), (), (), (9,)), ((99,), (), (), (), ())])
+def test_unfit_releases_are_refused(releases: Any) -> None:
+    with pytest.raises(tm.TensorMoEError, match="release"):
+        tm.prove(SQUARE.contraction, Program(5, tuple(RIGHT), tuple(releases)))
+
+
+def test_unfit_instructions_and_operands_are_refused() -> None:
+    with pytest.raises(tm.TensorMoEError, match="count axes from the front"):
+        Rows(INPUT, -1, 0, 4)
+    twice = Contraction((Operand("a", ("j",)), Operand("a", ("j",))), ("j",), (("j", 3),))
+    with pytest.raises(tm.TensorMoEError, match="a name of its own"):
+        tm.prove(twice, program_of(2, Multiply(0, 1)))
+    diagonal = Contraction((Operand("a", ("j", "j")),), ("j",), (("j", 3),))
+    with pytest.raises(tm.ProofError, match="leaves j on two axes"):
+        tm.prove(diagonal, program_of(1))
 
 
 class Squared(Instruction):

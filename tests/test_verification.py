@@ -43,7 +43,8 @@ def test_every_level_compares_every_quantity_on_every_backend(norm: str) -> None
     expected += [("float", f"{b} {t}", name) for b, t in types for name in ("output", "gradients")]
     gate = ["coefficients of the gate", "running statistics"][: 1 + (norm == "batch")]
     expected += [("float", f"{b} {t}", name) for b, t in types for name in gate]
-    whole = ["output", "coefficients", "running statistics"][: 2 + (norm == "batch")]
+    whole = ["output", "coefficients", *["running statistics"] * (norm == "batch")]
+    whole += ["output in evaluation", "weights"]
     for b in BACKENDS:
         expected += [("frameworks", f"{b} = definition", name) for name in whole]
         if b == "jax":
@@ -207,6 +208,22 @@ def test_no_error_exceeds_its_bound_where_rounding_is_worst() -> None:
     report = tm.verify(spec, ("numpy", "torch"), level="float")
     assert report.passed
     assert max(check.ratio for check in report.checks) < 1
+
+
+def test_many_levels_of_many_experts_do_not_underflow() -> None:
+    for experts in ((64,) * 3, (2,) * 6):
+        report = tm.verify(tm.MuMoESpec(64, 16, experts, tm.CP(8)), ("numpy", "torch"), level="float")
+        assert report.passed, str(report)
+
+
+def test_an_infinite_bound_bounds_nothing() -> None:
+    assert not Check("float", "numpy", "output", 0.5, inf).passed
+
+
+def test_the_exact_level_says_what_it_did_not_see() -> None:
+    small, large = CP, CP.replace(in_features=500, out_features=50)
+    assert "a part was drawn" not in str(tm.verify(small, level="exact"))
+    assert "a part was drawn" in str(tm.verify(large, level="exact"))
 
 
 def test_largest_finds_the_entry_closest_to_its_bound() -> None:

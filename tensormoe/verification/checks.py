@@ -5,7 +5,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 from ..report import table
@@ -37,8 +37,8 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the bound; a NaN is not."""
-        return self.error <= self.bound
+        """Whether the error is within a finite bound; a NaN is not."""
+        return self.error <= self.bound < inf
 
     @property
     def ratio(self) -> float:

@@ -7,13 +7,13 @@ Decomposition", 2011, equation 1.3; Zhao et al., "Tensor Ring Decomposition", 20
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
 from ..families import CP, Dense, TensorRing, TensorTrain, Tucker
 from ..initialization import NumPyArray
 from ..layer_spec import MuMoESpec
+from .reference import Term, contracted
 
 Cores = Sequence[NumPyArray]
 
@@ -75,9 +75,5 @@ def _notated(notation: str, levels: int, cores: Cores) -> NumPyArray:
     terms = [core.split() for core in notation.split(",")]
     if levels == 1:
         terms = [["n1" if index == "n" else index for index in term] for term in terms]
-    numbers = {index: n for n, index in enumerate(dict.fromkeys(i for term in terms for i in term))}
-    operands: list[Any] = []
-    for term, core in zip(terms, cores, strict=True):
-        operands += [core, [numbers[index] for index in term]]
-    output = [f"n{level}" for level in range(1, levels + 1)] + ["i", "o"]
-    return np.asarray(np.einsum(*operands, [numbers[index] for index in output], optimize="greedy"))
+    output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
+    return contracted([Term(tuple(t), core) for t, core in zip(terms, cores, strict=True)], output).value

@@ -113,4 +113,5 @@ def largest(errors: NumPyArray, bounds: NumPyArray) -> tuple[float, float]:
 
 def ratio(pair: tuple[float, float]) -> float:
     """What orders pairs of an error and its bound; a NaN is larger than any."""
-    return Check("float", "", "", *pair).ratio if not isnan(pair[0]) else float("inf")
+    found = Check("float", "", "", *pair).ratio
+    return float("inf") if isnan(found) else found

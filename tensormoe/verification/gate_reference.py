@@ -165,7 +165,9 @@ class Level:
         self.bound = np.full_like(self.p, np.inf)
         if activation.moved is None:
             return
-        change = _norm(error + 4 * unit * np.abs(logits), axis=1) + gamma(count + _FURTHER, unit)
+        # The largest logit is subtracted first.
+        sizes = np.abs(logits) + np.abs(logits).max(axis=1, keepdims=True)
+        change = _norm(error + 4 * unit * sizes, axis=1) + gamma(count + _FURTHER, unit)
         self.bound = activation.moved(change) + gamma(count + _FURTHER, unit) + UNITS[dtype] * self.p
 
 

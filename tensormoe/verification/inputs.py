@@ -59,20 +59,21 @@ def real_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int) -
     Of one sign, rounding errors add up, and errors are largest beside their bounds.
     """
 
-    def values(size: tuple[int, ...], summed: int) -> NumPyArray:
-        # A power of two moves no rounding error.
-        found: NumPyArray = generator.uniform(0.25, 1, size=size) * 2.0 ** -round(np.log2(summed) / 2)
+    def values(size: tuple[int, ...], scale: float) -> NumPyArray:
+        # Around 1, so that products of many stay there; a power of two moves no rounding error.
+        found: NumPyArray = 2.0 ** (generator.uniform(-0.5, 0.5, size=size) - round(scale))
         return found
 
-    coefficients = [values((tokens, n), 1) for n in layer.counts]
-    bonds = dict(layer.network.bonds)
-    widths = [prod(bonds.get(index, 1) for index in core.indices) for core in layer.network.cores]
-    shapes = layer.network.shapes.values()
+    network = layer.network
+    carried = [index for core in network.cores for index in core.indices]
+    # Each sum's terms are made smaller as it has more of them: a bond's by its cores together.
+    shares = {bond: np.log2(size) / carried.count(bond) for bond, size in network.bonds}
+    scales = [sum(shares.get(index, 0.0) for index in core.indices) for core in network.cores]
     return Inputs(
-        values((tokens, layer.in_features), layer.in_features),
-        [a / a.sum(axis=1, keepdims=True) for a in coefficients],
-        [values(shape, width) for shape, width in zip(shapes, widths, strict=True)],
-        values((tokens, layer.out_features), layer.out_features),
+        values((tokens, layer.in_features), np.log2(layer.in_features) / 2),
+        [values((tokens, n), 0.75 * np.log2(n)) for n in layer.counts],
+        [values(shape, scale) for shape, scale in zip(network.shapes.values(), scales, strict=True)],
+        values((tokens, layer.out_features), np.log2(layer.out_features) / 2),
     )
 
 

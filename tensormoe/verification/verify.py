@@ -1,6 +1,6 @@
 """One command for all levels of verification."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,9 +88,7 @@ def verify(
     if "exact" in chosen:
         for label, layer in layers.items():
             checks += exact.exact_checks(layer, generators["exact"], label, _EXACT_TOKENS)
-        degree = max(exact.degree(layer) for layer in layers.values())
-        chance = f"{degree / PRIME:.1e}, d = {degree}"
-        remarks.append(f"exact: a wrong program would pass with probability at most d/p = {chance}")
+        remarks.append(_chance(layers.values()))
     if "float" in chosen:
         checks += _float_checks(spec, layers, objects, generators["float"], tokens)
         if not bounded(spec.gate):
@@ -121,6 +119,16 @@ def _proved(contraction: Contraction, plan: Plan, quantity: str, remarks: list[s
         remarks.append(f"proof: refused: {error}")
         return Check("proof", "indices", quantity, 1.0, 0.0)
     return Check("proof", "indices", f"{quantity}, {steps} steps", 0.0, 0.0)
+
+
+def _chance(layers: Iterable[MuMoESpec]) -> str:
+    """What the exact level may overlook."""
+    layers = list(layers)
+    degree = max(exact.degree(layer) for layer in layers)
+    chance = f"{degree / PRIME:.1e}, d = {degree}"
+    whole = all(exact.is_whole(layer) for layer in layers)
+    where = "" if whole else "; of the weight tensor, a part was drawn: what is outside it was not seen"
+    return f"exact: a wrong program would pass with probability at most d/p = {chance}{where}"
 
 
 def _float_checks(
