@@ -43,9 +43,9 @@ def named() -> list[Job]:
 @st.composite
 def layers(draw: st.DrawFn) -> tm.MuMoESpec:
     """A random network in a layer with no size 1. Few gates and sizes: a gate is compiled once for each."""
-    experts = draw(st.sampled_from([(3,), (2, 3), (2, 3, 2)]))
+    experts = draw(st.sampled_from([(3,), (4,), (2, 3), (2, 3, 2)]))
     gates = tm.Gate("softmax"), tm.Gate("softmax", "batch"), tm.Gate(), tm.Gate("sparsemax")
-    network = draw(networks(len(experts), max_cores=3, max_bonds=3))
+    network = draw(networks(len(experts), max_cores=3, max_bonds=2))
     size, gate, bias = draw(st.integers(2, 4)), draw(st.sampled_from(gates)), draw(st.booleans())
     return tm.MuMoESpec(3, size, experts, network, gate, bias)
 
