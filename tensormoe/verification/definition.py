@@ -44,8 +44,7 @@ def defined(
     hidden = _input_norm(parameters, x) if spec.input_norm else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
         hidden = _POINTWISE[spec.activation](hidden) if number else hidden
-        cores = [parameters[f"{prefix}.{name}"] for name in layer.network.shapes]
-        hidden = _contraction(layer, cores, coefficients, hidden)
+        hidden = _contraction(layer, _cores(layer, prefix, parameters), coefficients, hidden)
     moved = {
         f"{name}.{number}": value
         for number, level in enumerate(levels)
@@ -57,11 +56,14 @@ def defined(
 
 def weights(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
     """The weight tensor of each layer."""
-    found = []
-    for prefix, layer in spec.layers.items():
-        terms = [Term(core.indices, parameters[f"{prefix}.{core.name}"]) for core in layer.network.cores]
-        found.append(contracted(terms, layer.network.modes).value)
-    return found
+    return [
+        contracted(_cores(layer, prefix, parameters), layer.network.modes).value
+        for prefix, layer in spec.layers.items()
+    ]
+
+
+def _cores(layer: MuMoESpec, prefix: str, parameters: Arrays) -> list[Term]:
+    return [Term(core.indices, parameters[f"{prefix}.{core.name}"]) for core in layer.network.cores]
 
 
 def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
@@ -71,10 +73,9 @@ def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
 
 
 def _contraction(
-    layer: MuMoESpec, cores: list[NumPyArray], coefficients: list[NumPyArray], x: NumPyArray
+    layer: MuMoESpec, cores: list[Term], coefficients: list[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
-    terms = [Term(core.indices, value) for core, value in zip(layer.network.cores, cores, strict=True)]
     modes = expert_modes(layer.levels)
-    terms += [Term((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
-    return contracted([*terms, Term((BATCH, INPUT), z)], (BATCH, OUTPUT)).value
+    weighed = [Term((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
+    return contracted([*cores, *weighed, Term((BATCH, INPUT), z)], (BATCH, OUTPUT)).value

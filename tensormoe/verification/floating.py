@@ -103,12 +103,13 @@ def representable(value: NumPyArray, dtype: str) -> NumPyArray:
 
 def largest(errors: NumPyArray, bounds: NumPyArray) -> tuple[float, float]:
     """The pair of an error and its bound whose ratio is largest; a NaN is larger than any."""
+    if errors.size == 0:
+        return 0.0, 0.0
     bounds = np.broadcast_to(bounds, errors.shape)
-    pairs: Sequence[tuple[float, float]] = list(zip(errors.flat, bounds.flat, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(errors == 0, 0.0, errors / bounds)
-    error, bound = pairs[int(np.argmax(ratios))] if pairs else (0.0, 0.0)
-    return float(error), float(bound)
+    position = int(np.argmax(ratios))
+    return float(errors.flat[position]), float(bounds.flat[position])
 
 
 def ratio(pair: tuple[float, float]) -> float:

@@ -119,7 +119,7 @@ def _whole(tl: Any, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[
             (_, _, gradients, _, _), state = compiled(state, x, *parameters)
             parameters = _trained(tl, parameters, gradients[1:])
         results["ten training steps"] = [*parameters, *_sorted(state)]
-    return {quantity: _numpy(tl, arrays) for quantity, arrays in results.items() if arrays}
+    return {quantity: [tl.to_float64(a) for a in arrays] for quantity, arrays in results.items() if arrays}
 
 
 def _trained(tl: Any, parameters: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
@@ -180,10 +180,6 @@ def _slope_error(gradients: Sequence[NumPyArray], slopes: Sequence[_Slope]) -> f
         for gradient, length, (direction, slope) in zip(gradients, lengths, slopes, strict=True)
     ]
     return float(np.max(errors))
-
-
-def _numpy(tl: Any, arrays: Sequence[Any]) -> list[NumPyArray]:
-    return [np.asarray(tl.to_numpy(array)) for array in arrays]
 
 
 def _largest_error(found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> float:
