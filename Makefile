@@ -29,7 +29,7 @@ docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/bench
-	$(BIN)/python benchmarks/tiny_layer.py
+	$(BIN)/python -m benchmarks $(CASE)
 	$(BIN)/python benchmarks/gates.py
 
 check: test lint types doctest docs

@@ -1,0 +1,1 @@
+"""What a user would otherwise pick, timed against tensormoe: `python -m benchmarks`."""

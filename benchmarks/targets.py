@@ -1,0 +1,77 @@
+"""What is promised: each target is one line of data, and its verdict follows from what was measured."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .suite import Measurement
+
+COMPARISONS = {"≤": operator.le, "≥": operator.ge}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on a quantity of a case.
+
+    Args:
+        case: the case's name.
+        quantity: "measurement: side" for the side's median, or "measurement: side / other" for a ratio.
+        comparison: "≤" or "≥".
+        limit: the bound.
+    """
+
+    case: str
+    quantity: str
+    comparison: str
+    limit: float
+
+    def value(self, measured: Sequence[Measurement]) -> float | None:
+        """The quantity, from the case's measurements; None if one of its sides was not measured."""
+        name, _, ratio = self.quantity.rpartition(": ")
+        sides = ratio.split(" / ")
+        medians = [m.median(side) for side in sides for m in measured if m.name == name]
+        known = [median for median in medians if median is not None]
+        if len(known) < len(sides):
+            return None
+        return known[0] / known[1] if len(sides) == 2 else known[0]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target and what was found; `met` is None where the quantity was not measured."""
+
+    target: Target
+    value: float | None
+
+    @property
+    def met(self) -> bool | None:
+        if self.value is None:
+            return None
+        return bool(COMPARISONS[self.target.comparison](self.value, self.target.limit))
+
+
+def verdicts(results: Mapping[str, Sequence[Measurement]]) -> list[Verdict]:
+    """The verdicts on all targets of the cases that were run."""
+    return [Verdict(t, t.value(results[t.case])) for t in TARGETS if t.case in results]
+
+
+TARGETS = (
+    Target("tiny", "contraction: ours / by hand", "≤", 1.5),
+    Target("tiny", "layer: ours / published way", "≤", 0.35),
+    Target("tiny", "layer: ours, compiled / published way", "≤", 0.15),
+    Target("gpt2_cp", "forward: ours / MLP", "≤", 1.10),
+    Target("gpt2_cp", "training step: ours / MLP", "≤", 1.08),
+    Target("gpt2_cp", "saved for backward: ours / published way", "≤", 1.0),
+    Target("gpt2_cp", "saved for backward: ours, recomputing / published way", "≤", 0.7),
+    Target("gpt2_cp", "training step: ours, recomputing / ours", "≤", 1.1),
+    Target("gpt2_tr", "forward: ours / MLP", "≤", 1.10),
+    Target("gpt2_tr", "training step: ours / MLP", "≤", 1.10),
+    Target("gpt2_tr", "forward: published way / ours", "≥", 1.25),
+    Target("gpt2_tr", "contraction: opt_einsum / ours", "≥", 1.25),
+    Target("gpt2_tr", "contraction: bare products / ours", "≥", 0.9),
+    Target("gpt2_tr", "saved for backward: ours / published way", "≤", 1.0),
+    Target("gpt2_tr", "saved for backward: ours, recomputing / published way", "≤", 0.7),
+    Target("gpt2_tr", "training step: ours, recomputing / ours", "≤", 1.1),
+    Target("one_token", "CP: ours, compiled / MLP, compiled", "≤", 1.2),
+    Target("one_token", "TR: ours, compiled / MLP, compiled", "≤", 1.2),
+)
