@@ -11,6 +11,7 @@ Write the weight tensor's factorization in one line of index notation; get a lay
 
 from .activations import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
 from .backend import available_backends, backend_of, get_backend
+from .benching import BenchReport, bench
 from .block_spec import MuMoEBlockSpec
 from .building import build
 from .clustering import adaptive_clustering_weights
@@ -37,6 +38,7 @@ __all__ = [
     "CP",
     "Activation",
     "AdaptiveClustering",
+    "BenchReport",
     "BlockPlan",
     "Core",
     "Dense",
@@ -61,6 +63,7 @@ __all__ = [
     "apply",
     "available_backends",
     "backend_of",
+    "bench",
     "build",
     "contract",
     "entmax",

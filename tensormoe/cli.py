@@ -1,4 +1,4 @@
-"""The command line: `tensormoe demo | plan | verify`."""
+"""The command line: `tensormoe demo | plan | verify | bench`."""
 
 import argparse
 import os
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 from . import __version__
+from .benching import BenchReport, bench
 from .errors import TensorMoEError, positive_integer
 from .families import TensorNetwork
 from .layer_spec import MuMoESpec
 from .spec import Spec, spec_from_json
-from .verification import LEVELS, verify
+from .verification import LEVELS, Report, verify
 
 _SPEC = """\
 The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
@@ -60,15 +61,24 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     plan = _layer_command(commands, "plan", "print how a layer is computed and what that costs")
-    plan.add_argument("--batch", type=int, default=1024, help="input vectors (default: 1024)")
+    _add_batch(plan)
     plan.set_defaults(run=_plan)
 
     check = _layer_command(commands, "verify", "prove that a layer is the soft MoE that it stands for")
     check.add_argument("--backends", default="numpy,torch,jax", help="default: numpy,torch,jax")
     check.add_argument("--level", default="all", choices=(*LEVELS, "all"), help="default: all")
-    check.add_argument("--json", type=Path, metavar="FILE", help="where to write the report as JSON")
-    check.add_argument("--seed", type=int, default=0, help="of the random values (default: 0)")
+    _add_report(check)
     check.set_defaults(run=_verify)
+
+    speed = _layer_command(commands, "bench", "time a layer beside an MLP and its bare matrix products")
+    speed.add_argument("--backend", help="default: the first of torch, jax, numpy that is installed")
+    _add_batch(speed)
+    speed.add_argument("--training", action="store_true", help="time gradients as well")
+    speed.add_argument("--device", help="such as cpu or cuda (default: a GPU where there is one)")
+    speed.add_argument("--threads", type=int, help="of PyTorch")
+    speed.add_argument("--rounds", type=int, default=15, help="at most (default: 15)")
+    _add_report(speed)
+    speed.set_defaults(run=_bench)
     return parser
 
 
@@ -87,6 +97,15 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
     parser.add_argument("--out", dest="out_features", type=int, help="with notation: output features")
     parser.add_argument("--no-bias", dest="bias", action="store_false", help="with notation: no bias")
     return parser
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", type=int, default=1024, help="input vectors (default: 1024)")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the report as JSON")
+    parser.add_argument("--seed", type=int, default=0, help="of the random values (default: 0)")
 
 
 def _demo(options: argparse.Namespace, rest: list[str]) -> int:
@@ -108,14 +127,27 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
-    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
-        raise TensorMoEError("--json", str(options.json), "name a file in a folder that exists")
+    _check_place(options.json)
     backends = tuple(options.backends.split(","))
     report = verify(_spec(options, rest), backends, options.seed, level=options.level)
-    print(report)
-    if options.json:
-        _write(options.json, report.to_json())
+    _show(report, options.json)
     return 0 if report.passed else 1
+
+
+def _bench(options: argparse.Namespace, rest: list[str]) -> int:
+    _check_place(options.json)
+    report = bench(
+        _spec(options, rest),
+        options.backend,
+        options.batch,
+        training=options.training,
+        device=options.device,
+        threads=options.threads,
+        seed=options.seed,
+        rounds=options.rounds,
+    )
+    _show(report, options.json)
+    return 0
 
 
 def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
@@ -138,9 +170,18 @@ def _text(path: Path) -> str:
         raise TensorMoEError("layer", str(path), f"the file cannot be read ({error})") from error
 
 
-def _write(path: Path, text: str) -> None:
+def _check_place(path: Path | None) -> None:
+    """Raise the error of a report that has no place, before it is made."""
+    if path and (path.is_dir() or not path.parent.is_dir()):
+        raise TensorMoEError("--json", str(path), "name a file in a folder that exists")
+
+
+def _show(report: Report | BenchReport, path: Path | None) -> None:
+    print(report)
+    if path is None:
+        return
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        path.write_text(report.to_json() + "\n", encoding="utf-8")
     except OSError as error:
         raise TensorMoEError("--json", str(path), f"the file cannot be written ({error})") from error
 

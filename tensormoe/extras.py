@@ -4,13 +4,16 @@ Everything here has a default in TensorLy's terms. A framework's package overrid
 better, or what needs to know the framework: differentiation, tracing, random numbers.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
 from .errors import TensorMoEError
+from .timing import Clock, wall_clock
 
 Array = Any
 # Below this a root is computed as 0; in float32 it is still a normal number.
@@ -91,6 +94,10 @@ class Extras:
         raise TensorMoEError(
             "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
         )
+
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+        """The product of x (T, I) with a weight (I, O), and a bias (O,) added to each row."""
+        return self.matmul(x, weight) + bias
 
     def softmax(self, x: Array) -> Array:
         """Softmax over the last axis."""
@@ -205,6 +212,17 @@ class Extras:
         """∂ Σ function(*inputs) ∗ cotangent / ∂ inputs by automatic differentiation; None without it."""
         return None
 
+    def with_gradients(
+        self, function: Callable[..., tuple[Array, Any]], inputs: Sequence[Array], cotangent: Array
+    ) -> tuple[Array, Any, tuple[Array, ...]] | None:
+        """The value of a function, what else it returns, and the value's `gradients`; None without them."""
+        gradients = self.gradients(lambda *leaves: function(*leaves)[0], inputs, cotangent)
+        return None if gradients is None else (*function(*inputs), gradients)
+
+    def without_gradients(self) -> AbstractContextManager[Any]:
+        """A context in which a framework that records operations for derivatives need not."""
+        return nullcontext()
+
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function compiled as a whole, where a framework is made for that."""
         return function
@@ -216,3 +234,22 @@ class Extras:
     def mixes_precision(self) -> bool:
         """Whether products may now mix element types, as under PyTorch's autocast."""
         return False
+
+    def device_name(self, device: str) -> str:
+        """What the device of this name is."""
+        return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+    def clock(self, device: str) -> Clock:
+        """What measures the time that work on a device takes; see `tensormoe.timing.interleaved`."""
+        return wall_clock
+
+    def wait(self, result: Any) -> None:
+        """Block until a result, an array or several, is computed; not needed where `clock` waits."""
+
+    @contextmanager
+    def threads(self, count: int | None) -> Iterator[int | None]:
+        """A context in which the host computes with so many threads; gives their number, if it is known."""
+        if count is not None:
+            remedy = f"{self.tensormoe_name} is told its threads by the environment: leave this out"
+            raise TensorMoEError("threads", count, remedy)
+        yield None

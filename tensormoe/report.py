@@ -1,7 +1,13 @@
-"""Tables for people, as text."""
+"""Reports: tables for people, as text, and what a report says of where it comes from."""
 
+import json
+import platform
 from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
+from typing import Any
+
+_PACKAGES = ("tensormoe", "numpy", "torch", "jax", "tensorly", "opt_einsum")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
@@ -19,3 +25,22 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: i
     text = StringIO()
     Console(file=text, width=240, color_system=None, markup=False).print(grid)
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+
+
+def versions() -> dict[str, str]:
+    """The version of Python, and of each package that figures depend on and that is installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def spec_data(spec: Any) -> Any:
+    """A specification as plain data, or as text if its gate has a function of one's own."""
+    try:
+        return json.loads(spec.to_json())
+    except ValueError:
+        return repr(spec)

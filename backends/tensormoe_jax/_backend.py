@@ -125,6 +125,15 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
         _, pull = jax.vjp(function, *inputs)
         return tuple(pull(cotangent))
 
+    def with_gradients(
+        self,
+        function: Callable[..., tuple[jax.Array, Any]],
+        inputs: Sequence[jax.Array],
+        cotangent: jax.Array,
+    ) -> tuple[jax.Array, Any, tuple[jax.Array, ...]]:
+        value, pull, more = jax.vjp(function, *inputs, has_aux=True)
+        return value, more, tuple(pull(cotangent))
+
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(function)
 
@@ -133,6 +142,12 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
         # By default some devices round float32 factors to fewer bits.
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             yield
+
+    def device_name(self, device: str) -> str:
+        return super().device_name(device) if device == "cpu" else jax.devices(device)[0].device_kind
+
+    def wait(self, result: Any) -> None:
+        jax.block_until_ready(result)  # type: ignore[no-untyped-call]
 
 
 backend = JaxBackend()

@@ -1,18 +1,15 @@
 """What a verification found: one check after the other, as a table and as JSON."""
 
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from math import inf, isnan
 from typing import Any
 
-from ..report import table
+from ..report import spec_data, table, versions
 from ..spec import Spec
 
 LEVELS = ("proof", "exact", "float", "frameworks")
-_PACKAGES = ("tensormoe", "numpy", "torch", "jax", "tensorly", "opt_einsum")
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,9 @@ class Report:
         """The report as JSON text: specification, versions, seed, every check, and whether all hold."""
         data = {
             "passed": self.passed,
-            "spec": _spec_data(self.spec),
+            "spec": spec_data(self.spec),
             "seed": self.seed,
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": versions(),
             "remarks": list(self.remarks),
             "checks": [
                 {**asdict(check), "ratio": check.ratio, "passed": check.passed} for check in self.checks
@@ -103,23 +100,6 @@ def _figures(check: Check) -> tuple[str, str, str]:
     if check.level == "exact":
         return f"{check.error:.0f}", "0", "–"
     return f"{check.error:.1e}", f"{check.bound:.1e}", f"{check.ratio:.3f}"
-
-
-def _spec_data(spec: Spec) -> Any:
-    try:
-        return json.loads(spec.to_json())
-    except ValueError:  # a gate with a function of one's own
-        return repr(spec)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _finite(data: Any) -> Any:

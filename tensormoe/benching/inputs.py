@@ -1,0 +1,82 @@
+"""The arrays that are computed with: a backend's, in float32, on one device."""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from ..extras import Array
+from ..initialization import initialize
+from ..spec import Spec
+
+DTYPE = "float32"
+
+
+class Source:
+    """Makes arrays of a backend on a device, from NumPy's or drawn at random.
+
+    Args:
+        tl: the backend object.
+        device: the device's name.
+        seed: of the random values.
+    """
+
+    def __init__(self, tl: Any, device: str, seed: int) -> None:
+        self.tl = tl
+        self.device = device
+        self.seed = seed
+        self.generator = np.random.default_rng(seed)
+
+    def placed(self, array: Any) -> Array:
+        """A NumPy array's values on the device."""
+        return self.tl.from_float64(array, DTYPE, self.device)
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Array:
+        """Normal numbers with this standard deviation."""
+        return self.placed(scale * self.generator.normal(size=shape))
+
+    def coefficients(self, tokens: int, experts: int) -> Array:
+        """(T, N) with rows that are positive and sum to 1."""
+        return self.placed(self.generator.dirichlet(np.ones(experts), size=tokens))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a layer is called with.
+
+    Args:
+        parameters, state: by name, as `initialize` gives them.
+        x: (T, I).
+        cotangent: (T, O), what y is weighed by in gradients.
+        previous: the coefficients of a layer before, where the router makes use of them.
+    """
+
+    parameters: dict[str, Array]
+    state: dict[str, Array]
+    x: Array
+    cotangent: Array
+    previous: list[Array] | None
+
+
+def inputs(source: Source, spec: Spec, batch_size: int) -> Inputs:
+    """Initial values, and standard normal inputs.
+
+    The gate's weights, initially 0, are drawn such that logits are standard normal: equal logits would take
+    another time than those of a trained layer.
+    """
+    values, state = initialize(spec, source.seed)
+    parameters = {
+        name: source.normal(*value.shape, scale=1 / sqrt(spec.in_features))
+        if name.startswith("gate_weights.")
+        else source.placed(value)
+        for name, value in values.items()
+    }
+    clusters = spec.gate.router.previous_experts(spec.counts)
+    return Inputs(
+        parameters,
+        {name: source.placed(value) for name, value in state.items()},
+        source.normal(batch_size, spec.in_features),
+        source.normal(batch_size, spec.out_features),
+        None if clusters is None else [source.coefficients(batch_size, count) for count in clusters],
+    )

@@ -1,0 +1,123 @@
+"""One function that times a specification on the machine at hand."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..backend import get_backend
+from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer, positive_number
+from ..extras import Extras
+from ..spec import Spec
+from ..timing import Timing, interleaved
+from .floor import floor, products
+from .inputs import Source, inputs
+from .report import SIDES, BenchReport, Measurement, remarks
+from .sides import Side, layer, mlp
+
+# In the order in which one that is installed is taken.
+_PREFERRED = ("torch", "jax", "numpy")
+
+
+def bench(
+    spec: Spec,
+    backend: Any = None,
+    batch_size: int = 1024,
+    *,
+    training: bool = False,
+    device: str | None = None,
+    threads: int | None = None,
+    seed: int = 0,
+    rounds: int = 15,
+    seconds: float = 3.0,
+) -> BenchReport:
+    """Time a layer or a block beside the dense MLP in its place and beside its own bare matrix products.
+
+    The MLP of a layer is x W + b, that of a block two of them with the block's activation between. The floor
+    is the products of the plan and the gate's x G_e alone, on contiguous arrays with the same values. All are
+    timed in turns, in float32 and in evaluation; with `training`, then also the output with the gradients of
+    all parameters and of x. Under JAX each is compiled as a whole.
+
+    Args:
+        spec: a layer or a block.
+        backend: a name or a backend object; by default the first of PyTorch, JAX and NumPy that is installed.
+        batch_size: the number of input vectors in a call.
+        training: whether to time gradients as well; a backend without differentiation has none.
+        device: a name among the backend's `devices()`; by default the last, a GPU where there is one.
+        threads: of PyTorch, on the host; set back afterwards.
+        seed: of parameters and inputs.
+        rounds: how many rounds at most; see `tensormoe.timing.interleaved`.
+        seconds: about how long to measure, for each of forward and training.
+
+    Returns:
+        A report, with a table as its text, `.ratio` and `.to_json()`.
+
+    Raises:
+        TensorMoEError: an unknown or missing backend or device, a number that does not fit, gradients or
+            threads where the backend has no say in them.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False)
+        >>> report = tm.bench(spec, backend="numpy", batch_size=10, rounds=1)
+        >>> [(each.side, each.macs) for each in report.measurements]
+        [('layer', 1220), ('MLP', 480), ('floor', 1220)]
+    """
+    batch_size, seed = positive_integer("batch_size", batch_size), non_negative_integer("seed", seed)
+    rounds, seconds = positive_integer("rounds", rounds), positive_number("seconds", seconds)
+    threads = None if threads is None else positive_integer("threads", threads)
+    tl = _backend(backend)
+    device = tl.devices()[-1] if device is None else device
+    one_of("device", device, tl.devices())
+    source = Source(tl, device, seed)
+    if training:
+        _check_gradients(source)
+    found: list[Measurement] = []
+    with tl.threads(threads) as count:
+        sides = _sides(source, spec, batch_size)
+
+        def measure(mode: str) -> dict[str, Timing]:
+            calls = {name: getattr(side, mode) for name, side in sides.items()}
+            return interleaved(calls, rounds, seconds, tl.wait, tl.clock(device))
+
+        with tl.without_gradients():
+            found += _measurements("forward", sides, measure("forward"), 1)
+        if training:
+            # Of each product the reverse mode takes two more, one for each factor.
+            found += _measurements("training", sides, measure("training"), 3)
+    said = remarks(spec, sides["MLP"].parameters or 0)
+    named = tl.tensormoe_name, tl.device_name(device), count
+    return BenchReport(spec, *named, batch_size, seed, tuple(found), said)
+
+
+def _sides(source: Source, spec: Spec, batch_size: int) -> dict[str, Side]:
+    given = inputs(source, spec, batch_size)
+    bare = floor(source.tl, products(source.tl, spec, given))
+    sides = (layer(source.tl, spec, given, bare.macs), mlp(source, spec, given), bare)
+    return dict(zip(SIDES, sides, strict=True))
+
+
+def _measurements(
+    mode: str, sides: Mapping[str, Side], timings: Mapping[str, Timing], passes: int
+) -> list[Measurement]:
+    return [
+        Measurement(mode, name, timings[name], passes * side.macs, side.parameters)
+        for name, side in sides.items()
+    ]
+
+
+def _backend(backend: Any) -> Any:
+    if backend is not None:
+        return backend if isinstance(backend, Extras) else get_backend(backend)
+    for name in _PREFERRED[:-1]:
+        try:
+            return get_backend(name)
+        except TensorMoEError:  # its framework is not installed
+            continue
+    return get_backend(_PREFERRED[-1])
+
+
+def _check_gradients(source: Source) -> None:
+    """Raise the error of a backend that does not differentiate."""
+    one = source.normal(1)
+    if source.tl.gradients(lambda x: x, (one,), one) is None:
+        name = source.tl.tensormoe_name
+        raise TensorMoEError("training", True, f"{name} does not differentiate: choose torch or jax")

@@ -1,0 +1,131 @@
+"""What was measured, as a table and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..report import spec_data, table, versions
+from ..spec import Spec
+from ..timing import Timing
+from .inputs import DTYPE
+from .sides import mlp_sizes
+
+SIDES = ("layer", "MLP", "floor")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The time of one computation.
+
+    Args:
+        mode: "forward" or "training": the output, or the output and the gradients of all parameters and of x.
+        side: "layer", "MLP" or "floor".
+        timing: of a call.
+        macs: multiply-accumulates of its matrix products.
+        parameters: how many values are trained; None for the floor.
+    """
+
+    mode: str
+    side: str
+    timing: Timing
+    macs: int
+    parameters: int | None
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What `bench` measured; prints as a table.
+
+    Args:
+        spec: what was timed.
+        backend: the backend's name.
+        device: the device in words.
+        threads: of the host, where the backend tells.
+        batch_size: the number of input vectors in one call.
+        seed: of the random values.
+        measurements: forward and, if it was asked for, training: each of layer, MLP and floor.
+        remarks: what to know beside the figures.
+    """
+
+    spec: Spec
+    backend: str
+    device: str
+    threads: int | None
+    batch_size: int
+    seed: int
+    measurements: tuple[Measurement, ...]
+    remarks: tuple[str, ...] = ()
+
+    def ratio(self, side: str, other: str, mode: str = "forward") -> float:
+        """The median time of a side divided by that of another."""
+        medians = {(m.mode, m.side): m.timing.median for m in self.measurements}
+        return medians[mode, side] / medians[mode, other]
+
+    def __str__(self) -> str:
+        columns = ("", "", "median ms", "quartiles ms", "× floor", "× MLP", "parameters", "MACs")
+        rows = [self._row(measurement) for measurement in self.measurements]
+        known = versions()
+        named = [f"{name} {known[name]}" for name in ("tensormoe", self.backend) if name in known]
+        threads = [f"threads: {self.threads}"] if self.threads else []
+        lines = [
+            ", ".join([*named, self.device, *threads]),
+            f"batch size {self.batch_size:,}, {DTYPE}",
+            table(columns, rows, text_columns=2),
+            *self.remarks,
+        ]
+        return "\n".join(lines)
+
+    def _row(self, found: Measurement) -> Sequence[str]:
+        low, median, high = (_milliseconds(seconds) for seconds in found.timing.quartiles)
+        ratios = [f"{self.ratio(found.side, other, found.mode):.2f}" for other in ("floor", "MLP")]
+        parameters = "–" if found.parameters is None else f"{found.parameters:,}"
+        return found.mode, found.side, median, f"{low} – {high}", *ratios, parameters, f"{found.macs:,}"
+
+    def to_json(self) -> str:
+        """The report as JSON text: specification, machine, versions and every figure, times in seconds."""
+        data = {
+            "spec": spec_data(self.spec),
+            "backend": self.backend,
+            "device": self.device,
+            "threads": self.threads,
+            "dtype": DTYPE,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "versions": versions(),
+            "remarks": list(self.remarks),
+            "measurements": [self._data(measurement) for measurement in self.measurements],
+        }
+        return json.dumps(data, indent=2, ensure_ascii=False)
+
+    def _data(self, found: Measurement) -> dict[str, Any]:
+        low, median, high = found.timing.quartiles
+        return {
+            "mode": found.mode,
+            "side": found.side,
+            "seconds": {"median": median, "lower_quartile": low, "upper_quartile": high},
+            "rounds": found.timing.rounds,
+            "calls": found.timing.calls,
+            "to_floor": self.ratio(found.side, "floor", found.mode),
+            "to_mlp": self.ratio(found.side, "MLP", found.mode),
+            "parameters": found.parameters,
+            "macs": found.macs,
+        }
+
+
+def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
+    """What the MLP is, where it is no even match, and what of the layer is left out."""
+    sizes = " → ".join(f"{size:,}" for size in mlp_sizes(spec))
+    between = f" with {spec.activation}" if spec.activation else ""
+    found = [f"MLP: {sizes}{between}, dense; floor: the layer's bare matrix products"]
+    if spec.num_parameters != mlp_parameters:
+        counts = f"the MLP has {mlp_parameters:,} parameters, the layer {spec.num_parameters:,}"
+        found.append(f"{counts}; spec.matched({mlp_parameters}) fits a layer into the MLP's")
+    if spec.gate.noise:
+        found.append("the gate's noise is left out")
+    return tuple(found)
+
+
+def _milliseconds(seconds: float) -> str:
+    milliseconds = 1e3 * seconds
+    return f"{milliseconds:.{1 if milliseconds >= 100 else 2 if milliseconds >= 10 else 3}f}"

@@ -1,0 +1,102 @@
+"""What is timed: the layer, and the dense MLP in its place."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import sqrt
+from typing import Any
+
+from ..extras import Array
+from ..layer import apply
+from ..pointwise import POINTWISE
+from ..spec import Spec
+from .inputs import Inputs, Source
+
+
+@dataclass(frozen=True)
+class Side:
+    """A computation to be timed.
+
+    Args:
+        forward, training: functions of no argument that compute it, without and with gradients.
+        macs: multiply-accumulates of the matrix products of `forward`.
+        parameters: how many values are trained; None where there is nothing to train.
+    """
+
+    forward: Callable[[], object]
+    training: Callable[[], object]
+    macs: int
+    parameters: int | None
+
+
+def layer(tl: Any, spec: Spec, given: Inputs, macs: int) -> Side:
+    """The layer or block by the functional API, without the gate's noise.
+
+    Args:
+        tl: the backend object.
+        spec: the layer or block.
+        given: what it is called with.
+        macs: of its matrix products.
+    """
+    names = tuple(given.parameters)
+    quiet = spec.replace(gate=replace(spec.gate, noise=0.0))
+    quiet.prepare()
+
+    def called(state: Mapping[str, Array], previous: Any, x: Array, *values: Array, training: bool) -> Any:
+        parameters = dict(zip(names, values, strict=True))
+        options: Any = {"state": state, "previous": previous, "training": training, "backend": tl}
+        return apply(quiet, parameters, x, **options)
+
+    def forward(state: Mapping[str, Array], previous: Any, *leaves: Array) -> object:
+        return called(state, previous, *leaves, training=False)[0]
+
+    def training(state: Mapping[str, Array], previous: Any, cotangent: Array, *leaves: Array) -> object:
+        def moving(*leaves: Array) -> Any:
+            return called(state, previous, *leaves, training=True)
+
+        return tl.with_gradients(moving, leaves, cotangent)
+
+    leaves = (given.x, *given.parameters.values())
+    return Side(
+        compiled(tl, forward, given.state, given.previous, *leaves),
+        compiled(tl, training, given.state, given.previous, given.cotangent, *leaves),
+        macs,
+        spec.num_parameters,
+    )
+
+
+def mlp_sizes(spec: Spec) -> tuple[int, ...]:
+    """The features of the MLP that a spec stands in for: (I, O) for a layer, (D, H, O) for a block."""
+    return (spec.in_features, *(part.out_features for part in spec.layers.values()))
+
+
+def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
+    """Dense layers x W + b, with a block's activation between them."""
+    tl, sizes = source.tl, mlp_sizes(spec)
+    shapes = list(pairwise(sizes))
+    values = [
+        array for i, o in shapes for array in (source.normal(i, o, scale=1 / sqrt(i)), source.normal(o))
+    ]
+
+    def forward(x: Array, *values: Array) -> Array:
+        for number in range(0, len(values), 2):
+            hidden = POINTWISE[spec.activation].value(tl, x) if number else x
+            x = tl.linear(hidden, values[number], values[number + 1])
+        return x
+
+    def training(cotangent: Array, *leaves: Array) -> object:
+        return tl.with_gradients(lambda *inputs: (forward(*inputs), None), leaves, cotangent)
+
+    return Side(
+        compiled(tl, forward, given.x, *values),
+        compiled(tl, training, given.cotangent, given.x, *values),
+        given.x.shape[0] * sum(i * o for i, o in shapes),
+        sum((i + 1) * o for i, o in shapes),
+    )
+
+
+def compiled(tl: Any, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
+    """The call of a function with arguments, compiled as a whole where a framework does that."""
+    # Compiled without them: a framework would compute with constants once and for all.
+    ready = tl.compiled(function)
+    return lambda: ready(*arguments)
