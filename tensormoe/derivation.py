@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .contraction import Contraction, Operand
+from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Reshape, Sum, Transpose
 from .notation import BATCH, INPUT, Indices
-from .program import Add, AppendOne, Instruction, Matmul, Multiply, Reshape, Rows, Sum, Transpose
-from .symbolic import BIAS, Axis, Symbolic
+from .symbolic import Axis, Symbolic
 
 _INDENT = "    "
 
@@ -46,22 +46,18 @@ def _described(
             inner = first.axes[-1]
             sign = f"Σ({_indices(inner)}) " if inner else ""
             return sign + " ".join(names), _distributive(first, inner)
+        case Affine():
+            inner = sources[1].axes[-2]
+            product = f"({names[0]}, 1) {names[1]}"
+            return f"Σ({_indices(inner)}) {product}", f"{_distributive(first, inner)}; definition of z"
         case Sum(axis=axis):
             summed = first.axes[axis]
             sign = f"Σ({_indices(summed)}) " if summed else ""
             return sign + names[0], _distributive(first, summed)
         case Multiply():
             return " ".join(names), "commutative and associative laws"
-        case Add():
-            return " + ".join(names), f"z[{INPUT}] = 1 for the last {INPUT}"
         case AppendOne():
             return f"({names[0]}, 1)", "definition of z"
-        case Rows(axis=axis) if any(term.rows == BIAS for term in result.terms):
-            shown = [_indices(axes) or "1" for axes in first.axes]
-            shown[axis] = f"last {INPUT}"
-            return f"{names[0].partition('[')[0]}[{', '.join(shown)}]", "the biases' part of that sum"
-        case Rows():
-            return names[0], f"the sum over {INPUT} in two parts: all but the last"
         case Transpose():
             return names[0], "order of axes"
         case Reshape():

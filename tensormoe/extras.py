@@ -15,6 +15,9 @@ import numpy as np
 from .errors import TensorMoEError
 from .timing import Clock, wall_clock
 
+if TYPE_CHECKING:
+    from .program import Program
+
 Array = Any
 # Below this a root is computed as 0; in float32 it is still a normal number.
 _SMALLEST = 1e-36
@@ -95,9 +98,26 @@ class Extras:
             "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
         )
 
+    def gelu_pull(self, x: Array, gradient: Array) -> Array:
+        """A gradient with respect to gelu(x) as one with respect to x."""
+        raise TensorMoEError(
+            "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
+        )
+
+    def affine(self, x: Array, matrix: Array) -> Array:
+        """The product of x (…, T, I), extended by a constant 1, with a matrix (…, I + 1, M)."""
+        return self.matmul(x, matrix[..., :-1, :]) + matrix[..., -1:, :]
+
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """The product of x (T, I) with a weight (I, O), and a bias (O,) added to each row."""
         return self.matmul(x, weight) + bias
+
+    def layer_norm(self, x: Array, epsilon: float) -> Array:
+        """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
+        size = x.shape[-1]
+        centred = x - self.sum(x, axis=-1, keepdims=True) / size
+        variance = self.sum(centred * centred, axis=-1, keepdims=True) / size
+        return centred / self.sqrt(variance + epsilon)
 
     def softmax(self, x: Array) -> Array:
         """Softmax over the last axis."""
@@ -116,6 +136,10 @@ class Extras:
         """The k-th largest entry of the last axis, (…, 1)."""
         position = x.shape[-1] - k
         return self.sort(x, axis=-1)[..., position : position + 1]
+
+    def sorts(self, x: Array) -> bool:
+        """Whether a threshold is found faster by sorting: the fewest operations, but more work in each."""
+        return False
 
     def scratch(self, array: Array) -> Array | None:
         """Memory of an array's shape to compute in, where a framework gains by it."""
@@ -205,6 +229,10 @@ class Extras:
     def differentiable(self, function: Differentiable, x: Array, *scalars: Array) -> Array:
         """The function's value, differentiated by its own Jacobian product."""
         return function.value(self, x, *scalars)
+
+    def computed(self, program: "Program", operands: Sequence[Array], recompute: bool = False) -> Array:
+        """A program's output; with `recompute`, reverse mode keeps nothing that is cheap to compute again."""
+        return program.run(self, operands)
 
     def gradients(
         self, function: Callable[..., Array], inputs: Sequence[Array], cotangent: Array

@@ -43,8 +43,8 @@ def initialize(
         dtype: "float32" or "float64". The float32 values are the float64 ones, rounded.
 
     Returns:
-        The parameters (see `spec.parameter_shapes`) and the state: the running statistics of the gate,
-        float32 at least; empty for a gate that keeps none.
+        The parameters (see `spec.parameter_shapes`), in memory as `spec.storage` says, and the state: the
+        running statistics of the gate, float32 at least; empty for a gate that keeps none.
 
     Raises:
         TensorMoEError: a seed that is no non-negative integer, an unknown dtype.
@@ -64,7 +64,9 @@ def initialize(
             values[f"{prefix}.{name}"] = value
     if "input_norm.weight" in values:
         values["input_norm.weight"] += 1
-    parameters = {name: value.astype(dtype) for name, value in values.items()}
+    parameters = {
+        name: _stored(value.astype(dtype), spec.storage.get(name)) for name, value in values.items()
+    }
     state = spec.gate.initial_state(spec.in_features, spec.counts)
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 
@@ -82,6 +84,13 @@ def grouped(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         group, _, member = name.partition(".")
         groups.setdefault(group, {})[member] = array
     return groups
+
+
+def _stored(value: NumPyArray, axes: tuple[int, ...] | None) -> NumPyArray:
+    """The same array, in memory with its axes in this order."""
+    if axes is None:
+        return value
+    return np.ascontiguousarray(value.transpose(axes)).transpose(np.argsort(axes))
 
 
 def _cores(layer: MuMoESpec, generator: np.random.Generator) -> dict[str, NumPyArray]:

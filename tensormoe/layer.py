@@ -10,7 +10,6 @@ from .errors import TensorMoEError
 from .extras import Array, at_least_float32
 from .layer_spec import MuMoESpec
 from .norms import layer_norm
-from .pointwise import POINTWISE
 from .routers import Call
 from .spec import Spec
 
@@ -29,6 +28,7 @@ def apply(
     previous: Sequence[Array] | None = None,
     generator: Any = None,
     all_reduce: AllReduce | None = None,
+    recompute: bool = False,
     backend: Any = None,
 ) -> tuple[Array, State]: ...
 
@@ -45,6 +45,7 @@ def apply(
     previous: Sequence[Array] | None = None,
     generator: Any = None,
     all_reduce: AllReduce | None = None,
+    recompute: bool = False,
     backend: Any = None,
 ) -> tuple[tuple[Array, list[Array]], State]: ...
 
@@ -60,6 +61,7 @@ def apply(
     previous: Sequence[Array] | None = None,
     generator: Any = None,
     all_reduce: AllReduce | None = None,
+    recompute: bool = False,
     backend: Any = None,
 ) -> tuple[Any, State]:
     """Compute a layer or a block. Nothing is changed; new running statistics are returned.
@@ -77,6 +79,8 @@ def apply(
         generator: of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator` (by
             default PyTorch's own) or a JAX key.
         all_reduce: the sum of an array over all processes that share the batch, for a router's statistics.
+        recompute: whether reverse mode keeps only the results of matrix products and computes what lies
+            between them again: less memory for a little time. Values and gradients stay the same.
         backend: a backend object or name; by default the one that x belongs to.
 
     Returns:
@@ -108,7 +112,9 @@ def apply(
     before = None if previous is None else _previous(tl, spec, previous, leading)
     call = Call(training, before, generator, all_reduce or nothing_to_reduce)
     coefficients, moved = spec.gate.coefficients(tl, parameters, tokens, spec.levels, state, call)
-    y = _stack(tl, spec, parameters, tokens, coefficients)
+    cores = (parameters[name] for name in spec.core_names)
+    operands = (_normalized(tl, spec, parameters, tokens), *coefficients, *cores)
+    y = tl.computed(spec.program, operands, recompute)
     if len(leading) != 1:
         y = tl.reshape(y, (*leading, spec.out_features))
         coefficients = [tl.reshape(a, (*leading, a.shape[-1])) for a in coefficients]
@@ -156,7 +162,8 @@ def contract(
     for level, (a, experts) in enumerate(zip(coefficients, spec.counts, strict=True)):
         _check_array(tl, "coefficients", level, a, (x.shape[0], experts), x)
     _check_arrays(tl, "cores", named, spec.network.shapes, x)
-    return _contract(tl, spec, [named[name] for name in spec.network.shapes], coefficients, x)
+    ordered = (named[name] for name in spec.network.shapes)
+    return tl.computed(spec.program, (x, *coefficients, *ordered))
 
 
 def materialize(
@@ -185,32 +192,18 @@ def materialize(
     ordered = [named[name] for name in spec.network.shapes]
     tl = _backend(backend, ordered[0])
     _check_arrays(tl, "cores", named, spec.network.shapes, ordered[0])
-    weight = spec.materialization_plan.program.run(tl, ordered)
+    weight = tl.computed(spec.materialization_plan.program, ordered)
     # A dense layer's only core is its weight; what is returned is never the parameter itself.
     return tl.copy(weight) if weight is ordered[0] else weight
 
 
-def _stack(
-    tl: Any, spec: Spec, parameters: Mapping[str, Array], tokens: Array, coefficients: Sequence[Array]
-) -> Array:
-    """The layers of a spec one after the other, with what a block has around them."""
-    hidden = tokens
-    if spec.input_norm:
-        dtype = tl.dtype_name(tokens)
-        normalized = tl.cast(layer_norm(tl, tl.cast(tokens, at_least_float32(dtype))), dtype)
-        hidden = normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"]
-    for number, (prefix, layer) in enumerate(spec.layers.items()):
-        if number:
-            hidden = POINTWISE[spec.activation](tl, hidden)
-        cores = [parameters[f"{prefix}.{name}"] for name in layer.network.shapes]
-        hidden = _contract(tl, layer, cores, coefficients, hidden)
-    return hidden
-
-
-def _contract(
-    tl: Any, spec: MuMoESpec, cores: Sequence[Array], coefficients: Sequence[Array], x: Array
-) -> Array:
-    return spec.default_plan.program.run(tl, (x, *coefficients, *cores))
+def _normalized(tl: Any, spec: Spec, parameters: Mapping[str, Array], tokens: Array) -> Array:
+    """What the first layer of a block sees."""
+    if not spec.input_norm:
+        return tokens
+    dtype = tl.dtype_name(tokens)
+    normalized = tl.cast(layer_norm(tl, tl.cast(tokens, at_least_float32(dtype))), dtype)
+    return normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"]
 
 
 def _previous(tl: Any, spec: Spec, previous: Sequence[Array], leading: tuple[int, ...]) -> list[Array] | None:

@@ -10,20 +10,9 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from .contraction import Contraction
+from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Reshape, Sum, Transpose
 from .notation import BATCH, INPUT, Indices
-from .program import (
-    Add,
-    AppendOne,
-    Instruction,
-    Matmul,
-    Multiply,
-    Program,
-    Reshape,
-    Rows,
-    Sum,
-    Transpose,
-    released,
-)
+from .program import Program, released
 
 Pair = tuple[int, ...]
 
@@ -127,34 +116,24 @@ class _Lowering:
         """Multiply two tensors, summing over every index that neither `keep` nor the output needs."""
         if BATCH in right.indices and BATCH not in left.indices:
             left, right = right, left
-        if self.affine and 0 in (left.register, right.register):
-            x, other = (left, right) if left.register == 0 else (right, left)
-            if INPUT in other.indices and INPUT not in keep:
-                return self.affine_product(x, other, keep, goal)
-            x = replace(x, register=self.emit(AppendOne(0)))
-            left, right = (x, right) if left.register == 0 else (left, x)
-        return self.product(left, right, keep, goal)
+        if self.affine and right.register == 0:
+            left, right = right, left
+        affine = self.affine and left.register == 0
+        if affine and (INPUT in keep or INPUT not in right.indices):
+            left = replace(left, register=self.emit(AppendOne(left.register)))
+            affine = False
+        return self.product(left, right, keep, goal, affine)
 
-    def affine_product(self, x: Tensor, other: Tensor, keep: set[str], goal: Indices | None) -> Tensor:
-        """The sum x · W + b, with W and b cut from the same tensor: x itself is not extended."""
-        axis = other.indices.index(INPUT)
-        rows = self.sizes[INPUT]
-        weight = replace(other, register=self.emit(Rows(other.register, axis, 0, rows - 1)))
-        self.sizes[INPUT] = rows - 1
-        result = self.product(x, weight, keep, goal)
-        self.sizes[INPUT] = rows
-        bias = self.emit(Rows(other.register, axis, rows - 1, rows))
-        rest = tuple(index for index in other.indices if index != INPUT)
-        shape = tuple(self.size([index]) for index in rest)
-        row = Tensor(self.emit(Reshape(bias, shape)), "", rest)
-        row = self.permute(row, tuple(index for index in result.indices if index in rest))
-        return replace(result, register=self.emit(Add(result.register, row.register)))
-
-    def product(self, left: Tensor, right: Tensor, keep: set[str], goal: Indices | None) -> Tensor:
+    def product(
+        self, left: Tensor, right: Tensor, keep: set[str], goal: Indices | None, affine: bool
+    ) -> Tensor:
         """The step itself: a multiplication if nothing is summed, else a matrix product."""
         if any(index in right.indices and index not in keep for index in left.indices):
-            left, right, groups = self.cheapest(left, right, keep, goal)
-            register = self.matmul(left, right, groups)
+            if affine:
+                groups = _grouped(left, right, keep, True)
+            else:
+                left, right, groups = self.cheapest(left, right, keep, goal)
+            register = self.matmul(left, right, groups, affine)
             kind = "batched matmul" if groups.batch else "matmul"
             order, summed = groups.result, groups.summed
         else:
@@ -187,11 +166,16 @@ class _Lowering:
         moved = [abs(self.size(old)) * _TYPICAL_BATCH ** (BATCH in old) for old, new in changes if old != new]
         return sum(moved)
 
-    def matmul(self, left: Tensor, right: Tensor, groups: _Groups) -> int:
+    def matmul(self, left: Tensor, right: Tensor, groups: _Groups, affine: bool) -> int:
         batch = [groups.batch] if groups.batch else []
-        a = self.grouped(left, [*batch, groups.left, groups.summed])
         b = self.grouped(right, [*batch, groups.summed, groups.right])
-        register = self.emit(Matmul(a, b))
+        if affine:
+            # x alone is one entry short.
+            self.sizes[INPUT] -= 1
+        a = self.grouped(left, [*batch, groups.left, groups.summed])
+        if affine:
+            self.sizes[INPUT] += 1
+        register = self.emit(Affine(a, b) if affine else Matmul(a, b))
         if all(len(group) == 1 for group in (*batch, groups.left, groups.right)):
             return register
         return self.emit(Reshape(register, tuple(self.size([index]) for index in groups.result)))

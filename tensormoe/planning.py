@@ -9,9 +9,10 @@ import opt_einsum
 
 from .contraction import Contraction, dense
 from .errors import TensorMoEError, positive_integer
+from .instructions import Shape
 from .lowering import Pair, Step, lower
 from .notation import BATCH, Indices
-from .program import Program, Shape
+from .program import Program
 from .proof import BlockProof, Proof, prove
 from .report import table
 

@@ -1,18 +1,42 @@
-"""The activation functions between the two layers of a block."""
+"""The activation functions between the two layers of a block, with their derivatives."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import pi, sqrt
 from typing import Any
 
 from .extras import Array
 
 
+@dataclass(frozen=True)
+class Elementwise:
+    """A function of each element.
+
+    Args:
+        value: from a backend object and x to f(x).
+        pull: from a backend object, x and a gradient with respect to f(x) to the one with respect to x.
+    """
+
+    value: Callable[[Any, Array], Array]
+    pull: Callable[[Any, Array, Array], Array]
+
+
 def _gelu(tl: Any, x: Array) -> Array:
     return tl.gelu(x)
 
 
+def _gelu_pull(tl: Any, x: Array, gradient: Array) -> Array:
+    return tl.gelu_pull(x, gradient)
+
+
 def _gelu_tanh(tl: Any, x: Array) -> Array:
     return 0.5 * x * (1 + tl.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
+
+
+def _gelu_tanh_pull(tl: Any, x: Array, gradient: Array) -> Array:
+    tanh = tl.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))
+    slope = sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
+    return gradient * (0.5 * (1 + tanh) * (1 + x * (1 - tanh) * slope))
 
 
 def _relu(tl: Any, x: Array) -> Array:
@@ -20,13 +44,22 @@ def _relu(tl: Any, x: Array) -> Array:
     return tl.where(x > 0, x, tl.zeros_like(x))
 
 
+def _relu_pull(tl: Any, x: Array, gradient: Array) -> Array:
+    return tl.where(x > 0, gradient, tl.zeros_like(x))
+
+
 def _silu(tl: Any, x: Array) -> Array:
     return 0.5 * x * (1 + tl.tanh(0.5 * x))
 
 
-POINTWISE: dict[str, Callable[[Any, Array], Array]] = {
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-    "relu": _relu,
-    "silu": _silu,
+def _silu_pull(tl: Any, x: Array, gradient: Array) -> Array:
+    sigmoid = 0.5 * (1 + tl.tanh(0.5 * x))
+    return gradient * (sigmoid * (1 + x * (1 - sigmoid)))
+
+
+POINTWISE: dict[str, Elementwise] = {
+    "gelu": Elementwise(_gelu, _gelu_pull),
+    "gelu_tanh": Elementwise(_gelu_tanh, _gelu_tanh_pull),
+    "relu": Elementwise(_relu, _relu_pull),
+    "silu": Elementwise(_silu, _silu_pull),
 }

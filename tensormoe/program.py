@@ -1,189 +1,23 @@
-"""A lowered contraction: straight-line instructions on a TensorLy backend object, forwards and backwards.
+"""A lowered contraction: straight-line instructions, run forwards and pulled back."""
 
-Every instruction reads registers and appends one. The registers start as the operands. Shapes are fixed
-but for the batch: in a shape, a negative entry -m stands for m times the batch size. Products are pairwise:
-nothing here calls an n-ary einsum, and nothing knows which framework it runs on.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from .errors import TensorMoEError
-
-Array = Any
-Shape = tuple[int, ...]
-
-
-def with_batch(shape: Shape, batch: int) -> Shape:
-    """The shape with the batch size filled in."""
-    return tuple(-size * batch if size < 0 else size for size in shape)
+from .instructions import Array, Instruction, Pointwise, Reshape, Shape, Transpose
 
 
 @dataclass(frozen=True)
-class Instruction:
-    """One operation on one or two registers."""
-
-    source: int
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        return (self.source,)
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        """The result, from the registers."""
-        raise NotImplementedError
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        """The result's gradient carried back: a register and its share, for each source."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Transpose(Instruction):
-    """Axes in another order."""
-
-    axes: Shape
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.transpose(registers[self.source], self.axes)
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        inverse = sorted(range(len(self.axes)), key=self.axes.__getitem__)
-        yield self.source, tl.transpose(gradient, tuple(inverse))
-
-
-@dataclass(frozen=True)
-class Reshape(Instruction):
-    """Neighbouring axes merged, split, or inserted with size 1."""
+class Shaped:
+    """What is left of a register whose values are not kept."""
 
     shape: Shape
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.reshape(registers[self.source], with_batch(self.shape, batch))
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        yield self.source, tl.reshape(gradient, tuple(registers[self.source].shape))
-
-
-@dataclass(frozen=True)
-class Sum(Instruction):
-    """The sum over one axis."""
-
-    axis: int
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.sum(registers[self.source], axis=self.axis)
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        source = registers[self.source]
-        spread = tl.reshape(gradient, (*source.shape[: self.axis], 1, *source.shape[self.axis + 1 :]))
-        yield self.source, spread + tl.zeros_like(source)
-
-
-@dataclass(frozen=True)
-class Rows(Instruction):
-    """A range of one axis: the weights without the bias row, or the bias row alone."""
-
-    axis: int
-    start: int
-    stop: int
-
-    def __post_init__(self) -> None:
-        if self.axis < 0:
-            raise TensorMoEError("axis", self.axis, "count axes from the front: pass 0 or more")
-
-    @property
-    def _index(self) -> tuple[slice, ...]:
-        return (slice(None),) * self.axis + (slice(self.start, self.stop),)
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return registers[self.source][self._index]
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        none = tl.zeros_like(registers[self.source])
-        before = (slice(None),) * self.axis + (slice(0, self.start),)
-        after = (slice(None),) * self.axis + (slice(self.stop, none.shape[self.axis]),)
-        yield self.source, tl.concatenate([none[before], gradient, none[after]], axis=self.axis)
-
-
-@dataclass(frozen=True)
-class AppendOne(Instruction):
-    """x followed by a constant 1 along its last axis."""
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        x = registers[self.source]
-        return tl.concatenate([x, tl.zeros_like(x)[..., :1] + 1], axis=-1)
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        yield self.source, gradient[..., :-1]
-
-
-@dataclass(frozen=True)
-class Binary(Instruction):
-    """An operation on two registers."""
-
-    other: int
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        return (self.source, self.other)
-
-
-@dataclass(frozen=True)
-class Matmul(Binary):
-    """The matrix product over the last two axes; equal leading axes are a batch of products."""
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.matmul(registers[self.source], registers[self.other])
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        left, right = registers[self.source], registers[self.other]
-        axes = range(len(left.shape))
-        swapped = (*axes[:-2], axes[-1], axes[-2])
-        yield self.source, tl.matmul(gradient, tl.transpose(right, swapped))
-        yield self.other, tl.matmul(tl.transpose(left, swapped), gradient)
-
-
-@dataclass(frozen=True)
-class Multiply(Binary):
-    """The elementwise product. Axes of size 1 stretch, and missing leading axes are stretched too."""
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return registers[self.source] * registers[self.other]
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        left, right = registers[self.source], registers[self.other]
-        yield self.source, _unstretch(tl, gradient * right, left.shape)
-        yield self.other, _unstretch(tl, gradient * left, right.shape)
-
-
-@dataclass(frozen=True)
-class Add(Binary):
-    """The elementwise sum, stretching as `Multiply` does."""
-
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return registers[self.source] + registers[self.other]
-
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array) -> Iterator[tuple[int, Array]]:
-        yield self.source, _unstretch(tl, gradient, registers[self.source].shape)
-        yield self.other, _unstretch(tl, gradient, registers[self.other].shape)
-
-
-def _unstretch(tl: Any, gradient: Array, shape: Sequence[int]) -> Array:
-    """Sum over the axes along which an operand of this shape was stretched."""
-    while len(gradient.shape) > len(shape):
-        gradient = tl.sum(gradient, axis=0)
-    for axis, size in enumerate(shape):
-        if size == 1 and gradient.shape[axis] != 1:
-            summed = (*gradient.shape[:axis], 1, *gradient.shape[axis + 1 :])
-            gradient = tl.reshape(tl.sum(gradient, axis=axis), summed)
-    return gradient
 
 
 @dataclass(frozen=True)
 class Program:
-    """Instructions in order. The last one's register is the result.
+    """Instructions in order. The registers start as the operands; the last one's register is the result.
 
     Args:
         num_operands: how many arrays `run` takes.
@@ -225,24 +59,122 @@ class Program:
         Returns:
             One array per operand, of its shape.
         """
-        registers: list[Array] = list(operands)
-        batch = registers[0].shape[0]
-        for instruction in self.instructions:
-            registers.append(instruction.run(tl, registers, batch))
-        gradients: dict[int, Array] = {len(registers) - 1: cotangent}
-        for number in reversed(range(len(self.instructions))):
-            instruction = self.instructions[number]
-            gradient = gradients.pop(self.num_operands + number, None)
-            if gradient is None:
-                continue  # nothing depends on it
-            for register, share in instruction.pull(tl, registers, gradient):
-                known = gradients.get(register)
-                gradients[register] = share if known is None else known + share
-        found = (gradients.get(register) for register in range(self.num_operands))
+        _, registers = self.traced(tl, operands)
+        found = self.pulled(tl, registers, cotangent, range(self.num_operands))
         return tuple(
             tl.zeros_like(x) if gradient is None else gradient
             for x, gradient in zip(operands, found, strict=True)
         )
+
+    def traced(
+        self, tl: Any, operands: Sequence[Array], recompute: bool = False
+    ) -> tuple[Array, list[Array | Shaped]]:
+        """Like `run`, with what `pulled` needs.
+
+        Args:
+            tl, operands: as for `run`.
+            recompute: whether to keep no value that is cheap to compute again.
+
+        Returns:
+            The output, and all registers; those that are not kept have only a shape.
+        """
+        registers: list[Array] = list(operands)
+        kept = self._costly if recompute else self._read
+        batch = registers[0].shape[0]
+        for instruction, finished in zip(self.instructions, self.releases, strict=True):
+            registers.append(instruction.run(tl, registers, batch))
+            for register in finished:
+                if register not in kept:
+                    registers[register] = Shaped(tuple(registers[register].shape))
+        result = registers[-1]
+        if len(registers) > self.num_operands:
+            registers[-1] = Shaped(tuple(result.shape))
+        return result, registers
+
+    def pulled(
+        self, tl: Any, registers: Sequence[Array | Shaped], cotangent: Array, wanted: Collection[int]
+    ) -> tuple[Array | None, ...]:
+        """The reverse of a run.
+
+        Args:
+            tl: a backend object.
+            registers: as `traced` returns them; what reverse mode needs and they lack is computed again.
+            cotangent: an array of the output's shape.
+            wanted: the numbers of the operands whose gradients are asked for.
+
+        Returns:
+            One gradient per operand; None for one that is not wanted or that the output does not depend on.
+        """
+        held = list(registers)
+        batch = held[0].shape[0]
+        active = self._depending(frozenset(wanted))
+        gradients: dict[int, Array] = {len(held) - 1: cotangent}
+        for number in reversed(range(len(self.instructions))):
+            instruction, written = self.instructions[number], self.num_operands + number
+            gradient = gradients.pop(written, None)
+            # Nothing before this instruction reads its result.
+            held[written] = None
+            if gradient is None or written not in active:
+                continue
+            for register in instruction.reads:
+                self._restore(tl, held, register, batch)
+            for position, register in enumerate(instruction.sources):
+                if register in active:
+                    share = instruction.pull(tl, held, gradient, position)
+                    known = gradients.get(register)
+                    gradients[register] = share if known is None else known + share
+        return tuple(gradients.get(n) if n in active else None for n in range(self.num_operands))
+
+    def _restore(self, tl: Any, registers: list[Array], register: int, batch: int) -> None:
+        """Compute a register's values, and those that it takes, where only the shape was kept."""
+        if not isinstance(registers[register], Shaped):
+            return
+        instruction = self.instructions[register - self.num_operands]
+        for source in instruction.sources:
+            self._restore(tl, registers, source, batch)
+        registers[register] = instruction.run(tl, registers, batch)
+
+    def _depending(self, operands: Collection[int]) -> set[int]:
+        """These operands and all registers that depend on one."""
+        found = set(operands)
+        for number, instruction in enumerate(self.instructions):
+            if not found.isdisjoint(instruction.sources):
+                found.add(self.num_operands + number)
+        return found
+
+    @cached_property
+    def storage(self) -> dict[int, Shape]:
+        """The order of axes in which to store an operand so that no run has to permute it, by number.
+
+        An operand that is not listed is best stored as it is. A mere transposition of a matrix is not listed,
+        since matrix products take either side transposed.
+        """
+        readers: dict[int, list[Instruction]] = {}
+        for instruction in self.instructions:
+            for source in instruction.sources:
+                readers.setdefault(source, []).append(instruction)
+        found = {}
+        for number, instruction in enumerate(self.instructions, start=self.num_operands):
+            if isinstance(instruction, Transpose) and len(readers[instruction.source]) == 1:
+                merged = all(isinstance(reader, Reshape) for reader in readers.get(number, []))
+                if merged and instruction.source < self.num_operands:
+                    found[instruction.source] = instruction.axes
+        return found
+
+    @cached_property
+    def _read(self) -> frozenset[int]:
+        """The registers whose values reverse mode needs."""
+        return frozenset(register for instruction in self.instructions for register in instruction.reads)
+
+    @cached_property
+    def _costly(self) -> frozenset[int]:
+        """The fewest registers from which those that reverse mode needs are cheap to compute."""
+        needed = set(self._read)
+        for number in reversed(range(len(self.instructions))):
+            if self.num_operands + number in needed and self.instructions[number].cheap:
+                needed.remove(self.num_operands + number)
+                needed |= set(self.instructions[number].sources)
+        return frozenset(needed)
 
 
 def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tuple[int, ...], ...]:
@@ -252,3 +184,27 @@ def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tu
         tuple(s for s in dict.fromkeys(i.sources) if s >= num_operands and last[s] == n)
         for n, i in enumerate(instructions)
     )
+
+
+def chained(first: Program, second: Program, shared: int, between: str) -> Program:
+    """Two programs as one: the second's first operand is the first's output after an activation function.
+
+    Args:
+        first, second: the programs.
+        shared: how many operands that follow the first one are the same in both: the coefficients.
+        between: the activation's name in `POINTWISE`.
+
+    Returns:
+        The program of the operands of the first and those of the second that it does not share.
+    """
+    own = second.num_operands - 1 - shared
+    count = first.num_operands + own
+    # An instruction's result has moved by as many registers as there are further operands.
+    places = [*range(first.num_operands), *(count + n for n in range(len(first.instructions)))]
+    instructions = [instruction.rewired(places) for instruction in first.instructions]
+    instructions.append(Pointwise(places[-1], between))
+    start = count + len(instructions)
+    places = [start - 1, *range(1, 1 + shared), *range(first.num_operands, count)]
+    places += range(start, start + len(second.instructions))
+    instructions += [instruction.rewired(places) for instruction in second.instructions]
+    return Program(count, tuple(instructions), released(count, instructions))

@@ -4,15 +4,16 @@ The program itself is run, on symbolic arrays. Of the contraction only its opera
 nothing here knows how programs are made.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .contraction import Contraction
 from .derivation import ProofStep, line, theorem
 from .errors import TensorMoEError
+from .instructions import Instruction
 from .notation import INPUT, Indices
-from .program import Instruction, Program
+from .program import Program
 from .symbolic import BIAS, INPUTS, Broken, Part, Symbolic, SymbolicBackend, Term, World
 
 _COTANGENT = "∂y"
@@ -210,6 +211,10 @@ class _Watched(Instruction):
     def sources(self) -> tuple[int, ...]:
         return self.watched.sources
 
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.watched.reads
+
     def run(self, tl: Any, registers: Sequence[Any], batch: int) -> Any:
         try:
             sources = [_read(registers, source) for source in self.sources]
@@ -220,9 +225,9 @@ class _Watched(Instruction):
             raise self.error(reason) from None
         return result
 
-    def pull(self, tl: Any, registers: Sequence[Any], gradient: Any) -> Iterator[tuple[int, Any]]:
+    def pull(self, tl: Any, registers: Sequence[Any], gradient: Any, position: int) -> Any:
         try:
-            yield from self.watched.pull(tl, registers, gradient)
+            return self.watched.pull(tl, registers, gradient, position)
         except Broken as reason:
             raise self.error(reason, "backwards it ") from None
 

@@ -3,7 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -13,6 +13,7 @@ from .gate import Gate
 from .matching import largest_rank
 from .notation import Indices
 from .planning import BlockPlan, Plan
+from .program import Program, chained
 
 if TYPE_CHECKING:
     from .layer_spec import MuMoESpec
@@ -53,7 +54,7 @@ class Spec(ABC):
         """
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.default_plan, layer.materialization_plan
-        _ = self.parameter_shapes, self.state_shapes, self.gate.weighting
+        _ = self.program, self.core_names, self.parameter_shapes, self.state_shapes, self.gate.weighting
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -91,6 +92,30 @@ class Spec(ABC):
         if self.input_norm:
             shapes |= dict.fromkeys(("input_norm.weight", "input_norm.bias"), (self.in_features,))
         return shapes
+
+    @cached_property
+    def core_names(self) -> tuple[str, ...]:
+        """The names of all cores among the parameters, layer by layer."""
+        return tuple(
+            f"{prefix}.{name}" for prefix, layer in self.layers.items() for name in layer.network.shapes
+        )
+
+    @cached_property
+    def program(self) -> Program:
+        """What is computed from the input, the coefficients and all cores, whatever the batch size."""
+        first, *further = (layer.default_plan.program for layer in self.layers.values())
+        return reduce(lambda done, next_: chained(done, next_, self.levels, self.activation), further, first)
+
+    @cached_property
+    def storage(self) -> Shapes:
+        """The order of axes in which a core is stored in memory, by parameter name, where it is not its own.
+
+        The program merges axes that are not neighbours in the core. Stored in this order, under the same
+        shape, the core is not copied to do so.
+        """
+        first = self.program.num_operands - len(self.core_names)
+        numbered = enumerate(self.core_names, start=first)
+        return {name: self.program.storage[n] for n, name in numbered if n in self.program.storage}
 
     @cached_property
     def state_shapes(self) -> Shapes:

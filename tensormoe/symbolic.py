@@ -12,6 +12,7 @@ from math import prod
 from typing import Any
 
 from .contraction import Contraction
+from .extras import Extras
 from .notation import BATCH, INPUT
 
 # Larger than any product of other sizes and prime: multiples of it tell how often the batch is a factor.
@@ -255,6 +256,8 @@ class SymbolicBackend:
         column = replace(b, axes=(*b.axes[:-2], (), b.axes[-2], b.axes[-1]))
         every = replace(a, axes=(*a.axes, ())) * column
         return self.sum(every, len(every.axes) - 2)
+
+    affine = Extras.affine
 
     def zeros_like(self, array: Symbolic) -> Symbolic:
         return replace(array, terms=())

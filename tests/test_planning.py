@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensormoe as tm
-from tensormoe.program import Matmul, Transpose
+from tensormoe.instructions import Affine, Transpose
 from tensormoe.testing import specs
 
 N, I, O, B = 16, 40, 24, 50  # noqa: E741
@@ -136,7 +136,7 @@ def test_the_bias_row_costs_no_copy_of_the_input() -> None:
         names = [type(instruction).__name__ for instruction in program.instructions]
         assert "AppendOne" not in names
         readers = [instruction for instruction in program.instructions if 0 in instruction.sources]
-        assert [type(instruction) for instruction in readers] == [Matmul]
+        assert [type(instruction) for instruction in readers] == [Affine]
 
 
 def test_soft_moe_figures_are_those_of_the_dense_tensor() -> None:

@@ -8,7 +8,7 @@ import torch
 from strategies import BACKENDS
 
 import tensormoe as tm
-from tensormoe.program import Matmul, Multiply
+from tensormoe.instructions import Matmul, Multiply
 from tensormoe.verification import LEVELS, Check
 from tensormoe.verification.counting import UNITS, Counted, CountingBackend, Precision, compounded, gamma
 from tensormoe.verification.exact import degree

@@ -12,6 +12,7 @@ import numpy as np
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Correction, Differentiable, Extras
+from tensormoe.program import Program
 
 
 def _global_x64() -> bool:
@@ -77,6 +78,11 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
     def gelu(self, x: jax.Array) -> jax.Array:
         return jax.nn.gelu(x, approximate=False)
 
+    def gelu_pull(self, x: jax.Array, gradient: jax.Array) -> jax.Array:
+        _, pull = jax.vjp(self.gelu, x)
+        pulled: jax.Array = pull(gradient)[0]
+        return pulled
+
     def softmax(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, axis=-1)
 
@@ -115,6 +121,12 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
     def differentiable(self, function: Differentiable, x: jax.Array, *scalars: jax.Array) -> jax.Array:
         result: jax.Array = _differentiable(function, x, *scalars)
         return result
+
+    def computed(self, program: Program, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
+        run: Callable[..., jax.Array] = partial(program.run, self)
+        if recompute:
+            run = jax.checkpoint(run, policy=jax.checkpoint_policies.dots_saveable)
+        return run(tuple(operands))
 
     def gradients(
         self,

@@ -19,13 +19,16 @@ class _Module(nnx.Module):
     spec: tm.Spec
     gate_weights: nnx.List[nnx.Param[jax.Array]]
 
-    def __init__(self, spec: tm.Spec, rngs: nnx.Rngs | None, seed: int | None, dtype: Any) -> None:
+    def __init__(
+        self, spec: tm.Spec, rngs: nnx.Rngs | None, seed: int | None, dtype: Any, recompute: bool
+    ) -> None:
         if (rngs is None) == (seed is None):
             raise tm.TensorMoEError("rngs", rngs, "pass either rngs=nnx.Rngs(0) or a seed")
         if rngs is not None:
             seed = _drawn(rngs)
         parameters, state = initialize(spec, seed or 0, dtype)
         self.spec = spec
+        self.recompute = recompute
         # nnx's own name for it, so that train() and eval() find it.
         self.use_running_average = False
         self._hold(parameters, nnx.Param)
@@ -33,7 +36,13 @@ class _Module(nnx.Module):
 
     @classmethod
     def from_spec(
-        cls, spec: tm.Spec, seed: int | None = 0, dtype: Any = None, *, rngs: nnx.Rngs | None = None
+        cls,
+        spec: tm.Spec,
+        seed: int | None = 0,
+        dtype: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        recompute: bool = False,
     ) -> Self:
         """The module of a specification, by default with the initial values of seed 0.
 
@@ -42,8 +51,9 @@ class _Module(nnx.Module):
             seed: of the initial values.
             dtype: of the parameters.
             rngs: where to draw the seed from instead; pass seed=None with it.
+            recompute: as for the class.
         """
-        return cls(**spec.arguments, seed=seed, dtype=dtype, rngs=rngs)
+        return cls(**spec.arguments, seed=seed, dtype=dtype, rngs=rngs, recompute=recompute)
 
     def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
         for group, members in grouped(arrays).items():
@@ -90,6 +100,7 @@ class _Module(nnx.Module):
             previous=previous,
             generator=generator.noise() if isinstance(generator, nnx.Rngs) else generator,
             all_reduce=all_reduce,
+            recompute=self.recompute,
             backend=backend,
         )
         if training:
@@ -111,6 +122,7 @@ class MuMoE(_Module):
         rngs: where the seed of the initial values is drawn from, or
         seed: the seed itself; the only choice where construction is traced, as under `nnx.eval_shape`.
         dtype: of the parameters.
+        recompute: whether reverse mode keeps only the results of matrix products and computes the rest again.
 
     Attributes:
         spec: the `tm.MuMoESpec`.
@@ -150,9 +162,10 @@ class MuMoE(_Module):
         rngs: nnx.Rngs | None = None,
         seed: int | None = None,
         dtype: Any = None,
+        recompute: bool = False,
     ) -> None:
         spec = tm.MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
-        super().__init__(spec, rngs, seed, dtype)
+        super().__init__(spec, rngs, seed, dtype, recompute)
 
     def materialize(self) -> jax.Array:
         """The weight tensor W (N1, …, NE, I[+1], O), multiplied out; differentiable."""
@@ -167,7 +180,7 @@ class MuMoEBlock(_Module):
         experts, factorization, gate, bias: of both layers.
         activation: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
-        rngs, seed, dtype: as for `MuMoE`.
+        rngs, seed, dtype, recompute: as for `MuMoE`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
@@ -203,6 +216,7 @@ class MuMoEBlock(_Module):
         rngs: nnx.Rngs | None = None,
         seed: int | None = None,
         dtype: Any = None,
+        recompute: bool = False,
     ) -> None:
         spec = tm.MuMoEBlockSpec(
             in_features,
@@ -215,7 +229,7 @@ class MuMoEBlock(_Module):
             activation,
             input_norm,
         )
-        super().__init__(spec, rngs, seed, dtype)
+        super().__init__(spec, rngs, seed, dtype, recompute)
 
     def materialize(self) -> tuple[jax.Array, jax.Array]:
         """The weight tensors of both layers, multiplied out; differentiable."""

@@ -1,17 +1,26 @@
 """TensorLy's PyTorch backend with the operations that it lacks."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.autograd.forward_ad as fwAD
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
+from tensormoe.backend import get_backend
 from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Differentiable, Extras
+from tensormoe.program import Program
+
+from ._memory import aligned, at_hand
+from ._programs import computed
 
 # A power of two that vanishes beside any weight.
 _TINY = 2.0**-100
+# Up to this many elements an operation takes about as long as none.
+_SMALL = 2**12
 
 
 class _Differentiable(torch.autograd.Function):
@@ -21,8 +30,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = function.value(backend, x, *scalars)
-        return result
+        return backend.value_of(function, x, *scalars)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -61,20 +69,14 @@ class _InBothModes(_Differentiable):
         return result
 
 
-def _at_hand(tensor: torch.Tensor) -> bool:
-    """Whether a tensor's values can be looked at: it is not traced, mapped or without storage."""
-    return (
-        not torch.compiler.is_compiling()
-        and not tensor.is_meta
-        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
-    )
+@cache
+def _numpy() -> Any:
+    return get_backend("numpy")
 
 
 def _disposable(tensor: torch.Tensor) -> bool:
     """Whether a tensor of our own may be overwritten: its values are at hand and no derivative needs them."""
-    return _at_hand(tensor) and not (torch.is_grad_enabled() and tensor.requires_grad)
+    return at_hand(tensor) and not (torch.is_grad_enabled() and tensor.requires_grad)
 
 
 def _derived(tensors: tuple[torch.Tensor, ...]) -> bool:
@@ -110,6 +112,29 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
     def gelu(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.gelu(x)
 
+    def gelu_pull(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        pulled: torch.Tensor = torch.ops.aten.gelu_backward(gradient, x)
+        return pulled
+
+    def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        memory = aligned(a, b)
+        return torch.matmul(a, b) if memory is None else torch.mm(a, b, out=memory)
+
+    def affine(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        rows = x.shape[-1]
+        weight, bias = matrix.narrow(-2, 0, rows), matrix.narrow(-2, rows, 1)
+        if x.dim() != 2:
+            return torch.matmul(x, weight) + bias
+        return torch.addmm(bias, x, weight, out=aligned(x, weight))
+
+    def computed(
+        self, program: Program, operands: Sequence[torch.Tensor], recompute: bool = False
+    ) -> torch.Tensor:
+        return computed(self, program, tuple(operands), recompute)
+
+    def layer_norm(self, x: torch.Tensor, epsilon: float) -> torch.Tensor:
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=epsilon)
+
     def softmax(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, dim=-1)
 
@@ -127,12 +152,19 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         # torch.max finds the positions as well, which takes ten times as long.
         return torch.amax(tensor, dim=() if axis is None else axis)
 
+    def min(self, tensor: torch.Tensor, axis: int | None = None) -> torch.Tensor:
+        return torch.amin(tensor, dim=() if axis is None else axis)
+
     def kth_largest(self, x: torch.Tensor, k: int) -> torch.Tensor:
         return torch.topk(x, k).values[..., -1:]
 
+    def sorts(self, x: torch.Tensor) -> bool:
+        # There the time of a call goes by the number of operations.
+        return at_hand(x) and x.numel() <= _SMALL
+
     def scratch(self, array: torch.Tensor) -> torch.Tensor | None:
         # Fresh memory for every intermediate takes several times as long as the arithmetic.
-        return torch.empty_like(array) if _at_hand(array) else None
+        return torch.empty_like(array) if at_hand(array) else None
 
     def root(self, x: torch.Tensor) -> torch.Tensor:
         if not _disposable(x):
@@ -183,13 +215,13 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         return norm, part.sum(dim=-1, keepdim=True)
 
     def settled(self, change: torch.Tensor, tolerance: torch.Tensor | float) -> bool:
-        if not _at_hand(change):
+        if not at_hand(change):
             return False
         # An empty tensor has no such norm.
         return not change.numel() or torch.linalg.vector_norm(change / tolerance, torch.inf).item() <= 1
 
     def holds(self, condition: torch.Tensor) -> bool | None:
-        return bool(condition.all()) if _at_hand(condition) else None
+        return bool(condition.all()) if at_hand(condition) else None
 
     def differentiable(
         self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor
@@ -200,6 +232,18 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
             result = kind.apply(function, x, *scalars)  # type: ignore[no-untyped-call]
         else:
             # autograd.Function costs tens of microseconds a call, which evaluation need not pay.
+            result = self.value_of(function, x, *scalars)
+        return result
+
+    def value_of(self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
+        """The function's value; by NumPy where the number of calls is what takes time: its calls are short."""
+        result: torch.Tensor
+        # First of all: a traced batch has no size to compare.
+        small = at_hand(x) and len(scalars) == 0 and x.is_cpu and x.numel() <= _SMALL
+        if small and x.dtype in (torch.float32, torch.float64):
+            with np.errstate(all="ignore"):
+                result = torch.from_numpy(function.value(_numpy(), x.detach().numpy()))
+        else:
             result = function.value(self, x, *scalars)
         return result
 

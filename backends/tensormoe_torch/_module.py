@@ -1,6 +1,6 @@
 """μMoE layers and blocks as `torch.nn.Module`s: parameters and idioms, no mathematics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -30,7 +30,9 @@ class _Module(nn.Module):
     spec: tm.Spec
     gate_weights: nn.ParameterList
 
-    def __init__(self, spec: tm.Spec, seed: int | None, device: Device, dtype: torch.dtype | None) -> None:
+    def __init__(
+        self, spec: tm.Spec, seed: int | None, device: Device, dtype: torch.dtype | None, recompute: bool
+    ) -> None:
         super().__init__()
         if seed is None:
             # As nn.Linear does: from PyTorch's global generator, so that torch.manual_seed governs.
@@ -43,6 +45,7 @@ class _Module(nn.Module):
         parameters, state = tm.initialize(spec, seed, drawn)
         spec.prepare()
         self.spec = spec
+        self.recompute = recompute
         for group, members in grouped(parameters).items():
             values = {
                 name: nn.Parameter(torch.from_numpy(value).to(device=device, dtype=dtype))
@@ -77,10 +80,10 @@ class _Module(nn.Module):
         Raises:
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
-        state = {name: self._array(name) for name in self.spec.state_shapes}
+        state = self._arrays(self.spec.state_shapes)
         result, moved = tm.apply(
             self.spec,
-            {name: self._array(name) for name in self.spec.parameter_shapes},
+            self._arrays(self.spec.parameter_shapes),
             x,
             state=state,
             training=self.training,
@@ -88,6 +91,7 @@ class _Module(nn.Module):
             previous=previous,
             generator=generator,
             all_reduce=over_processes if all_reduce is None and is_distributed() else all_reduce,
+            recompute=self.recompute,
             backend=backend,
         )
         if self.training:
@@ -99,10 +103,16 @@ class _Module(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.spec.prepare()
 
-    def _array(self, name: str) -> torch.Tensor:
-        group, _, member = name.partition(".")
-        array: torch.Tensor = getattr(getattr(self, group), member)
-        return array
+    def _arrays(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Parameters or statistics by name."""
+        groups: dict[str, Any] = {}
+        found = {}
+        for name in names:
+            group, _, member = name.partition(".")
+            if group not in groups:
+                groups[group] = getattr(self, group)
+            found[name] = getattr(groups[group], member)
+        return found
 
     @classmethod
     def from_spec(
@@ -111,6 +121,7 @@ class _Module(nn.Module):
         seed: int | None = 0,
         device: Device = None,
         dtype: torch.dtype | None = None,
+        recompute: bool = False,
     ) -> Self:
         """The module of a specification, by default with the initial values of seed 0.
 
@@ -118,8 +129,9 @@ class _Module(nn.Module):
             spec: of the kind that this class computes.
             seed: of the initial values; None draws it from PyTorch's global generator.
             device, dtype: of the parameters.
+            recompute: as for the class.
         """
-        return cls(**spec.arguments, seed=seed, device=device, dtype=dtype)
+        return cls(**spec.arguments, seed=seed, device=device, dtype=dtype, recompute=recompute)
 
     def extra_repr(self) -> str:
         spec = self.spec
@@ -141,6 +153,8 @@ class MuMoE(_Module):
         bias: whether each expert has a bias.
         device, dtype: of the parameters.
         seed: of the initial values; by default drawn from PyTorch's global generator.
+        recompute: whether training keeps only the results of matrix products for its backward pass and
+            computes the rest again: less memory for a little time. Compiled, PyTorch decides this itself.
 
     Attributes:
         spec: the `tm.MuMoESpec`.
@@ -178,9 +192,10 @@ class MuMoE(_Module):
         device: Device = None,
         dtype: torch.dtype | None = None,
         seed: int | None = None,
+        recompute: bool = False,
     ) -> None:
         spec = tm.MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
-        super().__init__(spec, seed, device, dtype)
+        super().__init__(spec, seed, device, dtype, recompute)
 
     def materialize(self) -> torch.Tensor:
         """The weight tensor W (N1, …, NE, I[+1], O), multiplied out; differentiable."""
@@ -196,7 +211,7 @@ class MuMoEBlock(_Module):
         experts, factorization, gate, bias: of both layers.
         activation: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
-        device, dtype, seed: as for `MuMoE`.
+        device, dtype, seed, recompute: as for `MuMoE`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
@@ -231,6 +246,7 @@ class MuMoEBlock(_Module):
         device: Device = None,
         dtype: torch.dtype | None = None,
         seed: int | None = None,
+        recompute: bool = False,
     ) -> None:
         spec = tm.MuMoEBlockSpec(
             in_features,
@@ -243,7 +259,7 @@ class MuMoEBlock(_Module):
             activation,
             input_norm,
         )
-        super().__init__(spec, seed, device, dtype)
+        super().__init__(spec, seed, device, dtype, recompute)
 
     def materialize(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The weight tensors of both layers, multiplied out; differentiable."""

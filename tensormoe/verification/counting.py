@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..extras import Extras
+
 Shape = tuple[int, ...]
 
 # The unit roundoff of each floating-point type: 2^−p for p significant bits.
@@ -109,6 +111,8 @@ class CountingBackend:
 
     def matmul(self, a: Counted, b: Counted) -> Counted:
         return a @ b
+
+    affine = Extras.affine
 
     def zeros_like(self, array: Counted) -> Counted:
         return replace(array, degree=0, bound=0.0)

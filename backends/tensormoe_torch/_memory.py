@@ -1,0 +1,38 @@
+"""What may be computed in memory of our own choosing, and where that is."""
+
+import torch
+
+# Rows that start at multiples of these many bytes are written by whole vector registers.
+_ALIGNMENT = 64
+# Below this many elements the choice of memory takes longer than it saves.
+_WORTHWHILE = 2**16
+
+
+def at_hand(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's values can be looked at: it is not traced, mapped or without storage."""
+    return (
+        not torch.compiler.is_compiling()
+        and not tensor.is_meta
+        and type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+    )
+
+
+def aligned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor | None:
+    """Memory for the product of two large matrices, if its rows would else start anywhere.
+
+    On CPUs a product whose columns are no multiple of the vector registers' width takes up to a quarter
+    longer, unless its rows are kept apart so that each starts at such a multiple.
+    """
+    columns = b.shape[-1]
+    padding = -columns % (_ALIGNMENT // b.element_size())
+    if padding == 0 or a.dim() != 2 or b.dim() != 2 or not (at_hand(a) and at_hand(b)):
+        return None
+    if a.shape[0] * columns < _WORTHWHILE or not (a.is_cpu and b.is_cpu) or torch.is_autocast_enabled("cpu"):
+        return None
+    if a.dtype != b.dtype or a.dtype not in (torch.float32, torch.float64):
+        return None
+    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
+        return None
+    return a.new_empty(a.shape[0], columns + padding)[:, :columns]
