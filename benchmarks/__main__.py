@@ -14,9 +14,16 @@ from .targets import verdicts
 # Where each case is: its module is imported when it is run, since some need JAX and others do not.
 CASES = {
     "tiny": "tiny",
+    "clip_head": "vision",
+    "mixer_tokens": "vision",
+    "mixer_channels": "vision",
     "gpt2_cp": "gpt2",
     "gpt2_tr": "gpt2",
     "one_token": "gpt2",
+    "levels": "levels",
+    "experts": "experts",
+    "compilation": "compilation",
+    "startup": "startup",
 }
 
 

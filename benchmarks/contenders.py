@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import entmax
+import entmax  # type: ignore[import-untyped]
 import torch
 from einops import einsum
 from torch import nn

@@ -32,7 +32,8 @@ def by_opt_einsum(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensor
     equation = f"{','.join(terms)}->{''.join(indices[index] for index in contraction.output)}"
     operands = [with_one(x) if spec.bias else x, *a, *(core.detach().contiguous() for core in cores)]
     shapes = [tuple(operand.shape) for operand in operands]
-    expression = opt_einsum.contract_expression(equation, *shapes, optimize="optimal")
+    search = "optimal" if len(operands) <= 6 else "dp"
+    expression = opt_einsum.contract_expression(equation, *shapes, optimize=search)
     return lambda: expression(*operands)
 
 

@@ -58,7 +58,7 @@ def lines(measurement: Measurement) -> Iterator[str]:
     first, base = next((side, values[1]) for side, values in sides.items())
     for side, (low, median, high) in sides.items():
         spread = f"({shown(low, unit)} to {shown(high, unit)})" if low != high else ""
-        ratio = f"{median / base:8.2f} × {first}" if len(sides) > 1 and base else ""
+        ratio = f"{median / base:8.2f} × {first}" if len(sides) > 1 and base and unit else ""
         yield f"    {side:{width}s} {shown(median, unit):>9s}  {spread:24s} {ratio}".rstrip()
 
 

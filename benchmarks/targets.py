@@ -74,4 +74,22 @@ TARGETS = (
     Target("gpt2_tr", "training step: ours, recomputing / ours", "≤", 1.1),
     Target("one_token", "CP: ours, compiled / MLP, compiled", "≤", 1.2),
     Target("one_token", "TR: ours, compiled / MLP, compiled", "≤", 1.2),
+    Target("experts", "time: 100 × 100 × 100 / 64", "≤", 1.6),
+    Target("experts", "memory: 100 × 100 × 100 / 64", "≤", 1.3),
+    Target("experts", "time: 1,024 × 1,024 / 64", "≤", 3.0),
+    *(
+        Target("compilation", f"graphs in {mode}, batch {batch}: {layer}", "≤", limit)
+        for mode in ("evaluation", "training")
+        # Learned by the second batch size, for which there is one more.
+        for batch, limit in (("marked dynamic", 1), ("learned to be dynamic", 2))
+        for layer in ("CP", "TR", "CP, 2 levels", "Tucker", "CP block")
+    ),
+    Target("startup", "import: tensormoe", "≤", 0.5),
+    Target("startup", "build: CP", "≤", 1.0),
+    Target("startup", "build: TR", "≤", 1.0),
+    Target("startup", "first plan: CP, 3 cores", "≤", 0.05),
+    Target("startup", "first plan: TR, 5 cores", "≤", 0.05),
+    Target("startup", "first plan: chain, 8 cores", "≤", 0.05),
+    Target("startup", "first plan: TR, 6 levels, 8 cores", "≤", 0.05),
+    Target("startup", "first plan: CP, 6 levels, 8 cores", "≤", 0.05),
 )

@@ -1,0 +1,112 @@
+"""Other ways to spend parameters on experts: sparse top-k, a materialized soft MoE; and tensorly-torch."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+import tltorch  # type: ignore[import-untyped]
+import torch
+from torch import nn
+
+import tensormoe as tm
+
+from .contenders import coefficients, copies, gates, with_one
+from .suite import LARGEST
+
+
+class Sparse(nn.Module):
+    """Each token through k of N experts: matrices I × O, or MLPs I → h → O, of their own.
+
+    Tokens are sorted by expert, so that each expert that any token chose takes one matrix product a layer.
+
+    Args:
+        sizes: (I, O) or (I, h, O).
+        experts: N.
+        chosen: k.
+    """
+
+    def __init__(self, sizes: Sequence[int], experts: int, chosen: int = 2) -> None:
+        super().__init__()
+        self.chosen = chosen
+        self.gate = nn.Parameter(torch.randn(sizes[0], experts) * sizes[0] ** -0.5)
+        shapes = list(pairwise(sizes))
+        self.weights = nn.ParameterList(torch.randn(experts, i, o) * i**-0.5 for i, o in shapes)
+        self.biases = nn.ParameterList(torch.zeros(experts, o) for _, o in shapes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(0, -2)
+        logits, experts = torch.topk(tokens @ self.gate, self.chosen)
+        shares, experts = logits.softmax(-1).flatten(), experts.flatten()
+        order = experts.argsort()
+        rows = order // self.chosen
+        counts = torch.bincount(experts, minlength=self.gate.shape[1]).tolist()
+        # Taken apart once: the gradient of a single row of a tensor is a whole tensor of zeros but for it.
+        layers = zip(self.weights, self.biases, strict=True)
+        own = zip(*(zip(w.unbind(), b.unbind(), strict=True) for w, b in layers), strict=True)
+        parts = torch.split(tokens[rows], counts)
+        outputs = [_expert(layers, part) for layers, part in zip(own, parts, strict=True) if len(part)]
+        weighted = torch.cat(outputs) * shares[order, None]
+        y = weighted.new_zeros(len(tokens), weighted.shape[-1]).index_add(0, rows, weighted)
+        return y.reshape(*x.shape[:-1], -1)
+
+
+def _expert(layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tokens: torch.Tensor) -> torch.Tensor:
+    """One expert on the tokens that chose it, by its weights and biases."""
+    for number, (weight, bias) in enumerate(layers):
+        if number:
+            tokens = nn.functional.gelu(tokens)
+        tokens = torch.addmm(bias, tokens, weight)
+    return tokens
+
+
+def hidden_size(spec: tm.MuMoEBlockSpec, chosen: int = 2) -> int:
+    """The hidden size at which k experts take as many multiply-accumulates as our block."""
+    plan = spec.plan()
+    return round(plan.macs / plan.first.batch_size / chosen / (spec.in_features + spec.out_features))
+
+
+def too_large(sizes: Sequence[int], experts: int) -> bool:
+    """Whether experts of their own do not fit."""
+    return experts * sum(i * o for i, o in pairwise(sizes)) > LARGEST
+
+
+class Soft(nn.Module):
+    """What our layer or block stands for: every expert on every token, from the weight tensors themselves."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        weights = module.materialize()  # type: ignore[operator]
+        layers = weights if isinstance(weights, tuple) else (weights,)
+        self.gates = copies(gates(module))
+        self.weights = copies([weight.flatten(0, -2) for weight in layers])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.flatten(0, -2)
+        (a,) = coefficients(tokens, list(self.gates))
+        for number, weight in enumerate(self.weights):
+            if number:
+                tokens = nn.functional.gelu(tokens)
+            mixed = a.unsqueeze(-1) * with_one(tokens).unsqueeze(-2)
+            tokens = mixed.flatten(-2) @ weight
+        return tokens.reshape(*x.shape[:-1], -1)
+
+
+def soft_elements(spec: tm.Spec, tokens: int) -> int:
+    """The most elements of what a materialized soft MoE has to hold: its weights, or tokens by expert."""
+    experts = prod(spec.counts)
+    weights = sum(prod(layer.network.weight_shape) for layer in spec.layers.values())
+    return max(weights, *(tokens * experts * layer.in_features for layer in spec.layers.values()))
+
+
+def tensorly_linear(inputs: Sequence[int], outputs: Sequence[int], factorization: str) -> nn.Module:
+    """A factorized linear layer of tensorly-torch with about as many parameters as a dense one.
+
+    Args:
+        inputs, outputs: the modes that the features are split into.
+        factorization: "cp" or "tucker". Its "blocktt" refuses a single mode, and it has no "tt".
+    """
+    # A rank of 1.0, a float, is tensorly's way to ask for the parameters of the dense weight.
+    module: nn.Module = tltorch.FactorizedLinear(
+        tuple(inputs), tuple(outputs), factorization=factorization, rank=1.0
+    )
+    return module

@@ -1,0 +1,59 @@
+"""The first seconds: what a fresh interpreter takes to import, to build and to plan."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .suite import Measurement, Settings
+
+# Each prints the seconds that it takes.
+PROGRAM = """
+import time
+{before}
+start = time.perf_counter()
+{timed}
+print(time.perf_counter() - start)
+"""
+CHAIN = "n a, a b, b c, c d, d e, e f, f i g, g o"
+NETWORKS = {
+    "CP, 3 cores": "tm.MuMoESpec(768, 3072, 256, tm.CP(64))",
+    "TR, 5 cores": "tm.MuMoESpec(768, 768, (16, 16, 16), tm.TensorRing((4, 4, 4, 4, 64)))",
+    "chain, 8 cores": f"tm.MuMoESpec(64, 64, 16, tm.TensorNetwork({CHAIN!r}, **dict.fromkeys('abcdefg', 4)))",
+    "TR, 6 levels, 8 cores": "tm.MuMoESpec(64, 64, (4,) * 6, tm.TensorRing((4,) * 7 + (8,)))",
+    "CP, 6 levels, 8 cores": "tm.MuMoESpec(64, 64, (4,) * 6, tm.CP(16))",
+}
+BLOCK = "tm.build(tm.MuMoEBlockSpec(768, 3072, 768, 256, tm.{}), 'torch')"
+
+
+def startup(settings: Settings) -> Iterator[Measurement | str]:
+    """Import beyond NumPy's, a block of GPT-2's size, and the first plan, each in fresh interpreters."""
+    rounds = min(settings.rounds, 5)
+    yield _measured("import", {"tensormoe": ("import numpy", "import tensormoe")}, rounds)
+    framework = "import torch, tensormoe as tm, tensormoe_torch"
+    blocks = {"CP": BLOCK.format("CP(556)"), "TR": BLOCK.format("TensorRing((4, 4, 149))")}
+    yield _measured("build", {name: (framework, code) for name, code in blocks.items()}, rounds)
+    plans = {
+        name: (f"import tensormoe as tm\nspec = {code}", "spec.plan()") for name, code in NETWORKS.items()
+    }
+    yield _measured("first plan", plans, rounds)
+
+
+def _measured(name: str, programs: dict[str, tuple[str, str]], rounds: int) -> Measurement:
+    values: dict[str, list[float]] = {side: [] for side in programs}
+    for _ in range(rounds):
+        for side, (before, timed) in programs.items():
+            values[side].append(_seconds(PROGRAM.format(before=before, timed=timed)))
+    quartiles = {side: np.quantile(found, (0.25, 0.5, 0.75)) for side, found in values.items()}
+    ordered = {side: (float(q[0]), float(q[1]), float(q[2])) for side, q in quartiles.items()}
+    return Measurement(name, "s", ordered, f"{rounds} processes")
+
+
+def _seconds(program: str) -> float:
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True
+    )
+    return float(done.stdout)
