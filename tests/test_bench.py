@@ -309,3 +309,9 @@ def test_mistakes_on_the_command_line(words: list[str], said: str, capsys) -> No
     assert shown.out == ""
     assert said in shown.err
     assert shown.err.count("\n") == 1
+
+
+def test_threads_are_set_back() -> None:
+    before = torch.get_num_threads()
+    assert tm.bench(LAYER, "torch", 10, threads=1, **QUICK).threads == 1
+    assert torch.get_num_threads() == before

@@ -11,9 +11,10 @@ from tensorly.backend.pytorch_backend import PyTorchBackend
 
 from tensormoe.backend import get_backend
 from tensormoe.errors import TensorMoEError
-from tensormoe.extras import Differentiable, Extras
+from tensormoe.extras import Differentiable
 from tensormoe.program import Program
 
+from ._measuring import Measuring
 from ._memory import aligned, at_hand
 from ._programs import computed
 
@@ -88,7 +89,7 @@ def _derived(tensors: tuple[torch.Tensor, ...]) -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None or fwAD._current_level >= 0
 
 
-class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # type: ignore[misc, call-arg]
+class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  # type: ignore[misc, call-arg]
     """Arrays are `torch.Tensor`, on any device."""
 
     tensormoe_name = "torch"
@@ -236,7 +237,7 @@ class TorchBackend(Extras, PyTorchBackend, backend_name="tensormoe-torch"):  # t
         return result
 
     def value_of(self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
-        """The function's value; by NumPy where the number of calls is what takes time: its calls are short."""
+        """The function's value; by NumPy where the number of calls takes the time: its calls are short."""
         result: torch.Tensor
         # First of all: a traced batch has no size to compare.
         small = at_hand(x) and len(scalars) == 0 and x.is_cpu and x.numel() <= _SMALL
