@@ -112,6 +112,11 @@ class Extras:
         """The product of x (T, I) with a weight (I, O), and a bias (O,) added to each row."""
         return self.matmul(x, weight) + bias
 
+    def batch_size(self, x: Array) -> int | None:
+        """The size of the first axis; None where it is only a symbol."""
+        size = x.shape[0]
+        return size if isinstance(size, int) else None
+
     def layer_norm(self, x: Array, epsilon: float) -> Array:
         """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
         size = x.shape[-1]

@@ -10,6 +10,7 @@ from .errors import TensorMoEError
 from .extras import Array, at_least_float32
 from .layer_spec import MuMoESpec
 from .norms import layer_norm
+from .program import Program
 from .routers import Call
 from .spec import Spec
 
@@ -114,7 +115,7 @@ def apply(
     coefficients, moved = spec.gate.coefficients(tl, parameters, tokens, spec.levels, state, call)
     cores = (parameters[name] for name in spec.core_names)
     operands = (_normalized(tl, spec, parameters, tokens), *coefficients, *cores)
-    y = tl.computed(spec.program, operands, recompute)
+    y = tl.computed(_program(tl, spec, tokens), operands, recompute)
     if len(leading) != 1:
         y = tl.reshape(y, (*leading, spec.out_features))
         coefficients = [tl.reshape(a, (*leading, a.shape[-1])) for a in coefficients]
@@ -163,7 +164,7 @@ def contract(
         _check_array(tl, "coefficients", level, a, (x.shape[0], experts), x)
     _check_arrays(tl, "cores", named, spec.network.shapes, x)
     ordered = (named[name] for name in spec.network.shapes)
-    return tl.computed(spec.program, (x, *coefficients, *ordered))
+    return tl.computed(_program(tl, spec, x), (x, *coefficients, *ordered))
 
 
 def materialize(
@@ -195,6 +196,11 @@ def materialize(
     weight = tl.computed(spec.materialization_plan.program, ordered)
     # A dense layer's only core is its weight; what is returned is never the parameter itself.
     return tl.copy(weight) if weight is ordered[0] else weight
+
+
+def _program(tl: Any, spec: Spec, tokens: Array) -> Program:
+    """The program for so many tokens; a size that a framework only traces is not looked at without need."""
+    return spec.program_for(tl.batch_size(tokens) if len(spec.programs) > 1 else None)
 
 
 def _normalized(tl: Any, spec: Spec, parameters: Mapping[str, Array], tokens: Array) -> Array:

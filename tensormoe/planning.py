@@ -16,6 +16,11 @@ from .program import Program
 from .proof import BlockProof, Proof, prove
 from .report import table
 
+# The batch sizes for which a layer has paths to choose from, and the size at which each is looked for.
+_BUCKETS = ((182, 1024), (23, 64), (3, 8), (0, 1))
+# A smaller batch gets a path of its own only if that takes at most this share of the operations.
+_WORTHWHILE = 0.9
+
 # Up to this many operands opt_einsum tries every path, and up to this many its dynamic programming. Either
 # takes some ten milliseconds there and exponentially more above; its heuristics are quick at any number.
 _EXHAUSTIVE, _DYNAMIC = 6, 12
@@ -45,6 +50,7 @@ class Plan:
     Args:
         contraction: what is computed.
         batch_size: the number of input vectors for which the path was chosen and the costs are given.
+        path: opt_einsum's: for each step the positions of its operands among the live tensors.
         steps: the pairwise products, in order.
         program: the same as instructions, for any batch size.
         peak: the largest number of elements that the results of steps hold at one time. Operands are
@@ -53,6 +59,7 @@ class Plan:
 
     contraction: Contraction
     batch_size: int
+    path: tuple[Pair, ...]
     steps: tuple[PlannedStep, ...]
     program: Program
     peak: int
@@ -73,6 +80,10 @@ class Plan:
         sizes = dict(self.contraction.sizes)
         cores = (op.indices for op in self.contraction.operands if BATCH not in op.indices)
         return sum(prod(sizes[index] for index in indices) for indices in cores)
+
+    def at(self, batch_size: int) -> "Plan":
+        """The same path with the costs at another batch size."""
+        return _along(self.contraction, self.path, batch_size)
 
     def prove(self) -> Proof:
         """Prove that the program computes the contraction, for all values and sizes; see `tensormoe.prove`.
@@ -142,13 +153,34 @@ def plan(contraction: Contraction, batch_size: int, memory_limit: int | None = N
 @lru_cache(maxsize=1024)
 def _plan(contraction: Contraction, batch_size: int, memory_limit: int | None) -> Plan:
     sizes = {**dict(contraction.sizes), BATCH: batch_size}
-    path = _path(contraction, sizes, memory_limit)
+    return _along(contraction, _path(contraction, sizes, memory_limit), batch_size)
+
+
+@lru_cache(maxsize=1024)
+def plans_by_batch(contraction: Contraction) -> tuple[tuple[int, Plan], ...]:
+    """The plans by which a layer runs, each with the batch size from which on it is used, falling to 0.
+
+    What a large batch repays, such as multiplying cores with each other first, may cost a single vector tens
+    of times what it needs.
+    """
+    found: list[tuple[int, Plan]] = []
+    for least, batch_size in _BUCKETS:
+        own = plan(contraction, batch_size)
+        if found and own.macs > _WORTHWHILE * found[-1][1].at(batch_size).macs:
+            own = found.pop()[1]
+        found.append((least, own))
+    return tuple(found)
+
+
+def _along(contraction: Contraction, path: tuple[Pair, ...], batch_size: int) -> Plan:
+    """The plan of a path."""
+    sizes = {**dict(contraction.sizes), BATCH: batch_size}
     program, steps = lower(contraction, path)
     planned = tuple(_priced(step, sizes) for step in steps)
-    return Plan(contraction, batch_size, planned, program, _peak(steps, planned))
+    return Plan(contraction, batch_size, path, planned, program, _peak(steps, planned))
 
 
-def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | None) -> Sequence[Pair]:
+def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | None) -> tuple[Pair, ...]:
     symbols = {index: opt_einsum.get_symbol(n) for n, index in enumerate(sizes)}
     terms = ["".join(symbols[index] for index in op.indices) for op in contraction.operands]
     output = "".join(symbols[index] for index in contraction.output)
@@ -171,7 +203,7 @@ def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | N
 
 def _searched(
     search: str, expression: str, shapes: Sequence[Shape], memory_limit: int | None
-) -> tuple[int, int, Sequence[Pair]] | None:
+) -> tuple[int, int, tuple[Pair, ...]] | None:
     """Operations, largest intermediate and path of one search; None if it found none within the limit."""
     try:
         path, info = opt_einsum.contract_path(

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import fields, replace
 from functools import cached_property, reduce
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from .errors import TensorMoEError, one_of, positive_integer
 from .factorization import Factorization
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .layer_spec import MuMoESpec
 
 Shapes = dict[str, tuple[int, ...]]
+Chosen = TypeVar("Chosen")
 
 
 class Spec(ABC):
@@ -53,8 +54,8 @@ class Spec(ABC):
         Modules do this themselves; the functional API's users call it before they compile.
         """
         for layer in self.layers.values():
-            _ = layer.network.shapes, layer.default_plan, layer.materialization_plan
-        _ = self.program, self.core_names, self.parameter_shapes, self.state_shapes, self.gate.weighting
+            _ = layer.network.shapes, layer.materialization_plan
+        _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes, self.gate.weighting
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -101,10 +102,22 @@ class Spec(ABC):
         )
 
     @cached_property
-    def program(self) -> Program:
-        """What is computed from the input, the coefficients and all cores, whatever the batch size."""
-        first, *further = (layer.default_plan.program for layer in self.layers.values())
+    def programs(self) -> tuple[tuple[int, Program], ...]:
+        """What is computed from the input, the coefficients and all cores.
+
+        Each program comes with the batch size from which on it is used, falling to 0, and serves any.
+        """
+        limits = {least for layer in self.layers.values() for least, _ in layer.plans}
+        return tuple((least, self._program(least)) for least in sorted(limits, reverse=True))
+
+    def _program(self, batch_size: int) -> Program:
+        plans = (_for_batch(layer.plans, batch_size) for layer in self.layers.values())
+        first, *further = (plan.program for plan in plans)
         return reduce(lambda done, next_: chained(done, next_, self.levels, self.activation), further, first)
+
+    def program_for(self, batch_size: int | None) -> Program:
+        """The program for a batch of this size; None stands for one that is not known."""
+        return self.programs[0][1] if batch_size is None else _for_batch(self.programs, batch_size)
 
     @cached_property
     def storage(self) -> Shapes:
@@ -113,9 +126,9 @@ class Spec(ABC):
         The program merges axes that are not neighbours in the core. Stored in this order, under the same
         shape, the core is not copied to do so.
         """
-        first = self.program.num_operands - len(self.core_names)
-        numbered = enumerate(self.core_names, start=first)
-        return {name: self.program.storage[n] for n, name in numbered if n in self.program.storage}
+        program = self.program_for(None)
+        numbered = enumerate(self.core_names, start=program.num_operands - len(self.core_names))
+        return {name: program.storage[n] for n, name in numbered if n in program.storage}
 
     @cached_property
     def state_shapes(self) -> Shapes:
@@ -232,6 +245,10 @@ def spec_from_json(text: str) -> Spec:
         True
     """
     return Spec.from_json(text)
+
+
+def _for_batch(choices: tuple[tuple[int, Chosen], ...], batch_size: int) -> Chosen:
+    return next(choice for least, choice in choices if batch_size >= least)
 
 
 def _fields(spec: Any) -> Any:

@@ -1,4 +1,5 @@
 from dataclasses import FrozenInstanceError
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -84,6 +85,49 @@ def test_one_program_serves_every_batch_size() -> None:
     whole = tm.contract(spec, cores, [a], x)
     for size in (0, 1, 2, 9):
         np.testing.assert_allclose(tm.contract(spec, cores, [a[:size]], x[:size]), whole[:size], rtol=1e-12)
+
+
+# Its cores are best multiplied with each other first for many vectors, but not for one.
+CONDENSED = tm.MuMoESpec(40, 3, 16, tm.TensorRing((2, 3, 32)))
+
+
+def test_a_small_batch_has_a_path_of_its_own() -> None:
+    (many, large), (none, small) = CONDENSED.plans
+    assert (many, large.batch_size, none) == (3, 1024, 0)
+    assert small.at(1).macs < large.at(1).macs / 3
+    assert small.at(1024).macs > large.at(1024).macs
+    assert large.at(1024) == large
+    assert "input[r2 i r3] output[r3 o r1]" in large.steps[1].expression
+    for plan in (large, small):
+        plan.prove()
+    generator = np.random.default_rng(0)
+    cores = [generator.normal(size=shape) for shape in CONDENSED.network.shapes.values()]
+    x, a = generator.normal(size=(30, 40)), generator.normal(size=(30, 16))
+    whole = tm.contract(CONDENSED, cores, [a], x)
+    for size in (0, 1, 2, 3):
+        part = tm.contract(CONDENSED, cores, [a[:size]], x[:size])
+        np.testing.assert_allclose(part, whole[:size], rtol=1e-11, atol=1e-11)
+
+
+@given(specs(), st.sampled_from([1, 8, 64, 1024]))
+def test_the_path_for_a_batch_is_near_the_cheapest(spec: tm.MuMoESpec, batch: int) -> None:
+    plans = spec.plans
+    assert [least for least, _ in plans] == sorted({least for least, _ in plans}, reverse=True)
+    assert plans[-1][0] == 0
+    chosen = next(plan for least, plan in plans if batch >= least)
+    assert 0.9 * chosen.at(batch).macs <= spec.plan(batch).macs
+    # A further path saves something where it is used.
+    for (_, larger), (_, own) in pairwise(plans):
+        assert own.macs <= 0.9 * larger.at(own.batch_size).macs
+
+
+def test_a_block_changes_its_program_where_a_layer_does() -> None:
+    block = tm.MuMoEBlockSpec(40, 40, 3, 16, CONDENSED.factorization)
+    limits = {least for layer in block.layers.values() for least, _ in layer.plans}
+    assert [least for least, _ in block.programs] == sorted(limits, reverse=True)
+    assert len(limits) > 1
+    assert block.program_for(None) is block.program_for(10**6)
+    assert block.program_for(1) is not block.program_for(10**6)
 
 
 def test_plans_are_cached_and_immutable() -> None:

@@ -133,6 +133,10 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     ) -> torch.Tensor:
         return computed(self, program, tuple(operands), recompute)
 
+    def batch_size(self, x: torch.Tensor) -> int | None:
+        # An exported graph is to take any.
+        return None if torch.compiler.is_exporting() else super().batch_size(x)
+
     def layer_norm(self, x: torch.Tensor, epsilon: float) -> torch.Tensor:
         return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=epsilon)
 

@@ -108,7 +108,10 @@ def named_backend(backend: Any) -> tuple[str, Any]:
 def _proof_checks(layer: MuMoESpec, label: str, remarks: list[str]) -> Iterator[Check]:
     # Not the plans' own contractions: a plan may be another layer's.
     network = layer.network
-    yield _proved(forward(network, layer.bias), layer.default_plan, f"{label}output and gradients", remarks)
+    for least, plan in layer.plans:
+        where = f" from batch size {least}" if len(layer.plans) > 1 else ""
+        quantity = f"{label}output and gradients{where}"
+        yield _proved(forward(network, layer.bias), plan, quantity, remarks)
     yield _proved(materialization(network), layer.materialization_plan, f"{label}weight", remarks)
 
 
