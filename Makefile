@@ -29,8 +29,7 @@ docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/bench
-	$(BIN)/python -m benchmarks $(CASE)
-	$(BIN)/python benchmarks/gates.py
+	$(BIN)/python -m benchmarks $(CASE) --json results/bench.json --figures results
 
 check: test lint types doctest docs
 

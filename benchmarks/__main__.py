@@ -2,12 +2,14 @@
 
 import argparse
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
 from . import report
+from .figures import draw
 from .suite import Case, Measurement, Settings
 from .targets import verdicts
 
@@ -21,10 +23,16 @@ CASES = {
     "gpt2_tr": "gpt2",
     "one_token": "gpt2",
     "levels": "levels",
+    "paths": "paths",
     "experts": "experts",
+    "in_jax": "in_jax",
+    "gates": "gates",
     "compilation": "compilation",
     "startup": "startup",
 }
+
+# The number of processes that want to run, over the last minute, above which numbers say little.
+BUSY = 0.5
 
 
 def case(name: str) -> Case:
@@ -33,19 +41,23 @@ def case(name: str) -> Case:
     return found
 
 
-def run(name: str, settings: Settings) -> list[Measurement]:
-    """Measure one case, printing as it goes."""
+def run(name: str, settings: Settings, failed: list[str]) -> list[Measurement]:
+    """Measure one case, printing as it goes; its name is added to `failed` if it raises."""
     function = case(name)
     print(f"\n{name}: {(function.__doc__ or '').strip().splitlines()[0]}", flush=True)
     # What other cases compiled counts towards the number of times that a function may be compiled.
     torch._dynamo.reset()
     measured = []
-    for item in function(settings):
-        if isinstance(item, Measurement):
-            measured.append(item)
-            print("\n".join(report.lines(item)), flush=True)
-        else:
-            print(f"  {item}", flush=True)
+    try:
+        for item in function(settings):
+            if isinstance(item, Measurement):
+                measured.append(item)
+                print("\n".join(report.lines(item)), flush=True)
+            else:
+                print(f"  {item}", flush=True)
+    except Exception:  # whatever it is, the cases after it are still worth measuring
+        traceback.print_exc()
+        failed.append(name)
     for verdict in verdicts({name: measured}):
         print(report.line(verdict), flush=True)
     return measured
@@ -73,16 +85,24 @@ def main() -> int:
     facts = report.environment(settings)
     for name, value in facts.items():
         print(f"{name}: {value}")
+    if facts["load before"] > BUSY:
+        print("The machine has other work to do: do not trust these ratios.")
     start = time.perf_counter()
-    results = {name: run(name, settings) for name in options.cases or CASES}
+    failed: list[str] = []
+    results = {name: run(name, settings, failed) for name in options.cases or CASES}
     found = verdicts(results)
+    if options.figures:
+        draw(options.figures, results, found)
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(report.as_json(facts, results, found))
     missed = [verdict for verdict in found if verdict.met is False]
     print(f"\n{time.perf_counter() - start:.0f} s; targets missed: {len(missed)} of {len(found)}")
     for verdict in missed:
         print(f"{verdict.target.case:14s}{report.line(verdict)}")
-    return 1 if missed else 0
+    if failed:
+        print(f"FAILED       {', '.join(failed)}: see the errors above")
+    return 1 if missed or failed else 0
 
 
 if __name__ == "__main__":

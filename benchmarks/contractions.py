@@ -9,6 +9,7 @@ import torch
 
 import tensormoe as tm
 from tensormoe.notation import BATCH, INPUT
+from tensormoe.program import Program
 from tensormoe.timing import Side
 
 from .contenders import with_one
@@ -19,8 +20,13 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def by_program(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
-    """The layer's program on operands as they lie in memory."""
-    tl, program, operands = tm.get_backend("torch"), spec.default_plan.program, (x, *a, *cores)
+    """The layer's program for this batch, on operands as they lie in memory."""
+    return by_plan(spec.program_for(len(x)), x, a, cores)
+
+
+def by_plan(program: Program, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+    """A given program."""
+    tl, operands = tm.get_backend("torch"), (x, *a, *cores)
     return lambda: program.run(tl, operands)
 
 
@@ -46,7 +52,7 @@ def products(layers: Sequence[tm.MuMoESpec], settings: Settings, tokens: int) ->
 
 def contraction_products(spec: tm.MuMoESpec, settings: Settings, tokens: int) -> list[Pair]:
     """The same for one layer without a gate."""
-    plan = spec.default_plan
+    plan = next(plan for least, plan in spec.plans if tokens >= least)
     sizes = {**dict(plan.contraction.sizes), BATCH: tokens}
     # The bias is added to a product with x, which is not extended for it.
     sizes[INPUT] -= spec.bias

@@ -30,7 +30,8 @@ def levels(settings: Settings) -> Iterator[Measurement | str]:
                 same |= dict(as_published(layer, settings))
             sides = {side: forward(module, x) for side, module in {**same, "nn.Linear": linear}.items()}
             sides["bare products"] = multiplied(products([spec], settings, TOKENS))
-            yield settings.times(f"{name}, {count} levels", sides, same=list(same))
+            share = settings.seconds / 3
+            yield settings.times(f"{name}, {count} levels", sides, same=list(same), seconds=share)
             factors = cores(layer)[0]
             alone = {
                 "ours": by_program(spec, x, a, factors),
@@ -38,4 +39,4 @@ def levels(settings: Settings) -> Iterator[Measurement | str]:
                 "bare products": multiplied(contraction_products(spec, settings, TOKENS)),
             }
             both = ("ours", "opt_einsum")
-            yield settings.times(f"{name}, {count} levels, contraction", alone, same=both)
+            yield settings.times(f"{name}, {count} levels, contraction", alone, same=both, seconds=share)

@@ -26,6 +26,7 @@ def environment(settings: Settings) -> dict[str, Any]:
     return {
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "device": torch.cuda.get_device_name() if settings.device == "cuda" else cpu,
+        "load before": round(os.getloadavg()[0], 2),
         "PyTorch's threads": settings.threads,
         "most rounds": settings.rounds,
         "seconds": settings.seconds,

@@ -47,7 +47,7 @@ class Settings:
 
     threads: int = 2
     rounds: int = 15
-    seconds: float = 4.0
+    seconds: float = 5.0
     device: str = "cpu"
     seed: int = 0
     mumoe: Path | None = None

@@ -1,8 +1,9 @@
 """What is promised: each target is one line of data, and its verdict follows from what was measured."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from .suite import Measurement
 
@@ -55,6 +56,21 @@ def verdicts(results: Mapping[str, Sequence[Measurement]]) -> list[Verdict]:
     return [Verdict(t, t.value(results[t.case])) for t in TARGETS if t.case in results]
 
 
+def _gates() -> Iterator[Target]:
+    """Of the entmax package's time to ours, of JAX's to PyTorch's, and of the soft top-k's to softmax."""
+    limits = {("1024 × 256", "forward"): 8, ("1024 × 4096", "forward"): 6}
+    for scale in ("", ", logits × 5"):
+        for shape, mode, name in product(
+            ("1024 × 256", "1024 × 4096"), ("forward", "gradient"), ("entmax15", "sparsemax")
+        ):
+            measurement = f"{name}, {mode}, {shape}{scale}"
+            yield Target("gates", f"{measurement}: entmax / ours", "≥", limits.get((shape, mode), 4))
+            yield Target("gates", f"{measurement}: ours in JAX / ours", "≤", 2)
+        for k, eps in product((1, 2, 8), (1.0, 0.1)):
+            sides = f"soft_top_k k={k} ε={eps} / torch.softmax"
+            yield Target("gates", f"softmax, forward, 4096 × 1024{scale}: {sides}", "≤", 20)
+
+
 TARGETS = (
     Target("tiny", "contraction: ours / by hand", "≤", 1.5),
     Target("tiny", "layer: ours / published way", "≤", 0.35),
@@ -84,6 +100,12 @@ TARGETS = (
         for batch, limit in (("marked dynamic", 1), ("learned to be dynamic", 2))
         for layer in ("CP", "TR", "CP, 2 levels", "Tucker", "CP block")
     ),
+    *(
+        Target("in_jax", f"{size}, {mode}: ours / by hand", "≤", 1.15)
+        for size in ("tiny CP", "GPT-2 CP", "GPT-2 TR")
+        for mode in ("forward", "value and gradient")
+    ),
+    *_gates(),
     Target("startup", "import: tensormoe", "≤", 0.5),
     Target("startup", "build: CP", "≤", 1.0),
     Target("startup", "build: TR", "≤", 1.0),
