@@ -1,7 +1,7 @@
 """Modules to compare: ours, the published layer's way, the authors' own code, and the MLP replaced."""
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -184,6 +184,11 @@ def as_published(module: nn.Module, settings: Settings) -> Iterator[tuple[str, n
     # Theirs has two levels at most.
     if settings.mumoe is not None and spec.levels <= 2:
         yield "authors' code", Authors(module, settings.mumoe)
+
+
+def published_compiled(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The published way, compiled; in evaluation alone: the gate's package breaks the graph in training."""
+    return {"published way, compiled": compiled(modules["published way"])}
 
 
 def mlp(*sizes: int, device: str) -> nn.Module:

@@ -7,7 +7,7 @@ from torch import nn
 
 import tensormoe as tm
 
-from .contenders import as_published, compiled, cores, forward, mlp, ours, training_step
+from .contenders import as_published, compiled, cores, forward, mlp, ours, published_compiled, training_step
 from .contractions import by_opt_einsum, by_program, contraction_products, multiplied, products
 from .memory import saved_for_backward
 from .suite import Measurement, Settings, exactly
@@ -44,6 +44,7 @@ def one_token(settings: Settings) -> Iterator[Measurement | str]:
         spec = _spec(factorization)
         block = ours(spec, settings)
         same = {"ours": block, "ours, compiled": compiled(block), **dict(as_published(block, settings))}
+        same |= published_compiled(same)
         sides = {side: forward(module.eval(), x) for side, module in {**same, **replaced}.items()}
         sides["bare products"] = multiplied(products(list(spec.layers.values()), settings, 1))
         yield settings.times(name, sides, same=list(same))
@@ -60,9 +61,10 @@ def _block(spec: tm.MuMoEBlockSpec, settings: Settings) -> Iterator[Measurement 
     modules = {**same, "MLP": dense, "MLP, compiled": compiled(dense)}
     x, cotangent = (settings.normal(1, TOKENS, WIDTH) for _ in range(2))
 
-    sides = {name: forward(module, x) for name, module in modules.items()}
+    evaluated = {**modules, **published_compiled(same)}
+    sides = {name: forward(module, x) for name, module in evaluated.items()}
     sides["bare products"] = multiplied(products(list(spec.layers.values()), settings, TOKENS))
-    yield settings.times("forward", sides, same=list(same))
+    yield settings.times("forward", sides, same=[*same, "published way, compiled"])
 
     try:
         same["ours, recomputing"] = modules["ours, recomputing"] = ours(spec, settings, recompute=True)

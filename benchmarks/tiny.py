@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import tensormoe as tm
 
-from .contenders import as_published, compiled, forward, mlp, ours
+from .contenders import as_published, compiled, forward, mlp, ours, published_compiled
 from .contractions import by_opt_einsum, by_program, contraction_products, multiplied
 from .suite import Measurement, Settings
 
@@ -28,6 +28,7 @@ def tiny(settings: Settings) -> Iterator[Measurement | str]:
 
     layer = ours(spec.replace(bias=True), settings)
     modules = {"ours": layer, "ours, compiled": compiled(layer), **dict(as_published(layer, settings))}
+    modules |= published_compiled(modules)
     others = {
         "ours, softmax without norm": ours(spec.replace(gate=tm.Gate("softmax", None)), settings),
         "nn.Linear": mlp(INPUTS, OUTPUTS, device=settings.device),
