@@ -99,7 +99,7 @@ class Extras:
         )
 
     def gelu_pull(self, x: Array, gradient: Array) -> Array:
-        """A gradient with respect to gelu(x) as one with respect to x."""
+        """A gradient with respect to gelu(x) as one with respect to x; perhaps in the gradient's memory."""
         raise TensorMoEError(
             "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
         )
@@ -143,7 +143,7 @@ class Extras:
         return self.sort(x, axis=-1)[..., position : position + 1]
 
     def sorts(self, x: Array) -> bool:
-        """Whether a threshold is found faster by sorting: the fewest operations, but more work in each."""
+        """Whether weights come faster by sorting: with the fewest operations, but more work in each."""
         return False
 
     def scratch(self, array: Array) -> Array | None:

@@ -44,7 +44,10 @@ class Instruction:
         raise NotImplementedError
 
     def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
-        """The result's gradient carried back to the source at a position."""
+        """The result's gradient carried back to the source at a position.
+
+        An operation on one register may compute in the gradient's memory: nothing else needs it.
+        """
         raise NotImplementedError
 
     def rewired(self, registers: Sequence[int]) -> Self:

@@ -118,8 +118,9 @@ def apply(
     y = tl.computed(_program(tl, spec, tokens), operands, recompute)
     if len(leading) != 1:
         y = tl.reshape(y, (*leading, spec.out_features))
-        coefficients = [tl.reshape(a, (*leading, a.shape[-1])) for a in coefficients]
-    return ((y, coefficients) if return_coefficients else y), moved
+    if not return_coefficients:
+        return y, moved
+    return (y, [tl.reshape(a, (*leading, a.shape[-1])) for a in coefficients]), moved
 
 
 def contract(

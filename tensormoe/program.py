@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .instructions import Array, Instruction, Pointwise, Reshape, Shape, Transpose
+from .instructions import Array, Instruction, Pointwise, Shape, Transpose
 
 
 @dataclass(frozen=True)
@@ -92,35 +92,35 @@ class Program:
         return result, registers
 
     def pulled(
-        self, tl: Any, registers: Sequence[Array | Shaped], cotangent: Array, wanted: Collection[int]
+        self, tl: Any, registers: list[Array | Shaped], cotangent: Array, wanted: Collection[int]
     ) -> tuple[Array | None, ...]:
         """The reverse of a run.
 
         Args:
             tl: a backend object.
-            registers: as `traced` returns them; what reverse mode needs and they lack is computed again.
+            registers: as `traced` returns them; what reverse mode needs and they lack is computed again. The
+                list is emptied on the way, so that memory is free as soon as nothing needs it.
             cotangent: an array of the output's shape.
             wanted: the numbers of the operands whose gradients are asked for.
 
         Returns:
             One gradient per operand; None for one that is not wanted or that the output does not depend on.
         """
-        held = list(registers)
-        batch = held[0].shape[0]
+        batch = registers[0].shape[0]
         active = self._depending(frozenset(wanted))
-        gradients: dict[int, Array] = {len(held) - 1: cotangent}
+        gradients: dict[int, Array] = {len(registers) - 1: cotangent}
         for number in reversed(range(len(self.instructions))):
             instruction, written = self.instructions[number], self.num_operands + number
             gradient = gradients.pop(written, None)
             # Nothing before this instruction reads its result.
-            held[written] = None
+            registers.pop()
             if gradient is None or written not in active:
                 continue
             for register in instruction.reads:
-                self._restore(tl, held, register, batch)
+                self._restore(tl, registers, register, batch)
             for position, register in enumerate(instruction.sources):
                 if register in active:
-                    share = instruction.pull(tl, held, gradient, position)
+                    share = instruction.pull(tl, registers, gradient, position)
                     known = gradients.get(register)
                     gradients[register] = share if known is None else known + share
         return tuple(gradients.get(n) if n in active else None for n in range(self.num_operands))
@@ -146,19 +146,17 @@ class Program:
     def storage(self) -> dict[int, Shape]:
         """The order of axes in which to store an operand so that no run has to permute it, by number.
 
-        An operand that is not listed is best stored as it is. A mere transposition of a matrix is not listed,
-        since matrix products take either side transposed.
+        An operand that is not listed is best stored as it is.
         """
         readers: dict[int, list[Instruction]] = {}
         for instruction in self.instructions:
             for source in instruction.sources:
                 readers.setdefault(source, []).append(instruction)
         found = {}
-        for number, instruction in enumerate(self.instructions, start=self.num_operands):
-            if isinstance(instruction, Transpose) and len(readers[instruction.source]) == 1:
-                merged = all(isinstance(reader, Reshape) for reader in readers.get(number, []))
-                if merged and instruction.source < self.num_operands:
-                    found[instruction.source] = instruction.axes
+        for operand in range(self.num_operands):
+            match readers.get(operand):
+                case [Transpose(axes=axes)]:
+                    found[operand] = axes
         return found
 
     @cached_property

@@ -27,6 +27,8 @@ class Sparsemax:
     """
 
     def value(self, tl: Any, x: Array) -> Array:
+        if tl.sorts(x):
+            return _by_sorting(tl, x, 1)
         largest = tl.max(x, axis=-1)[..., None]
         scratch = tl.scratch(x)
 
@@ -36,10 +38,7 @@ class Sparsemax:
 
         width = int(x.shape[-1])
         steps = 1 + min(width, 8 + 2 * width.bit_length())
-        start = largest - _START
-        if tl.sorts(x):
-            steps, start = 1, largest - _by_sorting(tl, x, largest, 1)
-        tau, rest = tl.refine(correction, start, steps, _resolution(tl, largest))
+        tau, rest = tl.refine(correction, largest - _START, steps, _resolution(tl, largest))
         return tl.clipped(x, (tau, rest), None, scratch)
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
@@ -56,6 +55,8 @@ class Entmax15:
     """
 
     def value(self, tl: Any, x: Array) -> Array:
+        if tl.sorts(x):
+            return _by_sorting(tl, x, 2)
         largest = tl.max(x, axis=-1)[..., None]
         scratch = tl.scratch(x)
 
@@ -66,11 +67,7 @@ class Entmax15:
             return (norm * (norm - 2) / total,)
 
         steps = 6 + (int(x.shape[-1]).bit_length() + 1) // 2
-        if tl.sorts(x):
-            steps, start = 1, -_by_sorting(tl, x, largest, 2)
-        else:
-            start = tl.zeros_like(largest) - 2 * _START
-        tau, rest = tl.refine(correction, start, steps, noise(tl, x))
+        tau, rest = tl.refine(correction, tl.zeros_like(largest) - 2 * _START, steps, noise(tl, x))
         root = tl.multiplied(tl.clipped(x, (largest, tau, rest), None, scratch), 0.5)
         return tl.multiplied(root, root)
 
@@ -127,22 +124,25 @@ class SoftTopK:
         return centred(tl, inside, v) / (self.k * self.eps)
 
 
-def _by_sorting(tl: Any, x: Array, largest: Array, power: int) -> Array:
-    """How far below the largest logit τ is with Σ [x − τ]₊ = 1, or Σ [x − τ]₊² = 4, up to rounding.
+def _by_sorting(tl: Any, x: Array, power: int) -> Array:
+    """The weights [τ' − d]₊ᵖ/pᵖ that sum to 1, d the distances from the largest logit, in closed form.
 
-    With d as distances from the largest, the k smallest alone give a t_k, from the sums of their powers. On
-    the support, up to k*, it is no less than d_k and falls to t; beyond, d_k is above t.
+    The k smallest distances alone give a τ'_k, from the sums of their powers. On the support, up to k*, it is
+    no less than d_k and falls to τ'; beyond, d_k is above τ'. The sums cancel: they are taken in float64.
     """
+    distance = tl.cast(tl.max(x, axis=-1)[..., None] - x, "float64")
     # What is further away has no weight; clipped, it does no harm to the sums.
-    rising = tl.clip(tl.sort(largest - x, axis=-1), 0, power)
-    count = tl.cast(tl.positions(x.shape[-1], x) + 1, tl.dtype_name(x))
+    rising = tl.minimum(tl.sort(distance, axis=-1), float(power))
+    count = tl.arange(1.0, x.shape[-1] + 1.0)
     total = tl.cumsum(rising, axis=-1)
     if power == 1:
-        found = (total + 1) / count
+        tau = (total + 1) / count
     else:
         squares = tl.cumsum(rising * rising, axis=-1)
-        found = (total + tl.sqrt(tl.clip(total * total - (squares - 4) * count, 0))) / count
-    return tl.min(tl.maximum(found, rising), axis=-1)[..., None]
+        tau = (total + tl.sqrt(tl.maximum(total * total - (squares - 4) * count, 0))) / count
+    tau = tl.min(tl.maximum(tau, rising), axis=-1)[..., None]
+    root = tl.maximum(tau - distance, 0) / power
+    return tl.cast(root if power == 1 else root * root, tl.dtype_name(x))
 
 
 def _resolution(tl: Any, logit: Array, unit: float = 1.0) -> Array:

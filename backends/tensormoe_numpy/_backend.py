@@ -47,7 +47,7 @@ class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # typ
         return tensor if a_max is None else np.minimum(tensor, a_max)
 
     def sorts(self, x: Any) -> bool:
-        return bool(x.size <= _SMALL)
+        return bool(x.size <= _SMALL and x.dtype == np.float32)
 
     def normal(self, like: Any, generator: Any, number: int) -> Any:
         if not isinstance(generator, np.random.Generator):

@@ -15,7 +15,7 @@ from tensormoe.extras import Differentiable
 from tensormoe.program import Program
 
 from ._measuring import Measuring
-from ._memory import aligned, at_hand
+from ._memory import aligned, at_hand, disposable
 from ._programs import computed
 
 # A power of two that vanishes beside any weight.
@@ -75,11 +75,6 @@ def _numpy() -> Any:
     return get_backend("numpy")
 
 
-def _disposable(tensor: torch.Tensor) -> bool:
-    """Whether a tensor of our own may be overwritten: its values are at hand and no derivative needs them."""
-    return at_hand(tensor) and not (torch.is_grad_enabled() and tensor.requires_grad)
-
-
 def _derived(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether derivatives with respect to these tensors may be asked for."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
@@ -96,7 +91,8 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     float_types = ("float64", "float32", "bfloat16", "float16")
 
     def cast(self, array: torch.Tensor, dtype: str) -> torch.Tensor:
-        return array.to(getattr(torch, dtype))
+        wanted: torch.dtype = getattr(torch, dtype)
+        return array if array.dtype == wanted else array.to(wanted)
 
     def from_numpy(self, array: Any) -> torch.Tensor:
         return torch.tensor(array)  # a copy: the caller's array stays the caller's
@@ -114,7 +110,11 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return torch.nn.functional.gelu(x)
 
     def gelu_pull(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        pulled: torch.Tensor = torch.ops.aten.gelu_backward(gradient, x)
+        pulled: torch.Tensor
+        if disposable(gradient):
+            pulled = torch.ops.aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
+        else:
+            pulled = torch.ops.aten.gelu_backward(gradient, x)
         return pulled
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -157,22 +157,15 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         # torch.max finds the positions as well, which takes ten times as long.
         return torch.amax(tensor, dim=() if axis is None else axis)
 
-    def min(self, tensor: torch.Tensor, axis: int | None = None) -> torch.Tensor:
-        return torch.amin(tensor, dim=() if axis is None else axis)
-
     def kth_largest(self, x: torch.Tensor, k: int) -> torch.Tensor:
         return torch.topk(x, k).values[..., -1:]
-
-    def sorts(self, x: torch.Tensor) -> bool:
-        # There the time of a call goes by the number of operations.
-        return at_hand(x) and x.numel() <= _SMALL
 
     def scratch(self, array: torch.Tensor) -> torch.Tensor | None:
         # Fresh memory for every intermediate takes several times as long as the arithmetic.
         return torch.empty_like(array) if at_hand(array) else None
 
     def root(self, x: torch.Tensor) -> torch.Tensor:
-        if not _disposable(x):
+        if not disposable(x):
             slope: torch.Tensor = super().root(x)
             return slope
         # Without a further derivative there is no slope to mind; sqrt takes ten times as long at zeros.
@@ -184,7 +177,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     def multiplied(self, x: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
         # Compiled, a product in place is computed some hundred times slower than one that is not.
-        return x.mul_(factor) if _disposable(x) else x * factor
+        return x.mul_(factor) if disposable(x) else x * factor
 
     def clipped(
         self,
@@ -247,7 +240,9 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         small = at_hand(x) and len(scalars) == 0 and x.is_cpu and x.numel() <= _SMALL
         if small and x.dtype in (torch.float32, torch.float64):
             with np.errstate(all="ignore"):
-                result = torch.from_numpy(function.value(_numpy(), x.detach().numpy()))
+                result = torch.from_numpy(
+                    function.value(_numpy(), (x.detach() if x.requires_grad else x).numpy())
+                )
         else:
             result = function.value(self, x, *scalars)
         return result

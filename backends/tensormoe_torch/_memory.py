@@ -3,7 +3,7 @@
 import torch
 
 # Rows that start at multiples of these many bytes are written by whole vector registers.
-_ALIGNMENT = 64
+_ALIGNMENT = 32
 # Below this many elements the choice of memory takes longer than it saves.
 _WORTHWHILE = 2**16
 
@@ -17,6 +17,11 @@ def at_hand(tensor: torch.Tensor) -> bool:
         and torch._C._functorch.peek_interpreter_stack() is None
         and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
     )
+
+
+def disposable(tensor: torch.Tensor) -> bool:
+    """Whether a tensor of our own may be overwritten: its values are at hand and no derivative needs them."""
+    return at_hand(tensor) and not (torch.is_grad_enabled() and tensor.requires_grad)
 
 
 def aligned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor | None:

@@ -50,6 +50,9 @@ class _Program(torch.autograd.Function):
         program: Program = ctx.program
         saved = iter(ctx.saved_tensors)
         registers = [next(saved) if shape is None else shape for shape in ctx.shapes]
+        if hasattr(ctx, "maybe_clear_saved_tensors"):
+            # Else PyTorch holds all of them until the end, though the graph is not used again.
+            ctx.maybe_clear_saved_tensors()
         if torch.is_grad_enabled():
             # For a second derivative intermediate values have to depend on the operands: compute them again.
             _, registers = program.traced(ctx.tl, registers[: program.num_operands])
