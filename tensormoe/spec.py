@@ -123,7 +123,7 @@ class Spec(ABC):
     def storage(self) -> Shapes:
         """The order of axes in which a core is stored in memory, by parameter name, where it is not its own.
 
-        The order, under the same shape, in which the matrix products read it: nothing is copied to merge axes,
+        The order, under the same shape, in which matrix products read it: nothing is copied to merge axes,
         and a single token's products take up to a third less time than with a transposed matrix.
         """
         program = self.program_for(None)

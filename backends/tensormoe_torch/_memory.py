@@ -2,8 +2,8 @@
 
 import torch
 
-# Rows that start at multiples of these many bytes are written by whole vector registers.
-_ALIGNMENT = 32
+# Rows that start at multiples of so many elements are written by whole vector registers.
+_ALIGNMENT = 8
 # Below this many elements the choice of memory takes longer than it saves.
 _WORTHWHILE = 2**16
 
@@ -31,7 +31,7 @@ def aligned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor | None:
     longer, unless its rows are kept apart so that each starts at such a multiple.
     """
     columns = b.shape[-1]
-    padding = -columns % (_ALIGNMENT // b.element_size())
+    padding = -columns % _ALIGNMENT
     if padding == 0 or a.dim() != 2 or b.dim() != 2 or not (at_hand(a) and at_hand(b)):
         return None
     if a.shape[0] * columns < _WORTHWHILE or not (a.is_cpu and b.is_cpu) or torch.is_autocast_enabled("cpu"):
