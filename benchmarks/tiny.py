@@ -12,7 +12,7 @@ BATCH, INPUTS, OUTPUTS, EXPERTS, RANK = 32, 33, 24, 16, 8
 
 
 def tiny(settings: Settings) -> Iterator[Measurement | str]:
-    """CP of rank 8, 33 → 24, 16 experts, batch 32, one thread: what a call costs besides arithmetic."""
+    """CP of rank 8, 33 → 24, 16 experts, batch 32: what a call costs besides arithmetic."""
     spec = tm.MuMoESpec(INPUTS, OUTPUTS, EXPERTS, tm.CP(RANK), bias=False)
     a, x = settings.normal(BATCH, EXPERTS).softmax(-1), settings.normal(BATCH, INPUTS)
     u0, u1, u2 = cores = [settings.normal(*shape) for shape in spec.network.shapes.values()]
@@ -24,7 +24,7 @@ def tiny(settings: Settings) -> Iterator[Measurement | str]:
         "opt_einsum": by_opt_einsum(spec, x, [a], cores),
         "bare products": multiplied(contraction_products(spec, settings, BATCH)),
     }
-    yield settings.times("contraction", sides, same=list(sides)[:-1], threads=1)
+    yield settings.times("contraction", sides, same=list(sides)[:-1])
 
     layer = ours(spec.replace(bias=True), settings)
     modules = {"ours": layer, "ours, compiled": compiled(layer), **dict(as_published(layer, settings))}
@@ -34,4 +34,4 @@ def tiny(settings: Settings) -> Iterator[Measurement | str]:
         "nn.Linear": mlp(INPUTS, OUTPUTS, device=settings.device),
     }
     sides = {name: forward(module, x) for name, module in {**modules, **others}.items()}
-    yield settings.times("layer", sides, same=list(modules), threads=1)
+    yield settings.times("layer", sides, same=list(modules))

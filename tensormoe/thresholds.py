@@ -130,7 +130,7 @@ def _by_sorting(tl: Any, x: Array, power: int) -> Array:
     The k smallest distances alone give a τ'_k, from the sums of their powers. On the support, up to k*, it is
     no less than d_k and falls to τ'; beyond, d_k is above τ'. The sums cancel: they are taken in float64.
     """
-    distance = tl.cast(tl.max(x, axis=-1)[..., None] - x, "float64")
+    distance = tl.cast(tl.max(x, axis=-1)[..., None], "float64") - x
     # What is further away has no weight; clipped, it does no harm to the sums.
     rising = tl.minimum(tl.sort(distance, axis=-1), float(power))
     count = tl.arange(1.0, x.shape[-1] + 1.0)

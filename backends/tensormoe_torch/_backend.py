@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 import torch.autograd.forward_ad as fwAD
 from tensorly.backend.pytorch_backend import PyTorchBackend
@@ -13,6 +12,7 @@ from tensormoe.backend import get_backend
 from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Differentiable
 from tensormoe.program import Program
+from tensormoe.thresholds import Entmax15, Sparsemax
 
 from ._measuring import Measuring
 from ._memory import aligned, at_hand, disposable
@@ -20,8 +20,9 @@ from ._programs import computed
 
 # A power of two that vanishes beside any weight.
 _TINY = 2.0**-100
-# Up to this many elements an operation takes about as long as none.
+# Up to this many elements an operation takes about as long as none, and these are not iterated for.
 _SMALL = 2**12
+_CLOSED_FORMS = (Entmax15, Sparsemax)
 
 
 class _Differentiable(torch.autograd.Function):
@@ -236,15 +237,12 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     def value_of(self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
         """The function's value; by NumPy where the number of calls takes the time: its calls are short."""
         result: torch.Tensor
-        # First of all: a traced batch has no size to compare.
-        small = at_hand(x) and len(scalars) == 0 and x.is_cpu and x.numel() <= _SMALL
-        if small and x.dtype in (torch.float32, torch.float64):
-            with np.errstate(all="ignore"):
-                result = torch.from_numpy(
-                    function.value(_numpy(), (x.detach() if x.requires_grad else x).numpy())
-                )
-        else:
-            result = function.value(self, x, *scalars)
+        closed = isinstance(function, _CLOSED_FORMS) and x.dtype == torch.float32 and x.is_cpu
+        # In this order: a traced batch has no size to compare.
+        if closed and at_hand(x) and x.numel() <= _SMALL:
+            values = (x.detach() if x.requires_grad else x).numpy()
+            return torch.from_numpy(function.value(_numpy(), values))
+        result = function.value(self, x, *scalars)
         return result
 
     def gradients(
