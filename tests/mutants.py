@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import mutants_backends
 import mutants_gates
+import mutants_instructions
 import mutants_layers
 import mutants_program
 import mutants_structure
@@ -12,7 +13,14 @@ from mutants_harness import Mutant, reasons
 from tensormoe.report import table
 from tensormoe.verification import LEVELS
 
-AREAS = (mutants_structure, mutants_program, mutants_gates, mutants_layers, mutants_backends)
+AREAS = (
+    mutants_structure,
+    mutants_instructions,
+    mutants_program,
+    mutants_gates,
+    mutants_layers,
+    mutants_backends,
+)
 MUTANTS: list[Mutant] = [mutant for area in AREAS for mutant in area.MUTANTS]
 
 

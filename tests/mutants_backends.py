@@ -13,9 +13,9 @@ from mutants_specs import (
     ENTMAX15,
     HARD_CLUSTERS,
     LONG,
+    MANY_SOFT_TOP_K,
     MANY_SPARSEMAX,
     RING,
-    SOFT_TOP_K,
     SOFTMAX,
     SPARSEMAX,
     SQUARE,
@@ -23,6 +23,8 @@ from mutants_specs import (
 )
 
 NUMPY, TORCH, JAX = (f"tensormoe_{name}._backend" for name in ("numpy", "torch", "jax"))
+PROGRAMS = "tensormoe_torch._programs"
+TORCH_TESTS = "tests/test_torch_programs.py"
 # Only these two differentiate by themselves.
 BOTH = ("torch", "jax")
 
@@ -103,6 +105,24 @@ PRODUCTS = [
         ("torch",),
     ),
     edit(
+        "PyTorch: a product lacks its bias",
+        f"{TORCH}:TorchBackend.affine",
+        "torch.addmm(bias",
+        "torch.addmm(0 * bias",
+        CP,
+        "float",
+        ("torch",),
+    ),
+    edit(
+        "PyTorch: the first row is taken for the bias",
+        f"{TORCH}:TorchBackend.affine",
+        "matrix.narrow(-2, rows, 1)",
+        "matrix.narrow(-2, 0, 1)",
+        CP,
+        "float",
+        ("torch",),
+    ),
+    edit(
         "JAX: float64 is lost",
         f"{JAX}:JaxBackend.double_precision",
         "enable_x64(True)",
@@ -114,6 +134,15 @@ PRODUCTS = [
 ]
 
 GATES = [
+    edit(
+        "PyTorch: the layer norm lacks its ε",
+        f"{TORCH}:TorchBackend.layer_norm",
+        "eps=epsilon",
+        "eps=0",
+        SOFTMAX,
+        "float",
+        ("torch",),
+    ),
     edit(
         "NumPy: softmax sums over tokens",
         "extras:Extras.softmax",
@@ -146,7 +175,7 @@ GATES = [
         f"{TORCH}:TorchBackend.clipped",
         "if top is None else",
         "if top else",
-        SOFT_TOP_K,
+        MANY_SOFT_TOP_K,
         "float",
         ("torch",),
     ),
@@ -269,4 +298,80 @@ WHOLE = [
     ),
 ]
 
-MUTANTS = [*PRODUCTS, *GATES, *DERIVATIVES, *WHOLE]
+OWN_REVERSE_MODE = [
+    edit(
+        "NumPy: GELU's derivative lacks the density",
+        f"{NUMPY}:NumPyBackend.gelu_pull",
+        " + x * density",
+        "",
+        BLOCK,
+        "tests/test_program.py",
+    ),
+    edit(
+        "JAX: recomputation keeps everything",
+        f"{JAX}:JaxBackend.computed",
+        "dots_saveable",
+        "everything_saveable",
+        BLOCK,
+        "tests/test_program.py",
+        BOTH,
+    ),
+    edit(
+        "PyTorch: GELU's derivative is approximated",
+        f"{TORCH}:TorchBackend.gelu_pull",
+        "grad_input=gradient",
+        'approximate="tanh", grad_input=gradient',
+        BLOCK,
+        TORCH_TESTS,
+    ),
+    edit(
+        "PyTorch: recomputation waits for a large layer",
+        f"{PROGRAMS}:_own_reverse_mode",
+        "recompute or sum(",
+        "sum(",
+        BLOCK,
+        TORCH_TESTS,
+    ),
+    edit(
+        "PyTorch: the operand before is asked for its gradient",
+        f"{PROGRAMS}:_Program.backward",
+        "needs_input_grad[3:]",
+        "needs_input_grad[2:]",
+        BLOCK,
+        TORCH_TESTS,
+    ),
+    edit(
+        "PyTorch: a second derivative takes intermediates for constants",
+        f"{PROGRAMS}:_Program.backward",
+        "if torch.is_grad_enabled():",
+        "if False:",
+        BLOCK,
+        TORCH_TESTS,
+    ),
+    edit(
+        "PyTorch: the backward pass forgets autocast",
+        f"{PROGRAMS}:_Program.backward",
+        "torch.autocast(device, dtype, enabled)",
+        "torch.autocast(device, dtype, False)",
+        BLOCK,
+        TORCH_TESTS,
+    ),
+    edit(
+        "PyTorch: outputs are returned with their padding",
+        f"{PROGRAMS}:_Program.forward",
+        "result.contiguous()",
+        "result",
+        BLOCK,
+        "tests/test_torch_memory.py",
+    ),
+    edit(
+        "PyTorch: products under differentiation choose their memory",
+        "tensormoe_torch._memory:aligned",
+        "torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)",
+        "False",
+        BLOCK,
+        "tests/test_torch_memory.py",
+    ),
+]
+
+MUTANTS = [*PRODUCTS, *GATES, *DERIVATIVES, *WHOLE, *OWN_REVERSE_MODE]

@@ -8,7 +8,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -81,7 +81,9 @@ def reasons(mutant: Mutant, levels: tuple[str, ...] = LEVELS) -> dict[str, str]:
 
 def forget(mutant: Mutant) -> None:
     """Empty the caches that would carry what was computed with a fault to without it, or back."""
-    planning._plan.cache_clear()
+    for function in vars(planning).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
     if "jax" in mutant.backends:
         # What is compiled is known by the function that it came from, which stays the same.
         import_module("jax").clear_caches()
@@ -107,12 +109,24 @@ def _edited(where: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> 
     if hasattr(mutated, "__set_name__"):
         mutated.__set_name__(owner, name)
     monkeypatch.setattr(owner, name, mutated)
-    for table in _tables():
-        for key in [key for key, value in table.items() if value is original]:
-            monkeypatch.setitem(table, key, mutated)
+    for holder in _holders():
+        for key in [key for key, value in vars(holder).items() if value is original]:
+            monkeypatch.setattr(holder, key, mutated)
+        for table in [value for value in vars(holder).values() if type(value) is dict]:
+            for key, value in [*table.items()]:
+                monkeypatch.setitem(table, key, _with_another(value, original, mutated))
 
 
-def _tables() -> list[dict[Any, Any]]:
-    """Where modules hold functions of others: under names of their own, and in dictionaries."""
-    modules = [vars(module) for name, module in sys.modules.items() if name.startswith("tensormoe")]
-    return [*modules, *(value for names in modules for value in names.values() if type(value) is dict)]
+def _with_another(value: Any, original: Any, mutated: Any) -> Any:
+    """What a table holds: the function itself, or a record with it."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return mutated if value is original else value
+    changes = {f.name: mutated for f in fields(value) if getattr(value, f.name, None) is original}
+    return replace(value, **changes) if changes else value
+
+
+def _holders() -> list[Any]:
+    """What may hold functions of others, under names of its own or in dictionaries: modules and classes."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("tensormoe")]
+    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return [*modules, *(kind for kind in classes if kind.__module__.startswith("tensormoe"))]

@@ -25,17 +25,23 @@ SQUARE = partial(tm.MuMoESpec, 3, 3, 3, tm.CP(3), bias=False)
 HYPEREDGE = partial(_layer, 3, _network("g n p, g i q, g o s, g p q s", g=3, p=3, q=3, s=3))
 # A bond in one core alone, to be summed at once.
 DANGLING = partial(_layer, 3, _network("d n r, i r, o r", d=3, r=3))
+# Its output core is stored with its axes moved round.
+STORED = partial(tm.MuMoESpec, 8, 4, 20, tm.TensorRing((4, 4, 4)))
 # Modes in two cores.
 DECODERS = partial(_layer, 3, _network("n o, i o"))
 SHARED = partial(_layer, 3, _network("n i o, n"))
+# A vector that stretches along the axes of other cores.
+SCALED = partial(_layer, 3, _network("r, n r, i r, o r", r=3))
 # CP with its cores transposed: the same shapes.
 TRANSPOSED = partial(_layer, 3, _network("r n, r i, r o", r=3))
-# The bias row is cut from a product of two cores.
+# A product of two cores alone comes first.
 CHAIN = partial(_layer, 3, _network("n r, i q, q r, o r", q=3, r=3))
-# Two bonds, in another order in each core; experts are many, so that x meets its core first.
-CROSSED = partial(tm.MuMoESpec, 5, 6, 6, _network("r i s, n s r, o r s", r=2, s=2))
+# Inputs in two cores: x meets the first before they are summed over.
+TWICE = partial(_layer, 3, _network("n i, i o"))
+# Experts are more than outputs, so that they are weighed first, and each token has a matrix of its own.
+WEIGHED = partial(tm.MuMoESpec, 2, 2, 4, tm.Dense())
 # Sums so long that half precision cannot accumulate them.
-LONG = partial(tm.MuMoESpec, 511, 3, 2, tm.CP(3))
+LONG = partial(tm.MuMoESpec, 511, 3, 2, tm.CP(3), bias=False)
 
 # Five of everything that a gate has, as there are five tokens.
 _gated = partial(tm.MuMoESpec, 5, 5, 5, tm.CP(2))
@@ -49,8 +55,9 @@ COLD = partial(_gated, gate=tm.Gate(temperature=0.5))
 NOISY = partial(_gated, gate=tm.Gate(noise=0.1))
 BATCH_NORM = partial(_gated, gate=tm.Gate(norm="batch"))
 GATED_LEVELS = partial(tm.MuMoESpec, 5, 5, (5, 5), tm.CP(2), tm.Gate(norm="batch"))
-# More experts than one Newton step serves.
-MANY_SPARSEMAX = partial(tm.MuMoESpec, 5, 5, 40, tm.CP(2), tm.Gate("sparsemax"))
+# More logits than are sorted, or left to NumPy.
+MANY_SPARSEMAX = partial(tm.MuMoESpec, 5, 5, 1024, tm.CP(2), tm.Gate("sparsemax"))
+MANY_SOFT_TOP_K = partial(tm.MuMoESpec, 5, 5, 1024, tm.CP(2), SOFT_TOP_K().gate)
 MANY_SOFTMAX = partial(tm.MuMoESpec, 5, 2, 512, tm.CP(2), tm.Gate("softmax", "batch"))
 CLUSTERS = partial(_gated, gate=tm.Gate(router=tm.AdaptiveClustering(statistics="batch")))
 HARD_CLUSTERS = partial(
