@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .program import Program
 
 Array = Any
-# Below this a root is computed as 0; in float32 it is still a normal number.
-_SMALLEST = 1e-36
 # From a value and what the last correction remembered, to what is to be added and what to remember.
 Correction: TypeAlias = Callable[..., tuple[Array, ...]]
 
@@ -68,9 +66,10 @@ class Extras:
             return array
         return array.astype(dtype)
 
-    def finfo_of(self, array: Array) -> Any:
-        """What NumPy knows of the array's floating-point type."""
-        return np.finfo(self.dtype_name(array))
+    def epsilon(self, array: Array) -> float:
+        """The distance from 1 to the next number of the array's type, float32 or float64."""
+        # Literals, since torch.compile may take a number that it finds in an object for a variable.
+        return 2.0**-52 if self.dtype_name(array) == "float64" else 2.0**-23
 
     def from_numpy(self, array: Any) -> Array:
         """The framework's array with a NumPy array's values."""
@@ -152,7 +151,8 @@ class Extras:
 
     def root(self, x: Array) -> Array:
         """√x for x ≥ 0, with a slope of 0 at 0 in place of an infinite one."""
-        return self.sign(x) * self.sqrt(self.clip(x, _SMALLEST))
+        # Below this a root is computed as 0; in float32 it is still a normal number.
+        return self.sign(x) * self.sqrt(self.clip(x, 1e-36))
 
     def row_dot(self, a: Array, b: Array) -> Array:
         """The inner products of the last axes, (…, 1)."""

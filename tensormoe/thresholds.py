@@ -11,9 +11,15 @@ from typing import Any
 
 from .extras import Array
 
-# Where to start, as a share of the largest distance that the root can have from the largest logit: near where
-# it is for normal logits. From the right of the root, the first step leads to its left and not too far.
-_START = 0.6
+
+def _start() -> float:
+    """Where to start, as a share of the largest distance that the root can have from the largest logit.
+
+    It is near where the root is for normal logits. From its right, the first step leads to its left and not
+    too far.
+    """
+    # Returned, since torch.compile may take a float that it finds in a module for a variable.
+    return 0.6
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Sparsemax:
 
         width = int(x.shape[-1])
         steps = 1 + min(width, 8 + 2 * width.bit_length())
-        tau, rest = tl.refine(correction, largest - _START, steps, _resolution(tl, largest))
+        tau, rest = tl.refine(correction, largest - _start(), steps, _resolution(tl, largest, 1.0))
         return tl.clipped(x, (tau, rest), None, scratch)
 
     def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
@@ -67,7 +73,7 @@ class Entmax15:
             return (norm * (norm - 2) / total,)
 
         steps = 6 + (int(x.shape[-1]).bit_length() + 1) // 2
-        tau, rest = tl.refine(correction, tl.zeros_like(largest) - 2 * _START, steps, noise(tl, x))
+        tau, rest = tl.refine(correction, tl.zeros_like(largest) - 2 * _start(), steps, noise(tl, x))
         root = tl.multiplied(tl.clipped(x, (largest, tau, rest), None, scratch), 0.5)
         return tl.multiplied(root, root)
 
@@ -93,7 +99,7 @@ class SoftTopK:
 
     def value(self, tl: Any, x: Array) -> Array:
         # In place of −∞, with room for a sum of two.
-        kth = tl.clip(tl.kth_largest(x, self.k), -float(tl.finfo_of(x).max) / 4)
+        kth = tl.clip(tl.kth_largest(x, self.k), -(2.0**1022 if tl.dtype_name(x) == "float64" else 2.0**126))
         scratch = tl.scratch(x)
         tolerance = self.k * _resolution(tl, kth, self.eps)
 
@@ -109,7 +115,7 @@ class SoftTopK:
             return change, low, high, change, high - low
 
         wide = tl.zeros_like(kth) + 2 * self.eps
-        start, memory = kth - _START * self.eps, (kth - self.eps, kth, wide, wide)
+        start, memory = kth - _start() * self.eps, (kth - self.eps, kth, wide, wide)
         steps = 64 if "64" in tl.dtype_name(x) else 32
         tau, rest = tl.refine(correction, start, steps, tolerance, memory)
         chosen = tl.clipped(x, (tau, rest), self.eps, scratch)
@@ -145,14 +151,14 @@ def _by_sorting(tl: Any, x: Array, power: int) -> Array:
     return tl.cast(root if power == 1 else root * root, tl.dtype_name(x))
 
 
-def _resolution(tl: Any, logit: Array, unit: float = 1.0) -> Array:
+def _resolution(tl: Any, logit: Array, unit: float) -> Array:
     """What rounding may leave of a correction at the root: what noise does, or what such a τ cannot hold."""
-    return float(tl.finfo_of(logit).eps) * (16 * unit + tl.abs(logit))
+    return tl.epsilon(logit) * (16 * unit + tl.abs(logit))
 
 
 def noise(tl: Any, x: Array) -> float:
     """What rounding may leave of a correction at the root: a few units in the last place of 1."""
-    return 16 * float(tl.finfo_of(x).eps)
+    return 16 * float(tl.epsilon(x))
 
 
 def centred(tl: Any, slopes: Array, v: Array) -> Array:

@@ -118,6 +118,20 @@ def test_compiles_to_one_graph_for_every_batch_size(factorization: tm.Factorizat
     assert module.gate_weights[0].grad is not None
 
 
+@pytest.mark.parametrize("activation", ["entmax15", "sparsemax"])
+def test_several_levels_train_compiled_with_symbolic_sizes(activation: str) -> None:
+    """PyTorch may take a float of a module for a symbol, and fails at its second use in another function."""
+    spec = tm.MuMoESpec(7, 6, (5, 4, 4), tm.CP(3), tm.Gate(activation))
+    plain = tm.build(spec, "torch")
+    module = copy.deepcopy(plain)
+    torch._dynamo.reset()
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
+    for each in (compiled, plain):
+        each(x(4)).square().sum().backward()
+    for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
+        close(ours.grad, theirs.grad, 1e-5)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "entmax15"])
 def test_compiled_training_with_batch_norm(activation: str) -> None:
     plain = layer(gate=tm.Gate(activation, "batch"))

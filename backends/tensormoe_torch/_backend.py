@@ -18,8 +18,6 @@ from ._measuring import Measuring
 from ._memory import aligned, at_hand, disposable
 from ._programs import computed
 
-# A power of two that vanishes beside any weight.
-_TINY = 2.0**-100
 # Up to this many elements an operation takes about as long as none, and these are not iterated for.
 _SMALL = 2**12
 _CLOSED_FORMS = (Entmax15, Sparsemax)
@@ -69,6 +67,12 @@ class _InBothModes(_Differentiable):
             for slope, change in zip(slopes, tangents, strict=True):
                 result = result if change is None else result + slope * change
         return result
+
+
+def _tiny() -> float:
+    """A power of two that vanishes beside any weight."""
+    # Returned, since torch.compile may take a float that it finds in a module for a variable.
+    return 2.0**-100
 
 
 @cache
@@ -170,7 +174,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
             slope: torch.Tensor = super().root(x)
             return slope
         # Without a further derivative there is no slope to mind; sqrt takes ten times as long at zeros.
-        return x.clamp_min(_TINY).rsqrt_().mul_(x)
+        return x.clamp_min(_tiny()).rsqrt_().mul_(x)
 
     def row_dot(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = torch.linalg.vecdot(a, b)
@@ -204,7 +208,8 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         if top is not None:
             part = part.div_(top).frac_()
         # Counting what is cut to a power of two takes a tenth of the time of counting what is positive.
-        return total, part.clamp_max_(_TINY).sum(dim=-1, keepdim=True) / _TINY
+        tiny = _tiny()
+        return total, part.clamp_max_(tiny).sum(dim=-1, keepdim=True) / tiny
 
     def clipped_norms(
         self, x: torch.Tensor, offsets: tuple[torch.Tensor, ...], scratch: torch.Tensor | None = None
