@@ -67,9 +67,12 @@ class Extras:
         return array.astype(dtype)
 
     def epsilon(self, array: Array) -> float:
-        """The distance from 1 to the next number of the array's type, float32 or float64."""
-        # Literals, since torch.compile may take a number that it finds in an object for a variable.
-        return 2.0**-52 if self.dtype_name(array) == "float64" else 2.0**-23
+        """The distance from 1 to the next number of the array's type."""
+        name = self.dtype_name(array)
+        # Literals, since torch.compile may take a float that it finds in an object for a variable.
+        if name in ("float32", "float64"):
+            return 2.0**-23 if name == "float32" else 2.0**-52
+        return float(np.finfo(name).eps)
 
     def from_numpy(self, array: Any) -> Array:
         """The framework's array with a NumPy array's values."""
