@@ -194,9 +194,10 @@ def materialize(
     ordered = [named[name] for name in spec.network.shapes]
     tl = _backend(backend, ordered[0])
     _check_arrays(tl, "cores", named, spec.network.shapes, ordered[0])
-    weight = tl.computed(spec.materialization_plan.program, ordered)
-    # A dense layer's only core is its weight; what is returned is never the parameter itself.
-    return tl.copy(weight) if weight is ordered[0] else weight
+    program = spec.materialization_plan.program
+    weight = tl.computed(program, ordered)
+    # A dense layer's only core is its weight; what is returned is never the parameter's own memory.
+    return tl.copy(weight) if program.only_views else weight
 
 
 def _program(tl: Any, spec: Spec, tokens: Array) -> Program:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .instructions import Array, Instruction, Pointwise, Shape, Transpose
+from .instructions import Array, Instruction, Pointwise, Reshape, Shape, Transpose
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,11 @@ class Program:
             if not found.isdisjoint(instruction.sources):
                 found.add(self.num_operands + number)
         return found
+
+    @property
+    def only_views(self) -> bool:
+        """Whether the result may be an operand's own memory: axes in another order, merged or split."""
+        return all(isinstance(instruction, Transpose | Reshape) for instruction in self.instructions)
 
     @cached_property
     def storage(self) -> dict[int, Shape]:

@@ -147,7 +147,6 @@ def test_functional_transforms_and_forward_mode(family: str) -> None:
     close(slope, x.grad.sum())
 
 
-@pytest.mark.xfail(strict=True, reason="out= has no batching rule")
 @pytest.mark.parametrize("columns", [7, 557])
 def test_mapped_backward_passes(columns: int) -> None:
     spec = tm.MuMoEBlockSpec(5, columns, 6, 8, tm.CP(4), tm.Gate("softmax"))
@@ -197,7 +196,6 @@ def test_autocast(way: str) -> None:
     same(found, expected, 0.05)
 
 
-@pytest.mark.xfail(strict=True, reason="what a second derivative takes is computed again without autocast")
 def test_second_derivatives_under_autocast() -> None:
     spec, x = spec_of("block"), tokens(64, torch.bfloat16).requires_grad_()
     found = []

@@ -15,6 +15,7 @@ def at_hand(tensor: torch.Tensor) -> bool:
         and not tensor.is_meta
         and type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and torch._C._functorch.peek_interpreter_stack() is None
+        and not torch._C._functorch.is_legacy_batchedtensor(tensor)
         and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
     )
 

@@ -53,10 +53,10 @@ class _Program(torch.autograd.Function):
         if hasattr(ctx, "maybe_clear_saved_tensors"):
             # Else PyTorch holds all of them until the end, though the graph is not used again.
             ctx.maybe_clear_saved_tensors()
-        if torch.is_grad_enabled():
-            # For a second derivative intermediate values have to depend on the operands: compute them again.
-            _, registers = program.traced(ctx.tl, registers[: program.num_operands])
         wanted = [n for n, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
         device, dtype, enabled = ctx.autocast
         with torch.autocast(device, dtype, enabled):
+            if torch.is_grad_enabled():
+                # For a second derivative intermediate values have to depend on the operands: computed again.
+                _, registers = program.traced(ctx.tl, registers[: program.num_operands])
             return None, None, None, *program.pulled(ctx.tl, registers, gradient, wanted)
