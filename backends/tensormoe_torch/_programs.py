@@ -10,7 +10,7 @@ from tensormoe.program import Program, Shaped
 from ._memory import at_hand
 
 # From this many elements on, our own reverse mode saves more than its calls from Python take.
-_LARGE = 2**18
+_LARGE = 2**21
 
 
 def computed(tl: Any, program: Program, operands: tuple[torch.Tensor, ...], recompute: bool) -> torch.Tensor:
