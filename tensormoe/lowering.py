@@ -62,7 +62,7 @@ class _Groups:
 
 def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tuple[Step, ...]]:
     """Lower a path of pairs, given as positions among the live tensors, results appended last."""
-    lowering = _Lowering(contraction)
+    lowering = _Lowering(contraction, _closings(contraction, path))
     live = [Tensor(n, operand.name, operand.indices) for n, operand in enumerate(contraction.operands)]
     for pair in path:
         chosen = [live[position] for position in pair]
@@ -77,10 +77,25 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
     return Program(count, instructions, released(count, instructions)), tuple(lowering.steps)
 
 
+def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:
+    """For each step of a path, the indices that it sums over, and whether all it multiplies has a batch."""
+    live = [set(operand.indices) for operand in contraction.operands]
+    found = []
+    for pair in path:
+        chosen = [live[position] for position in pair]
+        live = [indices for position, indices in enumerate(live) if position not in pair]
+        result = set().union(*chosen)
+        kept = result & set(contraction.output).union(*live)
+        found.append((result - kept, all(BATCH in indices for indices in chosen)))
+        live.append(kept)
+    return found
+
+
 class _Lowering:
     """Collects instructions; each method appends some and returns the tensor they leave."""
 
-    def __init__(self, contraction: Contraction) -> None:
+    def __init__(self, contraction: Contraction, closings: list[tuple[set[str], bool]]) -> None:
+        self.closings = closings
         self.sizes = dict(contraction.sizes)
         self.affine = contraction.affine
         self.count = len(contraction.operands)
@@ -133,6 +148,9 @@ class _Lowering:
                 groups = _grouped(left, right, keep, True)
             else:
                 left, right, groups = self.cheapest(left, right, keep, goal)
+            if BATCH in left.indices and BATCH not in right.indices:
+                # Of a core, the order costs nothing: it may be stored so.
+                groups = replace(groups, right=self.arranged(groups.right))
             register = self.matmul(left, right, groups, affine)
             kind = "batched matmul" if groups.batch else "matmul"
             order, summed = groups.result, groups.summed
@@ -143,6 +161,23 @@ class _Lowering:
         result = Tensor(register, f"t{len(self.steps) + 1}", order)
         self.steps.append(Step(left, right, result, kind, summed))
         return result
+
+    def arranged(self, free: Indices) -> Indices:
+        """Indices in an order in which later steps need not permute what carries them.
+
+        A step that sums over some takes them next to the batch or last; a step with a core, last.
+        """
+        front: Indices = ()
+        back: Indices = ()
+        for summed, batched in self.closings:
+            closed = tuple(index for index in free if index in summed)
+            rest = tuple(index for index in free if index not in summed)
+            if batched and (*rest, *closed) != free:
+                front = (*front, *closed)
+            else:
+                back = (*closed, *back)
+            free = rest
+        return (*front, *free, *back)
 
     def cheapest(
         self, left: Tensor, right: Tensor, keep: set[str], goal: Indices | None
