@@ -41,7 +41,7 @@ def test_gradients_are_those_of_automatic_differentiation(kind: str, family: str
 
 
 def test_large_layers_have_it_by_themselves() -> None:
-    spec = tm.MuMoEBlockSpec(5, 400, 256, 8, tm.CP(256), tm.Gate("softmax"))
+    spec = tm.MuMoEBlockSpec(5, 4000, 256, 8, tm.CP(256), tm.Gate("softmax"))
     module, x = module_of(spec), tokens(40).requires_grad_()
     assert owns(module(x))
     with large(inf):
