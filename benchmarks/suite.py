@@ -1,7 +1,6 @@
 """What cases are made of: settings, sides that are timed in turns, and what was measured."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import torch
 
+import tensormoe as tm
 from tensormoe.timing import Side, interleaved, wall_clock
 
 # A weight or an intermediate with more elements than this is not materialized: 0.5 GiB in float32.
@@ -83,8 +83,9 @@ class Settings:
             wait: see `tensormoe.timing.interleaved`.
         """
         threads = threads or self.threads
-        clock = cuda_clock if self.device == "cuda" and wait is None else wall_clock
-        with torch.set_grad_enabled(grad), torch_threads(threads):
+        tl = tm.get_backend("torch")
+        clock = tl.clock(self.device) if wait is None else wall_clock
+        with torch.set_grad_enabled(grad), tl.threads(threads):
             results = {side: sides[side]() for side in same}
             for side in same[1:]:
                 agree(side, results[side], results[same[0]])
@@ -106,28 +107,3 @@ def agree(side: str, found: Any, expected: Any) -> None:
     torch.testing.assert_close(
         found.detach(), expected.detach(), rtol=1e-4, atol=2e-5 * size, msg=lambda text: f"{side}: {text}"
     )
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """PyTorch with this number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def cuda_clock() -> Callable[[], float]:
-    """A clock on the GPU itself, which leaves out the time until its stream is empty beforehand."""
-    torch.cuda.synchronize()
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    start.record()
-
-    def stop() -> float:
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) / 1000
-
-    return stop

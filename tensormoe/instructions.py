@@ -160,8 +160,8 @@ class Matmul(Binary):
     def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         left, right = registers[self.source], registers[self.other]
         if position == 0:
-            return tl.matmul(gradient, _swapped(tl, right))
-        return tl.matmul(_swapped(tl, left), gradient)
+            return tl.matmul(gradient, swapped(tl, right))
+        return tl.matmul(swapped(tl, left), gradient)
 
 
 @dataclass(frozen=True)
@@ -176,11 +176,11 @@ class Affine(Binary):
     def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         x, matrix = registers[self.source], registers[self.other]
         if position == 0:
-            return tl.matmul(gradient, _swapped(tl, matrix[..., :-1, :]))
+            return tl.matmul(gradient, swapped(tl, matrix[..., :-1, :]))
         axis = len(gradient.shape) - 2
         bias = tl.sum(gradient, axis=axis)
         row = tl.reshape(bias, (*gradient.shape[:axis], 1, gradient.shape[-1]))
-        return tl.concatenate([tl.matmul(_swapped(tl, x), gradient), row], axis=axis)
+        return tl.concatenate([tl.matmul(swapped(tl, x), gradient), row], axis=axis)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Multiply(Binary):
         return _unstretch(tl, gradient * factor, share.shape)
 
 
-def _swapped(tl: Any, array: Array) -> Array:
+def swapped(tl: Any, array: Array) -> Array:
     """The last two axes exchanged."""
     axes = range(len(array.shape))
     return tl.transpose(array, (*axes[:-2], axes[-1], axes[-2]))

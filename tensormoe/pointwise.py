@@ -29,12 +29,16 @@ def _gelu_pull(tl: Any, x: Array, gradient: Array) -> Array:
     return tl.gelu_pull(x, gradient)
 
 
+def _cubic_tanh(tl: Any, x: Array) -> Array:
+    return tl.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))
+
+
 def _gelu_tanh(tl: Any, x: Array) -> Array:
-    return 0.5 * x * (1 + tl.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1 + _cubic_tanh(tl, x))
 
 
 def _gelu_tanh_pull(tl: Any, x: Array, gradient: Array) -> Array:
-    tanh = tl.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))
+    tanh = _cubic_tanh(tl, x)
     slope = sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
     return gradient * (0.5 * (1 + tanh) * (1 + x * (1 - tanh) * slope))
 

@@ -1,5 +1,7 @@
 """Sparse weights as what rises above a threshold τ that is found by Newton's iteration, without sorting.
 
+Only where a call takes longer than its arithmetic are few logits sorted, for the closed form.
+
 Every class here is a map from logits z to weights with a symmetric Jacobian, the gradient of a convex
 function, so that one product with a vector serves forward and reverse mode. The iteration ends where only
 rounding still corrects τ. The last correction is not added to τ, which could not hold it, but subtracted

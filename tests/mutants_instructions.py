@@ -76,8 +76,8 @@ BIAS = [
     edit(
         "the bias's gradient comes first",
         "instructions:Affine.pull",
-        "[tl.matmul(_swapped(tl, x), gradient), row]",
-        "[row, tl.matmul(_swapped(tl, x), gradient)]",
+        "[tl.matmul(swapped(tl, x), gradient), row]",
+        "[row, tl.matmul(swapped(tl, x), gradient)]",
         CP,
         "proof",
     ),
@@ -111,7 +111,7 @@ BACKWARDS = [
     edit(
         "a left side is not transposed back",
         "instructions:Matmul.pull",
-        "tl.matmul(_swapped(tl, left), gradient)",
+        "tl.matmul(swapped(tl, left), gradient)",
         "tl.matmul(left, gradient)",
         SQUARE,
         "proof",
@@ -119,7 +119,7 @@ BACKWARDS = [
     edit(
         "a right side is not transposed back",
         "instructions:Matmul.pull",
-        "tl.matmul(gradient, _swapped(tl, right))",
+        "tl.matmul(gradient, swapped(tl, right))",
         "tl.matmul(gradient, right)",
         SQUARE,
         "proof",

@@ -241,13 +241,12 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     def value_of(self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
         """The function's value; by NumPy where the number of calls takes the time: its calls are short."""
-        result: torch.Tensor
         closed = isinstance(function, _CLOSED_FORMS) and x.dtype == torch.float32 and x.is_cpu
         # In this order: a traced batch has no size to compare.
         if closed and at_hand(x) and x.numel() <= _SMALL:
             values = (x.detach() if x.requires_grad else x).numpy()
             return torch.from_numpy(function.value(_numpy(), values))
-        result = function.value(self, x, *scalars)
+        result: torch.Tensor = function.value(self, x, *scalars)
         return result
 
     def gradients(

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 from ..extras import Array
+from ..instructions import swapped
 from ..layer import apply
 from ..routers import Linear
 from ..spec import Spec
@@ -70,7 +71,7 @@ def floor(tl: Any, found: Sequence[Product]) -> Side:
 
     def training(lefts: Sequence[Array], rights: Sequence[Array], cotangents: Sequence[Array]) -> object:
         return [
-            (tl.matmul(a, b), tl.matmul(c, _swapped(tl, b)), tl.matmul(_swapped(tl, a), c))
+            (tl.matmul(a, b), tl.matmul(c, swapped(tl, b)), tl.matmul(swapped(tl, a), c))
             for a, b, c in zip(lefts, rights, cotangents, strict=True)
         ]
 
@@ -86,9 +87,3 @@ def _contiguous(tl: Any, array: Array) -> Array:
     # To one axis and back: what is not contiguous has to be copied for that.
     shape = tuple(array.shape)
     return tl.reshape(tl.reshape(array, (prod(shape),)), shape)
-
-
-def _swapped(tl: Any, array: Array) -> Array:
-    """The last two axes exchanged."""
-    axes = range(len(array.shape))
-    return tl.transpose(array, (*axes[:-2], axes[-1], axes[-2]))
