@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import tensormoe as tm
 
 from .contenders import as_published, cores, forward, mlp, ours
-from .contractions import by_opt_einsum, by_program, contraction_products, multiplied, products
+from .contractions import bare_contraction, bare_products, by_opt_einsum, by_program
 from .suite import Measurement, Settings
 
 WIDTH, EXPERTS, TOKENS = 768, 16, 1024
@@ -29,14 +29,14 @@ def levels(settings: Settings) -> Iterator[Measurement | str]:
             if name != "Tucker":  # which has not been published
                 same |= dict(as_published(layer, settings))
             sides = {side: forward(module, x) for side, module in {**same, "nn.Linear": linear}.items()}
-            sides["bare products"] = multiplied(products([spec], settings, TOKENS))
+            sides["bare products"] = bare_products(spec, settings, TOKENS)
             share = settings.seconds / 3
             yield settings.times(f"{name}, {count} levels", sides, same=list(same), seconds=share)
             factors = cores(layer)[0]
             alone = {
                 "ours": by_program(spec, x, a, factors),
                 "opt_einsum": by_opt_einsum(spec, x, a, factors),
-                "bare products": multiplied(contraction_products(spec, settings, TOKENS)),
+                "bare products": bare_contraction(spec, x, a, factors),
             }
             both = ("ours", "opt_einsum")
             yield settings.times(f"{name}, {count} levels, contraction", alone, same=both, seconds=share)

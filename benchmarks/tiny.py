@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import tensormoe as tm
 
 from .contenders import as_published, compiled, forward, mlp, ours, published_compiled
-from .contractions import by_opt_einsum, by_program, contraction_products, multiplied
+from .contractions import bare_contraction, by_opt_einsum, by_program
 from .suite import Measurement, Settings
 
 BATCH, INPUTS, OUTPUTS, EXPERTS, RANK = 32, 33, 24, 16, 8
@@ -22,7 +22,7 @@ def tiny(settings: Settings) -> Iterator[Measurement | str]:
         "ours": by_program(spec, x, [a], cores),
         "ours, arguments checked": lambda: tm.contract(spec, named, [a], x),
         "opt_einsum": by_opt_einsum(spec, x, [a], cores),
-        "bare products": multiplied(contraction_products(spec, settings, BATCH)),
+        "bare products": bare_contraction(spec, x, [a], cores),
     }
     yield settings.times("contraction", sides, same=list(sides)[:-1])
 

@@ -7,7 +7,7 @@ from torch import nn
 import tensormoe as tm
 
 from .contenders import as_published, compiled, forward, mlp, ours, training_step
-from .contractions import multiplied, products
+from .contractions import bare_products
 from .moe import Soft, Sparse, hidden_size, soft_elements, tensorly_linear, too_large
 from .suite import LARGEST, Measurement, Settings
 
@@ -32,7 +32,7 @@ def clip_head(settings: Settings) -> Iterator[Measurement | str]:
         same = {"ours": layer, "ours, compiled": compiled(layer), **dict(as_published(layer, settings))}
         whole = {**same, "soft MoE": Soft(layer)}
         sides = {side: forward(module, x) for side, module in {**whole, **others}.items()}
-        sides["bare products"] = multiplied(products([spec], settings, batch))
+        sides["bare products"] = bare_products(spec, settings, batch)
         yield settings.times(f"{name}, forward", sides, same=list(whole))
         trained = {**same, "nn.Linear": others["nn.Linear"], "sparse top-2": others["sparse top-2"]}
         steps = {side: training_step(module, x, cotangent) for side, module in trained.items()}
@@ -73,5 +73,5 @@ def _mixer(
         else:
             modules["sparse top-2"] = Sparse(experts, EXPERTS, CHOSEN).to(settings.device)
         sides = {side: forward(module, x) for side, module in modules.items()}
-        sides["bare products"] = multiplied(products(list(spec.layers.values()), settings, IMAGES * vectors))
+        sides["bare products"] = bare_products(spec, settings, IMAGES * vectors)
         yield settings.times(f"{name}, forward", sides, same=list(same))

@@ -133,23 +133,25 @@ class SoftTopK:
 
 
 def _by_sorting(tl: Any, x: Array, power: int) -> Array:
-    """The weights [τ' − d]₊ᵖ/pᵖ that sum to 1, d the distances from the largest logit, in closed form.
+    """The weights [τ' − d]₊ᵖ that sum to 1, d the distances from the largest logit over p, in closed form.
 
-    The k smallest distances alone give a τ'_k, from the sums of their powers. On the support, up to k*, it is
-    no less than d_k and falls to τ'; beyond, d_k is above τ'. The sums cancel: they are taken in float64.
+    The k smallest distances alone give a τ'_k, from the means of their powers. On the support, up to k*, it
+    is no less than d_k and falls to τ'; beyond, d_k is above τ'. Sums cancel: they are taken in float64.
     """
-    distance = tl.cast(tl.max(x, axis=-1)[..., None], "float64") - x
-    # What is further away has no weight; clipped, it does no harm to the sums.
-    rising = tl.minimum(tl.sort(distance, axis=-1), float(power))
+    scaled = tl.cast(x, "float64") / power
+    distance = tl.max(scaled, axis=-1)[..., None] - scaled
+    # What is further away has no weight; clipped, it does no harm to the means.
+    rising = tl.minimum(tl.sort(distance, axis=-1), 1.0)
     count = tl.arange(1.0, x.shape[-1] + 1.0)
-    total = tl.cumsum(rising, axis=-1)
+    mean = tl.cumsum(rising, axis=-1) / count
     if power == 1:
-        tau = (total + 1) / count
+        tau = mean + 1 / count
     else:
-        squares = tl.cumsum(rising * rising, axis=-1)
-        tau = (total + tl.sqrt(tl.maximum(total * total - (squares - 4) * count, 0))) / count
+        excess = (tl.cumsum(rising * rising, axis=-1) - 1) / count
+        # Beyond the support the root may not exist, and any value serves.
+        tau = mean + tl.sqrt(tl.abs(mean * mean - excess))
     tau = tl.min(tl.maximum(tau, rising), axis=-1)[..., None]
-    root = tl.maximum(tau - distance, 0) / power
+    root = tl.maximum(tau - distance, 0)
     return tl.cast(root if power == 1 else root * root, tl.dtype_name(x))
 
 

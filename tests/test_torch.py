@@ -164,6 +164,18 @@ def test_functional_transforms() -> None:
         close(each[name].sum(0), parameter.grad)
 
 
+class Doubled(torch.nn.Module):
+    def forward(self, core: torch.Tensor) -> torch.Tensor:
+        return 2 * core
+
+
+def test_a_core_may_be_a_function_of_other_parameters() -> None:
+    module = layer(gate=tm.Gate(norm="layer"))
+    plain = module(x(4)).detach()
+    torch.nn.utils.parametrize.register_parametrization(module.cores, "output", Doubled())
+    close(module(x(4)).detach(), 2 * plain)
+
+
 def test_exports_with_a_dynamic_batch() -> None:
     module = layer(gate=tm.Gate(norm="layer")).eval()
     batch = torch.export.Dim("batch", min=2, max=1024)

@@ -21,6 +21,7 @@ from ._programs import computed
 # Up to this many elements an operation takes about as long as none, and these are not iterated for.
 _SMALL = 2**12
 _CLOSED_FORMS = (Entmax15, Sparsemax)
+_FLOATS = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
 
 class _Differentiable(torch.autograd.Function):
@@ -93,11 +94,16 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     """Arrays are `torch.Tensor`, on any device."""
 
     tensormoe_name = "torch"
-    float_types = ("float64", "float32", "bfloat16", "float16")
+    float_types = tuple(_FLOATS.values())
+
+    def dtype_name(self, array: torch.Tensor) -> str:
+        # A type's own name takes ten times as long, and several are asked for in each call.
+        return _FLOATS.get(array.dtype) or super().dtype_name(array)
 
     def cast(self, array: torch.Tensor, dtype: str) -> torch.Tensor:
-        wanted: torch.dtype = getattr(torch, dtype)
-        return array if array.dtype == wanted else array.to(wanted)
+        if _FLOATS.get(array.dtype) == dtype:
+            return array
+        return array.to(getattr(torch, dtype))
 
     def from_numpy(self, array: Any) -> torch.Tensor:
         return torch.tensor(array)  # a copy: the caller's array stays the caller's
@@ -143,7 +149,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return None if torch.compiler.is_exporting() else super().batch_size(x)
 
     def layer_norm(self, x: torch.Tensor, epsilon: float) -> torch.Tensor:
-        return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=epsilon)
+        return torch.layer_norm(x, x.shape[-1:], eps=epsilon)
 
     def softmax(self, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(x, dim=-1)

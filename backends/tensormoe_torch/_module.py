@@ -10,9 +10,13 @@ import tensormoe as tm
 from tensormoe.initialization import grouped
 
 from ._backend import backend
-from ._distributed import is_distributed, over_processes
+from ._distributed import over_processes
 
 Device = torch.device | str | int | None
+
+
+# The name of an array, of the module that holds it, and its name there.
+Places = tuple[tuple[str, str, str], ...]
 
 
 class _Buffers(nn.Module):
@@ -57,6 +61,7 @@ class _Module(nn.Module):
         for group, members in grouped(state).items():
             buffers = {name: torch.from_numpy(value).to(device) for name, value in members.items()}
             self.add_module(group, _Buffers(buffers))
+        self._parameter_places, self._state_places = _places(parameters), _places(state)
 
     def forward(
         self,
@@ -80,17 +85,17 @@ class _Module(nn.Module):
         Raises:
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
-        state = self._arrays(self.spec.state_shapes)
+        state = self._arrays(self._state_places)
         result, moved = tm.apply(
             self.spec,
-            self._arrays(self.spec.parameter_shapes),
+            self._arrays(self._parameter_places),
             x,
             state=state,
             training=self.training,
             return_coefficients=return_coefficients,
             previous=previous,
             generator=generator,
-            all_reduce=over_processes if all_reduce is None and is_distributed() else all_reduce,
+            all_reduce=all_reduce or over_processes,
             recompute=self.recompute,
             backend=backend,
         )
@@ -103,16 +108,10 @@ class _Module(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.spec.prepare()
 
-    def _arrays(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+    def _arrays(self, places: Places) -> dict[str, torch.Tensor]:
         """Parameters or statistics by name."""
-        groups: dict[str, Any] = {}
-        found = {}
-        for name in names:
-            group, _, member = name.partition(".")
-            if group not in groups:
-                groups[group] = getattr(self, group)
-            found[name] = getattr(groups[group], member)
-        return found
+        groups = self._modules
+        return {name: _member(groups[group], member) for name, group, member in places}
 
     @classmethod
     def from_spec(
@@ -267,3 +266,14 @@ class MuMoEBlock(_Module):
         first = tm.materialize(layers["first"], dict(self.first.items()), backend=backend)
         second = tm.materialize(layers["second"], dict(self.second.items()), backend=backend)
         return first, second
+
+
+def _places(names: Iterable[str]) -> Places:
+    return tuple((name, *name.split(".", 1)) for name in names)  # type: ignore[misc]
+
+
+def _member(group: Any, name: str) -> torch.Tensor:
+    # To find an attribute, nn.Module takes several times as long as a call's arithmetic in a small layer.
+    found: torch.Tensor | None = group._parameters.get(name)
+    tensor: torch.Tensor = getattr(group, name) if found is None else found
+    return tensor

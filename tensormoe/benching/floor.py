@@ -3,7 +3,7 @@
 The products are not worked out from the plan: a call of the layer is watched, on real arrays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from math import prod
@@ -22,14 +22,26 @@ Product: TypeAlias = tuple[Array, Array]
 
 
 def products(tl: Any, spec: Spec, given: Inputs) -> list[Product]:
-    """The factors of every matrix product that a layer with the linear router computes, contiguous.
+    """The factors of every matrix product that a layer with the linear router computes.
 
-    Those are the gate's x G_e and the products of the plan. Where a row of biases is added, it is left out.
+    Those are the gate's x G_e and the products of the plan.
 
     Args:
         tl: the backend object.
         spec: the layer or block.
         given: what it is called with.
+    """
+    plain = spec.replace(gate=replace(spec.gate, router=Linear()))
+    state = {name: given.state[name] for name in plain.state_shapes}
+    return watched(tl, lambda tl: apply(plain, given.parameters, given.x, state=state, backend=tl))
+
+
+def watched(tl: Any, call: Callable[[Any], object]) -> list[Product]:
+    """The factors of every matrix product of a call, contiguous. An added row of biases is left out.
+
+    Args:
+        tl: the backend object.
+        call: a function of a backend object.
     """
     found: list[Product] = []
 
@@ -49,9 +61,7 @@ def products(tl: Any, spec: Spec, given: Inputs) -> list[Product]:
     recorder = copy(tl)
     recorder.matmul, recorder.affine = matmul, affine
     recorder.computed = lambda program, operands, recompute=False: program.run(recorder, operands)
-    plain = spec.replace(gate=replace(spec.gate, router=Linear()))
-    state = {name: given.state[name] for name in plain.state_shapes}
-    apply(plain, given.parameters, given.x, state=state, backend=recorder)
+    call(recorder)
     return found
 
 
