@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -47,6 +48,10 @@ class _Differentiable(torch.autograd.Function):
         slopes = ctx.function.sensitivities(backend, output, *scalars)
         sums = ((gradient * slope).sum_to_size(s.shape) for slope, s in zip(slopes, scalars, strict=True))
         return None, product, *sums
+
+
+# PyTorch asks for it at every call, and to work it out takes longer than the arithmetic of a small gate.
+_Differentiable.forward.__signature__ = signature(_Differentiable.forward)  # type: ignore[attr-defined]
 
 
 class _InBothModes(_Differentiable):
