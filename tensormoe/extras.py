@@ -6,8 +6,9 @@ better, or what needs to know the framework: differentiation, tracing, random nu
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from .errors import TensorMoEError
 from .timing import Clock, wall_clock
 
 if TYPE_CHECKING:
+    from .pointwise import Elementwise
     from .program import Program
 
 Array = Any
@@ -50,6 +52,8 @@ class Extras:
     tensormoe_name: str = ""
     # The floating-point types that layers run in.
     float_types: tuple[str, ...] = ("float64", "float32")
+    # Activation functions that the framework computes better than `tensormoe.pointwise` would, by name.
+    pointwise: "Mapping[str, Elementwise]" = MappingProxyType({})
 
     if TYPE_CHECKING:
         # TensorLy's own, in the other base class, have no types.
@@ -93,18 +97,6 @@ class Extras:
     def stop_gradient(self, array: Array) -> Array:
         """The array as a constant of differentiation."""
         return array
-
-    def gelu(self, x: Array) -> Array:
-        """The product x Φ(x), with the normal distribution's Φ."""
-        raise TensorMoEError(
-            "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
-        )
-
-    def gelu_pull(self, x: Array, gradient: Array) -> Array:
-        """A gradient with respect to gelu(x) as one with respect to x; perhaps in the gradient's memory."""
-        raise TensorMoEError(
-            "activation", "gelu", f"{self.tensormoe_name} offers no error function: use 'gelu_tanh'"
-        )
 
     def affine(self, x: Array, matrix: Array) -> Array:
         """The product of x (…, T, I), extended by a constant 1, with a matrix (…, I + 1, M)."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from .pointwise import POINTWISE
+from .pointwise import elementwise
 
 Array = Any
 Shape = tuple[int, ...]
@@ -42,6 +42,10 @@ class Instruction:
     def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
         """The result, from the registers."""
         raise NotImplementedError
+
+    def overwrite(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        """The same, perhaps in the source's memory, which nothing else needs."""
+        return self.run(tl, registers, batch)
 
     def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         """The result's gradient carried back to the source at a position.
@@ -124,10 +128,14 @@ class Pointwise(Instruction):
         return (self.source,)
 
     def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return POINTWISE[self.name].value(tl, registers[self.source])
+        return elementwise(tl, self.name).value(tl, registers[self.source])
+
+    def overwrite(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        function = elementwise(tl, self.name)
+        return (function.overwrite or function.value)(tl, registers[self.source])
 
     def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
-        return POINTWISE[self.name].pull(tl, registers[self.source], gradient)
+        return elementwise(tl, self.name).pull(tl, registers[self.source], gradient)
 
 
 @dataclass(frozen=True)

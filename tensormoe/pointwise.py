@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import pi, sqrt
 from typing import Any
 
+from .errors import TensorMoEError
 from .extras import Array
 
 
@@ -14,19 +15,26 @@ class Elementwise:
 
     Args:
         value: from a backend object and x to f(x).
-        pull: from a backend object, x and a gradient with respect to f(x) to the one with respect to x.
+        pull: from a backend object, x and a gradient with respect to f(x) to one with respect to x; perhaps
+            in the same memory.
+        overwrite: like `value`, perhaps in the memory of x; None where nothing is gained by that.
     """
 
     value: Callable[[Any, Array], Array]
     pull: Callable[[Any, Array, Array], Array]
+    overwrite: Callable[[Any, Array], Array] | None = None
 
 
-def _gelu(tl: Any, x: Array) -> Array:
-    return tl.gelu(x)
+def elementwise(tl: Any, name: str) -> Elementwise:
+    """The activation function of this name in `POINTWISE`; the framework's own, where it has one."""
+    own: Elementwise | None = tl.pointwise.get(name)
+    return POINTWISE[name] if own is None else own
 
 
-def _gelu_pull(tl: Any, x: Array, gradient: Array) -> Array:
-    return tl.gelu_pull(x, gradient)
+def _no_error_function(tl: Any, *_: Array) -> Array:
+    raise TensorMoEError(
+        "activation", "gelu", f"{tl.tensormoe_name} offers no error function: use 'gelu_tanh'"
+    )
 
 
 def _cubic_tanh(tl: Any, x: Array) -> Array:
@@ -62,7 +70,7 @@ def _silu_pull(tl: Any, x: Array, gradient: Array) -> Array:
 
 
 POINTWISE: dict[str, Elementwise] = {
-    "gelu": Elementwise(_gelu, _gelu_pull),
+    "gelu": Elementwise(_no_error_function, _no_error_function),
     "gelu_tanh": Elementwise(_gelu_tanh, _gelu_tanh_pull),
     "relu": Elementwise(_relu, _relu_pull),
     "silu": Elementwise(_silu, _silu_pull),

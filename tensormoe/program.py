@@ -1,7 +1,7 @@
 """A lowered contraction: straight-line instructions, run forwards and pulled back."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,14 @@ class Program:
     num_operands: int
     instructions: tuple[Instruction, ...]
     releases: tuple[tuple[int, ...], ...]
+    # For each instruction, whether its source is a product, in memory of its own, that nothing reads later.
+    overwrites: tuple[bool, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        products = {self.num_operands + n for n, each in enumerate(self.instructions) if not each.cheap}
+        steps = zip(self.instructions, self.releases, strict=True)
+        found = tuple(each.source in products.intersection(finished) for each, finished in steps)
+        object.__setattr__(self, "overwrites", found)
 
     def run(self, tl: Any, operands: Sequence[Array]) -> Array:
         """Compute the contraction.
@@ -42,8 +50,10 @@ class Program:
         """
         registers: list[Array] = list(operands)
         batch = registers[0].shape[0]
-        for instruction, finished in zip(self.instructions, self.releases, strict=True):
-            registers.append(instruction.run(tl, registers, batch))
+        steps = zip(self.instructions, self.releases, self.overwrites, strict=True)
+        for instruction, finished, overwrites in steps:
+            compute = instruction.overwrite if overwrites else instruction.run
+            registers.append(compute(tl, registers, batch))
             for register in finished:
                 registers[register] = None
         return registers[-1]
@@ -108,7 +118,8 @@ class Program:
         """
         batch = registers[0].shape[0]
         active = self._depending(frozenset(wanted))
-        gradients: dict[int, Array] = {len(registers) - 1: cotangent}
+        # An activation function may compute in its gradient's memory, and the cotangent is the caller's.
+        gradients = {len(registers) - 1: tl.copy(cotangent) if self._ends_pointwise else cotangent}
         for number in reversed(range(len(self.instructions))):
             instruction, written = self.instructions[number], self.num_operands + number
             gradient = gradients.pop(written, None)
@@ -141,6 +152,14 @@ class Program:
             if not found.isdisjoint(instruction.sources):
                 found.add(self.num_operands + number)
         return found
+
+    @property
+    def _ends_pointwise(self) -> bool:
+        """Whether nothing but a view comes after an activation function."""
+        computing = (
+            each for each in reversed(self.instructions) if not isinstance(each, Transpose | Reshape)
+        )
+        return isinstance(next(computing, None), Pointwise)
 
     @property
     def only_views(self) -> bool:

@@ -1,10 +1,11 @@
 """Faults in one framework's backend or module classes."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from mutants_harness import Mutant, assigned, edit
+from mutants_harness import Mutant, Patch, assigned, edit
 from mutants_specs import (
     BATCH_NORM,
     BLOCK,
@@ -23,7 +24,7 @@ from mutants_specs import (
 )
 
 NUMPY, TORCH, JAX = (f"tensormoe_{name}._backend" for name in ("numpy", "torch", "jax"))
-PROGRAMS = "tensormoe_torch._programs"
+PROGRAMS, POINTWISE = "tensormoe_torch._programs", "tensormoe_torch._pointwise"
 TORCH_TESTS = "tests/test_torch_programs.py"
 # Only these two differentiate by themselves.
 BOTH = ("torch", "jax")
@@ -51,6 +52,16 @@ def _product_term_by_term(tl: Any, a: Any, b: Any) -> Any:
 
 def _largest_over_tokens(tl: Any, tensor: Any, axis: Any = None) -> Any:
     return tensor.argmax(0)
+
+
+def _gelu_of_tanh(*parts: str) -> Patch:
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        from tensormoe_torch._pointwise import POINTWISE as table
+
+        changes = {part: getattr(table["gelu_tanh"], part) for part in parts}
+        monkeypatch.setitem(table, "gelu", replace(table["gelu"], **changes))
+
+    return patch
 
 
 def _tangent_at_logits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,25 +274,24 @@ DERIVATIVES = [
 WHOLE = [
     edit(
         "NumPy: GELU is approximated",
-        f"{NUMPY}:NumPyBackend.gelu",
+        f"{NUMPY}:_gelu",
         "erf(x / np.sqrt(2))",
         "np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))",
         BLOCK,
         "frameworks",
         ("numpy",),
     ),
-    edit(
+    Mutant(
         "PyTorch: GELU is approximated",
-        f"{TORCH}:TorchBackend.gelu",
-        "gelu(x)",
-        'gelu(x, approximate="tanh")',
+        f"{POINTWISE}:POINTWISE",
+        _gelu_of_tanh("value", "overwrite"),
         BLOCK,
         "frameworks",
         ("torch",),
     ),
     edit(
         "JAX: GELU is approximated",
-        f"{JAX}:JaxBackend.gelu",
+        f"{JAX}:_gelu",
         "approximate=False",
         "approximate=True",
         BLOCK,
@@ -301,7 +311,7 @@ WHOLE = [
 OWN_REVERSE_MODE = [
     edit(
         "NumPy: GELU's derivative lacks the density",
-        f"{NUMPY}:NumPyBackend.gelu_pull",
+        f"{NUMPY}:_gelu_pull",
         " + x * density",
         "",
         BLOCK,
@@ -316,11 +326,10 @@ OWN_REVERSE_MODE = [
         "tests/test_program.py",
         BOTH,
     ),
-    edit(
+    Mutant(
         "PyTorch: GELU's derivative is approximated",
-        f"{TORCH}:TorchBackend.gelu_pull",
-        "grad_input=gradient",
-        'approximate="tanh", grad_input=gradient',
+        f"{POINTWISE}:POINTWISE",
+        _gelu_of_tanh("pull"),
         BLOCK,
         TORCH_TESTS,
     ),

@@ -138,7 +138,38 @@ REVERSE = [
 ]
 
 POINTWISE = [
-    edit("GELU is approximated", "pointwise:_gelu", "tl.gelu(x)", "_gelu_tanh(tl, x)", BLOCK, "frameworks"),
+    edit(
+        "an activation overwrites what is read later",
+        "program:Program.__post_init__",
+        "products.intersection(finished)",
+        "products",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "an activation overwrites what reverse mode reads",
+        "program:Program.traced",
+        "instruction.run(",
+        "instruction.overwrite(",
+        BLOCK,
+        "tests/test_torch_programs.py",
+    ),
+    edit(
+        "a gradient overwrites the caller's cotangent",
+        "program:Program.pulled",
+        "tl.copy(cotangent) if self._ends_pointwise else cotangent",
+        "cotangent",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "activations are the next one's",
+        "pointwise:elementwise",
+        "tl.pointwise.get(name)",
+        "POINTWISE['gelu_tanh']",
+        BLOCK,
+        "frameworks",
+    ),
     edit(
         "the slope within GELU's tanh lacks its factor",
         "pointwise:_gelu_tanh_pull",

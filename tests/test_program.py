@@ -4,6 +4,7 @@ import math
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from strategies import close
 
 import tensormoe as tm
-from tensormoe.instructions import Affine, Matmul, Multiply
+from tensormoe.instructions import Affine, Instruction, Matmul, Multiply, Pointwise, Reshape
 from tensormoe.program import Program, chained, released
 
 NUMPY = tm.get_backend("numpy")
@@ -116,13 +117,18 @@ class Counting:
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
+        gelu = NUMPY.pointwise["gelu"]
+        self.pointwise = {"gelu": replace(gelu, value=self.counted("gelu", gelu.value))}
+
+    def counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def counted(*arguments: Any, **options: Any) -> Any:
-            self.calls[name] += 1
-            return getattr(NUMPY, name)(*arguments, **options)
-
-        return counted
+        return self.counted(name, getattr(NUMPY, name))
 
     @property
     def products(self) -> int:
@@ -161,6 +167,46 @@ def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool) -
         found = program_of(block).vjp(NUMPY, operands, cotangent)
         for gradient, expected in zip(found, in_torch(block, operands, cotangent), strict=True):
             close(gradient, expected)
+
+
+def program_with(*steps: Instruction, num_operands: int = 2) -> Program:
+    return Program(num_operands, steps, released(num_operands, steps))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("program", "overwritten"),
+    [
+        (program_with(Matmul(0, 1), Pointwise(2, "")), True),
+        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 3)), True),
+        # The product is read again, is seen by another register, or was never one.
+        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 2)), False),
+        (program_with(Matmul(0, 1), Reshape(2, (3, 3)), Pointwise(3, ""), Multiply(4, 2)), False),
+        (program_with(Matmul(0, 1), Multiply(2, 2), Pointwise(3, "")), False),
+        (program_with(Pointwise(1, ""), Matmul(0, 2)), False),
+        (program_with(Reshape(1, (3, 3)), Pointwise(2, ""), Matmul(3, 0)), False),
+    ],
+)
+def test_an_activation_overwrites_a_product_alone(
+    program: Program, overwritten: bool, activation: str
+) -> None:
+    (number,) = (n for n, step in enumerate(program.instructions) if isinstance(step, Pointwise))
+    steps = list(program.instructions)
+    steps[number] = replace(steps[number], name=activation)
+    program = program_with(*steps)
+    assert program.overwrites[number] is overwritten
+    operands = [np.random.default_rng(seed).normal(size=(3, 3)) for seed in range(2)]
+    tensors = [torch.tensor(operand) for operand in operands]
+    tl = tm.get_backend("torch")
+    with torch.no_grad():
+        y = program.run(tl, tensors)
+    close(y, program.run(NUMPY, operands))
+    cotangent = torch.ones_like(y)
+    found = program.vjp(tl, tensors, cotangent)
+    for gradient, expected in zip(found, program.vjp(NUMPY, operands, np.ones((3, 3))), strict=True):
+        close(gradient, expected)
+    for tensor, operand in zip([*tensors, cotangent], [*operands, np.ones((3, 3))], strict=True):
+        assert (tensor.numpy() == operand).all()
 
 
 def test_registers_may_be_read_again() -> None:

@@ -21,6 +21,7 @@ from torch_modules import (
 )
 
 import tensormoe as tm
+from tensormoe.pointwise import POINTWISE
 from tensormoe_torch._backend import backend
 
 
@@ -71,8 +72,9 @@ def test_frozen_parameters_and_inputs_have_no_gradient(frozen: tuple[str, ...], 
 
 
 @ways
-def test_second_derivatives(way: str) -> None:
-    spec = tm.MuMoEBlockSpec(2, 3, 2, (2, 2), tm.CP(2), tm.Gate("softmax"))
+@pytest.mark.parametrize("activation", POINTWISE)
+def test_second_derivatives(activation: str, way: str) -> None:
+    spec = tm.MuMoEBlockSpec(2, 3, 2, (2, 2), tm.CP(2), tm.Gate("softmax"), activation=activation)
     module = module_of(spec, recompute=way == "recompute")
     names = [name for name, _ in module.named_parameters()]
 
@@ -86,6 +88,20 @@ def test_second_derivatives(way: str) -> None:
         inputs = [leaf.requires_grad_() for leaf in leaves]
         assert torch.autograd.gradcheck(call, inputs)
         assert torch.autograd.gradgradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("activation", sorted(POINTWISE.keys() - {"relu"}))
+def test_second_derivatives_with_frozen_parameters(activation: str) -> None:
+    """A gradient that depends on nothing meets a hidden layer that does."""
+    gate = tm.Gate(lambda logits: torch.softmax(logits.detach(), -1))
+    spec = spec_of("block", gate=gate, activation=activation)
+    found = []
+    for recompute in (False, True):
+        module, x = module_of(spec, recompute).requires_grad_(False), tokens().requires_grad_()
+        (slope,) = torch.autograd.grad(module(x).sum(), x, create_graph=True)
+        found.append((slope.detach(), *torch.autograd.grad(slope.square().sum(), x)))
+    for plain, own in zip(*found, strict=True):
+        close(own, plain)
 
 
 def saved_bytes(module: Module, x: torch.Tensor) -> int:

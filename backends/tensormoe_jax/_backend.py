@@ -12,6 +12,7 @@ import numpy as np
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Correction, Differentiable, Extras
+from tensormoe.pointwise import Elementwise
 from tensormoe.program import Program
 
 
@@ -48,11 +49,25 @@ def _tangent(
     return y, tangent
 
 
+def _gelu(tl: Any, x: jax.Array) -> jax.Array:
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _gelu_pull(tl: Any, x: jax.Array, gradient: jax.Array) -> jax.Array:
+    _, pull = jax.vjp(partial(_gelu, tl), x)
+    pulled: jax.Array = pull(gradient)[0]
+    return pulled
+
+
+_POINTWISE = {"gelu": Elementwise(_gelu, _gelu_pull)}
+
+
 class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
     """Arrays are `jax.Array`, traced or not."""
 
     tensormoe_name = "jax"
     float_types = ("float64", "float32", "bfloat16", "float16")
+    pointwise = _POINTWISE
 
     def cast(self, array: jax.Array, dtype: str) -> jax.Array:
         return array.astype(dtype)
@@ -74,14 +89,6 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
 
     def stop_gradient(self, array: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(array)
-
-    def gelu(self, x: jax.Array) -> jax.Array:
-        return jax.nn.gelu(x, approximate=False)
-
-    def gelu_pull(self, x: jax.Array, gradient: jax.Array) -> jax.Array:
-        _, pull = jax.vjp(self.gelu, x)
-        pulled: jax.Array = pull(gradient)[0]
-        return pulled
 
     def softmax(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, axis=-1)

@@ -8,10 +8,23 @@ from tensorly.backend.numpy_backend import NumpyBackend
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.extras import Extras
+from tensormoe.pointwise import Elementwise
 
 _NAMES = {np.dtype(name): name for name in ("float64", "float32", "float16")}
 # Up to this many elements the time of an operation is mostly that of its call.
 _SMALL = 2**12
+
+
+def _gelu(tl: Any, x: Any) -> Any:
+    return (0.5 * x * (1 + erf(x / np.sqrt(2)))).astype(x.dtype)
+
+
+def _gelu_pull(tl: Any, x: Any, gradient: Any) -> Any:
+    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    return (gradient * (0.5 * (1 + erf(x / np.sqrt(2))) + x * density)).astype(x.dtype)
+
+
+_POINTWISE = {"gelu": Elementwise(_gelu, _gelu_pull)}
 
 
 class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # type: ignore[misc, call-arg]
@@ -19,6 +32,7 @@ class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # typ
 
     tensormoe_name = "numpy"
     float_types = ("float64", "float32", "float16")
+    pointwise = _POINTWISE
 
     @staticmethod
     def is_tensor(tensor: Any) -> bool:
@@ -54,13 +68,6 @@ class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # typ
             remedy = "noise in training needs a numpy.random.Generator"
             raise TensorMoEError("generator", generator, remedy)
         return generator.standard_normal(like.shape).astype(like.dtype)
-
-    def gelu(self, x: Any) -> Any:
-        return (0.5 * x * (1 + erf(x / np.sqrt(2)))).astype(x.dtype)
-
-    def gelu_pull(self, x: Any, gradient: Any) -> Any:
-        density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-        return (gradient * (0.5 * (1 + erf(x / np.sqrt(2))) + x * density)).astype(x.dtype)
 
 
 backend = NumPyBackend()

@@ -17,6 +17,7 @@ from tensormoe.thresholds import Entmax15, Sparsemax
 
 from ._measuring import Measuring
 from ._memory import aligned, at_hand, disposable
+from ._pointwise import POINTWISE
 from ._programs import computed
 
 # Up to this many elements an operation takes about as long as none, and these are not iterated for.
@@ -100,6 +101,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     tensormoe_name = "torch"
     float_types = tuple(_FLOATS.values())
+    pointwise = POINTWISE
 
     def dtype_name(self, array: torch.Tensor) -> str:
         # A type's own name takes ten times as long, and several are asked for in each call.
@@ -121,17 +123,6 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     def stop_gradient(self, array: torch.Tensor) -> torch.Tensor:
         return array.detach()
-
-    def gelu(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.gelu(x)
-
-    def gelu_pull(self, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        pulled: torch.Tensor
-        if disposable(gradient):
-            pulled = torch.ops.aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
-        else:
-            pulled = torch.ops.aten.gelu_backward(gradient, x)
-        return pulled
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         memory = aligned(a, b)

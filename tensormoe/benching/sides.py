@@ -8,7 +8,7 @@ from typing import Any
 
 from ..extras import Array
 from ..layer import apply
-from ..pointwise import POINTWISE
+from ..pointwise import elementwise
 from ..spec import Spec
 from .inputs import Inputs, Source
 
@@ -80,7 +80,7 @@ def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
 
     def forward(x: Array, *values: Array) -> Array:
         for number in range(0, len(values), 2):
-            hidden = POINTWISE[spec.activation].value(tl, x) if number else x
+            hidden = elementwise(tl, spec.activation).value(tl, x) if number else x
             x = tl.linear(hidden, values[number], values[number + 1])
         return x
 
