@@ -191,7 +191,7 @@ def published_compiled(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]
     return {"published way, compiled": compiled(modules["published way"])}
 
 
-def mlp(*sizes: int, device: str) -> nn.Module:
-    """Linear layers with GELU between them."""
+def mlp(*sizes: int, device: str, between: nn.Module | None = None) -> nn.Module:
+    """Linear layers with an activation function between them, by default GELU."""
     layers = [nn.Linear(i, o, device=device) for i, o in pairwise(sizes)]
-    return nn.Sequential(*[part for layer in layers for part in (layer, nn.GELU())][:-1])
+    return nn.Sequential(*[part for layer in layers for part in (layer, between or nn.GELU())][:-1])

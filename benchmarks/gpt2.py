@@ -36,6 +36,21 @@ def gpt2_tr(settings: Settings) -> Iterator[Measurement | str]:
     yield settings.times("contraction", sides, same=("ours", "opt_einsum"))
 
 
+def activations(settings: Settings) -> Iterator[Measurement | str]:
+    """The CP block with other activation functions than GELU, against the MLP with the same."""
+    x, cotangent = (settings.normal(1, TOKENS, WIDTH) for _ in range(2))
+    functions = {"gelu_tanh": nn.GELU("tanh"), "relu": nn.ReLU(), "silu": nn.SiLU()}
+    share = settings.seconds / len(functions)
+    for name, function in functions.items():
+        block = ours(_spec(CP).replace(activation=name), settings)
+        dense = mlp(WIDTH, HIDDEN, WIDTH, device=settings.device, between=function)
+        modules = {"ours": block, "MLP": dense}
+        sides = {side: forward(module, x) for side, module in modules.items()}
+        yield settings.times(f"{name}, forward", sides, seconds=share)
+        sides = {side: training_step(module, x, cotangent) for side, module in modules.items()}
+        yield settings.times(f"{name}, training step", sides, grad=True, seconds=share)
+
+
 def one_token(settings: Settings) -> Iterator[Measurement | str]:
     """The same blocks at one token, as in generation."""
     x, dense = settings.normal(1, 1, WIDTH), mlp(WIDTH, HIDDEN, WIDTH, device=settings.device)

@@ -88,6 +88,11 @@ TARGETS = (
     Target("gpt2_tr", "saved for backward: ours / published way", "≤", 1.0),
     Target("gpt2_tr", "saved for backward: ours, recomputing / published way", "≤", 0.7),
     Target("gpt2_tr", "training step: ours, recomputing / ours", "≤", 1.1),
+    *(
+        Target("activations", f"{name}, {mode}: ours / MLP", "≤", limit)
+        for name in ("gelu_tanh", "relu", "silu")
+        for mode, limit in (("forward", 1.10), ("training step", 1.08))
+    ),
     Target("one_token", "CP: ours, compiled / MLP, compiled", "≤", 1.2),
     Target("one_token", "TR: ours, compiled / MLP, compiled", "≤", 1.2),
     Target("experts", "time: 100 × 100 × 100 / 64", "≤", 1.6),
