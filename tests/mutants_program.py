@@ -163,7 +163,7 @@ POINTWISE = [
         TESTS,
     ),
     edit(
-        "activations are the next one's",
+        "every activation is GELU by tanh",
         "pointwise:elementwise",
         "tl.pointwise.get(name)",
         "POINTWISE['gelu_tanh']",
