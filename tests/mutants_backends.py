@@ -127,8 +127,8 @@ PRODUCTS = [
     edit(
         "PyTorch: the first row is taken for the bias",
         f"{TORCH}:TorchBackend.affine",
-        "matrix.narrow(-2, rows, 1)",
-        "matrix.narrow(-2, 0, 1)",
+        "weight, bias = matrix.split_with_sizes((x.shape[-1], 1), -2)",
+        "bias, weight = matrix.split_with_sizes((1, x.shape[-1]), -2)",
         CP,
         "float",
         ("torch",),

@@ -129,8 +129,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return torch.matmul(a, b) if memory is None else torch.mm(a, b, out=memory)
 
     def affine(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-        rows = x.shape[-1]
-        weight, bias = matrix.narrow(-2, 0, rows), matrix.narrow(-2, rows, 1)
+        weight, bias = matrix.split_with_sizes((x.shape[-1], 1), -2)
         if x.dim() != 2:
             return torch.matmul(x, weight) + bias
         return torch.addmm(bias, x, weight, out=aligned(x, weight))
