@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from strategies import EVERY, close
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import tensormoe as tm
 from tensormoe_torch import MuMoE, MuMoEBlock
@@ -162,6 +163,26 @@ def test_functional_transforms() -> None:
     module(batch).square().sum().backward()
     for name, parameter in module.named_parameters():
         close(each[name].sum(0), parameter.grad)
+
+
+GATES = [tm.Gate(), tm.Gate("sparsemax", "batch"), tm.Gate(tm.Activation("soft_top_k", k=2), None)]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("gate", GATES, ids=str)
+@pytest.mark.parametrize("trained", [True, False])
+def test_traced_graphs_hold_no_values(gate: tm.Gate, trained: bool) -> None:
+    block = MuMoEBlock(7, 8, 6, 5, tm.CP(3), gate=gate, seed=0).eval().requires_grad_(trained)
+    with torch.no_grad():
+        block.gate_weights[0].normal_(generator=torch.Generator().manual_seed(1))
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.trace(block, (x(4),)), file)
+    file.seek(0)
+    # Of another size, and with other values.
+    tokens = 2 * x(9)
+    close(torch.jit.load(file)(tokens).detach(), block(tokens).detach(), 1e-5)
+    traced = make_fx(block)(x(4))
+    close(traced(-x(4)).detach(), block(-x(4)).detach(), 1e-5)
 
 
 class Doubled(torch.nn.Module):

@@ -90,7 +90,8 @@ def _numpy() -> Any:
 def _derived(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether derivatives with respect to these tensors may be asked for."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return True
+        # A graph of torch.jit can be saved only if it has no function of Python's in it.
+        return torch.compiler.is_compiling() or not torch._C._is_tracing()
     if torch.compiler.is_compiling():
         return False
     return torch._C._functorch.peek_interpreter_stack() is not None or fwAD._current_level >= 0

@@ -12,6 +12,9 @@ def at_hand(tensor: torch.Tensor) -> bool:
     """Whether a tensor's values can be looked at: it is not traced, mapped or without storage."""
     return (
         not torch.compiler.is_compiling()
+        # Of a traced call, by torch.jit or make_fx, the graph is wanted; values would become constants in it.
+        and not torch._C._is_tracing()
+        and not torch._C._len_torch_dispatch_stack()
         and not tensor.is_meta
         and type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and torch._C._functorch.peek_interpreter_stack() is None
