@@ -13,8 +13,6 @@ from ._backend import backend
 from ._distributed import over_processes
 
 Device = torch.device | str | int | None
-
-
 # The name of an array, of the module that holds it, and its name there.
 Places = tuple[tuple[str, str, str], ...]
 
