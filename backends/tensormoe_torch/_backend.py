@@ -109,9 +109,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return _FLOATS.get(array.dtype) or super().dtype_name(array)
 
     def cast(self, array: torch.Tensor, dtype: str) -> torch.Tensor:
-        if _FLOATS.get(array.dtype) == dtype:
-            return array
-        return array.to(getattr(torch, dtype))
+        return array if self.dtype_name(array) == dtype else array.to(getattr(torch, dtype))
 
     def from_numpy(self, array: Any) -> torch.Tensor:
         return torch.tensor(array)  # a copy: the caller's array stays the caller's
