@@ -13,7 +13,7 @@ test: $(VENV)/dev
 	$(BIN)/pytest -n auto
 
 verify: $(VENV)/dev
-	$(BIN)/python tests/survey.py
+	$(BIN)/python tests/support/survey.py
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from einops import einsum
 from torch import nn
 
 import tensormoe as tm
-from tensormoe.timing import Side
+from tensormoe.benching.timing import Side
 
 from .suite import Settings
 

@@ -8,9 +8,9 @@ import torch
 import tensormoe as tm
 from tensormoe.benching.floor import Product, products, watched
 from tensormoe.benching.inputs import Source, inputs
-from tensormoe.notation import BATCH
-from tensormoe.program import Program
-from tensormoe.timing import Side
+from tensormoe.benching.timing import Side
+from tensormoe.networks.notation import BATCH
+from tensormoe.programs.program import Program
 
 from .contenders import with_one
 from .suite import Settings

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import tensormoe as tm
-from tensormoe.timing import Side
+from tensormoe.benching.timing import Side
 
 from .suite import Measurement, Settings
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 import tensormoe as tm
 import tensormoe_jax
-from tensormoe.timing import Side
+from tensormoe.benching.timing import Side
 
 from .gpt2 import CP, EXPERTS, HIDDEN, RING, TOKENS, WIDTH
 from .suite import Measurement, Settings

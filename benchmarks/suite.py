@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 import tensormoe as tm
-from tensormoe.timing import Side, interleaved, wall_clock
+from tensormoe.arrays.backend import wall_clock
+from tensormoe.benching.timing import Side, interleaved
 
 # A weight or an intermediate with more elements than this is not materialized: 0.5 GiB in float32.
 LARGEST = 2**27
@@ -80,7 +81,7 @@ class Settings:
             grad: whether PyTorch records for a backward pass.
             threads: of PyTorch, if not the command line's.
             seconds: to measure for, if not the command line's.
-            wait: see `tensormoe.timing.interleaved`.
+            wait: see `tensormoe.benching.timing.interleaved`.
         """
         threads = threads or self.threads
         tl = tm.get_backend("torch")

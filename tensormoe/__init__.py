@@ -9,28 +9,29 @@ Write the weight tensor's factorization in one line of index notation; get a lay
     (272448, (16, 16, 769, 3072))
 """
 
-from .activations import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
-from .backend import available_backends, backend_of, get_backend
+from .arrays.registry import available_backends, backend_of, get_backend
 from .benching import BenchReport, bench
-from .block_spec import MuMoEBlockSpec
-from .building import build
-from .clustering import adaptive_clustering_weights
 from .errors import TensorMoEError
-from .factorization import Factorization
-from .families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
-from .gate import Gate
-from .initialization import initialize
-from .layer import apply, contract, materialize
-from .layer_spec import MuMoESpec
-from .network import Core, Network
-from .notation import expert_modes
-from .oracle import soft_moe
-from .planning import BlockPlan, Plan
-from .proof import Proof, ProofError, prove
-from .routers import AdaptiveClustering, Linear, Router
-from .spec import Spec, spec_from_json
+from .gates.activations import Activation
+from .gates.clustering import adaptive_clustering_weights
+from .gates.functional import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
+from .gates.gate import Gate
+from .gates.routers import AdaptiveClustering, Linear, Router
+from .layers.block_spec import MuMoEBlockSpec
+from .layers.building import build
+from .layers.functional import apply, contract, materialize
+from .layers.initialization import initialize
+from .layers.layer_spec import MuMoESpec
+from .layers.soft_moe import soft_moe
+from .layers.spec import Spec, spec_from_json
+from .networks.factorization import Factorization
+from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
+from .networks.network import Core, Network
+from .networks.notation import expert_modes
+from .programs.plan import BlockPlan, Plan
 from .verification import Report, verify
-from .weightings import Activation
+from .verification.proof.prove import BlockProof, Proof, ProofError
+from .verification.prove import prove
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "AdaptiveClustering",
     "BenchReport",
     "BlockPlan",
+    "BlockProof",
     "Core",
     "Dense",
     "Factorization",

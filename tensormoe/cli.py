@@ -10,9 +10,9 @@ from typing import TypeAlias
 from . import __version__
 from .benching import BenchReport, bench
 from .errors import TensorMoEError, positive_integer
-from .families import TensorNetwork
-from .layer_spec import MuMoESpec
-from .spec import Spec, spec_from_json
+from .layers.layer_spec import MuMoESpec
+from .layers.spec import Spec, spec_from_json
+from .networks.families import TensorNetwork
 from .verification import LEVELS, Report, verify
 
 _SPEC = """\

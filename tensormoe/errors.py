@@ -2,7 +2,9 @@
 
 import numbers
 import operator
+from collections.abc import Iterable
 from math import inf
+from typing import cast
 
 
 class TensorMoEError(ValueError):
@@ -87,3 +89,13 @@ def one_of(argument: str, value: object, known: tuple[object, ...]) -> None:
     if not any(type(value) is type(item) and value == item for item in known):
         listed = ", ".join(repr(item) for item in known)
         raise TensorMoEError(argument, value, f"choose one of {listed}")
+
+
+def as_tuple(value: object) -> tuple[object, ...]:
+    """The members of a tuple, a list or an array with one axis; anything else as the only member."""
+    return tuple(cast("Iterable[object]", value)) if is_listed(value) else (value,)
+
+
+def is_listed(value: object) -> bool:
+    """Whether a value is a tuple, a list or an array with one axis."""
+    return isinstance(value, (tuple, list)) or len(getattr(value, "shape", ())) == 1

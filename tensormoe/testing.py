@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from .errors import TensorMoEError
-from .factorization import Factorization
-from .families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
-from .gate import Gate
-from .layer_spec import MuMoESpec
-from .notation import expert_modes
-from .spec import Spec
+from .gates.activations import Activation
+from .gates.gate import Gate
+from .layers.layer_spec import MuMoESpec
+from .layers.spec import Spec
+from .networks.factorization import Factorization
+from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
+from .networks.notation import expert_modes
 from .verification import Check, Inputs, Report, Sample, float_checks, named_backend, verify
-from .weightings import Activation
 
 __all__ = [
     "Inputs",

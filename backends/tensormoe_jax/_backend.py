@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.protocols import Correction, Differentiable, Elementwise
 from tensormoe.errors import TensorMoEError
-from tensormoe.extras import Correction, Differentiable, Extras
-from tensormoe.pointwise import Elementwise
-from tensormoe.program import Program
+from tensormoe.programs.program import Program
 
 
 def _global_x64() -> bool:

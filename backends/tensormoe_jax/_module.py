@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import tensormoe as tm
-from tensormoe.initialization import grouped
+from tensormoe.layers.parameters import grouped
 
 from ._backend import backend
 

@@ -6,9 +6,9 @@ import numpy as np
 from scipy.special import erf
 from tensorly.backend.numpy_backend import NumpyBackend
 
+from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.protocols import Elementwise
 from tensormoe.errors import TensorMoEError
-from tensormoe.extras import Extras
-from tensormoe.pointwise import Elementwise
 
 _NAMES = {np.dtype(name): name for name in ("float64", "float32", "float16")}
 # Up to this many elements the time of an operation is mostly that of its call.

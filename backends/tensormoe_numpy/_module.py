@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import tensormoe as tm
-from tensormoe.initialization import grouped
+from tensormoe.layers.parameters import grouped
 
 from ._backend import backend
 

@@ -9,11 +9,11 @@ import torch
 import torch.autograd.forward_ad as fwAD
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
-from tensormoe.backend import get_backend
+from tensormoe.arrays.protocols import Differentiable
+from tensormoe.arrays.registry import get_backend
 from tensormoe.errors import TensorMoEError
-from tensormoe.extras import Differentiable
-from tensormoe.program import Program
-from tensormoe.thresholds import Entmax15, Sparsemax
+from tensormoe.gates.newton import Entmax15, Sparsemax
+from tensormoe.programs.program import Program
 
 from ._measuring import Measuring
 from ._memory import aligned, at_hand, disposable

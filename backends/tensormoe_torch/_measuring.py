@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from tensormoe.extras import Extras
-from tensormoe.timing import Clock
+from tensormoe.arrays.backend import Extras
+from tensormoe.typing import Clock
 
 
 def _events() -> Callable[[], float]:

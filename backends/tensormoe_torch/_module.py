@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tensormoe as tm
-from tensormoe.initialization import grouped
+from tensormoe.layers.parameters import grouped
 
 from ._backend import backend
 from ._distributed import over_processes

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tensormoe import pointwise
-from tensormoe.pointwise import Elementwise
+from tensormoe.arrays import nonlinearities as pointwise
+from tensormoe.arrays.protocols import Elementwise
 
 from ._memory import disposable
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.autograd.forward_ad as fwAD
 
-from tensormoe.program import Program, Shaped
+from tensormoe.programs.program import Program, Shaped
 
 from ._memory import at_hand
 

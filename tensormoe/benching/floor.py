@@ -9,11 +9,11 @@ from dataclasses import replace
 from math import prod
 from typing import Any, TypeAlias
 
-from ..extras import Array
-from ..instructions import swapped
-from ..layer import apply
-from ..routers import Linear
-from ..spec import Spec
+from ..gates.routers import Linear
+from ..layers.functional import apply
+from ..layers.spec import Spec
+from ..programs.instructions import swapped
+from ..typing import Array
 from .inputs import Inputs
 from .sides import Side, compiled
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..extras import Array
-from ..initialization import initialize
-from ..spec import Spec
+from ..layers.initialization import initialize
+from ..layers.spec import Spec
+from ..typing import Array
 
 DTYPE = "float32"
 

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..backend import get_backend
+from ..arrays.backend import Extras
+from ..arrays.registry import get_backend
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer, positive_number
-from ..extras import Extras
-from ..spec import Spec
-from ..timing import Timing, interleaved
+from ..layers.spec import Spec
 from .floor import floor, products
 from .inputs import Source, inputs
 from .report import SIDES, BenchReport, Measurement, remarks
 from .sides import Side, layer, mlp
+from .timing import Timing, interleaved
 
 # In the order in which one that is installed is taken.
 _PREFERRED = ("torch", "jax", "numpy")
@@ -44,7 +44,7 @@ def bench(
         device: a name among the backend's `devices()`; by default the last, a GPU where there is one.
         threads: of PyTorch, on the host; set back afterwards.
         seed: of parameters and inputs.
-        rounds: how many rounds at most; see `tensormoe.timing.interleaved`.
+        rounds: how many rounds at most; see `tensormoe.benching.timing.interleaved`.
         seconds: about how long to measure, for each of forward and training.
 
     Returns:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..report import spec_data, table, versions
-from ..spec import Spec
-from ..timing import Timing
+from ..layers.serialization import spec_data
+from ..layers.spec import Spec
+from ..tables import table, versions
 from .inputs import DTYPE
 from .sides import mlp_sizes
+from .timing import Timing
 
 SIDES = ("layer", "MLP", "floor")
 

@@ -6,10 +6,10 @@ from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-from ..extras import Array
-from ..layer import apply
-from ..pointwise import elementwise
-from ..spec import Spec
+from ..arrays.nonlinearities import elementwise
+from ..layers.functional import apply
+from ..layers.spec import Spec
+from ..typing import Array
 from .inputs import Inputs, Source
 
 

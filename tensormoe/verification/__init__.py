@@ -4,9 +4,9 @@ Nothing here shares code with planning or lowering: programs are given, and what
 from the network.
 """
 
-from .checks import LEVELS, Check, Report
 from .floating import float_checks
 from .inputs import Inputs, Sample
+from .report import LEVELS, Check, Report
 from .verify import named_backend, verify
 
 __all__ = ["LEVELS", "Check", "Inputs", "Report", "Sample", "float_checks", "named_backend", "verify"]

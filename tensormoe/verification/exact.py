@@ -11,14 +11,14 @@ from math import prod
 import numpy as np
 
 from ..errors import TensorMoEError
-from ..initialization import NumPyArray
-from ..layer_spec import MuMoESpec
-from .checks import Check
-from .counting import Counted, CountingBackend, Precision
-from .families import weight_of_family
+from ..layers.layer_spec import MuMoESpec
+from ..typing import NumPyArray
+from .arithmetic.residues import PRIME, residues
+from .arithmetic.rounding import Counted, CountingBackend, Precision
 from .inputs import integer_inputs, sampled
-from .reference import Reference
-from .residues import PRIME, residues
+from .reference.contraction import Reference
+from .reference.families import weight_of_family
+from .report import Check
 
 # Elements of the weight tensor that are multiplied out, and the most that all cores may have: integers that
 # are objects take some hundred nanoseconds each.

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..initialization import NumPyArray
-from ..layer_spec import MuMoESpec
-from .checks import Check
-from .counting import UNITS, Counted, CountingBackend, Precision, gamma
+from ..layers.layer_spec import MuMoESpec
+from ..typing import NumPyArray
+from .arithmetic.rounding import UNITS, Counted, CountingBackend, Precision, gamma
 from .inputs import Inputs, Sample
-from .reference import Reference
+from .reference.contraction import Reference
+from .report import Check
 
 
 def float_checks(

@@ -7,12 +7,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..initialization import NumPyArray, initialize
-from ..layer import apply, materialize
-from ..spec import Spec
-from .checks import Check
-from .definition import defined, weights
-from .gate_reference import known
+from ..layers.functional import apply, materialize
+from ..layers.initialization import initialize
+from ..layers.spec import Spec
+from ..typing import NumPyArray
+from .reference.gate import known
+from .reference.layer import defined, weights
+from .report import Check
 
 # Relative to the largest entry; ten steps of training add up what single calls differ by.
 TOLERANCE, TRAINED_TOLERANCE = 1e-12, 1e-11

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ..clustering import nothing_to_reduce
-from ..extras import at_least_float32
-from ..gate import Gate
-from ..initialization import NumPyArray
-from ..routers import Call
-from ..spec import Spec
-from .checks import Check
+from ..arrays.backend import at_least_float32
+from ..gates.call import Call, nothing_to_reduce
+from ..gates.gate import Gate
+from ..layers.spec import Spec
+from ..typing import NumPyArray
 from .floating import largest, ratio, representable
-from .gate_reference import STATISTICS, Level, fresh
+from .reference.gate import STATISTICS, Level, fresh
+from .report import Check
 
 # At least so many input vectors: their iterations end at different times.
 _TOKENS = 32

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..initialization import NumPyArray
-from ..layer_spec import MuMoESpec
-from ..notation import INPUT, OUTPUT, expert_modes
+from ..layers.layer_spec import MuMoESpec
+from ..networks.notation import INPUT, OUTPUT, expert_modes
+from ..typing import NumPyArray
 
 # The positions of each mode that take part, by the mode's name.
 Sample = dict[str, NumPyArray]

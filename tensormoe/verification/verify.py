@@ -5,22 +5,22 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import get_backend
-from ..contraction import Contraction, forward, materialization
+from ..arrays.backend import Extras
+from ..arrays.registry import get_backend
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer
-from ..extras import Extras
-from ..layer_spec import MuMoESpec
-from ..planning import Plan
-from ..proof import ProofError, prove
-from ..spec import Spec
+from ..layers.layer_spec import MuMoESpec
+from ..layers.spec import Spec
+from ..programs.contraction import Contraction, forward, materialization
+from ..programs.plan import Plan
 from . import exact
-from .checks import LEVELS, Check, Report
+from .arithmetic.residues import PRIME
 from .floating import float_checks
 from .frameworks import framework_checks
-from .gate_reference import bounded
 from .gates import gate_checks
 from .inputs import real_inputs, sampled
-from .residues import PRIME
+from .proof.prove import ProofError, prove_program
+from .reference.gate import bounded
+from .report import LEVELS, Check, Report
 
 _EXACT_TOKENS = 2
 # Elements of the weight tensor that are multiplied out in float64.
@@ -117,7 +117,7 @@ def _proof_checks(layer: MuMoESpec, label: str, remarks: list[str]) -> Iterator[
 
 def _proved(contraction: Contraction, plan: Plan, quantity: str, remarks: list[str]) -> Check:
     try:
-        steps = len(prove(contraction, plan.program).steps)
+        steps = len(prove_program(contraction, plan.program).steps)
     except ProofError as error:
         remarks.append(f"proof: refused: {error}")
         return Check("proof", "indices", quantity, 1.0, 0.0)

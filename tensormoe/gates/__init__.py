@@ -1,0 +1,1 @@
+"""From input vectors to mixture coefficients."""

@@ -1,0 +1,130 @@
+"""Maps from logits to mixture weights by name, with their options: what a gate can apply.
+
+A weighting is added here, in `WEIGHTINGS`, and nowhere else.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+from ..errors import TensorMoEError, one_of, positive_integer, positive_number, real_number
+from ..typing import Array
+from .entmax import Entmax
+from .newton import Entmax15, SoftTopK, Sparsemax
+
+
+def _softmax(tl: Any, x: Array) -> Array:
+    # Every framework has its own, with its own exact derivative.
+    return tl.softmax(x)
+
+
+def _sparsemax(tl: Any, x: Array) -> Array:
+    return tl.differentiable(Sparsemax(), x)
+
+
+def _entmax15(tl: Any, x: Array) -> Array:
+    return tl.differentiable(Entmax15(), x)
+
+
+def _entmax(tl: Any, x: Array, alpha: Any) -> Array:
+    if isinstance(alpha, float):
+        return tl.differentiable(Entmax(alpha), x)
+    if not tl.is_tensor(alpha) or tl.holds((alpha >= 1) & (alpha <= 4)) is False:
+        raise TensorMoEError("alpha", alpha, "pass a number from 1 to 4, or a scalar array of x's framework")
+    return tl.differentiable(Entmax(), x, tl.cast(alpha, tl.dtype_name(x)))
+
+
+def _soft_top_k(tl: Any, x: Array, k: int, eps: float = 1.0) -> Array:
+    return tl.differentiable(SoftTopK(k, eps), x)
+
+
+def _top_k(tl: Any, x: Array, k: int) -> Array:
+    least = tl.stop_gradient(tl.kth_largest(x, k))
+    return tl.softmax(tl.where(x < least, -float("inf"), x))
+
+
+WEIGHTINGS: dict[str, Callable[..., Array]] = {
+    "softmax": _softmax,
+    "sparsemax": _sparsemax,
+    "entmax15": _entmax15,
+    "entmax": _entmax,
+    "soft_top_k": _soft_top_k,
+    "top_k": _top_k,
+}
+
+
+def _alpha(value: Any) -> Any:
+    number = real_number(value)
+    if number is None and getattr(value, "shape", None) == ():
+        return value  # a scalar array; its framework is known later
+    if number is None or not 1 <= number <= 4:
+        raise TensorMoEError("alpha", value, "pass a number from 1 to 4, or a scalar array of x's framework")
+    return number
+
+
+# Options that are not listed pass as they are.
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "k": lambda value: positive_integer("k", value),
+    "eps": lambda value: positive_number("eps", value),
+    "alpha": _alpha,
+}
+
+
+def checked(options: Mapping[str, Any], width: int | None = None) -> dict[str, Any]:
+    """Options in the types that weightings want.
+
+    Args:
+        options: by name.
+        width: the number of logits, if it is known.
+
+    Raises:
+        TensorMoEError: a value that does not fit.
+    """
+    fit = {name: _CHECKS[name](value) if name in _CHECKS else value for name, value in options.items()}
+    if width is not None and fit.get("k", 1) > width:
+        raise TensorMoEError("k", fit["k"], f"there are {width} logits to choose from")
+    return fit
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Activation:
+    """A gate's activation by name, with options, to be passed to `tm.Gate`.
+
+    Args:
+        name: "softmax", "sparsemax", "entmax15", "entmax", "soft_top_k" or "top_k".
+        options: those of the function of this name: `alpha`, a number, for "entmax"; `k` and `eps` for
+            "soft_top_k"; `k` for "top_k".
+
+    Raises:
+        TensorMoEError: an unknown name or option, a missing option, or an unfit value.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.Gate(activation=tm.Activation("soft_top_k", k=2, eps=0.5)).activation
+        Activation('soft_top_k', k=2, eps=0.5)
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+
+    def __init__(self, name: str, **options: Any) -> None:
+        one_of("gate activation", name, tuple(WEIGHTINGS))
+        known = list(signature(WEIGHTINGS[name]).parameters.values())[2:]
+        for option in options:
+            one_of(f"option of {name}", option, tuple(parameter.name for parameter in known))
+        for parameter in known:
+            if parameter.default is parameter.empty and parameter.name not in options:
+                raise TensorMoEError("gate activation", name, f"it needs the option {parameter.name}")
+        if real_number(options.get("alpha", 1)) is None:
+            raise TensorMoEError("alpha", options["alpha"], "a gate's alpha is a number from 1 to 4")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "options", tuple(checked(options).items()))
+
+    def __repr__(self) -> str:
+        listed = "".join(f", {name}={value!r}" for name, value in self.options)
+        return f"Activation({self.name!r}{listed})"
+
+    def weights(self, tl: Any, logits: Array) -> Array:
+        """The mixture weights of logits (…, N) that are float32 or wider."""
+        return WEIGHTINGS[self.name](tl, logits, **dict(self.options))

@@ -1,0 +1,32 @@
+"""What one call of a layer hands to its gate."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..typing import Array
+
+# Shape and initial value of every running statistic by name.
+InitialState = dict[str, tuple[tuple[int, ...], float]]
+
+
+def nothing_to_reduce(array: Array) -> Array:
+    """The sum over processes where there is one."""
+    return array
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one call of a layer hands to its gate beside parameters, input and state.
+
+    Args:
+        training: whether statistics are those of this batch where there is a choice, and move.
+        previous: the coefficients of the layer before, E arrays (T, K_e), or None.
+        generator: of the noise: a `torch.Generator`, a `numpy.random.Generator` or a JAX key.
+        all_reduce: the sum of an array over all processes that share a batch.
+    """
+
+    training: bool = False
+    previous: Sequence[Array] | None = None
+    generator: Any = None
+    all_reduce: Callable[[Array], Array] = nothing_to_reduce

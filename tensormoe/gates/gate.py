@@ -1,0 +1,205 @@
+"""The gate: from input vectors to the mixture coefficients of every expert level."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from ..arrays.backend import at_least_float32
+from ..errors import TensorMoEError, number_from, one_of, positive_number
+from ..typing import Array
+from .activations import Activation
+from .call import Call, InitialState
+from .norms import batch_norm, layer_norm
+from .routers import Linear, Router
+
+NORMS = ("batch", "layer", None)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """a_e = activation((norm(router(z, G_e)) + noise)/temperature) for each expert level e.
+
+    Args:
+        activation: "entmax15" (sparse, the paper's), "sparsemax" or "softmax"; a `tm.Activation` with
+            options, such as `tm.Activation("soft_top_k", k=2)`; or a function from logits (T, N) to
+            coefficients (T, N), arrays of whichever framework the layer runs in.
+        norm: "layer" normalises the logits of each token (the paper's choice for language, and the
+            default: no token sees another); "batch" normalises each expert's logits over all tokens of
+            the batch and keeps running statistics for evaluation (the paper's choice for vision); None
+            leaves the logits as they are; a function from logits to logits is applied to them.
+        router: `tm.Linear()` (the paper's) or `tm.AdaptiveClustering(...)`.
+        temperature: positive; above 1 the coefficients are more even, below 1 less.
+        noise: the standard deviation of the normal noise that training adds to the normalised logits.
+
+    Raises:
+        TensorMoEError: an unknown name, or a value that does not fit.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.Gate("softmax", norm="batch", temperature=0.5).activation
+        'softmax'
+    """
+
+    activation: str | Activation | Callable[[Array], Array] = "entmax15"
+    norm: str | Callable[[Array], Array] | None = "layer"
+    router: Router = Linear()
+    temperature: float = 1.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _ = self.weighting
+        if not callable(self.norm):
+            one_of("gate norm", self.norm, NORMS)
+        if not isinstance(self.router, Router):
+            raise TensorMoEError("gate router", self.router, "pass one such as tm.AdaptiveClustering()")
+        object.__setattr__(self, "temperature", positive_number("gate temperature", self.temperature))
+        object.__setattr__(self, "noise", number_from(0, "gate noise", self.noise))
+
+    @cached_property
+    def weighting(self) -> "Activation | _Own":
+        """The activation with its options."""
+        if isinstance(self.activation, Activation):
+            return self.activation
+        if callable(self.activation):
+            return _Own(self.activation)
+        return Activation(self.activation)
+
+    @property
+    def steps(self) -> str:
+        """What the gate does, in order, as one line of text."""
+        norm = f"{self.norm} norm" if isinstance(self.norm, str) else self.norm and repr(self.norm)
+        noise = f"noise {self.noise:g}" if self.noise else None
+        temperature = f"temperature {self.temperature:g}" if self.temperature != 1 else None
+        activation = self.activation if isinstance(self.activation, str) else repr(self.activation)
+        return " → ".join(filter(None, (str(self.router), norm, noise, temperature, activation)))
+
+    def check(self, experts: tuple[int, ...]) -> None:
+        """Raise the error of a gate that does not fit these counts of experts."""
+        options = dict(self.weighting.options) if isinstance(self.weighting, Activation) else {}
+        if options.get("k", 1) > min(experts):
+            raise TensorMoEError("gate activation", self.activation, f"a level has {min(experts)} experts")
+        self.router.previous_experts(experts)
+
+    def parameter_shapes(self, in_features: int, experts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """The shapes of the gate's parameters by name: G_e (I, N_e) for each level."""
+        return {f"gate_weights.{level}": (in_features, n) for level, n in enumerate(experts)}
+
+    def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
+        """Shape and initial value of every running statistic by name."""
+        values = {"gate_mean": 0.0, "gate_variance": 1.0} if self.norm == "batch" else {}
+        own: InitialState = {
+            f"{name}.{level}": ((n,), value)
+            for name, value in values.items()
+            for level, n in enumerate(experts)
+        }
+        return own | self.router.initial_state(in_features, experts)
+
+    def coefficients(
+        self,
+        tl: Any,
+        parameters: Mapping[str, Array],
+        x: Array,
+        levels: int,
+        state: Mapping[str, Array],
+        call: Call,
+    ) -> tuple[list[Array], dict[str, Array]]:
+        """The coefficients of every level, and the new running statistics.
+
+        Args:
+            tl: the backend object.
+            parameters: the layer's, by name.
+            x: (T, I).
+            levels: E.
+            state: the running statistics, by name.
+            call: what else the call of the layer was given.
+
+        Returns:
+            E arrays (T, N_e) of x's element type, and the state.
+        """
+        dtype = tl.dtype_name(x)
+        weights = [parameters[f"gate_weights.{level}"] for level in range(levels)]
+        routed, moved = self.router.logits(tl, x, weights, state, call)
+        moved = {**state, **moved}
+        found = []
+        for level, logits in enumerate(routed):
+            logits = tl.cast(logits, at_least_float32(dtype))
+            logits = self._normalized(tl, logits, level, moved, call.training)
+            if call.training and self.noise > 0:
+                logits = logits + self.noise * tl.normal(logits, call.generator, level)
+            if self.temperature != 1:
+                logits = logits / self.temperature
+            found.append(tl.cast(self.weighting.weights(tl, logits), dtype))
+        return found, moved
+
+    def _normalized(
+        self, tl: Any, logits: Array, level: int, state: dict[str, Array], training: bool
+    ) -> Array:
+        """The logits after the norm; its running statistics move in `state`."""
+        if self.norm is None:
+            return logits
+        if callable(self.norm):
+            return _same_shape("gate norm", self.norm(logits), logits)
+        if self.norm == "layer":
+            return layer_norm(tl, logits)
+        mean, variance = f"gate_mean.{level}", f"gate_variance.{level}"
+        logits, (state[mean], state[variance]) = batch_norm(
+            tl, logits, state[mean], state[variance], training
+        )
+        return logits
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` turns back into this gate.
+
+        Raises:
+            TensorMoEError: an activation or a norm that is a function: it has no such form.
+        """
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("activation", "norm"):
+            if callable(data[name]) and not isinstance(data[name], Activation):
+                raise TensorMoEError(f"gate {name}", data[name], "a function cannot be written as JSON")
+        if isinstance(self.activation, Activation):
+            data["activation"] = {"name": self.activation.name, **dict(self.activation.options)}
+        return {**data, "router": self.router.to_dict()}
+
+    @staticmethod
+    def from_dict(data: object) -> "Gate":
+        """The gate that `to_dict` described.
+
+        Raises:
+            TensorMoEError: not such data, an unknown or an unfit field.
+        """
+        known = tuple(field.name for field in fields(Gate))
+        if not isinstance(data, Mapping):
+            raise TensorMoEError("gate", data, f"pass an object with the fields {', '.join(known)}")
+        for name in data:
+            one_of("gate field", name, known)
+        values = dict(data)
+        activation = values.get("activation")
+        if isinstance(activation, Mapping):
+            values["activation"] = Activation(**{"name": None, **activation})
+        if "router" in values:
+            values["router"] = Router.from_dict(values["router"])
+        return Gate(**values)
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A user's function in an activation's place."""
+
+    function: Callable[[Array], Array]
+
+    def weights(self, tl: Any, logits: Array) -> Array:
+        return _same_shape("gate activation", self.function(logits), logits)
+
+
+def _same_shape(argument: str, found: Array, logits: Array) -> Array:
+    shape = tuple(getattr(found, "shape", ()))
+    if shape != tuple(logits.shape):
+        raise TensorMoEError(
+            argument, shape, f"the function is to return the logits' shape {tuple(logits.shape)}"
+        )
+    return found

@@ -1,0 +1,231 @@
+"""Routers: from input vectors to the logits of every expert level."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, cast
+
+from ..arrays.backend import at_least_float32
+from ..errors import TensorMoEError, as_tuple, number_from, one_of, positive_integer
+from ..typing import Array, State
+from . import clustering
+from .call import Call, InitialState
+
+# The running statistics of each level: N_k (K,), Σ a h (K, d) and Σ a |h − μ| (K, d), where a batch counts
+# 1 − momentum times as much as the next.
+_PARTS = ("mass", "total", "deviation")
+
+
+class Router(ABC):
+    """What turns x (T, I) and the gate's weights G_e (I, N_e) into logits (T, N_e) for each level.
+
+    A router of one's own is a frozen dataclass that inherits this; specifications carry its fields as JSON.
+    """
+
+    _registry: ClassVar[dict[str, type["Router"]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Router._registry[cls.__name__] = cls
+
+    @abstractmethod
+    def logits(
+        self, tl: Any, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
+    ) -> tuple[list[Array], State]:
+        """The logits of every level, and the running statistics that have moved.
+
+        Args:
+            tl: the backend object.
+            x: (T, I).
+            weights: G_e (I, N_e) for each level.
+            state: the running statistics by name, as `initial_state` gives them.
+            call: what else the call was given.
+        """
+
+    def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
+        """Shape and initial value of every running statistic by name."""
+        return {}
+
+    def previous_experts(self, experts: tuple[int, ...]) -> tuple[int, ...] | None:
+        """How many experts each level of the layer before is to have; None where that layer plays no part."""
+        return None
+
+    def __str__(self) -> str:
+        changed = [field for field in _fields(self) if getattr(self, field.name) != field.default]
+        listed = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in changed)
+        return f"{type(self).__name__}({listed})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` turns back into this router."""
+        values = {field.name: getattr(self, field.name) for field in _fields(self)}
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+        return {"type": type(self).__name__, **plain}
+
+    @staticmethod
+    def from_dict(data: object) -> "Router":
+        """The router that `to_dict` described; any subclass defined so far is known by name.
+
+        Raises:
+            TensorMoEError: not such data, an unknown type, or unfit fields.
+        """
+        if not isinstance(data, Mapping) or "type" not in data:
+            raise TensorMoEError("router", data, 'pass an object with a "type", such as "Linear"')
+        one_of("router type", data["type"], tuple(Router._registry))
+        kind = Router._registry[data["type"]]
+        known = tuple(field.name for field in _fields(kind))
+        values = {name: value for name, value in data.items() if name != "type"}
+        for name in values:
+            one_of(f"field of router {kind.__name__}", name, known)
+        return kind(**values)
+
+
+@dataclass(frozen=True)
+class Linear(Router):
+    """Logits x G_e: the μMoE layer's own router.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.Gate().router
+        Linear()
+    """
+
+    def logits(
+        self, tl: Any, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
+    ) -> tuple[list[Array], State]:
+        return [tl.matmul(x, g) for g in weights], {}
+
+
+@dataclass(frozen=True)
+class AdaptiveClustering(Router):
+    """Logits (w_t ∗ x_t) G_e, where features along which token t's cluster is tight have large weights w_t.
+
+    The clusters are the previous layer's experts: call the layer as `layer(x, previous=coefficients)` with
+    what the previous layer returned. Each level of experts has the clusters of the same level there. Without
+    `previous`, as in a first layer, this is the linear router. The weights are constants of differentiation.
+
+    Args:
+        preset: "language" or "vision", the published values of `clamp` and `normalization`.
+        dispersion: "mad", the mean absolute deviation, as published; or "std", the standard deviation,
+            which with soft assignment takes two matrix products and far less time.
+        assignment: "soft" weighs each cluster by the token's coefficient; "hard" takes the cluster of the
+            largest coefficient alone, as published.
+        statistics: in training, "running" weighs by the batches before, the latest counting most, so that
+            no token sees another of its batch: the only choice for a causal model. "batch" weighs by the
+            batch itself, as published, and adds it to the running statistics.
+        evaluation: the same choice outside training. The published code has "batch" in both.
+        clamp, normalization, eps, shrinkage: see `tensormoe.gates.clustering.FeatureWeights`.
+        momentum: the share that every batch takes from the weight of those before it.
+        clusters: how many experts the previous layer has, or a count for each level; by default as many as
+            this layer.
+
+    Raises:
+        TensorMoEError: a value that does not fit.
+
+    Source: Nielsen et al., "Tight Clusters Make Specialized Experts", 2025, section 3, and its published
+    code for the presets and ε. Soft assignment, "std", running statistics and shrinkage are extensions.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> gate = tm.Gate(router=tm.AdaptiveClustering(preset="vision", statistics="batch"))
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), gate=gate)
+        >>> spec.state_shapes
+        {'router_mass.0': (4,), 'router_total.0': (4, 8), 'router_deviation.0': (4, 8)}
+    """
+
+    preset: str = "language"
+    dispersion: str = "mad"
+    assignment: str = "soft"
+    statistics: str = "running"
+    evaluation: str = "running"
+    clamp: float | None = None
+    normalization: str | None = None
+    eps: float = 1e-4
+    shrinkage: float = 2.0
+    momentum: float = 0.1
+    clusters: int | tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        one_of("assignment", self.assignment, ("soft", "hard"))
+        one_of("statistics", self.statistics, ("running", "batch"))
+        one_of("evaluation", self.evaluation, ("running", "batch"))
+        if not 0 < number_from(0, "momentum", self.momentum) <= 1:
+            raise TensorMoEError("momentum", self.momentum, "pass a number above 0 and up to 1")
+        if self.clusters is not None:
+            counts = tuple(positive_integer("clusters", count) for count in as_tuple(self.clusters))
+            object.__setattr__(self, "clusters", counts if len(counts) > 1 else counts[0])
+        _ = self.feature_weights
+
+    @cached_property
+    def feature_weights(self) -> clustering.FeatureWeights:
+        """How dispersions become weights, with the preset's values where none are given."""
+        return clustering.feature_weights(
+            self.preset, self.dispersion, self.clamp, self.normalization, self.eps, self.shrinkage
+        )
+
+    def previous_experts(self, experts: tuple[int, ...]) -> tuple[int, ...]:
+        counts = experts if self.clusters is None else tuple(as_tuple(self.clusters))
+        if len(counts) != len(experts):
+            raise TensorMoEError("clusters", self.clusters, f"pass a count for each of {len(experts)} levels")
+        return cast("tuple[int, ...]", counts)
+
+    def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
+        counts = enumerate(self.previous_experts(experts))
+        if self.statistics == self.evaluation == "batch":
+            return {}
+        return {
+            f"router_{part}.{level}": (shape, 0.0)
+            for level, k in counts
+            for part, shape in zip(_PARTS, ((k,), (k, in_features), (k, in_features)), strict=True)
+        }
+
+    def logits(
+        self, tl: Any, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
+    ) -> tuple[list[Array], State]:
+        if call.previous is None:
+            return Linear().logits(tl, x, weights, state, call)
+        dtype = at_least_float32(tl.dtype_name(x))
+        h = tl.cast(tl.stop_gradient(x), dtype)
+        found: list[Array] = []
+        moved: State = {}
+        for level, (g, coefficients) in enumerate(zip(weights, call.previous, strict=True)):
+            a = tl.cast(tl.stop_gradient(coefficients), dtype)
+            if self.assignment == "hard":
+                a = clustering.one_hot(tl, tl.argmax(a, axis=-1), a, a.shape[-1])
+            names = [f"router_{part}.{level}" for part in _PARTS]
+            running = [tl.cast(state[name], dtype) for name in names] if names[0] in state else None
+            (mass, _, deviation), following = self._statistics(tl, h, a, running, call)
+            for name, value in zip(names, following or (), strict=False):
+                moved[name] = tl.cast(value, tl.dtype_name(state[name]))
+            scale = tl.matmul(a, self.feature_weights.of_clusters(tl, mass, deviation))
+            found.append(tl.matmul(x * tl.cast(scale, tl.dtype_name(x)), g))
+        return found, moved
+
+    def _statistics(
+        self, tl: Any, h: Array, a: Array, running: list[Array] | None, call: Call
+    ) -> tuple[list[Array], list[Array] | None]:
+        """Mass, sum and deviation of the clusters to weigh by, and what the running ones become."""
+        by_batch = (self.statistics if call.training else self.evaluation) == "batch"
+        if running is not None and not (by_batch or call.training):
+            return running, None
+        batch = clustering.gathered(tl, h, a, call.all_reduce)
+        following = None
+        # A batch without a token in any process moves nothing.
+        tokens = tl.sum(batch[0])
+        kept = 1 - self.momentum * tl.where(tokens > 0, tokens * 0 + 1, tokens * 0)
+        if running is not None and call.training:
+            following = [kept * old + new for old, new in zip(running, batch, strict=False)]
+        # Deviations are from the centres that they belong to: the batch's own or the running ones.
+        centres = clustering.per_token(tl, *(batch if by_batch or following is None else following))
+        hard = self.assignment == "hard"
+        batch.append(clustering.deviations(tl, h, a, centres, self.dispersion, hard, call.all_reduce))
+        if running is not None and following is not None:
+            following.append(kept * running[2] + batch[2])
+        return batch if by_batch or running is None else running, following
+
+
+def _fields(router: Any) -> Any:
+    return fields(router)

@@ -1,0 +1,1 @@
+"""Specifications of layers and blocks, their parameters, and what they compute."""

@@ -1,0 +1,66 @@
+"""The soft MoE: what a factorized layer is to equal. Written apart from everything that plans or lowers."""
+
+from collections.abc import Sequence
+from math import prod
+
+from ..arrays.registry import backend_of
+from ..errors import TensorMoEError
+from ..typing import Array
+
+
+def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
+    """y_o = Σ W[n1 … nE, i, o] Π_e a_e[n_e] x[i], with the whole weight tensor in hand.
+
+    Every token gets its own weight matrix, the mix of all experts' matrices by its coefficients, and is
+    multiplied by it. This costs ∏N_e·I·O per token: it is the definition, for comparison.
+
+    Args:
+        weight: W (N1, …, NE, I, O), or (N1, …, NE, I+1, O) whose last row is the experts' bias.
+        coefficients: E arrays (…, N_e).
+        x: (…, I).
+
+    Returns:
+        y (…, O), of the framework of x.
+
+    Raises:
+        TensorMoEError: shapes that do not fit each other.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024, section 3.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> experts = np.array([[[1.0], [0.0]], [[0.0], [2.0]]])     # two experts, each 2 → 1
+        >>> tm.soft_moe(experts, [np.array([0.5, 0.5])], np.array([3.0, 4.0]))
+        array([5.5])
+    """
+    tl = backend_of(x)
+    if not all(tl.is_tensor(array) for array in (weight, *coefficients)):
+        kinds = [type(array) for array in (weight, *coefficients)]
+        raise TensorMoEError("weight, coefficients", kinds, f"pass arrays of {tl.tensormoe_name}, as x is")
+    if len(x.shape) == 0 or len(weight.shape) < 3:
+        shapes = tuple(x.shape), tuple(weight.shape)
+        raise TensorMoEError("x, weight", shapes, "pass x (…, I) and weight (N1, …, NE, I[+1], O)")
+    leading, in_features = tuple(x.shape[:-1]), x.shape[-1]
+    *experts, rows, out_features = weight.shape
+    if rows not in (in_features, in_features + 1):
+        raise TensorMoEError(
+            "x", tuple(x.shape), f"weight has {rows} input rows: pass {rows} or {rows - 1} features"
+        )
+    expected = [(*leading, n) for n in experts]
+    if [tuple(a.shape) for a in coefficients] != expected:
+        received = [tuple(a.shape) for a in coefficients]
+        raise TensorMoEError("coefficients", received, f"weight and x ask for shapes {expected}")
+    tokens = prod(leading)
+    mixture = tl.reshape(tl.zeros_like(x[..., :1]) + 1, (tokens, 1))
+    for a in coefficients:
+        pairs = mixture[:, :, None] * tl.reshape(a, (tokens, 1, a.shape[-1]))
+        mixture = tl.reshape(pairs, (tokens, pairs.shape[1] * pairs.shape[2]))
+    flat = tl.reshape(weight, (prod(experts), rows * out_features))
+    matrices = tl.reshape(tl.matmul(mixture, flat), (tokens, rows, out_features))
+    y = tl.matmul(tl.reshape(x, (tokens, 1, in_features)), matrices[:, :in_features])
+    y = tl.reshape(y, (tokens, out_features))
+    if rows > in_features:
+        y = y + matrices[:, in_features]
+    return tl.reshape(y, (*leading, out_features))

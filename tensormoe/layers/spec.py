@@ -1,0 +1,272 @@
+"""What specifications share: names and shapes of parameters, rank matching, JSON."""
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import fields, replace
+from functools import cached_property, reduce
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+
+from ..errors import TensorMoEError, one_of, positive_integer
+from ..gates.gate import Gate
+from ..networks.factorization import Factorization
+from ..networks.notation import Indices
+from ..programs.plan import BlockPlan, Plan
+from ..programs.program import Program, chained
+from ..typing import Shapes
+from .matching import largest_rank
+
+if TYPE_CHECKING:
+    from .layer_spec import MuMoESpec
+
+Chosen = TypeVar("Chosen")
+
+
+class Spec(ABC):
+    """What layers and blocks share. Use `MuMoESpec` or `MuMoEBlockSpec`."""
+
+    _types: ClassVar[dict[str, type["Spec"]]] = {}
+
+    in_features: int
+    out_features: int
+    experts: int | tuple[int, ...]
+    factorization: Factorization
+    gate: Gate
+    bias: bool
+    # What only blocks have; a single layer has neither.
+    activation: str = ""
+    input_norm: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Spec._types[cls.__name__] = cls
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Networks and programs are cached on the instance; a pickle carries the fields alone.
+        return self.arguments
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # immutable
+
+    def prepare(self) -> None:
+        """Plan now what is else planned at the first call, which torch.compile cannot trace.
+
+        Modules do this themselves; the functional API's users call it before they compile.
+        """
+        for layer in self.layers.values():
+            _ = layer.network.shapes, layer.materialization_plan
+        _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes, self.gate.weighting
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The fields by name, as the constructor takes them."""
+        return {field.name: getattr(self, field.name) for field in _fields(self)}
+
+    @property
+    @abstractmethod
+    def layers(self) -> "dict[str, MuMoESpec]":
+        """The factorized layers, in order, by the prefix of their cores' parameter names."""
+
+    @abstractmethod
+    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan | BlockPlan:
+        """How it is computed, and what that costs."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The number of experts of each level, (N1, …, NE)."""
+        return cast("tuple[int, ...]", self.experts)
+
+    @property
+    def levels(self) -> int:
+        """The number of expert levels, E."""
+        return len(self.counts)
+
+    @cached_property
+    def parameter_shapes(self) -> Shapes:
+        """The shape of every parameter by name: the cores, the gate's weights, the input norm."""
+        shapes = {
+            f"{prefix}.{name}": shape
+            for prefix, layer in self.layers.items()
+            for name, shape in layer.network.shapes.items()
+        }
+        shapes |= self.gate.parameter_shapes(self.in_features, self.counts)
+        if self.input_norm:
+            shapes |= dict.fromkeys(("input_norm.weight", "input_norm.bias"), (self.in_features,))
+        return shapes
+
+    @cached_property
+    def core_names(self) -> tuple[str, ...]:
+        """The names of all cores among the parameters, layer by layer."""
+        return tuple(
+            f"{prefix}.{name}" for prefix, layer in self.layers.items() for name in layer.network.shapes
+        )
+
+    @cached_property
+    def programs(self) -> tuple[tuple[int, Program], ...]:
+        """What is computed from the input, the coefficients and all cores.
+
+        Each program comes with the batch size from which on it is used, falling to 0, and serves any.
+        """
+        limits = {least for layer in self.layers.values() for least, _ in layer.plans}
+        return tuple((least, self._program(least)) for least in sorted(limits, reverse=True))
+
+    def _program(self, batch_size: int) -> Program:
+        plans = (_for_batch(layer.plans, batch_size) for layer in self.layers.values())
+        first, *further = (plan.program for plan in plans)
+        return reduce(lambda done, next_: chained(done, next_, self.levels, self.activation), further, first)
+
+    def program_for(self, batch_size: int | None) -> Program:
+        """The program for a batch of this size; None stands for one that is not known."""
+        return self.programs[0][1] if batch_size is None else _for_batch(self.programs, batch_size)
+
+    @cached_property
+    def storage(self) -> Shapes:
+        """The order of axes in which a core is stored in memory, by parameter name, where it is not its own.
+
+        The order, under the same shape, in which matrix products read it: nothing is copied to merge axes,
+        and a single token's products take up to a third less time than with a transposed matrix.
+        """
+        program = self.program_for(None)
+        numbered = enumerate(self.core_names, start=program.num_operands - len(self.core_names))
+        return {name: program.storage[n] for n, name in numbered if n in program.storage}
+
+    @cached_property
+    def state_shapes(self) -> Shapes:
+        """The shape of every running statistic by name; empty for a gate that keeps none."""
+        initial = self.gate.initial_state(self.in_features, self.counts)
+        return {name: shape for name, (shape, _) in initial.items()}
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of trainable values: cores (bias included), gate and, if there is one, input norm."""
+        return sum(prod(shape) for shape in self.parameter_shapes.values())
+
+    def replace(self, **changes: Any) -> Self:
+        """The same specification with some fields changed."""
+        instance: Any = self
+        return cast("Self", replace(instance, **changes))
+
+    def matched(self, parameters: int, bond: str | None = None) -> Self:
+        """The same specification at the largest rank whose parameters stay within a budget.
+
+        Args:
+            parameters: the budget for `num_parameters`, gate and bias included.
+            bond: the bond to grow. By default the family's choice: CP its rank, Tucker the input and
+                the output rank together, tensor train and tensor ring the bond between the input and
+                the output core, a notation the bond that it names last.
+
+        Raises:
+            TensorMoEError: no such bond, nothing to grow, or a budget that even rank 1 exceeds.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> spec = tm.MuMoESpec(768, 1000, experts=64, factorization=tm.CP(rank=1))
+            >>> matched = spec.matched(parameters=769_000)       # nn.Linear(768, 1000)
+            >>> matched.factorization, matched.num_parameters
+            (CP(rank=392), 767688)
+        """
+        budget = positive_integer("parameters", parameters)
+        bonds = self.factorization.bonds(self.levels)
+        growing = self.factorization.growing_bonds(self.levels) if bond is None else (bond,)
+        if not bonds:
+            raise TensorMoEError("factorization", self.factorization, "it has no bond whose size could grow")
+        if not growing:
+            raise TensorMoEError("bond", growing, "growing_bonds names none: name one here")
+        for name in growing:
+            one_of("bond", name, tuple(bonds))
+
+        rank = largest_rank(lambda rank: self._with_rank(growing, rank).num_parameters, budget)
+        if rank is None:
+            smallest = self._with_rank(growing, 1).num_parameters
+            raise TensorMoEError(
+                "parameters",
+                parameters,
+                f"even with bond(s) {', '.join(growing)} of size 1 there are {smallest} "
+                "parameters, gate and bias included: raise the budget or use fewer experts",
+            )
+        return self._with_rank(growing, rank)
+
+    def _with_rank(self, growing: Indices, rank: int) -> Self:
+        sizes = self.factorization.bonds(self.levels) | dict.fromkeys(growing, rank)
+        grown = self.factorization.with_bonds(sizes)
+        if grown.bonds(self.levels) != sizes:
+            raise TensorMoEError(
+                "factorization", grown, f"its with_bonds does not give {sizes}: override it as bonds is"
+            )
+        return self.replace(factorization=grown)
+
+    def to_json(self) -> str:
+        """The specification as JSON text, for `from_json`."""
+        data = self.arguments
+        data["factorization"] = self.factorization.to_dict()
+        data["gate"] = self.gate.to_dict()
+        return json.dumps({"type": type(self).__name__, **data}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The specification that `to_json` wrote.
+
+        Raises:
+            TensorMoEError: malformed JSON, another type, a missing, unknown or unfit field.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.Tucker(ranks=(2, 2, 3, 3)))
+            >>> tm.MuMoESpec.from_json(spec.to_json()) == spec
+            True
+        """
+        data = _parsed(text)
+        kinds = [name for name, kind in Spec._types.items() if issubclass(kind, cls)]
+        kind = data.pop("type", None)
+        one_of("type", kind, tuple(kinds))
+        found = Spec._types[kind]
+        known = {field.name for field in _fields(found)}
+        for name in data:
+            one_of("field", name, tuple(sorted(known)))
+        data["factorization"] = Factorization.from_dict(data.get("factorization"))
+        if "gate" in data:
+            data["gate"] = Gate.from_dict(data["gate"])
+        try:
+            return cast("Self", found(**data))
+        except TypeError as error:
+            raise TensorMoEError("text", text, f"{kind}: {error}") from error
+
+
+def spec_from_json(text: str) -> Spec:
+    """A layer's or a block's specification from JSON text, whichever its "type" names.
+
+    Raises:
+        TensorMoEError: as `MuMoESpec.from_json`.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.Dense())
+        >>> tm.spec_from_json(spec.to_json()) == spec
+        True
+    """
+    return Spec.from_json(text)
+
+
+def _for_batch(choices: tuple[tuple[int, Chosen], ...], batch_size: int) -> Chosen:
+    return next(choice for least, choice in choices if batch_size >= least)
+
+
+def _fields(spec: Any) -> Any:
+    return fields(spec)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a field occurs twice among {', '.join(names)}")
+    return dict(pairs)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TensorMoEError("text", text, f"this is not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise TensorMoEError("text", text, 'pass a JSON object with a "type", as to_json writes it')
+    return data

@@ -1,0 +1,1 @@
+"""Names and sizes of tensor networks; no arrays."""

@@ -1,0 +1,166 @@
+"""What a factorization is: notation, and the size of every bond. Everything else derives from these two."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+from ..errors import TensorMoEError, as_tuple, is_listed, positive_integer
+from .network import Core, Network
+from .notation import INPUT, OUTPUT, Indices, bond_names, check_modes, expert_modes, is_mode, parse
+
+
+@dataclass(frozen=True)
+class Factorization(ABC):
+    """Base of all factorizations. A new family is a frozen dataclass that writes its notation.
+
+    Its fields hold the bonds' sizes, integers or tuples of integers, in the order in which the bonds
+    first appear in the notation. It then serializes, plans, runs, initializes and verifies as every
+    other does.
+
+    Examples:
+        A mixture of low-rank experts, each with its own pair of matrices:
+
+        >>> from dataclasses import dataclass
+        >>> import tensormoe as tm
+        >>> @dataclass(frozen=True)
+        ... class LowRankExperts(tm.Factorization):
+        ...     rank: int
+        ...     def notation(self, levels):
+        ...         experts = " ".join(tm.expert_modes(levels))
+        ...         return f"{experts} i r, {experts} r o"
+        >>> spec = tm.MuMoESpec(8, 6, experts=(3, 2), factorization=LowRankExperts(rank=4))
+        >>> print(spec.network)
+        n1 n2 i r, n1 n2 r o
+    """
+
+    _registry: ClassVar[dict[str, type["Factorization"]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        known = Factorization._registry.get(cls.__name__)
+        built_in = f"{__package__}.families"
+        if known is not None and known.__module__ == built_in != cls.__module__:
+            raise TensorMoEError(
+                "class name", cls.__name__, "a built-in family has this name: choose another"
+            )
+        Factorization._registry[cls.__name__] = cls
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            name = f"{type(self).__name__} {field.name}"
+            sizes = tuple(positive_integer(name, size) for size in as_tuple(value))
+            object.__setattr__(self, field.name, sizes if is_listed(value) else sizes[0])
+
+    @abstractmethod
+    def notation(self, levels: int) -> str:
+        """The network in index notation for a layer with `levels` expert levels."""
+
+    def bonds(self, levels: int) -> dict[str, int]:
+        """The size of every bond by name, in order of first appearance in the notation.
+
+        Raises:
+            TensorMoEError: the number of sizes differs from the number of bonds.
+        """
+        names = bond_names(parse(self.notation(levels)))
+        sizes = self._sizes()
+        self._check_count(sizes, len(names), levels)
+        return dict(zip(names, sizes, strict=True))
+
+    def with_bonds(self, bonds: Mapping[str, int]) -> Self:
+        """The same family with these bond sizes, given as `bonds` returns them."""
+        return self._with_sizes(tuple(bonds.values()))
+
+    def growing_bonds(self, levels: int) -> Indices:
+        """The bonds that parameter matching grows together: here the last that the notation names."""
+        return tuple(self.bonds(levels))[-1:]
+
+    def core_names(self, cores: tuple[Indices, ...], levels: int) -> tuple[str, ...]:
+        """A name for each core: its role where every core has one of its own, else core1, core2, …"""
+        roles = {mode: f"expert{level + 1}" for level, mode in enumerate(expert_modes(levels))}
+        roles |= {INPUT: "input", OUTPUT: "output"}
+        names = []
+        for core in cores:
+            carried = [index for index in core if is_mode(index)]
+            names.append(roles[carried[0]] if len(carried) == 1 else "" if carried else "core")
+        if "" in names or len(set(names)) < len(names):
+            return numbered(cores)
+        return tuple(names)
+
+    def network(self, experts: tuple[int, ...], input_size: int, output_size: int) -> Network:
+        """The network of this factorization at the given mode sizes.
+
+        Args:
+            experts: N1, …, NE.
+            input_size: rows of the input mode, I or I+1 with a bias.
+            output_size: O.
+
+        Raises:
+            TensorMoEError: malformed notation, a missing or foreign mode, a wrong number of bond sizes.
+        """
+        levels = len(experts)
+        text = self.notation(levels)
+        cores = check_modes(text, parse(text), levels)
+        bonds = self.bonds(levels)
+        names = self.core_names(cores, levels)
+        named = tuple(Core(name, core) for name, core in zip(names, cores, strict=True))
+        return Network(named, experts, input_size, output_size, tuple(bonds.items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` turns back into this factorization."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+        return {"type": type(self).__name__, **plain}
+
+    @staticmethod
+    def from_dict(data: object) -> "Factorization":
+        """The factorization that `to_dict` described; any subclass defined so far is known by name.
+
+        Raises:
+            TensorMoEError: not such data, an unknown type, or unfit fields.
+        """
+        if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+            raise TensorMoEError("factorization", data, 'pass an object with a "type", such as "CP"')
+        family = Factorization._registry.get(data["type"])
+        if family is None:
+            known = ", ".join(sorted(Factorization._registry))
+            raise TensorMoEError(
+                "factorization", data["type"], f"known types are {known}; define or import yours first"
+            )
+        return family._from_fields({name: value for name, value in data.items() if name != "type"})
+
+    @classmethod
+    def _from_fields(cls, values: dict[str, Any]) -> Self:
+        wanted = {field.name for field in fields(cls)}
+        if set(values) != wanted:
+            listed = ", ".join(sorted(wanted)) or "none"
+            raise TensorMoEError(f"factorization {cls.__name__}", sorted(values), f"its fields are: {listed}")
+        return cls(**values)
+
+    def _sizes(self) -> tuple[int, ...]:
+        values = [getattr(self, field.name) for field in fields(self)]
+        return tuple(n for v in values for n in (v if isinstance(v, tuple) else (v,)))
+
+    def _with_sizes(self, sizes: tuple[int, ...]) -> Self:
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            count = len(value) if isinstance(value, tuple) else 1
+            values[field.name] = sizes[:count] if isinstance(value, tuple) else sizes[0]
+            sizes = sizes[count:]
+        return type(self)(**values)
+
+    def _check_count(self, sizes: tuple[int, ...], count: int, levels: int) -> None:
+        if len(sizes) != count:
+            listed = ", ".join(field.name for field in fields(self)) or "no fields"
+            raise TensorMoEError(
+                f"{type(self).__name__} {listed}",
+                sizes,
+                f"with {levels} level(s) of experts this takes {count} rank(s), not {len(sizes)}",
+            )
+
+
+def numbered(cores: tuple[Indices, ...]) -> tuple[str, ...]:
+    """The names core1, core2, …"""
+    return tuple(f"core{number}" for number in range(1, len(cores) + 1))

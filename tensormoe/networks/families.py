@@ -1,0 +1,212 @@
+"""The named factorizations, and the one that takes any notation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..errors import TensorMoEError, positive_integer
+from .factorization import Factorization, numbered
+from .notation import Indices, at_levels, bond_names, expert_modes, is_mode, parse
+
+
+@dataclass(frozen=True)
+class CP(Factorization):
+    """Canonical polyadic: W[n1 … nE, i, o] = Σ_r Π_e U_e[n_e, r] U_I[i, r] U_O[o, r].
+
+    Parameter matching grows `rank`, the bond `r`.
+
+    Args:
+        rank: R, the number of rank-one terms.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024, the CPμMoE layer.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.CP(rank=64).notation(levels=2)
+        'n1 r, n2 r, i r, o r'
+    """
+
+    rank: int
+
+    def notation(self, levels: int) -> str:
+        return ", ".join(f"{mode} r" for mode in (*expert_modes(levels), "i", "o"))
+
+
+@dataclass(frozen=True)
+class Tucker(Factorization):
+    """Tucker: a core tensor with one factor matrix for each mode.
+
+    Parameter matching grows the input and output ranks together, the bonds `q` and `s`.
+
+    Args:
+        ranks: one rank per mode, (R_1, …, R_E, R_I, R_O).
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.Tucker(ranks=(8, 64, 64)).notation(levels=1)
+        'n p, i q, o s, p q s'
+    """
+
+    ranks: tuple[int, ...]
+
+    def notation(self, levels: int) -> str:
+        experts = expert_modes(levels)
+        bonds = [mode.replace("n", "p") for mode in experts]
+        factors = [f"{mode} {bond}" for mode, bond in zip(experts, bonds, strict=True)]
+        return ", ".join([*factors, "i q", "o s", " ".join([*bonds, "q", "s"])])
+
+    def growing_bonds(self, levels: int) -> Indices:
+        return ("q", "s")
+
+
+@dataclass(frozen=True)
+class TensorRing(Factorization):
+    """Tensor ring: a cycle of cores (rank, mode, rank), one for each mode.
+
+    Parameter matching grows the last rank, the bond between the input and the output core.
+
+    Args:
+        ranks: (R_1, …, R_{E+2}), where R_k enters the k-th core and R_1 also closes the ring.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024, the TRμMoE layer.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.TensorRing(ranks=(4, 4, 64)).notation(levels=1)
+        'r1 n r2, r2 i r3, r3 o r1'
+    """
+
+    ranks: tuple[int, ...]
+
+    def notation(self, levels: int) -> str:
+        names = (*expert_modes(levels), "i", "o")
+        following = [*range(2, len(names) + 1), 1]
+        return ", ".join(
+            f"r{k} {mode} r{after}" for k, (mode, after) in enumerate(zip(names, following, strict=True), 1)
+        )
+
+
+@dataclass(frozen=True)
+class TensorTrain(Factorization):
+    """Tensor train: a tensor ring whose closing rank is 1.
+
+    Parameter matching grows the last rank, the bond between the input and the output core.
+
+    Args:
+        ranks: the E+1 inner ranks, between neighbouring cores. The outer cores have a rank of 1 at
+            their ends: shapes (1, N1, R_1), …, (R_{E+1}, O, 1).
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=5, factorization=tm.TensorTrain(ranks=(4, 3)))
+        >>> spec.network.shapes
+        {'expert1': (1, 5, 4), 'input': (4, 9, 3), 'output': (3, 6, 1)}
+    """
+
+    ranks: tuple[int, ...]
+
+    def notation(self, levels: int) -> str:
+        return TensorRing(self.ranks).notation(levels)
+
+    def bonds(self, levels: int) -> dict[str, int]:
+        names = bond_names(parse(self.notation(levels)))
+        self._check_count(self.ranks, len(names) - 1, levels)
+        return dict(zip(names, (1, *self.ranks), strict=True))
+
+    def with_bonds(self, bonds: Mapping[str, int]) -> Self:
+        closing, *inner = bonds.values()
+        if closing != 1:
+            raise TensorMoEError(
+                "bond", "r1", "the closing rank of a tensor train is 1: grow another, or use TensorRing"
+            )
+        return type(self)(tuple(inner))
+
+
+@dataclass(frozen=True)
+class Dense(Factorization):
+    """The weight tensor itself, without any factorization: a soft MoE.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.Dense().notation(levels=2)
+        'n1 n2 i o'
+    """
+
+    def notation(self, levels: int) -> str:
+        return " ".join((*expert_modes(levels), "i", "o"))
+
+
+@dataclass(frozen=True, init=False)
+class TensorNetwork(Factorization):
+    """Any factorization, in one line of index notation.
+
+    Cores are separated by commas, the indices of a core by spaces. The modes are `i` (input), `o` (output)
+    and `n` (experts), or `n1`, `n2`, … with several expert levels; every other name is a bond, summed
+    over, whose size is given by keyword. A bond may join any number of cores (a hyperedge). With several
+    levels, a core written with `n` is repeated for each of them. Parameter matching grows the bond that the
+    notation names last, unless told otherwise.
+
+    Args:
+        notation: the network.
+        bonds: the size of every bond, by name.
+
+    Raises:
+        TensorMoEError: malformed notation, a bond without a size, a size without a bond.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.TensorNetwork("n r, i r, o r", r=64)
+        TensorNetwork('n r, i r, o r', r=64)
+        >>> tm.TensorNetwork("n o, i o")                     # Mixture of Decoders
+        TensorNetwork('n o, i o')
+    """
+
+    text: str
+    ranks: tuple[tuple[str, int], ...]
+
+    def __init__(self, notation: str, /, **bonds: int) -> None:
+        cores = parse(notation)
+        names = bond_names(cores)
+        for name, size in bonds.items():
+            if name not in names:
+                kind = "a mode, whose size comes from the layer" if is_mode(name) else "no index"
+                raise TensorMoEError(name, size, f"{name!r} is {kind} of {notation!r}: leave it out")
+        for name in names:
+            if name not in bonds:
+                raise TensorMoEError(
+                    "notation",
+                    notation,
+                    f"bond {name!r} has no size: pass {name}=…, or write i, o, n (n1, n2, …) for a mode",
+                )
+        sizes = tuple((name, positive_integer(f"bond {name}", bonds[name])) for name in names)
+        object.__setattr__(self, "text", ", ".join(" ".join(core) for core in cores))
+        object.__setattr__(self, "ranks", sizes)
+
+    def __repr__(self) -> str:
+        sizes = "".join(f", {name}={size}" for name, size in self.ranks)
+        return f"TensorNetwork({self.text!r}{sizes})"
+
+    def notation(self, levels: int) -> str:
+        return at_levels(self.text, levels)
+
+    def bonds(self, levels: int) -> dict[str, int]:
+        return dict(self.ranks)
+
+    def with_bonds(self, bonds: Mapping[str, int]) -> Self:
+        return type(self)(self.text, **bonds)
+
+    def core_names(self, cores: tuple[Indices, ...], levels: int) -> tuple[str, ...]:
+        return numbered(cores)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "TensorNetwork", "notation": self.text, "bonds": dict(self.ranks)}
+
+    @classmethod
+    def _from_fields(cls, values: dict[str, Any]) -> Self:
+        if set(values) != {"notation", "bonds"} or not isinstance(values["bonds"], Mapping):
+            raise TensorMoEError(
+                "factorization TensorNetwork", values, "its fields are: notation, bonds (an object of sizes)"
+            )
+        return cls(values["notation"], **values["bonds"])

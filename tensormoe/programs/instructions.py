@@ -1,0 +1,218 @@
+"""The operations of lowered contractions on a TensorLy backend object, forwards and backwards.
+
+Every instruction reads registers and writes one. Shapes are fixed but for the batch: in a shape, a negative
+entry -m stands for m times the batch size. Products are pairwise: nothing here calls an n-ary einsum, and
+nothing knows which framework it runs on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from ..arrays.nonlinearities import elementwise
+from ..typing import Array, Shape
+
+
+def with_batch(shape: Shape, batch: int) -> Shape:
+    """The shape with the batch size filled in."""
+    return tuple(-size * batch if size < 0 else size for size in shape)
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One operation on one or two registers."""
+
+    source: int
+
+    # Whether computing it again takes little time beside the matrix products.
+    cheap: ClassVar[bool] = True
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The registers that `run` reads."""
+        return (self.source,)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The registers whose values `pull` needs; of the others it needs only the shapes."""
+        return ()
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        """The result, from the registers."""
+        raise NotImplementedError
+
+    def overwrite(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        """The same, perhaps in the source's memory, which nothing else needs."""
+        return self.run(tl, registers, batch)
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        """The result's gradient carried back to the source at a position.
+
+        An operation on one register may compute in the gradient's memory: nothing else needs it.
+        """
+        raise NotImplementedError
+
+    def rewired(self, registers: Sequence[int]) -> Self:
+        """The same operation where register n has the number `registers[n]`."""
+        return replace(self, source=registers[self.source])
+
+
+@dataclass(frozen=True)
+class Transpose(Instruction):
+    """Axes in another order."""
+
+    axes: Shape
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        return tl.transpose(registers[self.source], self.axes)
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        inverse = sorted(range(len(self.axes)), key=self.axes.__getitem__)
+        return tl.transpose(gradient, tuple(inverse))
+
+
+@dataclass(frozen=True)
+class Reshape(Instruction):
+    """Neighbouring axes merged, split, or inserted with size 1."""
+
+    shape: Shape
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        return tl.reshape(registers[self.source], with_batch(self.shape, batch))
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        return tl.reshape(gradient, tuple(registers[self.source].shape))
+
+
+@dataclass(frozen=True)
+class Sum(Instruction):
+    """The sum over one axis."""
+
+    axis: int
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.source,)
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        return tl.sum(registers[self.source], axis=self.axis)
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        source = registers[self.source]
+        spread = tl.reshape(gradient, (*source.shape[: self.axis], 1, *source.shape[self.axis + 1 :]))
+        return spread + tl.zeros_like(source)
+
+
+@dataclass(frozen=True)
+class AppendOne(Instruction):
+    """x followed by a constant 1 along its last axis."""
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        x = registers[self.source]
+        return tl.concatenate([x, tl.zeros_like(x)[..., :1] + 1], axis=-1)
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        return gradient[..., :-1]
+
+
+@dataclass(frozen=True)
+class Pointwise(Instruction):
+    """An activation function of each element, by its name in `POINTWISE`."""
+
+    name: str
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return (self.source,)
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        return elementwise(tl, self.name).value(tl, registers[self.source])
+
+    def overwrite(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        function = elementwise(tl, self.name)
+        return (function.overwrite or function.value)(tl, registers[self.source])
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        return elementwise(tl, self.name).pull(tl, registers[self.source], gradient)
+
+
+@dataclass(frozen=True)
+class Binary(Instruction):
+    """An operation on two registers."""
+
+    other: int
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        return (self.source, self.other)
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.sources
+
+    def rewired(self, registers: Sequence[int]) -> Self:
+        return replace(self, source=registers[self.source], other=registers[self.other])
+
+
+@dataclass(frozen=True)
+class Matmul(Binary):
+    """The matrix product over the last two axes; equal leading axes are a batch of products."""
+
+    cheap = False
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        return tl.matmul(registers[self.source], registers[self.other])
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        left, right = registers[self.source], registers[self.other]
+        if position == 0:
+            return tl.matmul(gradient, swapped(tl, right))
+        return tl.matmul(swapped(tl, left), gradient)
+
+
+@dataclass(frozen=True)
+class Affine(Binary):
+    """The matrix product of x, extended by a constant 1, with a matrix whose last row is the bias."""
+
+    cheap = False
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        return tl.affine(registers[self.source], registers[self.other])
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        x, matrix = registers[self.source], registers[self.other]
+        if position == 0:
+            return tl.matmul(gradient, swapped(tl, matrix[..., :-1, :]))
+        axis = len(gradient.shape) - 2
+        bias = tl.sum(gradient, axis=axis)
+        row = tl.reshape(bias, (*gradient.shape[:axis], 1, gradient.shape[-1]))
+        return tl.concatenate([tl.matmul(swapped(tl, x), gradient), row], axis=axis)
+
+
+@dataclass(frozen=True)
+class Multiply(Binary):
+    """The elementwise product. Axes of size 1 stretch, and missing leading axes are stretched too."""
+
+    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+        return registers[self.source] * registers[self.other]
+
+    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        factor, share = registers[self.sources[1 - position]], registers[self.sources[position]]
+        return _unstretch(tl, gradient * factor, share.shape)
+
+
+def swapped(tl: Any, array: Array) -> Array:
+    """The last two axes exchanged."""
+    axes = range(len(array.shape))
+    return tl.transpose(array, (*axes[:-2], axes[-1], axes[-2]))
+
+
+def _unstretch(tl: Any, gradient: Array, shape: Sequence[int]) -> Array:
+    """Sum over the axes along which an operand of this shape was stretched."""
+    while len(gradient.shape) > len(shape):
+        gradient = tl.sum(gradient, axis=0)
+    for axis, size in enumerate(shape):
+        if size == 1 and gradient.shape[axis] != 1:
+            summed = (*gradient.shape[:axis], 1, *gradient.shape[axis + 1 :])
+            gradient = tl.reshape(tl.sum(gradient, axis=axis), summed)
+    return gradient

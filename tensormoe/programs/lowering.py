@@ -1,0 +1,256 @@
+"""From a contraction and a path of pairs to a program of reshapes, matrix products and multiplications.
+
+An intermediate that carries the batch has it as its first axis, so that activations flow through the products
+without being permuted; where an order of axes is free, the one that moves fewer elements is taken.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from ..networks.notation import BATCH, INPUT, Indices
+from .contraction import Contraction
+from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Reshape, Sum, Transpose
+from .program import Program, released
+
+Pair = tuple[int, ...]
+
+# Stands for the batch where layouts are weighed against each other; any size well above 1 chooses alike.
+_TYPICAL_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A register with a name and the indices of its axes."""
+
+    register: int
+    name: str
+    indices: Indices
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pairwise product of the plan.
+
+    Args:
+        left, right, result: what is multiplied and what comes out, with their indices.
+        kind: "matmul", "batched matmul" or "multiply".
+        summed: the indices summed over.
+    """
+
+    left: Tensor
+    right: Tensor
+    result: Tensor
+    kind: str
+    summed: Indices
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The indices of two operands by what a product does with them."""
+
+    batch: Indices
+    left: Indices
+    summed: Indices
+    right: Indices
+
+    @property
+    def result(self) -> Indices:
+        return (*self.batch, *self.left, *self.right)
+
+
+def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tuple[Step, ...]]:
+    """Lower a path of pairs, given as positions among the live tensors, results appended last."""
+    lowering = _Lowering(contraction, _closings(contraction, path))
+    live = [Tensor(n, operand.name, operand.indices) for n, operand in enumerate(contraction.operands)]
+    for pair in path:
+        chosen = [live[position] for position in pair]
+        live = [tensor for position, tensor in enumerate(live) if position not in pair]
+        keep = {*contraction.output, *(index for tensor in live for index in tensor.indices)}
+        goal = None if live else contraction.output
+        first, *second = (lowering.sum_dangling(tensor, chosen, keep) for tensor in chosen)
+        live.append(lowering.pair(first, second[0], keep, goal) if second else first)
+    lowering.permute(live[0], contraction.output)
+    count = len(contraction.operands)
+    instructions = tuple(lowering.instructions)
+    return Program(count, instructions, released(count, instructions)), tuple(lowering.steps)
+
+
+def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:
+    """For each step of a path, the indices that it sums over, and whether all it multiplies has a batch."""
+    live = [set(operand.indices) for operand in contraction.operands]
+    found = []
+    for pair in path:
+        chosen = [live[position] for position in pair]
+        live = [indices for position, indices in enumerate(live) if position not in pair]
+        result = set().union(*chosen)
+        kept = result & set(contraction.output).union(*live)
+        found.append((result - kept, all(BATCH in indices for indices in chosen)))
+        live.append(kept)
+    return found
+
+
+class _Lowering:
+    """Collects instructions; each method appends some and returns the tensor they leave."""
+
+    def __init__(self, contraction: Contraction, closings: list[tuple[set[str], bool]]) -> None:
+        self.closings = closings
+        self.sizes = dict(contraction.sizes)
+        self.affine = contraction.affine
+        self.count = len(contraction.operands)
+        self.instructions: list[Instruction] = []
+        self.steps: list[Step] = []
+
+    def size(self, indices: Iterable[str]) -> int:
+        """The product of sizes; negative where the batch is a factor, as in a program's shapes."""
+        return prod(-1 if index == BATCH else self.sizes[index] for index in indices)
+
+    def emit(self, instruction: Instruction) -> int:
+        self.instructions.append(instruction)
+        return self.count + len(self.instructions) - 1
+
+    def permute(self, tensor: Tensor, order: Indices) -> Tensor:
+        """The tensor with its axes in this order."""
+        if tensor.indices == order:
+            return tensor
+        axes = tuple(tensor.indices.index(index) for index in order)
+        return replace(tensor, register=self.emit(Transpose(tensor.register, axes)), indices=order)
+
+    def sum_dangling(self, tensor: Tensor, chosen: list[Tensor], keep: set[str]) -> Tensor:
+        """Sum over the indices that no other tensor and no output carries."""
+        others = {index for other in chosen if other is not tensor for index in other.indices}
+        for index in tensor.indices:
+            if index not in keep and index not in others:
+                axis = tensor.indices.index(index)
+                rest = tuple(name for name in tensor.indices if name != index)
+                tensor = replace(tensor, register=self.emit(Sum(tensor.register, axis)), indices=rest)
+        return tensor
+
+    def pair(self, left: Tensor, right: Tensor, keep: set[str], goal: Indices | None) -> Tensor:
+        """Multiply two tensors, summing over every index that neither `keep` nor the output needs."""
+        if BATCH in right.indices and BATCH not in left.indices:
+            left, right = right, left
+        if self.affine and right.register == 0:
+            left, right = right, left
+        affine = self.affine and left.register == 0
+        if affine and (INPUT in keep or INPUT not in right.indices):
+            left = replace(left, register=self.emit(AppendOne(left.register)))
+            affine = False
+        return self.product(left, right, keep, goal, affine)
+
+    def product(
+        self, left: Tensor, right: Tensor, keep: set[str], goal: Indices | None, affine: bool
+    ) -> Tensor:
+        """The step itself: a multiplication if nothing is summed, else a matrix product."""
+        if any(index in right.indices and index not in keep for index in left.indices):
+            if affine:
+                groups = _grouped(left, right, keep, True)
+            else:
+                left, right, groups = self.cheapest(left, right, keep, goal)
+            if BATCH in left.indices and BATCH not in right.indices:
+                # Of a core, the order costs nothing: it may be stored so.
+                groups = replace(groups, right=self.arranged(groups.right))
+            register = self.matmul(left, right, groups, affine)
+            kind = "batched matmul" if groups.batch else "matmul"
+            order, summed = groups.result, groups.summed
+        else:
+            left, right, order = _stretched(left, right)
+            register = self.multiply(left, right, order)
+            kind, summed = "multiply", ()
+        result = Tensor(register, f"t{len(self.steps) + 1}", order)
+        self.steps.append(Step(left, right, result, kind, summed))
+        return result
+
+    def arranged(self, free: Indices) -> Indices:
+        """Indices in an order in which later steps need not permute what carries them.
+
+        A step that sums over some takes them next to the batch or last; a step with a core, last.
+        """
+        front: Indices = ()
+        back: Indices = ()
+        for summed, batched in self.closings:
+            closed = tuple(index for index in free if index in summed)
+            rest = tuple(index for index in free if index not in summed)
+            if batched and (*rest, *closed) != free:
+                front = (*front, *closed)
+            else:
+                back = (*closed, *back)
+            free = rest
+        return (*front, *free, *back)
+
+    def cheapest(
+        self, left: Tensor, right: Tensor, keep: set[str], goal: Indices | None
+    ) -> tuple[Tensor, Tensor, _Groups]:
+        """The side and the order of summed indices that permute the fewest elements."""
+        swappable = (BATCH in left.indices) == (BATCH in right.indices)
+        sides = [(left, right), (right, left)] if swappable else [(left, right)]
+        options = [
+            (first, second, _grouped(first, second, keep, by_first))
+            for (first, second), by_first in itertools.product(sides, (True, False))
+        ]
+        return min(options, key=lambda option: self.moved(option[0], option[1], option[2], goal))
+
+    def moved(self, left: Tensor, right: Tensor, groups: _Groups, goal: Indices | None) -> int:
+        """Elements permuted by a choice of layout, with a typical batch."""
+        changes = [
+            (left.indices, (*groups.batch, *groups.left, *groups.summed)),
+            (right.indices, (*groups.batch, *groups.summed, *groups.right)),
+            (groups.result, goal or groups.result),
+        ]
+        moved = [abs(self.size(old)) * _TYPICAL_BATCH ** (BATCH in old) for old, new in changes if old != new]
+        return sum(moved)
+
+    def matmul(self, left: Tensor, right: Tensor, groups: _Groups, affine: bool) -> int:
+        batch = [groups.batch] if groups.batch else []
+        b = self.grouped(right, [*batch, groups.summed, groups.right])
+        if affine:
+            # x alone is one entry short.
+            self.sizes[INPUT] -= 1
+        a = self.grouped(left, [*batch, groups.left, groups.summed])
+        if affine:
+            self.sizes[INPUT] += 1
+        register = self.emit(Affine(a, b) if affine else Matmul(a, b))
+        if all(len(group) == 1 for group in (*batch, groups.left, groups.right)):
+            return register
+        return self.emit(Reshape(register, tuple(self.size([index]) for index in groups.result)))
+
+    def grouped(self, tensor: Tensor, groups: list[Indices]) -> int:
+        """The tensor with each group of indices merged into one axis."""
+        tensor = self.permute(tensor, tuple(index for group in groups for index in group))
+        if all(len(group) == 1 for group in groups):
+            return tensor.register
+        return self.emit(Reshape(tensor.register, tuple(self.size(group) for group in groups)))
+
+    def multiply(self, left: Tensor, right: Tensor, order: Indices) -> int:
+        return self.emit(Multiply(self.aligned(left, order), self.aligned(right, order)))
+
+    def aligned(self, tensor: Tensor, order: Indices) -> int:
+        """The tensor with axes in this order, and axes of size 1 for the indices that it lacks."""
+        tensor = self.permute(tensor, tuple(index for index in order if index in tensor.indices))
+        # Leading axes need no insertion: every framework stretches those by itself.
+        trailing = order[order.index(tensor.indices[0]) :] if tensor.indices else ()
+        if trailing == tensor.indices:
+            return tensor.register
+        shape = tuple(self.size([index]) if index in tensor.indices else 1 for index in trailing)
+        return self.emit(Reshape(tensor.register, shape))
+
+
+def _grouped(left: Tensor, right: Tensor, keep: set[str], by_left: bool) -> _Groups:
+    first, second = (left, right) if by_left else (right, left)
+    shared = [index for index in first.indices if index in second.indices]
+    batch = sorted((index for index in shared if index in keep), key=lambda index: index != BATCH)
+    return _Groups(
+        batch=tuple(batch),
+        left=tuple(index for index in left.indices if index not in right.indices),
+        summed=tuple(index for index in shared if index not in keep),
+        right=tuple(index for index in right.indices if index not in left.indices),
+    )
+
+
+def _stretched(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Indices]:
+    """The operands of a multiplication and its result's order: the larger one's, then what it lacks."""
+    batched = (BATCH in left.indices, len(left.indices)), (BATCH in right.indices, len(right.indices))
+    if batched[1] > batched[0]:
+        left, right = right, left
+    return left, right, (*left.indices, *(index for index in right.indices if index not in left.indices))

@@ -1,0 +1,234 @@
+"""A lowered contraction: straight-line instructions, run forwards and pulled back."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..typing import Array, Shape
+from .instructions import Instruction, Pointwise, Reshape, Transpose
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """What is left of a register whose values are not kept."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Program:
+    """Instructions in order. The registers start as the operands; the last one's register is the result.
+
+    Args:
+        num_operands: how many arrays `run` takes.
+        instructions: the k-th writes register `num_operands + k`.
+        releases: for each instruction, the intermediate registers that nothing reads after it.
+    """
+
+    num_operands: int
+    instructions: tuple[Instruction, ...]
+    releases: tuple[tuple[int, ...], ...]
+    # For each instruction, whether its source is a product, in memory of its own, that nothing reads later.
+    overwrites: tuple[bool, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        products = {self.num_operands + n for n, each in enumerate(self.instructions) if not each.cheap}
+        # Releases that do not fit are refused by the prover, which says so.
+        steps = zip(self.instructions, self.releases, strict=False)
+        found = tuple(each.source in products.intersection(finished) for each, finished in steps)
+        object.__setattr__(self, "overwrites", found)
+
+    def run(self, tl: Any, operands: Sequence[Array]) -> Array:
+        """Compute the contraction.
+
+        Args:
+            tl: a backend object (see `tensormoe.get_backend`).
+            operands: that framework's arrays, in the contraction's order; the first one's leading axis
+                is the batch, of any size.
+
+        Returns:
+            The output array.
+        """
+        registers: list[Array] = list(operands)
+        batch = registers[0].shape[0]
+        steps = zip(self.instructions, self.releases, self.overwrites, strict=True)
+        for instruction, finished, overwrites in steps:
+            compute = instruction.overwrite if overwrites else instruction.run
+            registers.append(compute(tl, registers, batch))
+            for register in finished:
+                registers[register] = None
+        return registers[-1]
+
+    def vjp(self, tl: Any, operands: Sequence[Array], cotangent: Array) -> tuple[Array, ...]:
+        """Reverse mode: the gradient of Σ output ∗ cotangent with respect to each operand.
+
+        Args:
+            tl: a backend object.
+            operands: as for `run`.
+            cotangent: an array of the output's shape.
+
+        Returns:
+            One array per operand, of its shape.
+        """
+        _, registers = self.traced(tl, operands)
+        found = self.pulled(tl, registers, cotangent, range(self.num_operands))
+        return tuple(
+            tl.zeros_like(x) if gradient is None else gradient
+            for x, gradient in zip(operands, found, strict=True)
+        )
+
+    def traced(
+        self, tl: Any, operands: Sequence[Array], recompute: bool = False
+    ) -> tuple[Array, list[Array | Shaped]]:
+        """Like `run`, with what `pulled` needs.
+
+        Args:
+            tl, operands: as for `run`.
+            recompute: whether to keep no value that is cheap to compute again.
+
+        Returns:
+            The output, and all registers; those that are not kept have only a shape.
+        """
+        registers: list[Array] = list(operands)
+        kept = self._costly if recompute else self._read
+        batch = registers[0].shape[0]
+        for instruction, finished in zip(self.instructions, self.releases, strict=True):
+            registers.append(instruction.run(tl, registers, batch))
+            for register in finished:
+                if register not in kept:
+                    registers[register] = Shaped(tuple(registers[register].shape))
+        result = registers[-1]
+        if len(registers) > self.num_operands:
+            registers[-1] = Shaped(tuple(result.shape))
+        return result, registers
+
+    def pulled(
+        self, tl: Any, registers: list[Array | Shaped], cotangent: Array, wanted: Collection[int]
+    ) -> tuple[Array | None, ...]:
+        """The reverse of a run.
+
+        Args:
+            tl: a backend object.
+            registers: as `traced` returns them; what reverse mode needs and they lack is computed again. The
+                list is emptied on the way, so that memory is free as soon as nothing needs it.
+            cotangent: an array of the output's shape.
+            wanted: the numbers of the operands whose gradients are asked for.
+
+        Returns:
+            One gradient per operand; None for one that is not wanted or that the output does not depend on.
+        """
+        batch = registers[0].shape[0]
+        active = self._depending(frozenset(wanted))
+        # An activation function may compute in its gradient's memory, and the cotangent is the caller's.
+        gradients = {len(registers) - 1: tl.copy(cotangent) if self._ends_pointwise else cotangent}
+        for number in reversed(range(len(self.instructions))):
+            instruction, written = self.instructions[number], self.num_operands + number
+            gradient = gradients.pop(written, None)
+            # Nothing before this instruction reads its result.
+            registers.pop()
+            if gradient is None or written not in active:
+                continue
+            for register in instruction.reads:
+                self._restore(tl, registers, register, batch)
+            for position, register in enumerate(instruction.sources):
+                if register in active:
+                    share = instruction.pull(tl, registers, gradient, position)
+                    known = gradients.get(register)
+                    gradients[register] = share if known is None else known + share
+        return tuple(gradients.get(n) if n in active else None for n in range(self.num_operands))
+
+    def _restore(self, tl: Any, registers: list[Array], register: int, batch: int) -> None:
+        """Compute a register's values, and those that it takes, where only the shape was kept."""
+        if not isinstance(registers[register], Shaped):
+            return
+        instruction = self.instructions[register - self.num_operands]
+        for source in instruction.sources:
+            self._restore(tl, registers, source, batch)
+        registers[register] = instruction.run(tl, registers, batch)
+
+    def _depending(self, operands: Collection[int]) -> set[int]:
+        """These operands and all registers that depend on one."""
+        found = set(operands)
+        for number, instruction in enumerate(self.instructions):
+            if not found.isdisjoint(instruction.sources):
+                found.add(self.num_operands + number)
+        return found
+
+    @property
+    def _ends_pointwise(self) -> bool:
+        """Whether nothing but a view comes after an activation function."""
+        computing = (
+            each for each in reversed(self.instructions) if not isinstance(each, Transpose | Reshape)
+        )
+        return isinstance(next(computing, None), Pointwise)
+
+    @property
+    def only_views(self) -> bool:
+        """Whether the result may be an operand's own memory: axes in another order, merged or split."""
+        return all(isinstance(instruction, Transpose | Reshape) for instruction in self.instructions)
+
+    @cached_property
+    def storage(self) -> dict[int, Shape]:
+        """The order of axes in which to store an operand so that no run has to permute it, by number.
+
+        An operand that is not listed is best stored as it is.
+        """
+        readers: dict[int, list[Instruction]] = {}
+        for instruction in self.instructions:
+            for source in instruction.sources:
+                readers.setdefault(source, []).append(instruction)
+        found = {}
+        for operand in range(self.num_operands):
+            match readers.get(operand):
+                case [Transpose(axes=axes)]:
+                    found[operand] = axes
+        return found
+
+    @cached_property
+    def _read(self) -> frozenset[int]:
+        """The registers whose values reverse mode needs."""
+        return frozenset(register for instruction in self.instructions for register in instruction.reads)
+
+    @cached_property
+    def _costly(self) -> frozenset[int]:
+        """The fewest registers from which those that reverse mode needs are cheap to compute."""
+        needed = set(self._read)
+        for number in reversed(range(len(self.instructions))):
+            if self.num_operands + number in needed and self.instructions[number].cheap:
+                needed.remove(self.num_operands + number)
+                needed |= set(self.instructions[number].sources)
+        return frozenset(needed)
+
+
+def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tuple[int, ...], ...]:
+    """For each instruction, the intermediates that it reads last."""
+    last = {source: n for n, instruction in enumerate(instructions) for source in instruction.sources}
+    return tuple(
+        tuple(s for s in dict.fromkeys(i.sources) if s >= num_operands and last[s] == n)
+        for n, i in enumerate(instructions)
+    )
+
+
+def chained(first: Program, second: Program, shared: int, between: str) -> Program:
+    """Two programs as one: the second's first operand is the first's output after an activation function.
+
+    Args:
+        first, second: the programs.
+        shared: how many operands that follow the first one are the same in both: the coefficients.
+        between: the activation's name in `POINTWISE`.
+
+    Returns:
+        The program of the operands of the first and those of the second that it does not share.
+    """
+    own = second.num_operands - 1 - shared
+    count = first.num_operands + own
+    # An instruction's result has moved by as many registers as there are further operands.
+    places = [*range(first.num_operands), *(count + n for n in range(len(first.instructions)))]
+    instructions = [instruction.rewired(places) for instruction in first.instructions]
+    instructions.append(Pointwise(places[-1], between))
+    start = count + len(instructions)
+    places = [start - 1, *range(1, 1 + shared), *range(first.num_operands, count)]
+    places += range(start, start + len(second.instructions))
+    instructions += [instruction.rewired(places) for instruction in second.instructions]
+    return Program(count, tuple(instructions), released(count, instructions))

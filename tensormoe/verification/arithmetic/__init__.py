@@ -1,0 +1,1 @@
+"""Arithmetic in which programs are checked: residues, and counted roundings."""

@@ -1,0 +1,125 @@
+"""Arrays of which only shape, degree and rounding are known, and the backend that computes with them.
+
+A program that runs on these arrays yields the degree of the polynomial that it computes, and how far rounding
+may take a result from its exact value, before any value is known.
+
+Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1: k roundings in sequence
+are one factor 1 + θ with |θ| ≤ γ_k = k u / (1 − k u), u the unit roundoff.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from ...arrays.backend import Extras
+
+Shape = tuple[int, ...]
+
+# The unit roundoff of each floating-point type: 2^−p for p significant bits.
+UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+def gamma(roundings: float, unit: float) -> float:
+    """γ_k = k u / (1 − k u); infinite where k u reaches 1."""
+    return roundings * unit / (1 - roundings * unit) if roundings * unit < 1 else inf
+
+
+def compounded(*bounds: float) -> float:
+    """The relative error of a product whose factors have these: Π(1 + b) − 1."""
+    total = 0.0
+    for bound in bounds:
+        total += bound + total * bound
+    return total
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A floating-point type as programs use it.
+
+    Sums of half-precision numbers are accumulated in float32 and rounded once, as frameworks do.
+    """
+
+    dtype: str
+
+    def rounding(self, operations: int) -> float:
+        """The relative error of a result that takes so many multiplications and additions."""
+        unit = UNITS[self.dtype]
+        accumulator = min(unit, UNITS["float32"])
+        return compounded(gamma(operations, accumulator), unit if accumulator < unit else 0.0)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An array by its shape.
+
+    Args:
+        shape: of the array.
+        precision: in which it is computed.
+        degree: of its entries as polynomials in the operands.
+        bound: |computed − exact| ≤ bound · m, where m is the same polynomial of the absolute values.
+    """
+
+    shape: Shape
+    precision: Precision
+    degree: int = 1
+    bound: float = 0.0
+
+    def __add__(self, other: Any) -> "Counted":
+        if not isinstance(other, Counted):
+            other = replace(self, degree=0, bound=0.0)
+        shape = np.broadcast_shapes(self.shape, other.shape)
+        bound = compounded(max(self.bound, other.bound), self.precision.rounding(1))
+        return Counted(shape, self.precision, max(self.degree, other.degree), bound)
+
+    def __mul__(self, other: "Counted") -> "Counted":
+        return self._times(other, np.broadcast_shapes(self.shape, other.shape), 1)
+
+    def __matmul__(self, other: "Counted") -> "Counted":
+        shape = (*np.broadcast_shapes(self.shape[:-2], other.shape[:-2]), self.shape[-2], other.shape[-1])
+        # k products and k − 1 additions, of which each product meets at most k roundings in all.
+        return self._times(other, shape, self.shape[-1])
+
+    def __getitem__(self, key: Any) -> "Counted":
+        return replace(self, shape=np.broadcast_to(0, self.shape)[key].shape)
+
+    def _times(self, other: "Counted", shape: Shape, operations: int) -> "Counted":
+        bound = compounded(self.bound, other.bound, self.precision.rounding(operations))
+        return Counted(shape, self.precision, self.degree + other.degree, bound)
+
+
+class CountingBackend:
+    """The operations of a backend that programs use, on counted arrays."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise NotImplementedError(f"programs of this library do not use {name}")
+
+    def transpose(self, array: Counted, axes: Sequence[int]) -> Counted:
+        return replace(array, shape=tuple(array.shape[axis] for axis in axes))
+
+    def reshape(self, array: Counted, shape: Sequence[int]) -> Counted:
+        return replace(array, shape=tuple(shape))
+
+    def sum(self, array: Counted, axis: int) -> Counted:
+        shape = (*array.shape[:axis], *array.shape[axis + 1 :])
+        operations = max(array.shape[axis] - 1, 0)
+        return replace(
+            array, shape=shape, bound=compounded(array.bound, array.precision.rounding(operations))
+        )
+
+    def matmul(self, a: Counted, b: Counted) -> Counted:
+        return a @ b
+
+    affine = Extras.affine
+
+    def zeros_like(self, array: Counted) -> Counted:
+        return replace(array, degree=0, bound=0.0)
+
+    def concatenate(self, arrays: Sequence[Counted], axis: int) -> Counted:
+        axis %= len(arrays[0].shape)
+        width = sum(array.shape[axis] for array in arrays)
+        shape = (*arrays[0].shape[:axis], width, *arrays[0].shape[axis + 1 :])
+        degree = max(array.degree for array in arrays)
+        return Counted(shape, arrays[0].precision, degree, max(array.bound for array in arrays))

@@ -1,0 +1,1 @@
+"""Proofs on symbolic arrays; shares no code with planning or lowering."""

@@ -1,0 +1,1 @@
+"""Definitions that verification compares with, written apart from what they judge."""

@@ -1,0 +1,138 @@
+"""The reference of verification: the definition, term by term, by NumPy's einsum.
+
+The weight tensor is multiplied out from its cores, and everything else is computed from it. No code is shared
+with planning, lowering or any framework's automatic differentiation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...layers.layer_spec import MuMoESpec
+from ...networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes
+from ...typing import NumPyArray
+from ..inputs import Inputs, Sample
+
+
+@dataclass(frozen=True)
+class Term:
+    """An array with its indices, and the number of roundings that each entry has behind it at most."""
+
+    indices: Indices
+    value: NumPyArray
+    roundings: int = 0
+
+
+class Reference:
+    """What the definition makes of given values, floating-point numbers or integer objects.
+
+    Args:
+        layer: whose contraction is computed.
+        inputs: the values; x, coefficients and cotangent are 0 outside the sample.
+        sample: the positions of each mode that are materialized. Since the values are 0 elsewhere, sums are
+            complete, but outputs and gradients with respect to x and coefficients are known at these
+            positions only.
+    """
+
+    def __init__(self, layer: MuMoESpec, inputs: Inputs, sample: Sample) -> None:
+        network = layer.network
+        self._layer, self._sample, self._network = layer, sample, network
+        self._features = sample[INPUT][sample[INPUT] < layer.in_features]
+        one = np.ones((len(inputs.x), 1), inputs.x.dtype)
+        extended = np.concatenate([inputs.x, one], axis=1) if layer.bias else inputs.x
+        experts = expert_modes(network.levels)
+        data = [(INPUT, extended), *zip(experts, inputs.coefficients, strict=True)]
+        self._data = [Term((BATCH, mode), value[:, sample[mode]]) for mode, value in data]
+        self._cotangent = Term((BATCH, OUTPUT), inputs.cotangent[:, sample[OUTPUT]])
+        pairs = zip(network.cores, inputs.cores, strict=True)
+        self._cores = [Term(core.indices, value[self._positions(core.indices)]) for core, value in pairs]
+        self.weight = contracted(self._cores, network.modes)
+        self.y = contracted([self.weight, *self._data], (BATCH, OUTPUT))
+
+    def of(self, inputs: Inputs) -> "Reference":
+        """The same for other values."""
+        return Reference(self._layer, inputs, self._sample)
+
+    @property
+    def cores(self) -> list[NumPyArray]:
+        """The cores at the sample's positions."""
+        return [core.value for core in self._cores]
+
+    @cached_property
+    def gradients(self) -> list[Term]:
+        """Of Σ y ∗ cotangent, with respect to x, the coefficients of each level, and each core."""
+        data = []
+        for number, term in enumerate(self._data):
+            others = [self.weight, *_without(self._data, number), self._cotangent]
+            data.append(contracted(others, term.indices))
+        data[0] = replace(data[0], value=data[0].value[:, : len(self._features)])
+        outer = contracted([*self._data, self._cotangent], self._network.modes)
+        cores = []
+        for number, core in enumerate(self._cores):
+            sizes = zip(core.indices, core.value.shape, strict=True)
+            # Ones along each axis keep an index that no other core carries.
+            ones = [Term((index,), np.ones(size, core.value.dtype)) for index, size in sizes]
+            found = contracted([outer, *_without(self._cores, number), *ones], core.indices)
+            cores.append(replace(found, value=self._spread(core.indices, found.value)))
+        return data + cores
+
+    def visible(self, results: Sequence[NumPyArray]) -> list[NumPyArray]:
+        """What of a program's output and gradients can be compared with `y` and `gradients`."""
+        experts = (self._sample[mode] for mode in expert_modes(self._network.levels))
+        positions = [self._sample[OUTPUT], self._features, *experts]
+        cut = [array[:, kept] for array, kept in zip(results, positions, strict=False)]
+        return [*cut, *results[len(positions) :]]
+
+    def _positions(self, indices: Indices) -> Any:
+        sizes = self._network.sizes
+        return np.ix_(*(self._sample.get(index, np.arange(sizes[index])) for index in indices))
+
+    def _spread(self, indices: Indices, value: NumPyArray) -> NumPyArray:
+        """A core's gradient in the core's whole shape: it is 0 where no value takes part."""
+        shape = [self._network.sizes[index] for index in indices]
+        whole: Any = np.zeros(shape, value.dtype)
+        whole[self._positions(indices)] = value
+        return np.asarray(whole)
+
+
+def contracted(terms: Sequence[Term], output: Indices) -> Term:
+    """The sum of products over every index that the output lacks, pair by pair."""
+    terms = list(terms)
+    for chosen in _path(terms, output):
+        group = [terms.pop(position) for position in sorted(chosen, reverse=True)]
+        kept = {*output, *(index for term in terms for index in term.indices)}
+        terms.append(_product(group, output if not terms else None, kept))
+    return terms[0]
+
+
+def _product(group: Sequence[Term], output: Indices | None, kept: set[str]) -> Term:
+    sizes = {i: n for term in group for i, n in zip(term.indices, term.value.shape, strict=True)}
+    result = output or tuple(index for index in sizes if index in kept)
+    summed = prod(size for index, size in sizes.items() if index not in result)
+    value = np.einsum(*_operands(group, sizes), [list(sizes).index(index) for index in result])
+    # A result without axes may come as a plain number.
+    value = np.asarray(value, group[0].value.dtype)
+    own = len(group) - 1 + summed - 1
+    return Term(result, value, own + sum(term.roundings for term in group))
+
+
+def _path(terms: Sequence[Term], output: Indices) -> Sequence[Sequence[int]]:
+    indices = list(dict.fromkeys(index for term in terms for index in term.indices))
+    # Only shapes matter here, and the search knows no integer objects.
+    shaped = [replace(term, value=np.broadcast_to(0.0, term.value.shape)) for term in terms]
+    result = [indices.index(index) for index in output]
+    path: Sequence[Sequence[int]] = np.einsum_path(*_operands(shaped, indices), result, optimize="greedy")[0]
+    return path[1:]
+
+
+def _operands(terms: Sequence[Term], indices: Any) -> list[Any]:
+    numbers = {index: number for number, index in enumerate(indices)}
+    return [part for term in terms for part in (term.value, [numbers[index] for index in term.indices])]
+
+
+def _without(terms: Sequence[Term], position: int) -> list[Term]:
+    return [term for number, term in enumerate(terms) if number != position]

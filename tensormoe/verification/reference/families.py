@@ -1,0 +1,79 @@
+"""What a factorization's cores multiply out to, by the formulas of the literature.
+
+The networks that everything else derives from are checked here against what they are to stand for. Sources:
+Kolda and Bader, "Tensor Decompositions and Applications", 2009, sections 3 and 4; Oseledets, "Tensor-Train
+Decomposition", 2011, equation 1.3; Zhao et al., "Tensor Ring Decomposition", 2016, equation 1.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+
+import numpy as np
+
+from ...layers.layer_spec import MuMoESpec
+from ...networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
+from ...typing import NumPyArray
+from .contraction import Term, contracted
+
+Cores = Sequence[NumPyArray]
+
+
+def weight_of_family(layer: MuMoESpec, cores: Cores) -> NumPyArray:
+    """W (N1, …, NE, I[+1], O) from the cores, without the network.
+
+    The named families have formulas; any other is its notation, read anew.
+    """
+    formula = _FORMULAS.get(type(layer.factorization))
+    if formula is not None:
+        return formula(cores)
+    return _notated(layer.factorization.notation(layer.levels), layer.levels, cores)
+
+
+def _canonical(cores: Cores) -> NumPyArray:
+    """Σ_r of the outer products of all factors' r-th columns."""
+    columns = zip(*(core.T for core in cores), strict=True)
+    terms = [reduce(np.multiply.outer, column) for column in columns]
+    return np.asarray(sum(terms[1:], terms[0]))
+
+
+def _tucker(cores: Cores) -> NumPyArray:
+    """The core tensor times each factor along its mode."""
+    *factors, found = cores
+    for factor in factors:
+        # The first axis is summed, and the mode appended: after all of them, the order is the factors'.
+        found = np.tensordot(found, factor, axes=(0, 1))
+    return found
+
+
+def _ring(cores: Cores) -> NumPyArray:
+    """The trace of the product of each mode's matrices."""
+    return np.asarray(np.trace(_chain(cores), axis1=0, axis2=-1))
+
+
+def _train(cores: Cores) -> NumPyArray:
+    """The product of each mode's matrices, of which the first is a row and the last a column."""
+    found = _chain(cores)
+    if (found.shape[0], found.shape[-1]) != (1, 1):
+        raise ValueError(f"a tensor train's outer ranks are 1, not {found.shape[0]} and {found.shape[-1]}")
+    return np.asarray(found[0, ..., 0])
+
+
+def _chain(cores: Cores) -> NumPyArray:
+    return reduce(lambda left, right: np.tensordot(left, right, axes=1), cores)
+
+
+_FORMULAS: dict[type, Callable[[Cores], NumPyArray]] = {
+    CP: _canonical,
+    Tucker: _tucker,
+    TensorRing: _ring,
+    TensorTrain: _train,
+    Dense: lambda cores: cores[0],
+}
+
+
+def _notated(notation: str, levels: int, cores: Cores) -> NumPyArray:
+    terms = [core.split() for core in notation.split(",")]
+    if levels == 1:
+        terms = [["n1" if index == "n" else index for index in term] for term in terms]
+    output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
+    return contracted([Term(tuple(t), core) for t, core in zip(terms, cores, strict=True)], output).value

@@ -1,0 +1,208 @@
+"""A reference of gates, in float64: coefficients and running statistics, with the error allowed to each.
+
+The error bound follows the gate's steps: the rounding of the logits, what the norm makes of it by the mean
+value theorem, and the Lipschitz constant of the activation, in the Euclidean norm of each token.
+
+Sources of the constants: the Jacobian of α-entmax for α ≤ 2 is diag(s) − s sᵀ/Σs with s = p^(2−α) ≤ 1 (Peters
+et al., "Sparse Sequence-to-Sequence Models", 2019), hence 1; so is that of a projection such as soft top-k's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from ...gates.activations import Activation
+from ...gates.gate import Gate
+from ...gates.routers import Linear
+from ...typing import NumPyArray
+from ..arithmetic.rounding import UNITS, Precision, gamma
+
+# Values, and how far they may be off.
+Bounded: TypeAlias = tuple[NumPyArray, NumPyArray]
+
+# As in PyTorch's norms: what is added to a variance, and the share of a batch in the running statistics.
+_EPSILON, _SHARE = 1e-5, 0.1
+# The names of a batch norm's running mean and variance.
+STATISTICS = ("gate_mean", "gate_variance")
+# Operations beside sums, with room to spare: norm, temperature, threshold, power.
+_FURTHER = 16
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A reference activation: its value in float64, and how far a perturbation of its logits moves it."""
+
+    value: Callable[[NumPyArray], NumPyArray]
+    moved: Callable[[NumPyArray], NumPyArray] | None
+
+
+def _entmax(alpha: float) -> _Weights:
+    power = alpha - 1
+
+    def weights(x: NumPyArray, threshold: NumPyArray) -> NumPyArray:
+        if power == 0:
+            return np.asarray(np.exp(x - threshold))
+        # The logarithm of 0 is meant.
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.exp(np.log1p(np.maximum(power * (x - threshold), -1)) / power))
+
+    def moved(change: NumPyArray) -> NumPyArray:
+        # Above 2 the slope has no bound at 0; a root of order h = α − 1 is Hölder continuous with constant 1.
+        return change if alpha <= 2 else (2 * power * change) ** (1 / power)
+
+    return _Weights(lambda x: _solved(weights, x, 1.0), moved)
+
+
+def _soft_top_k(k: int, eps: float = 1.0) -> _Weights:
+    def weights(x: NumPyArray, threshold: NumPyArray) -> NumPyArray:
+        return np.clip((x - threshold) / eps, 0, 1) / k
+
+    return _Weights(lambda x: _solved(weights, x, max(eps, 1.0)), lambda change: change / (eps * k))
+
+
+def _top_k(k: int) -> _Weights:
+    def value(x: NumPyArray) -> NumPyArray:
+        least = np.sort(x, axis=-1)[..., -k:][..., :1]
+        weights = np.where(x >= least, np.exp(x - x.max(axis=-1, keepdims=True)), 0)
+        return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+    # It jumps where two logits change places.
+    return _Weights(value, None)
+
+
+def _solved(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> NumPyArray:
+    """The weights at the threshold where they sum to 1, by bisection."""
+    top, count = np.max(x, axis=-1, keepdims=True), x.shape[-1]
+    low, high = np.min(x, axis=-1, keepdims=True) - width * (1 + count), top + width * (1 + count)
+    # Far from the threshold weights overflow, which is more than 1, too.
+    with np.errstate(over="ignore"):
+        for _ in range(200):
+            middle = (low + high) / 2
+            above = np.sum(weights(x, middle), axis=-1, keepdims=True) > 1
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+    found = weights(x, (low + high) / 2)
+    return np.asarray(found / np.sum(found, axis=-1, keepdims=True))
+
+
+_WEIGHTS: dict[str, Callable[..., _Weights]] = {
+    "softmax": lambda: _entmax(1.0),
+    "entmax15": lambda: _entmax(1.5),
+    "sparsemax": lambda: _entmax(2.0),
+    "entmax": _entmax,
+    "soft_top_k": _soft_top_k,
+    "top_k": _top_k,
+}
+
+
+def known(gate: Gate) -> bool:
+    """Whether the gate's steps are all known here."""
+    named = isinstance(gate.weighting, Activation) and gate.weighting.name in _WEIGHTS
+    return named and isinstance(gate.router, Linear) and not callable(gate.norm)
+
+
+def bounded(gate: Gate) -> bool:
+    """Whether they have an error bound, too."""
+    return known(gate) and _weights(gate).moved is not None
+
+
+def _weights(gate: Gate) -> _Weights:
+    assert isinstance(gate.weighting, Activation)
+    return _WEIGHTS[gate.weighting.name](**dict(gate.weighting.options))
+
+
+def fresh(experts: int) -> list[NumPyArray]:
+    """The running mean and variance before the first call."""
+    return [np.zeros(experts), np.ones(experts)]
+
+
+class Level:
+    """One level's coefficients and statistics, with the error that an element type may make.
+
+    Args:
+        gate: a `known` one.
+        x: (T, I).
+        weights: G (I, N).
+        running: the running mean and variance (N,) before, for a batch norm.
+        dtype: the element type of x and G; the values are float64 here.
+        training: whether a batch norm uses this batch's statistics; else it uses the running ones, and the
+            error has no bound here.
+
+    Attributes:
+        p: the coefficients (T, N).
+        bound: of their errors (T, N).
+        statistics: the running mean and variance, each with its bound.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        x: NumPyArray,
+        weights: NumPyArray,
+        running: Sequence[NumPyArray],
+        dtype: str,
+        training: bool = True,
+    ) -> None:
+        # What is computed here is rounded, too.
+        unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
+        logits = x @ weights
+        rounding = Precision(dtype).rounding(x.shape[1]) + Precision("float64").rounding(x.shape[1])
+        error = rounding * (np.abs(x) @ np.abs(weights))
+        self.statistics: list[Bounded] = []
+        if gate.norm == "batch" and not training:
+            mean, variance = running
+            logits, error = (logits - mean) / np.sqrt(variance + _EPSILON), np.inf * np.ones_like(error)
+        elif gate.norm == "batch":
+            self.statistics = _statistics(logits, error, running, unit)
+            logits, error = _normalized(logits, error, unit, axis=0)
+        elif gate.norm == "layer":
+            logits, error = _normalized(logits, error, unit, axis=1)
+        logits, error = logits / gate.temperature, error / gate.temperature
+        count = logits.shape[1]
+        activation = _weights(gate)
+        self.p = activation.value(logits)
+        self.bound = np.full_like(self.p, np.inf)
+        if activation.moved is None:
+            return
+        # The largest logit is subtracted first.
+        sizes = np.abs(logits) + np.abs(logits).max(axis=1, keepdims=True)
+        change = _norm(error + 4 * unit * sizes, axis=1) + gamma(count + _FURTHER, unit)
+        self.bound = activation.moved(change) + gamma(count + _FURTHER, unit) + UNITS[dtype] * self.p
+
+
+def _normalized(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> Bounded:
+    """Mean 0 and variance 1 along an axis; the slope is at most 1/σ, with the smallest σ on the way."""
+    count = z.shape[axis]
+    mean = z.mean(axis=axis, keepdims=True)
+    centred = z - mean
+    error = error + gamma(count + 2, unit) * (np.abs(z) + np.abs(z).mean(axis=axis, keepdims=True))
+    moved = _norm(error, axis)
+    variance = (centred**2).mean(axis=axis, keepdims=True)
+    smallest = np.maximum(np.sqrt(variance) - moved / np.sqrt(count), 0) ** 2 + _EPSILON
+    normalized = centred / np.sqrt(variance + _EPSILON)
+    own = gamma(2 * count + _FURTHER, unit) * _norm(normalized, axis)
+    return normalized, np.broadcast_to(moved / np.sqrt(smallest) + own, z.shape)
+
+
+def _statistics(
+    z: NumPyArray, error: NumPyArray, running: Sequence[NumPyArray], unit: float
+) -> list[Bounded]:
+    """The running mean and variance after a batch. One token has no variance: it stays."""
+    count, (old_mean, old_variance) = len(z), running
+    error = error + gamma(count + 2, unit) * (np.abs(z) + np.abs(z).mean(axis=0))
+    centred, moved = z - z.mean(axis=0), _norm(error, 0)[0]
+    mean = (1 - _SHARE) * old_mean + _SHARE * z.mean(axis=0)
+    # The share itself is rounded, too.
+    own = gamma(_FURTHER, unit) * (np.abs(old_mean) + np.abs(z.mean(axis=0)))
+    means = mean, _SHARE * error.max(axis=0) + own
+    if count == 1:
+        return [means, (old_variance, unit * old_variance)]
+    squares = (centred**2).sum(axis=0)
+    variance = (1 - _SHARE) * old_variance + _SHARE * squares / (count - 1)
+    change = (2 * np.sqrt(squares) * moved + moved**2) / (count - 1)
+    return [means, (variance, _SHARE * change + gamma(count + _FURTHER, unit) * variance)]
+
+
+def _norm(error: NumPyArray, axis: int) -> NumPyArray:
+    return np.asarray(np.sqrt((error**2).sum(axis=axis, keepdims=True)))

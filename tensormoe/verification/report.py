@@ -1,0 +1,114 @@
+"""What a verification found: one check after the other, as a table and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import inf, isnan
+from typing import Any
+
+from ..layers.serialization import spec_data
+from ..layers.spec import Spec
+from ..tables import table, versions
+
+LEVELS = ("proof", "exact", "float", "frameworks")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Args:
+        level: "proof", "exact", "float" or "frameworks".
+        subject: what was run, such as "torch float32".
+        quantity: what was compared, such as "gradients".
+        error: what was found. Proof: 1 if it is refused. Exact: the number of wrong entries. Float: the
+            difference, where its ratio to the bound is largest. Frameworks: the largest
+            difference, relative to the largest entry.
+        bound: the largest error that passes.
+    """
+
+    level: str
+    subject: str
+    quantity: str
+    error: float
+    bound: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within a finite bound; a NaN is not."""
+        return self.error <= self.bound < inf
+
+    @property
+    def ratio(self) -> float:
+        """The error divided by its bound; 0 if there is no error."""
+        if isnan(self.error) or isnan(self.bound):
+            return float("nan")
+        if self.error == 0:
+            return 0.0
+        return self.error / self.bound if self.bound else float("inf")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `verify` found; prints as a table.
+
+    Args:
+        spec: what was verified.
+        checks: every comparison.
+        remarks: what holds for all of them, such as a probability.
+        seed: of the random values.
+    """
+
+    spec: Spec
+    checks: tuple[Check, ...]
+    remarks: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every error is within its bound."""
+        return all(check.passed for check in self.checks)
+
+    def __str__(self) -> str:
+        held = sum(check.passed for check in self.checks)
+        last = f"{held} of {len(self.checks)} comparisons hold"
+        return "\n".join([_table(self.checks), *self.remarks, last])
+
+    def to_json(self) -> str:
+        """The report as JSON text: specification, versions, seed, every check, and whether all hold."""
+        data = {
+            "passed": self.passed,
+            "spec": spec_data(self.spec),
+            "seed": self.seed,
+            "versions": versions(),
+            "remarks": list(self.remarks),
+            "checks": [
+                {**asdict(check), "ratio": check.ratio, "passed": check.passed} for check in self.checks
+            ],
+        }
+        return json.dumps(_finite(data), indent=2, ensure_ascii=False)
+
+
+def _table(checks: Sequence[Check]) -> str:
+    columns = ("level", "computed by", "quantity", "error", "bound", "ratio", "")
+    rows = [(c.level, c.subject, c.quantity, *_figures(c), "pass" if c.passed else "FAIL") for c in checks]
+    return table(columns, rows, text_columns=3)
+
+
+def _figures(check: Check) -> tuple[str, str, str]:
+    if check.level == "proof":
+        return "–", "–", "–"
+    if check.level == "exact":
+        return f"{check.error:.0f}", "0", "–"
+    return f"{check.error:.1e}", f"{check.bound:.1e}", f"{check.ratio:.3f}"
+
+
+def _finite(data: Any) -> Any:
+    """The data with infinities and NaN, which JSON does not know, as text."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    if isinstance(data, float) and not abs(data) < float("inf"):
+        return str(data)
+    return data

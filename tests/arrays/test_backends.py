@@ -1,0 +1,139 @@
+"""Finding backends, keeping them apart, and what importing them does."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from support.strategies import BACKENDS, close, truth, values_for
+
+import tensormoe as tm
+from tensormoe.arrays import registry as finding
+
+SPEC = tm.MuMoESpec(6, 3, (4, 2), tm.CP(5))
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+    ).stdout.strip()
+
+
+def test_the_core_loads_no_framework() -> None:
+    code = (
+        "import sys, tensormoe as tm\n"
+        "spec = tm.MuMoESpec(6, 3, 4, tm.CP(5))\n"
+        "print(spec.plan())\n"
+        "tm.verify(spec, backends=('numpy',))\n"
+        "print(sorted({'torch', 'jax', 'flax', 'tensorflow'} & set(sys.modules)))"
+    )
+    assert run(code).splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+def test_importing_the_jax_backend_leaves_64_bit_mode_alone(before: bool, inside: bool) -> None:
+    code = (
+        "import jax, contextlib\n"
+        f"jax.config.update('jax_enable_x64', {before})\n"
+        f"with jax.enable_x64({not before}) if {inside} else contextlib.nullcontext():\n"
+        "    import tensormoe_jax\n"
+        "    import tensormoe as tm\n"
+        "    tm.verify(tm.MuMoESpec(6, 3, 4, tm.CP(5)), backends=('jax',))\n"
+        "print(jax.numpy.zeros(1).dtype)"
+    )
+    assert run(code) == ("float64" if before else "float32")
+
+
+def test_tensorlys_global_backend_is_never_switched(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorly
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("the global backend was switched")
+
+    monkeypatch.setattr(tensorly.backend.BackendManager, "set_backend", refuse)
+    assert tm.verify(SPEC, BACKENDS).passed
+    assert tensorly.get_backend() == "numpy"
+
+
+def test_two_threads_run_two_frameworks() -> None:
+    values = values_for(SPEC, 0, 5)
+    expected = truth(SPEC, values).y
+
+    def work(name: str) -> None:
+        tl = tm.get_backend(name)
+        with tl.double_precision():
+            for _ in range(30):
+                x, *rest = (tl.from_numpy(value) for value in values.operands)
+                close(tl.to_numpy(tm.contract(SPEC, rest[2:], rest[:2], x)), expected)
+
+    with ThreadPoolExecutor(6) as pool:
+        for future in [pool.submit(work, name) for name in BACKENDS * 2]:
+            future.result()
+
+
+def test_unknown_backends_are_refused_with_the_known_ones() -> None:
+    for call in (
+        lambda: tm.get_backend("mxnet"),
+        lambda: tm.build(SPEC, "mxnet"),
+        lambda: tm.verify(SPEC, ("numpy", "mxnet")),
+    ):
+        with pytest.raises(tm.TensorMoEError, match="'mxnet'; known backends are cupy, jax, numpy, paddle"):
+            call()
+    for call in (lambda: tm.get_backend(["numpy"]), lambda: tm.build(SPEC, ["torch"])):
+        with pytest.raises(tm.TensorMoEError, match=r"backend: received \["):
+            call()
+    with pytest.raises(tm.TensorMoEError, match="pass names"):
+        tm.verify(SPEC, "numpy")
+    with pytest.raises(tm.TensorMoEError, match="only the functional API"):
+        tm.build(SPEC, "cupy")
+    with pytest.raises(tm.TensorMoEError, match="pass an array"):
+        tm.softmax([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "command"),
+    [
+        ("torch", "torch", 'pip install "tensormoe[torch]"'),
+        ("jax", "jax", 'pip install "tensormoe[jax]"'),
+        ("cupy", "cupy", "pip install cupy"),
+        ("paddle", "paddle", "pip install paddlepaddle"),
+    ],
+)
+def test_a_missing_framework_names_its_command(name: str, module: str, command: str) -> None:
+    code = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "import tensormoe as tm\n"
+        f"try: tm.get_backend({name!r})\n"
+        "except tm.TensorMoEError as error: print(error)"
+    )
+    shown = run(code)
+    assert shown.endswith(command)
+    assert "\n" not in shown
+
+
+def test_pytorch_is_another_name_for_torch() -> None:
+    assert tm.get_backend("pytorch") is tm.get_backend("torch")
+
+
+def test_any_tensorly_backend_runs_the_functional_api() -> None:
+    """TensorLy's own NumPy class, through the path that CuPy, TensorFlow and Paddle take."""
+    tl = finding._from_tensorly("numpy")
+    assert type(tl) is not type(tm.get_backend("numpy"))
+    spec = tm.MuMoEBlockSpec(6, 8, 3, (4, 2), tm.CP(5), activation="gelu_tanh", input_norm=True)
+    parameters, state = tm.initialize(spec, 0, "float64")
+    x = np.random.default_rng(0).normal(size=(5, 6))
+    ours, _ = tm.apply(spec, parameters, x, state=state, backend=tl)
+    theirs, _ = tm.apply(spec, parameters, x, state=state)
+    close(ours, theirs)
+    with pytest.raises(tm.TensorMoEError, match="use 'gelu_tanh'"):
+        tm.apply(spec.replace(activation="gelu"), parameters, x, backend=tl)
+
+
+def test_errors_survive_a_pickle() -> None:
+    import pickle
+
+    error = pickle.loads(pickle.dumps(tm.TensorMoEError("rank", 0, "pass a positive integer")))
+    assert str(error) == "rank: received 0; pass a positive integer"
+    assert isinstance(error, ValueError)

@@ -1,0 +1,28 @@
+"""Every mutant; run as a script, a table of the levels of verification that catch each."""
+
+from collections.abc import Iterable
+
+from mutants import backends, gates, instructions, layers, program, structure
+from mutants.harness import Mutant, reasons
+
+from tensormoe.tables import table
+from tensormoe.verification import LEVELS
+
+AREAS = (structure, instructions, program, gates, layers, backends)
+MUTANTS: list[Mutant] = [mutant for area in AREAS for mutant in area.MUTANTS]
+
+
+def outcomes(mutants: Iterable[Mutant]) -> str:
+    """A table of mutants with the levels that catch them."""
+    rows = []
+    for mutant in mutants:
+        found = reasons(mutant)
+        shown = ["✓" if level in found else "–" for level in LEVELS]
+        rows.append((mutant.name, mutant.where, *shown))
+    caught = sum("✓" in row for row in rows)
+    text = table(("mutant", "where", *LEVELS), rows, text_columns=2)
+    return f"{text}\n{caught} of {len(rows)} caught by a level of verification"
+
+
+if __name__ == "__main__":
+    print(outcomes(MUTANTS))

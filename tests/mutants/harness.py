@@ -1,0 +1,132 @@
+"""Mutants: the library with one fault injected, and the levels of verification that catch it.
+
+Most faults are edits of the source of one function, as a slip of the hand would be.
+"""
+
+import functools
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+import tensormoe as tm
+from tensormoe.programs import plan as planning
+from tensormoe.verification import LEVELS
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """The library with one fault.
+
+    Args:
+        name: what is wrong.
+        where: the module and what in it is changed, "programs.lowering:lower".
+        patch: injects the fault.
+        spec: what it is tried on; a function, since specifications remember their plans.
+        caught_by: the level of verification that is to catch it; a file of tests, where verification does
+            not look.
+        backends: what it is tried with; the frameworks level compares two.
+    """
+
+    name: str
+    where: str
+    patch: Patch
+    spec: Callable[[], tm.Spec]
+    caught_by: str
+    backends: tuple[str, ...] = ("numpy", "torch")
+
+
+def edit(name: str, where: str, old: str, new: str, *rest: Any, **options: Any) -> Mutant:
+    """The mutant in which a function's source has one text in place of another."""
+    return Mutant(name, where, functools.partial(_edited, where, old, new), *rest, **options)
+
+
+def assigned(name: str, where: str, value: Any, *rest: Any, **options: Any) -> Mutant:
+    """The mutant in which a name of a module or a class stands for another value."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(*_place(where), value)
+
+    return Mutant(name, where, patch, *rest, **options)
+
+
+def refused(spec: Callable[[], tm.Spec], backends: tuple[str, ...], level: str) -> str | None:
+    """Why a level refuses the library as it is now; None if it passes.
+
+    An exception is a refusal, too: the fault is not silent.
+    """
+    try:
+        report = tm.verify(spec(), backends, level=level)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None if report.passed else str(report)
+
+
+def reasons(mutant: Mutant, levels: tuple[str, ...] = LEVELS) -> dict[str, str]:
+    """Why each of the levels that catch a mutant does."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        forget(mutant)
+        mutant.patch(monkeypatch)
+        found = {level: refused(mutant.spec, mutant.backends, level) for level in levels}
+    forget(mutant)
+    return {level: reason for level, reason in found.items() if reason is not None}
+
+
+def forget(mutant: Mutant) -> None:
+    """Empty the caches that would carry what was computed with a fault to without it, or back."""
+    for function in vars(planning).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+    if "jax" in mutant.backends:
+        # What is compiled is known by the function that it came from, which stays the same.
+        import_module("jax").clear_caches()
+
+
+def _place(where: str) -> tuple[Any, str]:
+    """The module or class that holds what is changed, and its name there."""
+    module, _, path = where.partition(":")
+    *owners, name = path.split(".")
+    found = import_module(module if module.startswith("tensormoe_") else f"tensormoe.{module}")
+    return functools.reduce(getattr, owners, found), name
+
+
+def _edited(where: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name = _place(where)
+    original = inspect.getattr_static(owner, name)
+    function = inspect.unwrap(getattr(original, "func", None) or getattr(original, "fget", None) or original)
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, f"{where} has no such line any more: {old}"
+    namespace: dict[str, Any] = {}
+    exec(compile(source.replace(old, new), where, "exec"), function.__globals__, namespace)
+    mutated = namespace[name]
+    if hasattr(mutated, "__set_name__"):
+        mutated.__set_name__(owner, name)
+    monkeypatch.setattr(owner, name, mutated)
+    for holder in _holders():
+        for key in [key for key, value in vars(holder).items() if value is original]:
+            monkeypatch.setattr(holder, key, mutated)
+        for table in [value for value in vars(holder).values() if type(value) is dict]:
+            for key, value in [*table.items()]:
+                monkeypatch.setitem(table, key, _with_another(value, original, mutated))
+
+
+def _with_another(value: Any, original: Any, mutated: Any) -> Any:
+    """What a table holds: the function itself, or a record with it."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return mutated if value is original else value
+    changes = {f.name: mutated for f in fields(value) if getattr(value, f.name, None) is original}
+    return replace(value, **changes) if changes else value
+
+
+def _holders() -> list[Any]:
+    """What may hold functions of others, under names of its own or in dictionaries: modules and classes."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("tensormoe")]
+    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return [*modules, *(kind for kind in classes if kind.__module__.startswith("tensormoe"))]

@@ -1,0 +1,228 @@
+"""Faults in programs: how two become one, what is kept for reverse mode, and how cores are stored."""
+
+from functools import partial
+
+from mutants.harness import edit
+from mutants.specs import BLOCK, CHAIN, CP, STORED
+
+# What no level looks at, these do.
+TESTS = "programs/test_program.py"
+
+CHAINED = [
+    edit(
+        "the second layer's levels exchange their coefficients",
+        "programs.program:chained",
+        "*range(1, 1 + shared)",
+        "*range(shared, 0, -1)",
+        BLOCK,
+        "frameworks",
+    ),
+    edit(
+        "the second layer has the first one's cores",
+        "programs.program:chained",
+        "*range(first.num_operands, count)]",
+        "*range(1 + shared, first.num_operands)]",
+        BLOCK,
+        "frameworks",
+        ("numpy",),
+    ),
+    edit(
+        "there is no activation", "programs.program:chained", "[start - 1", "[start - 2", BLOCK, "frameworks"
+    ),
+    edit(
+        "the activation is the input's",
+        "programs.program:chained",
+        "Pointwise(places[-1], between)",
+        "Pointwise(0, between)",
+        BLOCK,
+        "frameworks",
+        ("numpy",),
+    ),
+    edit(
+        "a block releases the registers of its layers alone",
+        "programs.program:chained",
+        "released(count, instructions)",
+        "(*first.releases, (), *second.releases)",
+        BLOCK,
+        "frameworks",
+    ),
+    edit(
+        "the register after is released",
+        "programs.program:released",
+        "tuple(s for s",
+        "tuple(s + 1 for s",
+        CHAIN,
+        "proof",
+    ),
+    edit(
+        "a register is released at its first use",
+        "programs.program:released",
+        "in enumerate(instructions) for source",
+        "in reversed([*enumerate(instructions)]) for source",
+        CHAIN,
+        TESTS,
+    ),
+]
+
+REVERSE = [
+    edit(
+        "gradients flow to first sources alone",
+        "programs.program:Program._depending",
+        "instruction.sources)",
+        "instruction.sources[:1])",
+        CP,
+        TESTS,
+    ),
+    edit(
+        "a register that is read twice keeps one share",
+        "programs.program:Program.pulled",
+        "share if known is None else known + share",
+        "share",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "a second share is added twice",
+        "programs.program:Program.pulled",
+        "known + share",
+        "known + share + share",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "gradients that are not wanted are computed",
+        "programs.program:Program.pulled",
+        "frozenset(wanted)",
+        "range(self.num_operands)",
+        CP,
+        TESTS,
+    ),
+    edit(
+        "recomputation keeps all that reverse mode reads",
+        "programs.program:Program.traced",
+        "self._costly if recompute else self._read",
+        "self._read",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "reverse mode computes again without being told to",
+        "programs.program:Program.traced",
+        "self._costly if recompute else self._read",
+        "self._costly",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "matrix products are computed again",
+        "programs.program:Program._costly",
+        " and self.instructions[number].cheap",
+        "",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "products that are only reshaped are computed again",
+        "programs.program:Program._costly",
+        "set(self.instructions[number].sources)",
+        "set(self.instructions[number].reads)",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "what was not kept is not computed again",
+        "programs.program:Program.pulled",
+        "in instruction.reads:",
+        "in instruction.reads[:1]:",
+        BLOCK,
+        TESTS,
+    ),
+]
+
+POINTWISE = [
+    edit(
+        "an activation overwrites what is read later",
+        "programs.program:Program.__post_init__",
+        "products.intersection(finished)",
+        "products",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "an activation overwrites what reverse mode reads",
+        "programs.program:Program.traced",
+        "instruction.run(",
+        "instruction.overwrite(",
+        BLOCK,
+        "backends/torch/test_torch_programs.py",
+    ),
+    edit(
+        "a gradient overwrites the caller's cotangent",
+        "programs.program:Program.pulled",
+        "tl.copy(cotangent) if self._ends_pointwise else cotangent",
+        "cotangent",
+        BLOCK,
+        TESTS,
+    ),
+    edit(
+        "every activation is GELU by tanh",
+        "arrays.nonlinearities:elementwise",
+        "tl.pointwise.get(name)",
+        "POINTWISE['gelu_tanh']",
+        BLOCK,
+        "frameworks",
+    ),
+    edit(
+        "the slope within GELU's tanh lacks its factor",
+        "arrays.nonlinearities:_gelu_tanh_pull",
+        "1 + 3 * 0.044715",
+        "1 + 0.044715",
+        partial(BLOCK, activation="gelu_tanh"),
+        TESTS,
+    ),
+    edit(
+        "ReLU's gradient passes where its value does not",
+        "arrays.nonlinearities:_relu_pull",
+        "x > 0, gradient, tl.zeros_like(x)",
+        "x > 0, tl.zeros_like(x), gradient",
+        partial(BLOCK, activation="relu"),
+        TESTS,
+    ),
+    edit(
+        "SiLU's derivative is its sigmoid",
+        "arrays.nonlinearities:_silu_pull",
+        "gradient * (sigmoid * (1 + x * (1 - sigmoid)))",
+        "gradient * sigmoid",
+        partial(BLOCK, activation="silu"),
+        TESTS,
+    ),
+]
+
+STORAGE = [
+    edit(
+        "a core is stored in the inverse order",
+        "programs.program:Program.storage",
+        "[operand] = axes",
+        "[operand] = tuple(map(axes.index, range(len(axes))))",
+        STORED,
+        "programs/test_storage.py",
+    ),
+    edit(
+        "a transposed matrix is stored as it is",
+        "programs.program:Program.storage",
+        "case [Transpose(axes=axes)]",
+        "case [Transpose(axes=axes)] if len(axes) > 2",
+        CP,
+        "programs/test_storage.py",
+    ),
+    edit(
+        "the stored core has its axes permuted twice",
+        "layers.initialization:_stored",
+        ".transpose(np.argsort(axes))",
+        ".transpose(axes)",
+        STORED,
+        "programs/test_storage.py",
+    ),
+]
+
+MUTANTS = [*CHAINED, *REVERSE, *POINTWISE, *STORAGE]

@@ -1,0 +1,130 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from support.strategies import BACKENDS
+
+import tensormoe as tm
+
+EXPERTS = (7, 5, 3, 2)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3, 4])
+def test_shapes_are_tensorlys_and_cores_are_called_by_their_role(levels: int) -> None:
+    experts = EXPERTS[:levels]
+    names = [f"expert{e}" for e in range(1, levels + 1)]
+    dims = [*experts, 12, 9]
+    ranks = (2, 3, 4, 5, 6, 8)[: levels + 2]
+
+    def shapes(factorization: tm.Factorization) -> dict:
+        return tm.MuMoESpec(11, 9, experts, factorization).network.shapes
+
+    keys = [*names, "input", "output"]
+    assert shapes(tm.CP(4)) == dict(zip(keys, [(d, 4) for d in dims], strict=True))
+    factors = dict(zip(keys, zip(dims, ranks, strict=True), strict=True))
+    assert shapes(tm.Tucker(ranks)) == {**factors, "core": ranks}
+    following = (*ranks[1:], ranks[0])
+    ring = zip(ranks, dims, following, strict=True)
+    assert shapes(tm.TensorRing(ranks)) == dict(zip(keys, ring, strict=True))
+    inner = ranks[1:]
+    train = zip((1, *inner), dims, (*inner, 1), strict=True)
+    assert shapes(tm.TensorTrain(inner)) == dict(zip(keys, train, strict=True))
+    assert shapes(tm.Dense()) == {"core1": tuple(dims)}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: tm.CP(0), "CP rank: received 0"),
+        (lambda: tm.CP(-1), "positive integer"),
+        (lambda: tm.CP(1.5), "positive integer"),
+        (lambda: tm.CP("8"), "positive integer"),
+        (lambda: tm.Tucker((2, 0, 3)), "Tucker ranks"),
+        (lambda: tm.MuMoESpec(4, 4, 3, tm.Tucker((2, 2))), "takes 3 rank"),
+        (lambda: tm.MuMoESpec(4, 4, 3, tm.Tucker(2)), "takes 3 rank"),
+        (lambda: tm.MuMoESpec(4, 4, (3, 2), tm.TensorRing((2, 2, 2))), "takes 4 rank"),
+        (lambda: tm.MuMoESpec(4, 4, 3, tm.TensorTrain((2, 2, 2))), "takes 2 rank"),
+        (lambda: tm.MuMoESpec(4, 4, 3, tm.CP((2, 2))), "takes 1 rank"),
+    ],
+)
+def test_unfit_ranks_are_refused(make, said: str) -> None:
+    with pytest.raises(tm.TensorMoEError, match=said):
+        make()
+
+
+def test_a_new_family_is_a_few_lines_and_no_change_to_the_library() -> None:
+    @dataclass(frozen=True)
+    class SharedDown(tm.Factorization):
+        rank: int
+
+        def notation(self, levels: int) -> str:
+            return f"i r, {' '.join(tm.expert_modes(levels))} r o"
+
+    spec = tm.MuMoESpec(7, 6, (4, 3), SharedDown(rank=5))
+    assert spec.network.shapes == {"core1": (8, 5), "core2": (4, 3, 5, 6)}
+    assert tm.verify(spec, BACKENDS).passed
+    assert tm.MuMoESpec.from_json(spec.to_json()) == spec
+    assert spec.matched(parameters=1000).num_parameters <= 1000
+    assert "soft MoE" in str(spec.plan())
+    assert tm.build(spec, "torch").materialize().shape == (4, 3, 8, 6)
+
+
+def test_further_families_take_several_kinds_of_fields() -> None:
+    @dataclass(frozen=True)
+    class BlockTerm(tm.Factorization):
+        groups: int
+        ranks: tuple[int, ...]
+
+        def notation(self, levels: int) -> str:
+            return "g n p, g i q, g o s, g p q s"
+
+    spec = tm.MuMoESpec(7, 6, 4, BlockTerm(groups=2, ranks=(3, 4, 5)))
+    assert dict(spec.network.bonds) == {"g": 2, "p": 3, "q": 4, "s": 5}
+    grown = spec.matched(parameters=2000, bond="q").factorization
+    assert isinstance(grown, BlockTerm)
+    assert (grown.groups, grown.ranks[0], grown.ranks[2]) == (2, 3, 5)
+    assert grown.ranks[1] > 4
+
+
+def test_arrays_of_ranks_are_welcome_and_other_kinds_are_not() -> None:
+    assert tm.Tucker(np.array([2, 3, 3])) == tm.Tucker((2, 3, 3))
+    assert tm.CP(np.array(8)) == tm.CP(np.int64(8)) == tm.CP(8)
+    assert tm.MuMoESpec(4, 4, np.array([3, 2]), tm.CP(2)).experts == (3, 2)
+    for rank in (int, None, np.array(8.0), np.array([[2]]), "2", -(10**5000)):
+        with pytest.raises(tm.TensorMoEError, match="CP rank") as caught:
+            tm.CP(rank)
+        assert "positive integer" in str(caught.value)
+
+
+def test_a_family_cannot_take_a_built_in_ones_name() -> None:
+    with pytest.raises(tm.TensorMoEError, match="class name: received 'CP'"):
+
+        class CP(tm.Factorization):
+            def notation(self, levels: int) -> str:
+                return "n o, i o"
+
+    spec = tm.MuMoESpec(4, 4, 3, tm.CP(2))
+    assert tm.MuMoESpec.from_json(spec.to_json()) == spec
+
+
+def test_matching_refuses_families_that_cannot_grow() -> None:
+    @dataclass(frozen=True)
+    class Stubborn(tm.Factorization):
+        rank: int
+
+        def notation(self, levels: int) -> str:
+            return "n r, i r, o r"
+
+        def bonds(self, levels: int) -> dict[str, int]:
+            return {"r": 3}
+
+    @dataclass(frozen=True)
+    class Undecided(tm.CP):
+        def growing_bonds(self, levels: int) -> tuple[str, ...]:
+            return ()
+
+    with pytest.raises(tm.TensorMoEError, match="with_bonds"):
+        tm.MuMoESpec(4, 4, 3, Stubborn(2)).matched(parameters=1000)
+    with pytest.raises(tm.TensorMoEError, match="growing_bonds names none"):
+        tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000)
+    assert tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000, bond="r").num_parameters <= 1000

@@ -1,0 +1,291 @@
+"""Programs: two layers as one, and reverse mode with what it keeps."""
+
+import math
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import torch
+from support.strategies import close
+
+import tensormoe as tm
+from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Pointwise, Reshape
+from tensormoe.programs.program import Program, chained, released
+
+NUMPY = tm.get_backend("numpy")
+
+# By their definitions, here and in PyTorch's words.
+ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "gelu": (
+        lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2,
+        torch.nn.functional.gelu,
+    ),
+    "gelu_tanh": (
+        lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
+        lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    ),
+    "relu": (lambda x: np.where(x > 0, x, 0), torch.relu),
+    "silu": (lambda x: x / (1 + np.exp(-x)), torch.nn.functional.silu),
+}
+
+FAMILIES: dict[str, Callable[[int], tm.Factorization]] = {
+    "CP": lambda levels: tm.CP(4),
+    "Tucker": lambda levels: tm.Tucker((*(2, 3, 2)[:levels], 4, 3)),
+    "train": lambda levels: tm.TensorTrain((3, 2, 4, 2)[: levels + 1]),
+    "ring": lambda levels: tm.TensorRing((3, 2, 4, 2, 3)[: levels + 2]),
+    "dense": lambda levels: tm.Dense(),
+    "shared": lambda levels: tm.TensorNetwork(f"{' '.join(tm.expert_modes(levels))} i r, o r", r=3),
+}
+
+families = pytest.mark.parametrize("family", FAMILIES)
+all_levels = pytest.mark.parametrize("levels", [1, 2, 3])
+
+
+def block_of(family: str, levels: int, bias: bool = True, **options: Any) -> tm.MuMoEBlockSpec:
+    experts = (4, 3, 2)[:levels]
+    return tm.MuMoEBlockSpec(5, 7, 6, experts, FAMILIES[family](levels), bias=bias, **options)
+
+
+def program_of(block: tm.MuMoEBlockSpec) -> Program:
+    first, second = (layer.default_plan.program for layer in block.layers.values())
+    return chained(first, second, block.levels, block.activation)
+
+
+def operands_of(block: tm.MuMoEBlockSpec, tokens: int = 3) -> list[np.ndarray]:
+    """x, the coefficients, and the cores of both layers."""
+    generator = np.random.default_rng(0)
+    coefficients = [(tokens, n) for n in block.counts]
+    cores = [shape for layer in block.layers.values() for shape in layer.network.shapes.values()]
+    shapes = [(tokens, block.in_features), *coefficients, *cores]
+    return [generator.normal(size=shape) for shape in shapes]
+
+
+def halves(block: tm.MuMoEBlockSpec, operands: list[Any]) -> tuple[Any, list[Any], list[list[Any]]]:
+    """x, the coefficients, and the cores of each layer."""
+    x, *rest = operands
+    coefficients, cores = rest[: block.levels], rest[block.levels :]
+    return x, coefficients, [cores[: len(cores) // 2], cores[len(cores) // 2 :]]
+
+
+def defined(
+    block: tm.MuMoEBlockSpec,
+    operands: list[Any],
+    einsum: Callable[..., Any],
+    with_one: Callable[[Any], Any],
+    activation: Callable[[Any], Any],
+) -> Any:
+    """Each layer as one sum of products over all indices at once."""
+    hidden, coefficients, cores = halves(block, operands)
+    for number, (layer, factors) in enumerate(zip(block.layers.values(), cores, strict=True)):
+        network = layer.network
+        letters = dict(zip(network.sizes, string.ascii_letters, strict=False))
+        *experts, i, o = (letters[mode] for mode in network.modes)
+        terms = ["".join(letters[index] for index in core.indices) for core in network.cores]
+        terms += [f"Z{expert}" for expert in experts] + [f"Z{i}"]
+        hidden = activation(hidden) if number else hidden
+        z = with_one(hidden) if block.bias else hidden
+        hidden = einsum(f"{','.join(terms)}->Z{o}", *factors, *coefficients, z)
+    return hidden
+
+
+def in_numpy(block: tm.MuMoEBlockSpec, operands: list[np.ndarray]) -> np.ndarray:
+    def with_one(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([x, np.ones((len(x), 1))], axis=1)
+
+    return defined(block, operands, np.einsum, with_one, ACTIVATIONS[block.activation][0])
+
+
+def in_torch(block: tm.MuMoEBlockSpec, operands: list[np.ndarray], cotangent: np.ndarray) -> list[np.ndarray]:
+    """Gradients of the definition by automatic differentiation."""
+
+    def with_one(x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+
+    leaves = [torch.tensor(operand, requires_grad=True) for operand in operands]
+    y = defined(block, leaves, torch.einsum, with_one, ACTIVATIONS[block.activation][1])
+    return [g.numpy() for g in torch.autograd.grad(y, leaves, torch.tensor(cotangent))]
+
+
+class Counting:
+    """NumPy's backend, counting what is called."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        gelu = NUMPY.pointwise["gelu"]
+        self.pointwise = {"gelu": replace(gelu, value=self.counted("gelu", gelu.value))}
+
+    def counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return self.counted(name, getattr(NUMPY, name))
+
+    @property
+    def products(self) -> int:
+        return self.calls["matmul"] + self.calls["affine"]
+
+
+def products_of(program: Program) -> list[int]:
+    """The registers that hold results of matrix products."""
+    numbered = enumerate(program.instructions, start=program.num_operands)
+    return [number for number, instruction in numbered if isinstance(instruction, Matmul | Affine)]
+
+
+@families
+@all_levels
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_block_is_two_layers_with_an_activation_between(family: str, levels: int, bias: bool) -> None:
+    for activation, (function, _) in ACTIVATIONS.items():
+        block = block_of(family, levels, bias, activation=activation)
+        operands = operands_of(block)
+        y = program_of(block).run(NUMPY, operands)
+        close(y, in_numpy(block, operands))
+        x, coefficients, (ours, theirs) = halves(block, operands)
+        first, second = block.layers.values()
+        hidden = tm.contract(first, ours, coefficients, x)
+        close(y, tm.contract(second, theirs, coefficients, function(hidden)))
+
+
+@families
+@all_levels
+@pytest.mark.parametrize("bias", [True, False])
+def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool) -> None:
+    for activation in ACTIVATIONS:
+        block = block_of(family, levels, bias, activation=activation)
+        operands = operands_of(block)
+        cotangent = np.random.default_rng(1).normal(size=(3, block.out_features))
+        found = program_of(block).vjp(NUMPY, operands, cotangent)
+        for gradient, expected in zip(found, in_torch(block, operands, cotangent), strict=True):
+            close(gradient, expected)
+
+
+def program_with(*steps: Instruction, num_operands: int = 2) -> Program:
+    return Program(num_operands, steps, released(num_operands, steps))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("program", "overwritten"),
+    [
+        (program_with(Matmul(0, 1), Pointwise(2, "")), True),
+        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 3)), True),
+        # The product is read again, is seen by another register, or was never one.
+        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 2)), False),
+        (program_with(Matmul(0, 1), Reshape(2, (3, 3)), Pointwise(3, ""), Multiply(4, 2)), False),
+        (program_with(Matmul(0, 1), Multiply(2, 2), Pointwise(3, "")), False),
+        (program_with(Pointwise(1, ""), Matmul(0, 2)), False),
+        (program_with(Reshape(1, (3, 3)), Pointwise(2, ""), Matmul(3, 0)), False),
+    ],
+)
+def test_an_activation_overwrites_a_product_alone(
+    program: Program, overwritten: bool, activation: str
+) -> None:
+    (number,) = (n for n, step in enumerate(program.instructions) if isinstance(step, Pointwise))
+    steps = list(program.instructions)
+    steps[number] = replace(steps[number], name=activation)
+    program = program_with(*steps)
+    assert program.overwrites[number] is overwritten
+    operands = [np.random.default_rng(seed).normal(size=(3, 3)) for seed in range(2)]
+    tensors = [torch.tensor(operand) for operand in operands]
+    tl = tm.get_backend("torch")
+    with torch.no_grad():
+        y = program.run(tl, tensors)
+    close(y, program.run(NUMPY, operands))
+    cotangent = torch.ones_like(y)
+    found = program.vjp(tl, tensors, cotangent)
+    for gradient, expected in zip(found, program.vjp(NUMPY, operands, np.ones((3, 3))), strict=True):
+        close(gradient, expected)
+    for tensor, operand in zip([*tensors, cotangent], [*operands, np.ones((3, 3))], strict=True):
+        assert (tensor.numpy() == operand).all()
+
+
+def test_registers_may_be_read_again() -> None:
+    """x⁵ as ((x x) x) (x x)."""
+    steps = Multiply(0, 0), Multiply(1, 0), Multiply(2, 1)
+    program = Program(1, steps, released(1, steps))
+    x, cotangent = np.array([2.0, -3.0]), np.array([1.0, 10.0])
+    assert (program.run(NUMPY, [x]) == x**5).all()
+    assert (program.vjp(NUMPY, [x], cotangent)[0] == 5 * x**4 * cotangent).all()
+    assert program.releases == ((), (2,), ()) or program.releases == ((), (), (2, 1))
+
+
+@families
+@all_levels
+def test_recomputation_keeps_products_alone(family: str, levels: int) -> None:
+    block = block_of(family, levels)
+    program, operands = program_of(block), operands_of(block)
+    cotangent, everything = np.ones((3, block.out_features)), range(program.num_operands)
+    found, kept, work = [], [], []
+    for recompute in (False, True):
+        y, registers = program.traced(NUMPY, operands, recompute)
+        assert (y == program.run(NUMPY, operands)).all()
+        kept.append([n for n, each in enumerate(registers) if isinstance(each, np.ndarray)])
+        counting = Counting()
+        found.append(program.pulled(counting, registers, cotangent, everything))
+        work.append((counting.products, counting.calls["gelu"]))
+    # What comes after the last product is not read by any.
+    products = products_of(program)
+    assert kept[1] == [*everything, *products[:-1]]
+    assert len(kept[0]) > len(kept[1])
+    # One product for each factor's gradient; what is computed again is the activation, and no product.
+    assert work == [(2 * len(products), 0), (2 * len(products), 1)]
+    assert all((a == b).all() for a, b in zip(*found, strict=True))
+
+
+@families
+@all_levels
+def test_only_wanted_gradients_are_returned(family: str, levels: int) -> None:
+    block = block_of(family, levels)
+    program, operands = program_of(block), operands_of(block)
+    cotangent, count = np.ones((3, block.out_features)), program.num_operands
+    complete = program.vjp(NUMPY, operands, cotangent)
+    subsets: Iterable[tuple[int, ...]] = [(), *((n,) for n in range(count)), (0, count - 1), (1, 2)]
+    for recompute in (False, True):
+        _, registers = program.traced(NUMPY, operands, recompute)
+        for wanted in subsets:
+            found = program.pulled(NUMPY, [*registers], cotangent, wanted)
+            assert tuple(n for n, gradient in enumerate(found) if gradient is not None) == wanted
+            assert all((found[n] == complete[n]).all() for n in wanted)
+
+
+def test_what_is_not_wanted_is_not_computed() -> None:
+    block = tm.MuMoEBlockSpec(5, 7, 6, 4, tm.CP(3))
+    program, operands = program_of(block), operands_of(block)
+    _, registers = program.traced(NUMPY, operands)
+    # By operand, the products on its way to the output: the layers' own are x · input and a · expert, whose
+    # results meet, and then the one with output.
+    x, a, expert, source, output, *second = range(8)
+    ways = {x: 4, a: 5, expert: 4, source: 4, output: 3, second[0]: 2, second[1]: 2, second[2]: 1}
+    for wanted, products in ways.items():
+        counting = Counting()
+        program.pulled(counting, [*registers], np.ones((3, 6)), [wanted])
+        assert counting.products == products
+    counting = Counting()
+    assert program.pulled(counting, [*registers], np.ones((3, 6)), []) == (None,) * 8
+    assert not counting.calls
+
+
+def test_jax_keeps_the_same_products() -> None:
+    block, tl = block_of("ring", 1), tm.get_backend("jax")
+    program, values = program_of(block), operands_of(block, 64)
+    operands = [jax.numpy.asarray(value, dtype="float32") for value in values]
+    found, kept = [], []
+    for recompute in (False, True):
+        pulling = partial(jax.vjp, lambda *given, again=recompute: tl.computed(program, given, again))
+        kept.append(sum(array.size for array in jax.tree.leaves(jax.eval_shape(pulling, *operands)[1])))
+        y, pull = jax.jit(pulling)(*operands)
+        found.append((y, *jax.jit(pull)(y)))
+    _, registers = program.traced(NUMPY, values, recompute=True)
+    assert kept[1] == sum(each.size for each in registers if isinstance(each, np.ndarray)) < kept[0]
+    for ours, theirs in zip(*found, strict=True):
+        close(ours, theirs, 1e-6)

@@ -1,0 +1,218 @@
+"""The layer as algebra: a multilinear map, whose tensor network is one of many that stand for it.
+
+A symmetry is tested on two evaluations of the layer; anything else meets the oracle or plain NumPy.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+from math import prod
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.strategies import BACKENDS, close, layers, truth, values_for
+
+import tensormoe as tm
+from tensormoe.programs.lowering import lower
+from tensormoe.testing import Inputs, specs
+
+Array = np.ndarray
+Layer = tuple[tm.MuMoESpec, Inputs]
+Path = list[tuple[int, ...]]
+Place = tuple[int, int]  # an operand's position and one of its axes
+
+# An empty batch would satisfy any law.
+inhabited = layers(max_levels=3).filter(lambda layer: len(layer[1].x) > 0)
+seeds = st.integers(0, 2**32)
+
+
+def on_every_backend(*strategies: st.SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The property on every backend, on fewer examples where each of them is compiled."""
+
+    def decorate(law: Callable[..., None]) -> Callable[..., None]:
+        @pytest.mark.parametrize("backend", BACKENDS)
+        def test(backend: str) -> None:
+            examples = settings.default.max_examples
+            if backend == "jax":
+                examples = max(10, examples // 6)
+            settings(max_examples=examples)(given(st.just(backend), *strategies)(law))()
+
+        return test
+
+    return decorate
+
+
+def computed(backend: str, function: Callable[..., Any]) -> Callable[..., Array]:
+    """A function of a framework's arrays, as one of NumPy's in float64; it is compiled once a shape."""
+    tl = tm.get_backend(backend)
+    compiled = tl.compiled(function)
+
+    def compute(arrays: Iterable[Array]) -> Array:
+        with tl.double_precision():
+            return tl.to_numpy(compiled(*map(tl.from_numpy, arrays)))
+
+    return compute
+
+
+def layer_of(backend: str, spec: tm.MuMoESpec) -> Callable[[Inputs], Array]:
+    levels = spec.levels
+    compute = computed(backend, lambda x, *rest: tm.contract(spec, rest[levels:], rest[:levels], x))
+    return lambda values: compute(values.operands)
+
+
+def places(spec: tm.MuMoESpec, index: str) -> list[Place]:
+    """Where an index occurs among the operands: x, the coefficients, the cores."""
+    data = [("batch", mode) for mode in ("i", *tm.expert_modes(spec.levels))]
+    operands = [*data, *(core.indices for core in spec.network.cores)]
+    return [(k, indices.index(index)) for k, indices in enumerate(operands) if index in indices]
+
+
+def weight_of(backend: str, spec: tm.MuMoESpec, values: Inputs) -> Array:
+    return computed(backend, lambda *cores: tm.materialize(spec, cores))(values.cores)
+
+
+def size_of(spec: tm.MuMoESpec, values: Inputs) -> float:
+    """The size of what is summed: where terms cancel, rounding errors of this size are left."""
+    return max(float(truth(spec, values.mapped(np.abs)).y.max()), 1.0)
+
+
+def changed(values: Inputs, where: Iterable[Place], change: Callable[..., Array], *arguments: Any) -> Inputs:
+    """The values with `change(operand, axis, *arguments)` in the place of these operands."""
+    operands = values.operands
+    for position, axis in where:
+        operands[position] = change(operands[position], axis, *arguments)
+    first_core = 1 + len(values.coefficients)
+    return Inputs(operands[0], operands[1:first_core], operands[first_core:], values.cotangent)
+
+
+def replaced(values: Inputs, position: int, operand: Array) -> Inputs:
+    return changed(values, [(position, 0)], lambda *_: operand)
+
+
+def multiplied(array: Array, axis: int, matrix: Array) -> Array:
+    """A matrix's rows summed against one axis of an array; its columns take the axis's place."""
+    return np.moveaxis(np.tensordot(array, matrix, (axis, 0)), -1, axis)
+
+
+def taken(array: Array, axis: int, order: Array) -> Array:
+    """An array's entries in this order along one axis; x has no entry for the bias, which comes last."""
+    return array.take(order[: array.shape[axis]], axis)
+
+
+@on_every_backend(inhabited, seeds)
+def test_the_layer_is_linear_in_every_operand(backend: str, layer: Layer, seed: int) -> None:
+    """In x it is affine if there is a bias: scales that do not sum to 1 leave the rest to f(0)."""
+    spec, values = layer
+    generator, f = np.random.default_rng(seed), layer_of(backend, spec)
+    y, size = f(values), size_of(spec, values)
+    for position, operand in enumerate(values.operands):
+        s, t = generator.normal(size=2)
+        other = generator.normal(size=operand.shape)
+        points = 0 * operand, other, s * operand + t * other
+        origin, second, combined = (f(replaced(values, position, point)) for point in points)
+        close(combined / size, (s * y + t * second + (1 - s - t) * origin) / size)
+        if position > 0 or not spec.bias:
+            assert not origin.any()
+
+
+@on_every_backend(inhabited, seeds)
+def test_the_order_along_an_index_is_arbitrary(backend: str, layer: Layer, seed: int) -> None:
+    """Of experts, inputs, outputs and of a bond's terms, hyperedges and dangling bonds among them."""
+    spec, values = layer
+    generator, f = np.random.default_rng(seed), layer_of(backend, spec)
+    y = f(values)
+    for index, size in spec.network.sizes.items():
+        bias = [size - 1] if index == "i" and spec.bias else []
+        order = np.array([*generator.permutation(size - len(bias)), *bias])
+        found = f(changed(values, places(spec, index), taken, order))
+        close(found, y[:, order] if index == "o" else y)
+
+
+@on_every_backend(inhabited, seeds)
+def test_the_basis_of_a_bond_is_arbitrary(backend: str, layer: Layer, seed: int) -> None:
+    """Any invertible matrix where two cores meet; where more do, only a scale for every term."""
+    spec, values = layer
+    where = {bond: places(spec, bond) for bond, _ in spec.network.bonds}
+    shared = {bond: cores for bond, cores in where.items() if len(cores) > 1}
+    assume(shared)
+    generator, f = np.random.default_rng(seed), layer_of(backend, spec)
+    size = size_of(spec, values)
+    y = f(values) / size
+    for bond, (one, *others) in shared.items():
+        rank = spec.network.sizes[bond]
+        scale = np.diag(generator.uniform(0.5, 2, rank) * generator.choice([-1, 1], rank))
+        rotation = np.linalg.qr(generator.normal(size=(rank, rank)))[0]
+        for gauge in [scale] if len(others) > 1 else [scale, scale @ rotation]:
+            bent = changed(values, [one], multiplied, gauge)
+            found = f(changed(bent, [others[-1]], multiplied, np.linalg.inv(gauge).T))
+            close(found / size, y)
+
+
+@on_every_backend(specs(max_levels=3).filter(lambda spec: spec.levels > 1), seeds)
+def test_levels_flatten_to_one_by_kronecker_products(backend: str, spec: tm.MuMoESpec, seed: int) -> None:
+    values = values_for(spec, seed, tokens=3)
+    weight = weight_of(backend, spec, values).reshape(-1, *spec.network.weight_shape[-2:])
+    coefficients = np.array([reduce(np.kron, token) for token in zip(*values.coefficients, strict=True)])
+    flat = spec.replace(experts=prod(spec.counts), factorization=tm.Dense())
+    flattened = Inputs(values.x, [coefficients], [weight], values.cotangent)
+    expected = truth(spec, values).y
+    close(layer_of(backend, spec)(values), expected)
+    close(layer_of(backend, flat)(flattened), expected)
+
+
+@on_every_backend(specs(max_levels=3), seeds)
+def test_one_expert_is_a_linear_layer(backend: str, spec: tm.MuMoESpec, seed: int) -> None:
+    spec = spec.replace(experts=(1,) * spec.levels)
+    drawn = values_for(spec, seed, tokens=3)
+    values = Inputs(drawn.x, [np.ones_like(a) for a in drawn.coefficients], drawn.cores, drawn.cotangent)
+    weight = weight_of(backend, spec, values)
+    close(weight, truth(spec, values).weight)
+    matrix, bias = np.split(weight.reshape(-1, spec.out_features), [spec.in_features])
+    # Without a bias there is no row to sum.
+    close(layer_of(backend, spec)(values), values.x @ matrix + bias.sum(axis=0))
+
+
+@on_every_backend(inhabited.filter(lambda layer: max(layer[0].counts) > 1), seeds)
+def test_a_silent_expert_is_an_absent_one(backend: str, layer: Layer, seed: int) -> None:
+    """An expert is silent whose coefficient, or whose slice of any one core, is 0."""
+    spec, values = layer
+    generator, f = np.random.default_rng(seed), layer_of(backend, spec)
+    counts = np.array(spec.counts)
+    level = generator.choice(np.flatnonzero(counts > 1))
+    others = np.delete(np.eye(counts[level]), generator.integers(counts[level]), axis=1)
+    where = places(spec, tm.expert_modes(spec.levels)[level])
+    rest = changed(values, where, multiplied, others)
+    counts[level] -= 1
+    fewer = spec.replace(experts=tuple(counts.tolist()))
+    expected = truth(fewer, rest).y
+    close(layer_of(backend, fewer)(rest), expected)
+    for place in where:
+        close(f(changed(values, [place], multiplied, others @ others.T)), expected)
+
+
+@st.composite
+def paths(draw: st.DrawFn) -> tuple[Layer, Path]:
+    """A layer and any order in which to multiply its operands in pairs."""
+    layer = draw(inhabited)
+    counts = range(len(layer[1].operands), 1, -1)
+    return layer, [tuple(draw(st.permutations(range(count)))[:2]) for count in counts]
+
+
+@on_every_backend(paths())
+def test_every_path_computes_the_layer(backend: str, way: tuple[Layer, Path]) -> None:
+    (spec, values), path = way
+    program, _ = lower(spec.contraction, path)
+    tl = tm.get_backend(backend)
+    compute = computed(backend, lambda *operands: program.run(tl, operands))
+    close(compute(values.operands), truth(spec, values).y)
+
+
+@given(paths())
+def test_every_path_has_the_layers_gradients(way: tuple[Layer, Path]) -> None:
+    (spec, values), path = way
+    program, _ = lower(spec.contraction, path)
+    found = program.vjp(tm.get_backend("numpy"), values.operands, values.cotangent)
+    for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
+        close(gradient, expected)

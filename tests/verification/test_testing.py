@@ -1,0 +1,136 @@
+"""The public testing kit, as a person uses it on a factorization, a backend and a gate of their own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import find, given, settings
+from hypothesis import strategies as st
+from support.strategies import BACKENDS, close, truth
+
+import tensormoe as tm
+from tensormoe.arrays.backend import Extras
+from tensormoe.testing import (
+    Inputs,
+    assert_equivalent,
+    factorizations,
+    gates,
+    inputs_for,
+    networks,
+    register_profiles,
+    specs,
+)
+
+
+@dataclass(frozen=True)
+class LowRank(tm.Factorization):
+    """Each expert has its own pair of matrices."""
+
+    rank: int
+
+    def notation(self, levels: int) -> str:
+        experts = " ".join(tm.expert_modes(levels))
+        return f"{experts} i low, {experts} low o"
+
+
+few = settings(max_examples=10)
+
+
+@few
+@given(specs(factorization=st.builds(LowRank, rank=st.integers(1, 4)), max_levels=2))
+def test_a_factorization_of_ones_own(spec: tm.MuMoESpec) -> None:
+    assert isinstance(spec.factorization, LowRank)
+    assert_equivalent(spec)
+
+
+@few
+@given(specs(gate=gates().filter(lambda gate: gate.norm == "batch"), max_levels=2))
+def test_chosen_gates(spec: tm.MuMoESpec) -> None:
+    assert spec.gate.norm == "batch"
+    assert_equivalent(spec, level="frameworks")
+
+
+def test_a_backend_of_ones_own_is_verified_and_a_wrong_one_found() -> None:
+    theirs = type(tm.get_backend("numpy"))
+
+    class Right(theirs, backend_name="right"):
+        tensormoe_name = "right"
+
+    class Wrong(theirs, backend_name="wrong"):
+        tensormoe_name = "wrong"
+
+        def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            return theirs.matmul(a, b) + 1e-9
+
+    assert issubclass(Right, Extras)
+    spec = tm.MuMoESpec(4, 3, 2, tm.CP(2))
+    assert_equivalent(spec, backends=(Right(),))
+    for level in ("float", "frameworks", "all"):
+        with pytest.raises(AssertionError, match=r"wrong (float64|= definition).*FAIL"):
+            assert_equivalent(spec, backends=("numpy", Wrong()), level=level)
+    inputs = find(inputs_for(spec, tokens=st.just(2)), lambda inputs: True)
+    with pytest.raises(AssertionError, match="wrong float64"):
+        assert_equivalent(spec, inputs, backends=(Wrong(),))
+
+
+def test_a_wrong_gate_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tm.MuMoESpec(4, 3, 5, tm.CP(2), tm.Gate("softmax"))
+    monkeypatch.setattr(type(tm.get_backend("numpy")), "softmax", lambda self, x: abs(x))
+    with pytest.raises(AssertionError, match="coefficients of the gate"):
+        assert_equivalent(spec)
+
+
+@given(st.data())
+def test_inputs_fit_their_layer(data: st.DataObject) -> None:
+    spec = data.draw(specs())
+    inputs = data.draw(inputs_for(spec))
+    assert isinstance(inputs, Inputs)
+    assert [core.shape for core in inputs.cores] == [*spec.network.shapes.values()]
+    assert inputs.x.shape == (len(inputs.x), spec.in_features)
+    assert inputs.cotangent.shape == (len(inputs.x), spec.out_features)
+    y = tm.contract(spec, inputs.cores, inputs.coefficients, inputs.x)
+    close(y, truth(spec, inputs).y)
+    assert_equivalent(spec, inputs)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inputs_meet_every_backend(backend: str) -> None:
+    spec = tm.MuMoESpec(4, 3, (2, 3), tm.TensorRing((2, 3, 2, 3)))
+    inputs = find(inputs_for(spec, tokens=st.just(3)), lambda inputs: np.count_nonzero(inputs.x) > 3)
+    assert_equivalent(spec, inputs, backends=(backend,))
+
+
+def test_inputs_are_for_one_layer() -> None:
+    block = tm.MuMoEBlockSpec(4, 5, 3, 2, tm.CP(2))
+    inputs = find(inputs_for(block.layers["first"]), lambda inputs: True)
+    with pytest.raises(tm.TensorMoEError, match="a block has two layers"):
+        assert_equivalent(block, inputs)
+    assert_equivalent(block.layers["first"], inputs)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_the_strategies_reach_what_is_special(levels: int) -> None:
+    """Hyperedges, dangling bonds, modes in several cores, cores of bonds alone; and each named family."""
+    modes = {*tm.expert_modes(levels), "i", "o"}
+
+    def carried(network: tm.TensorNetwork, index: str) -> int:
+        return sum(index in core.split() for core in network.text.split(","))
+
+    for special in (
+        lambda network: any(carried(network, bond) > 2 for bond, _ in network.ranks),
+        lambda network: any(carried(network, bond) == 1 for bond, _ in network.ranks),
+        lambda network: any(carried(network, mode) > 1 for mode in modes),
+        lambda network: any(not modes & {*core.split()} for core in network.text.split(",")),
+    ):
+        find(networks(levels), special)
+    for family in (tm.CP, tm.Tucker, tm.TensorRing, tm.TensorTrain, tm.Dense, tm.TensorNetwork):
+        find(factorizations(levels), lambda found, family=family: type(found) is family)
+
+
+def test_profiles_have_the_examples_asked_for() -> None:
+    before = {name: settings.get_profile(name).max_examples for name in ("default", "deep")}
+    register_profiles(7, 11)
+    assert settings.get_profile("default").max_examples == 7
+    assert settings.get_profile("deep").max_examples == 11
+    assert settings.get_profile("deep").deadline is None
+    register_profiles(**before)

@@ -1,0 +1,252 @@
+import json
+from itertools import product
+from math import inf, nan
+
+import numpy as np
+import pytest
+import torch
+from support.strategies import BACKENDS
+
+import tensormoe as tm
+from tensormoe.programs.instructions import Matmul, Multiply
+from tensormoe.verification import LEVELS, Check
+from tensormoe.verification.arithmetic.rounding import (
+    UNITS,
+    Counted,
+    CountingBackend,
+    Precision,
+    compounded,
+    gamma,
+)
+from tensormoe.verification.exact import degree
+from tensormoe.verification.floating import largest, representable
+from tensormoe.verification.inputs import integer_inputs, real_inputs, sampled
+from tensormoe.verification.reference.contraction.contraction import Reference
+
+CP = tm.MuMoESpec(7, 6, 4, tm.CP(5))
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("norm", ["batch", "layer", None])
+def test_every_family_verifies(levels: int, norm: str | None) -> None:
+    experts, ranks = (4, 3, 2)[:levels], (2, 3, 4, 3, 2)[: levels + 2]
+    for family in (tm.CP(5), tm.Tucker(ranks), tm.TensorRing(ranks), tm.TensorTrain(ranks[1:]), tm.Dense()):
+        report = tm.verify(tm.MuMoESpec(7, 6, experts, family, tm.Gate(norm=norm)), ("numpy", "torch"))
+        assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_every_level_compares_every_quantity_on_every_backend(norm: str) -> None:
+    report = tm.verify(CP.replace(gate=tm.Gate(norm=norm)), BACKENDS)
+    assert report.passed
+    # The names alone, without counts of steps and entries.
+    found = [(c.level, c.subject, c.quantity.split(",")[0]) for c in report.checks]
+    expected = [("proof", "indices", quantity) for quantity in ("output and gradients", "weight")]
+    expected += [
+        ("exact", "integers mod 2^61 − 1", name) for name in ("output", "gradients", "network", "weight")
+    ]
+    types = [(b, t) for b in BACKENDS for t in tm.get_backend(b).float_types]
+    assert len(types) == 3 + 4 + 4
+    expected += [("float", f"{b} {t}", name) for b, t in types for name in ("output", "gradients")]
+    gate = ["coefficients of the gate", "running statistics"][: 1 + (norm == "batch")]
+    expected += [("float", f"{b} {t}", name) for b, t in types for name in gate]
+    whole = ["output", "coefficients", *["running statistics"] * (norm == "batch")]
+    whole += ["output in evaluation", "weights"]
+    for b in BACKENDS:
+        expected += [("frameworks", f"{b} = definition", name) for name in whole]
+        if b == "jax":
+            expected += [("frameworks", "jax = torch", name) for name in ("gradients", "ten training steps")]
+        if b != "numpy":
+            expected.append(("frameworks", f"{b} = definition", "gradients"))
+    assert found == expected
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_alone(level: str) -> None:
+    assert {check.level for check in tm.verify(CP, ("numpy",), level=level).checks} == {level}
+
+
+def test_a_report_reads() -> None:
+    report = tm.verify(CP, ("numpy", "torch"))
+    shown = str(report)
+    for words in (
+        "output and gradients, 5 steps",
+        "torch bfloat16",
+        "numpy = definition",
+        "gate: Linear() → layer norm → entmax15",
+        "probability at most d/p = 2.2e-18, d = 5",
+        f"{len(report.checks)} of {len(report.checks)} comparisons hold",
+    ):
+        assert words in shown
+    data = json.loads(report.to_json())
+    assert data["passed"] is True
+    assert tm.spec_from_json(json.dumps(data["spec"])) == CP
+    assert {"python", "numpy", "torch", "tensormoe"} <= data["versions"].keys()
+    assert [check["quantity"] for check in data["checks"]] == [check.quantity for check in report.checks]
+
+
+def test_infinities_and_functions_are_written_as_text() -> None:
+    report = tm.Report(
+        CP.replace(gate=tm.Gate(abs)), (Check("float", "", "", inf, 1.0), Check("float", "", "", nan, 1.0))
+    )
+    data = json.loads(report.to_json(), parse_constant=lambda name: pytest.fail(name))
+    assert [check["error"] for check in data["checks"]] == ["inf", "nan"]
+    assert not data["passed"]
+    assert "built-in function abs" in data["spec"]
+
+
+def test_a_block_compares_both_layers() -> None:
+    report = tm.verify(tm.MuMoEBlockSpec(7, 8, 6, 4, tm.CP(5)), ("numpy",))
+    for level in LEVELS[:3]:
+        quantities = [check.quantity for check in report.checks if check.level == level]
+        assert {quantity.split(",")[0] for quantity in quantities} >= {"first layer", "second layer"}
+
+
+def spoiled(array, factor: float):
+    """An array off by a factor; what is counted is not."""
+    return array if isinstance(array, Counted) else array * factor
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("fault", ["run", "pull"])
+def test_a_fault_of_some_roundings_is_found(
+    backend: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product off by some roundings of float64, and a wrong reverse mode."""
+    right, factor = getattr(Multiply, fault), 1 + 2e-14
+
+    def run(self, tl, registers, batch):
+        return spoiled(right(self, tl, registers, batch), factor)
+
+    def pull(self, tl, registers, gradient, position):
+        return spoiled(right(self, tl, registers, gradient, position), factor)
+
+    spec = tm.MuMoESpec(3, 2, 2, tm.CP(2))
+    monkeypatch.setattr(Multiply, fault, {"run": run, "pull": pull}[fault])
+    report = tm.verify(spec, (backend,), level="float")
+    # Automatic differentiation does not use `pull`; NumPy's gradients do.
+    assert report.passed == (fault == "pull" and backend != "numpy")
+
+
+def test_a_fault_in_one_framework_is_found_across(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch_backend = type(tm.get_backend("torch"))
+    monkeypatch.setattr(torch_backend, "softmax", lambda self, x: 1.001 * x.softmax(-1))
+    report = tm.verify(CP.replace(gate=tm.Gate("softmax")), BACKENDS, level="frameworks")
+    failed = {check.subject for check in report.checks if not check.passed}
+    assert failed == {"torch = definition", "jax = torch"}
+
+
+def test_nan_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Check("float", "numpy", "output", nan, 1e-12).passed
+    right = Matmul.run
+    monkeypatch.setattr(Matmul, "run", lambda *args: spoiled(right(*args), nan))
+    report = tm.verify(tm.MuMoESpec(7, 6, 4, tm.Dense()), ("numpy",), level="float")
+    assert not report.passed
+    assert "FAIL" in str(report)
+
+
+def test_large_layers_are_sampled() -> None:
+    """Experts, inputs and outputs that are left out have no value, so that sums are complete."""
+    spec = tm.MuMoESpec(40, 30, (20, 10), tm.TensorRing((2, 3, 2, 3)))
+    generator = np.random.default_rng(0)
+    sample = sampled(spec, generator, 1000)
+    kept = [len(sample[mode]) for mode in spec.network.modes]
+    assert np.prod(kept) <= 1000
+    assert 40 in sample["i"]
+    inputs = real_inputs(spec, generator, 3).restricted(sample)
+    whole = Reference(
+        spec, inputs, {m: np.arange(n) for m, n in zip(sample, spec.network.weight_shape, strict=True)}
+    )
+    part = Reference(spec, inputs, sample)
+    results = [whole.y.value, *(term.value for term in whole.gradients)]
+    for found, expected in zip(part.visible(results), [part.y, *part.gradients], strict=True):
+        np.testing.assert_allclose(found, expected.value, atol=1e-12)
+    assert tm.verify(spec.replace(in_features=4000, experts=(300, 200)), ("numpy",)).passed
+
+
+def test_what_would_take_too_long_is_refused_before_anything_is_computed() -> None:
+    huge = tm.MuMoESpec(768, 3072, 64, tm.Dense())
+    with pytest.raises(tm.TensorMoEError, match=r'cores with 151,191,552 elements.*or with level="proof"'):
+        tm.verify(huge, ("numpy",))
+    assert tm.verify(huge, ("numpy",), level="proof").passed
+    with pytest.raises(tm.TensorMoEError, match="tokens"):
+        tm.verify(CP, tokens=0)
+    with pytest.raises(tm.TensorMoEError, match="level: received 'prove'"):
+        tm.verify(CP, level="prove")
+
+
+def test_a_backend_may_be_given_as_an_object() -> None:
+    report = tm.verify(CP, (tm.get_backend("torch"),), level="float")
+    assert {check.subject.split()[0] for check in report.checks} == {"torch"}
+
+
+@pytest.mark.parametrize("dtype", UNITS)
+def test_rounding_is_that_of_the_type(dtype: str) -> None:
+    values = np.random.default_rng(0).uniform(0.1, 1, size=1000) * 10.0 ** np.arange(-2, 3).repeat(200)
+    values[:2] = 1 + 2.0**-8, 1 + 3 * 2.0**-8  # ties of bfloat16, to even
+    expected = torch.tensor(values).to(torch.float32).to(getattr(torch, dtype)).double().numpy()
+    if dtype == "float64":
+        expected = values
+    np.testing.assert_array_equal(representable(values, dtype), expected)
+    assert np.abs(expected / values - 1).max() <= UNITS[dtype]
+    assert float(torch.finfo(getattr(torch, dtype)).eps) == 2 * UNITS[dtype]
+
+
+def test_bounds_are_the_literatures() -> None:
+    unit = UNITS["float32"]
+    assert gamma(3, unit) == 3 * unit / (1 - 3 * unit)
+    assert gamma(2**24, unit) == inf
+    assert compounded(0.5, 0.5) == 1.25
+    assert Precision("bfloat16").rounding(8) == compounded(gamma(8, unit), 2.0**-8)
+    tl, single = CountingBackend(), Precision("float32")
+    a, b = Counted((3, 5), single), Counted((5, 2), single)
+    product_ = tl.matmul(a, b)
+    assert (product_.shape, product_.degree, product_.bound) == ((3, 2), 2, gamma(5, unit))
+    assert tl.sum(a, axis=1).bound == gamma(4, unit)
+    assert (a * a).bound == gamma(1, unit)
+    assert (product_ + product_).bound == pytest.approx(compounded(gamma(5, unit), gamma(1, unit)))
+    assert tl.transpose(a, (1, 0)).shape == (5, 3)
+    assert a[..., :-1].shape == (3, 4)
+
+
+def test_no_error_exceeds_its_bound_where_rounding_is_worst() -> None:
+    """Long sums of one sign in half precision: the bound holds, and is not far off."""
+    spec = tm.MuMoESpec(2000, 1, 1, tm.Dense(), bias=False)
+    report = tm.verify(spec, ("numpy", "torch"), level="float")
+    assert report.passed
+    assert max(check.ratio for check in report.checks) < 1
+
+
+def test_many_levels_of_many_experts_do_not_underflow() -> None:
+    for experts in ((64,) * 3, (2,) * 6):
+        report = tm.verify(tm.MuMoESpec(64, 16, experts, tm.CP(8)), ("numpy", "torch"), level="float")
+        assert report.passed, str(report)
+
+
+def test_an_infinite_bound_bounds_nothing() -> None:
+    assert not Check("float", "numpy", "output", 0.5, inf).passed
+
+
+def test_the_exact_level_says_what_it_did_not_see() -> None:
+    small, large = CP, CP.replace(in_features=500, out_features=50)
+    assert "a part was drawn" not in str(tm.verify(small, level="exact"))
+    assert "a part was drawn" in str(tm.verify(large, level="exact"))
+
+
+def test_largest_finds_the_entry_closest_to_its_bound() -> None:
+    assert largest(np.array([1.0, 2.0, 0.0]), np.array([4.0, 16.0, 0.0])) == (1.0, 4.0)
+    assert np.isnan(largest(np.array([1.0, nan]), np.array([4.0, 16.0]))[0])
+    assert largest(np.zeros((0, 3)), np.zeros((0, 3))) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("levels", "bias"), [*product([1, 2, 3], [True, False])])
+def test_the_degree_is_the_number_of_factors(levels: int, bias: bool) -> None:
+    experts = (3, 2, 4)[:levels]
+    assert degree(tm.MuMoESpec(4, 5, experts, tm.CP(3), bias=bias)) == 1 + levels + levels + 2
+    assert degree(tm.MuMoESpec(4, 5, experts, tm.Dense(), bias=bias)) == 1 + levels + 1
+
+
+def test_integer_inputs_have_no_limit() -> None:
+    inputs = integer_inputs(CP, np.random.default_rng(0), 2, 2**61 - 1)
+    assert all(value.dtype == object for value in inputs.operands)
+    assert isinstance(inputs.x[0, 0] ** 20, int)
