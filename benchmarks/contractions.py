@@ -25,8 +25,8 @@ def by_program(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensors) 
 
 def by_plan(program: Program, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
     """A given program."""
-    tl, operands = tm.get_backend("torch"), (x, *a, *cores)
-    return lambda: program.run(tl, operands)
+    ops, operands = tm.get_backend("torch"), (x, *a, *cores)
+    return lambda: program.run(ops, operands)
 
 
 def by_opt_einsum(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
@@ -44,15 +44,15 @@ def by_opt_einsum(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensor
 
 def bare_products(spec: tm.Spec, settings: Settings, tokens: int) -> Side:
     """The matrix products of the layer or block and of its gate, and nothing else."""
-    tl = tm.get_backend("torch")
-    source = Source(tl, settings.device, settings.seed)
-    return _multiplied(products(tl, spec, inputs(source, spec, tokens)))
+    ops = tm.get_backend("torch")
+    source = Source(ops, settings.device, settings.seed)
+    return _multiplied(products(ops, spec, inputs(source, spec, tokens)))
 
 
 def bare_contraction(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
     """The same for a layer's contraction alone."""
     program, operands = spec.program_for(len(x)), (x, *a, *cores)
-    return _multiplied(watched(tm.get_backend("torch"), lambda tl: program.run(tl, operands)))
+    return _multiplied(watched(tm.get_backend("torch"), lambda ops: program.run(ops, operands)))
 
 
 def _multiplied(pairs: Sequence[Product]) -> Side:

@@ -84,9 +84,9 @@ class Settings:
             wait: see `tensormoe.benching.timing.interleaved`.
         """
         threads = threads or self.threads
-        tl = tm.get_backend("torch")
-        clock = tl.clock(self.device) if wait is None else wall_clock
-        with torch.set_grad_enabled(grad), tl.threads(threads):
+        ops = tm.get_backend("torch")
+        clock = ops.clock(self.device) if wait is None else wall_clock
+        with torch.set_grad_enabled(grad), ops.threads(threads):
             results = {side: sides[side]() for side in same}
             for side in same[1:]:
                 agree(side, results[side], results[same[0]])

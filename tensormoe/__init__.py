@@ -16,7 +16,7 @@ from .gates.activations import Activation
 from .gates.clustering import adaptive_clustering_weights
 from .gates.functional import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
 from .gates.gate import Gate
-from .gates.routers import AdaptiveClustering, Linear, Router
+from .gates.routers import AdaptiveClustering, LinearRouter, Router
 from .layers.block_spec import MuMoEBlockSpec
 from .layers.building import build
 from .layers.functional import apply, contract, materialize
@@ -29,7 +29,7 @@ from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain
 from .networks.network import Core, Network
 from .networks.notation import expert_modes
 from .programs.plan import BlockPlan, Plan
-from .verification import Report, verify
+from .verification import VerificationReport, verify
 from .verification.proof.prove import BlockProof, Proof, ProofError
 from .verification.prove import prove
 
@@ -46,14 +46,13 @@ __all__ = [
     "Dense",
     "Factorization",
     "Gate",
-    "Linear",
+    "LinearRouter",
     "MuMoEBlockSpec",
     "MuMoESpec",
     "Network",
     "Plan",
     "Proof",
     "ProofError",
-    "Report",
     "Router",
     "Spec",
     "TensorMoEError",
@@ -61,6 +60,7 @@ __all__ = [
     "TensorRing",
     "TensorTrain",
     "Tucker",
+    "VerificationReport",
     "adaptive_clustering_weights",
     "apply",
     "available_backends",

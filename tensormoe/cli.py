@@ -13,7 +13,7 @@ from .errors import TensorMoEError, positive_integer
 from .layers.layer_spec import MuMoESpec
 from .layers.spec import Spec, spec_from_json
 from .networks.families import TensorNetwork
-from .verification import LEVELS, Report, verify
+from .verification import LEVELS, VerificationReport, verify
 
 _SPEC = """\
 The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
@@ -176,7 +176,7 @@ def _check_place(path: Path | None) -> None:
         raise TensorMoEError("--json", str(path), "name a file in a folder that exists")
 
 
-def _show(report: Report | BenchReport, path: Path | None) -> None:
+def _show(report: VerificationReport | BenchReport, path: Path | None) -> None:
     print(report)
     if path is None:
         return

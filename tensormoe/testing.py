@@ -27,7 +27,7 @@ from .layers.spec import Spec
 from .networks.factorization import Factorization
 from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from .networks.notation import expert_modes
-from .verification import Check, Inputs, Report, Sample, float_checks, named_backend, verify
+from .verification import Check, Inputs, Sample, VerificationReport, float_checks, named_backend, verify
 
 __all__ = [
     "Inputs",
@@ -210,7 +210,7 @@ def assert_equivalent(
     if inputs is None:
         report = verify(spec, backends, level=level)
     else:
-        report = Report(spec, tuple(_checks(spec, inputs, backends)))
+        report = VerificationReport(spec, tuple(_checks(spec, inputs, backends)))
     if not report.passed:
         raise AssertionError(f"{spec} is not what it stands for:\n{report}")
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.protocols import Correction, Differentiable, Elementwise
 from tensormoe.errors import TensorMoEError
 from tensormoe.programs.program import Program
@@ -49,25 +49,25 @@ def _tangent(
     return y, tangent
 
 
-def _gelu(tl: Any, x: jax.Array) -> jax.Array:
+def _gelu(ops: Backend, x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
-def _gelu_pull(tl: Any, x: jax.Array, gradient: jax.Array) -> jax.Array:
-    _, pull = jax.vjp(partial(_gelu, tl), x)
-    pulled: jax.Array = pull(gradient)[0]
+def _gelu_vjp(ops: Backend, x: jax.Array, gradient: jax.Array) -> jax.Array:
+    _, vjp = jax.vjp(partial(_gelu, ops), x)
+    pulled: jax.Array = vjp(gradient)[0]
     return pulled
 
 
-_POINTWISE = {"gelu": Elementwise(_gelu, _gelu_pull)}
+_POINTWISE = {"gelu": Elementwise(_gelu, _gelu_vjp)}
 
 
-class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
+class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
     """Arrays are `jax.Array`, traced or not."""
 
     tensormoe_name = "jax"
     float_types = ("float64", "float32", "bfloat16", "float16")
-    pointwise = _POINTWISE
+    nonlinearities = _POINTWISE
 
     def cast(self, array: jax.Array, dtype: str) -> jax.Array:
         return array.astype(dtype)
@@ -129,7 +129,7 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
         result: jax.Array = _differentiable(function, x, *scalars)
         return result
 
-    def computed(self, program: Program, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
+    def compute(self, program: Program, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
         run: Callable[..., jax.Array] = partial(program.run, self)
         if recompute:
             run = jax.checkpoint(run, policy=jax.checkpoint_policies.dots_saveable)
@@ -141,8 +141,8 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
         inputs: Sequence[jax.Array],
         cotangent: jax.Array,
     ) -> tuple[jax.Array, ...]:
-        _, pull = jax.vjp(function, *inputs)
-        return tuple(pull(cotangent))
+        _, vjp = jax.vjp(function, *inputs)
+        return tuple(vjp(cotangent))
 
     def with_gradients(
         self,
@@ -150,8 +150,8 @@ class JaxBackend(Extras, _TensorLyBackend, backend_name="tensormoe-jax"):  # typ
         inputs: Sequence[jax.Array],
         cotangent: jax.Array,
     ) -> tuple[jax.Array, Any, tuple[jax.Array, ...]]:
-        value, pull, more = jax.vjp(function, *inputs, has_aux=True)
-        return value, more, tuple(pull(cotangent))
+        value, vjp, more = jax.vjp(function, *inputs, has_aux=True)
+        return value, more, tuple(vjp(cotangent))
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(function)

@@ -90,13 +90,12 @@ class _Module(nnx.Module):
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
         training = not self.use_running_average
-        result, moved = tm.apply(
+        y, coefficients, moved = tm.apply(
             self.spec,
             {name: self._variable(name)[...] for name in self.spec.parameter_shapes},
             x,
             state={name: self._variable(name)[...] for name in self.spec.state_shapes},
             training=training,
-            return_coefficients=return_coefficients,
             previous=previous,
             generator=generator.noise() if isinstance(generator, nnx.Rngs) else generator,
             all_reduce=all_reduce,
@@ -106,7 +105,7 @@ class _Module(nnx.Module):
         if training:
             for name, value in moved.items():
                 self._variable(name)[...] = value
-        return result
+        return (y, coefficients) if return_coefficients else y
 
 
 class MuMoE(_Module):
@@ -178,7 +177,7 @@ class MuMoEBlock(_Module):
     Args:
         in_features, hidden_features, out_features: D, H and O.
         experts, factorization, gate, bias: of both layers.
-        activation: between the layers.
+        nonlinearity: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
         rngs, seed, dtype, recompute: as for `MuMoE`.
 
@@ -211,7 +210,7 @@ class MuMoEBlock(_Module):
         *,
         gate: tm.Gate = tm.Gate(),
         bias: bool = True,
-        activation: str = "gelu",
+        nonlinearity: str = "gelu",
         input_norm: bool = False,
         rngs: nnx.Rngs | None = None,
         seed: int | None = None,
@@ -226,7 +225,7 @@ class MuMoEBlock(_Module):
             factorization,
             gate,
             bias,
-            activation,
+            nonlinearity,
             input_norm,
         )
         super().__init__(spec, rngs, seed, dtype, recompute)
@@ -282,7 +281,7 @@ def initialize(
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
         >>> parameters, state = tensormoe_jax.initialize(spec, seed=0)
         >>> apply = jax.jit(tensormoe_jax.apply, static_argnums=0, static_argnames="training")
-        >>> y, state = apply(spec, parameters, jnp.ones((2, 8)), state=state, training=True)
+        >>> y, _, state = apply(spec, parameters, jnp.ones((2, 8)), state=state, training=True)
         >>> y.shape
         (2, 6)
     """

@@ -5,7 +5,7 @@ Examples:
     >>> import tensormoe as tm
     >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
     >>> parameters, state = tm.initialize(spec, seed=0)
-    >>> y, state = tm.apply(spec, parameters, np.ones((2, 8), dtype=np.float32), state=state)
+    >>> y, _, state = tm.apply(spec, parameters, np.ones((2, 8), dtype=np.float32), state=state)
     >>> y.shape
     (2, 6)
 """

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import erf
 from tensorly.backend.numpy_backend import NumpyBackend
 
-from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.protocols import Elementwise
 from tensormoe.errors import TensorMoEError
 
@@ -15,24 +15,24 @@ _NAMES = {np.dtype(name): name for name in ("float64", "float32", "float16")}
 _SMALL = 2**12
 
 
-def _gelu(tl: Any, x: Any) -> Any:
+def _gelu(ops: Backend, x: Any) -> Any:
     return (0.5 * x * (1 + erf(x / np.sqrt(2)))).astype(x.dtype)
 
 
-def _gelu_pull(tl: Any, x: Any, gradient: Any) -> Any:
+def _gelu_vjp(ops: Backend, x: Any, gradient: Any) -> Any:
     density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
     return (gradient * (0.5 * (1 + erf(x / np.sqrt(2))) + x * density)).astype(x.dtype)
 
 
-_POINTWISE = {"gelu": Elementwise(_gelu, _gelu_pull)}
+_POINTWISE = {"gelu": Elementwise(_gelu, _gelu_vjp)}
 
 
-class NumPyBackend(Extras, NumpyBackend, backend_name="tensormoe-numpy"):  # type: ignore[misc, call-arg]
+class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # type: ignore[misc, call-arg]
     """NumPy has no automatic differentiation; gradients come from `Program.vjp`."""
 
     tensormoe_name = "numpy"
     float_types = ("float64", "float32", "float16")
-    pointwise = _POINTWISE
+    nonlinearities = _POINTWISE
 
     @staticmethod
     def is_tensor(tensor: Any) -> bool:

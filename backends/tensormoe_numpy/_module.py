@@ -38,16 +38,15 @@ class _Module:
             return_coefficients: whether to return the pair of y and the coefficients.
             previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
         """
-        result, _ = tm.apply(
+        y, coefficients, _ = tm.apply(
             self.spec,
             self.parameters,
             x,
             state=self.state,
-            return_coefficients=return_coefficients,
             previous=previous,
             backend=backend,
         )
-        return result
+        return (y, coefficients) if return_coefficients else y
 
 
 class MuMoE(_Module):

@@ -17,8 +17,8 @@ from tensormoe.programs.program import Program
 
 from ._measuring import Measuring
 from ._memory import aligned, at_hand, disposable
-from ._pointwise import POINTWISE
-from ._programs import computed
+from ._nonlinearities import NONLINEARITIES
+from ._programs import compute
 
 # Up to this many elements an operation takes about as long as none, and these are not iterated for.
 _SMALL = 2**12
@@ -102,7 +102,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     tensormoe_name = "torch"
     float_types = tuple(_FLOATS.values())
-    pointwise = POINTWISE
+    nonlinearities = NONLINEARITIES
 
     def dtype_name(self, array: torch.Tensor) -> str:
         # A type's own name takes ten times as long, and several are asked for in each call.
@@ -133,10 +133,10 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
             return torch.matmul(x, weight) + bias
         return torch.addmm(bias, x, weight, out=aligned(x, weight))
 
-    def computed(
+    def compute(
         self, program: Program, operands: Sequence[torch.Tensor], recompute: bool = False
     ) -> torch.Tensor:
-        return computed(self, program, tuple(operands), recompute)
+        return compute(self, program, tuple(operands), recompute)
 
     def batch_size(self, x: torch.Tensor) -> int | None:
         # An exported graph is to take any.

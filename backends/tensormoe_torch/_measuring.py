@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.backend import Backend
 from tensormoe.typing import Clock
 
 
@@ -23,7 +23,7 @@ def _events() -> Callable[[], float]:
     return stop
 
 
-class Measuring(Extras):
+class Measuring(Backend):
     """Times, threads and gradients as PyTorch has them."""
 
     def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -84,13 +84,12 @@ class _Module(nn.Module):
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
         state = self._arrays(self._state_places)
-        result, moved = tm.apply(
+        y, coefficients, moved = tm.apply(
             self.spec,
             self._arrays(self._parameter_places),
             x,
             state=state,
             training=self.training,
-            return_coefficients=return_coefficients,
             previous=previous,
             generator=generator,
             all_reduce=all_reduce or over_processes,
@@ -100,7 +99,7 @@ class _Module(nn.Module):
         if self.training:
             for name, buffer in state.items():
                 buffer.copy_(moved[name])
-        return result
+        return (y, coefficients) if return_coefficients else y
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -206,7 +205,7 @@ class MuMoEBlock(_Module):
     Args:
         in_features, hidden_features, out_features: D, H and O.
         experts, factorization, gate, bias: of both layers.
-        activation: between the layers.
+        nonlinearity: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
         device, dtype, seed, recompute: as for `MuMoE`.
 
@@ -238,7 +237,7 @@ class MuMoEBlock(_Module):
         *,
         gate: tm.Gate = tm.Gate(),
         bias: bool = True,
-        activation: str = "gelu",
+        nonlinearity: str = "gelu",
         input_norm: bool = False,
         device: Device = None,
         dtype: torch.dtype | None = None,
@@ -253,7 +252,7 @@ class MuMoEBlock(_Module):
             factorization,
             gate,
             bias,
-            activation,
+            nonlinearity,
             input_norm,
         )
         super().__init__(spec, seed, device, dtype, recompute)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.autograd.forward_ad as fwAD
 
+from tensormoe.arrays.backend import Backend
 from tensormoe.programs.program import Program, Shaped
 
 from ._memory import at_hand
@@ -13,12 +14,14 @@ from ._memory import at_hand
 _LARGE = 2**21
 
 
-def computed(tl: Any, program: Program, operands: tuple[torch.Tensor, ...], recompute: bool) -> torch.Tensor:
-    """A program's output, with reverse mode by `Program.pulled` where that pays."""
+def compute(
+    ops: Backend, program: Program, operands: tuple[torch.Tensor, ...], recompute: bool
+) -> torch.Tensor:
+    """A program's output, with reverse mode by `Program.backward` where that pays."""
     if _own_reverse_mode(operands, recompute):
-        result: torch.Tensor = _Program.apply(tl, program, recompute, *operands)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = _Program.apply(ops, program, recompute, *operands)  # type: ignore[no-untyped-call]
         return result
-    result = program.run(tl, operands)
+    result = program.run(ops, operands)
     return result.contiguous()
 
 
@@ -34,10 +37,10 @@ def _own_reverse_mode(operands: tuple[torch.Tensor, ...], recompute: bool) -> bo
 class _Program(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, tl: Any, program: Program, recompute: bool, *operands: torch.Tensor
+        ctx: Any, ops: Backend, program: Program, recompute: bool, *operands: torch.Tensor
     ) -> torch.Tensor:
-        result, registers = program.traced(tl, operands, recompute)
-        ctx.tl, ctx.program = tl, program
+        result, registers = program.forward(ops, operands, recompute)
+        ctx.ops, ctx.program = ops, program
         ctx.shapes = [each if isinstance(each, Shaped) else None for each in registers]
         ctx.save_for_backward(*(each for each in registers if isinstance(each, torch.Tensor)))
         device = operands[0].device.type
@@ -58,5 +61,5 @@ class _Program(torch.autograd.Function):
         with torch.autocast(device, dtype, enabled):
             if torch.is_grad_enabled():
                 # For a second derivative intermediate values have to depend on the operands: computed again.
-                _, registers = program.traced(ctx.tl, registers[: program.num_operands])
-            return None, None, None, *program.pulled(ctx.tl, registers, gradient, wanted)
+                _, registers = program.forward(ctx.ops, registers[: program.num_operands])
+            return None, None, None, *program.backward(ctx.ops, registers, gradient, wanted)

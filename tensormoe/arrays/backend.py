@@ -28,14 +28,14 @@ def at_least_float32(dtype: str) -> str:
     return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
-class Extras:
+class Backend:
     """What tensormoe asks of a backend beyond TensorLy, with defaults in TensorLy's own terms."""
 
     tensormoe_name: str = ""
     # The floating-point types that layers run in.
     float_types: tuple[str, ...] = ("float64", "float32")
     # Nonlinearities that the framework computes better than ours, by name.
-    pointwise: "Mapping[str, Elementwise]" = MappingProxyType({})
+    nonlinearities: "Mapping[str, Elementwise]" = MappingProxyType({})
 
     if TYPE_CHECKING:
         # TensorLy's own, in the other base class, have no types.
@@ -59,6 +59,10 @@ class Extras:
         if name in ("float32", "float64"):
             return 2.0**-23 if name == "float32" else 2.0**-52
         return float(np.finfo(name).eps)
+
+    def as_array(self, value: Any) -> Array:
+        """The framework's array that a value is or holds; other values as they are."""
+        return value
 
     def from_numpy(self, array: Any) -> Array:
         """The framework's array with a NumPy array's values."""
@@ -212,7 +216,7 @@ class Extras:
         """The function's value, differentiated by its own Jacobian product."""
         return function.value(self, x, *scalars)
 
-    def computed(self, program: "Program", operands: Sequence[Array], recompute: bool = False) -> Array:
+    def compute(self, program: "Program", operands: Sequence[Array], recompute: bool = False) -> Array:
         """A program's output; with `recompute`, reverse mode keeps nothing that is cheap to compute again."""
         return program.run(self, operands)
 

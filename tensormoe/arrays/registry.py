@@ -1,6 +1,6 @@
 """Backend objects by name and by array.
 
-A backend object is an instance of a TensorLy backend class that also inherits `Extras`. It is passed along
+A backend object is an instance of a TensorLy backend class that also inherits `Backend`. It is passed along
 explicitly; TensorLy's global `set_backend` is never called, so two threads may run two frameworks at once.
 Backends are found through the entry-point group `tensormoe.backends`; any other TensorLy backend is made
 from its class on demand.
@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import TensorMoEError
 from ..typing import Array
-from .backend import Extras
+from .backend import Backend
 
 GROUP = "tensormoe.backends"
 
@@ -52,8 +52,8 @@ def get_backend(name: str) -> Any:
 
     Examples:
         >>> import tensormoe as tm
-        >>> tl = tm.get_backend("numpy")
-        >>> tl.matmul(tl.ones((2, 3)), tl.ones((3, 1))).shape
+        >>> ops = tm.get_backend("numpy")
+        >>> ops.matmul(ops.ones((2, 3)), ops.ones((3, 1))).shape
         (2, 1)
     """
     return _found(_known(name), _object)
@@ -107,7 +107,7 @@ def _from_tensorly(name: str) -> Any:
     theirs = base._available_backends[name]
     ours = type(
         f"{theirs.__name__}Extended",
-        (Extras, theirs),
+        (Backend, theirs),
         {"tensormoe_name": name},
         backend_name=f"tensormoe-{name}",
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.backend import Backend
 from ..layers.initialization import initialize
 from ..layers.spec import Spec
 from ..typing import Array
@@ -17,20 +18,20 @@ class Source:
     """Makes arrays of a backend on a device, from NumPy's or drawn at random.
 
     Args:
-        tl: the backend object.
+        ops: the backend object.
         device: the device's name.
         seed: of the random values.
     """
 
-    def __init__(self, tl: Any, device: str, seed: int) -> None:
-        self.tl = tl
+    def __init__(self, ops: Backend, device: str, seed: int) -> None:
+        self.ops = ops
         self.device = device
         self.seed = seed
         self.generator = np.random.default_rng(seed)
 
     def placed(self, array: Any) -> Array:
         """A NumPy array's values on the device."""
-        return self.tl.from_float64(array, DTYPE, self.device)
+        return self.ops.from_float64(array, DTYPE, self.device)
 
     def normal(self, *shape: int, scale: float = 1.0) -> Array:
         """Normal numbers with this standard deviation."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..arrays.backend import Extras
+from ..arrays.backend import Backend
 from ..arrays.registry import get_backend
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer, positive_number
 from ..layers.spec import Spec
@@ -64,34 +64,34 @@ def bench(
     batch_size, seed = positive_integer("batch_size", batch_size), non_negative_integer("seed", seed)
     rounds, seconds = positive_integer("rounds", rounds), positive_number("seconds", seconds)
     threads = None if threads is None else positive_integer("threads", threads)
-    tl = _backend(backend)
-    device = tl.devices()[-1] if device is None else device
-    one_of("device", device, tl.devices())
-    source = Source(tl, device, seed)
+    ops = _backend(backend)
+    device = ops.devices()[-1] if device is None else device
+    one_of("device", device, ops.devices())
+    source = Source(ops, device, seed)
     if training:
         _check_gradients(source)
     found: list[Measurement] = []
-    with tl.threads(threads) as count:
+    with ops.threads(threads) as count:
         sides = _sides(source, spec, batch_size)
 
         def measure(mode: str) -> dict[str, Timing]:
             calls = {name: getattr(side, mode) for name, side in sides.items()}
-            return interleaved(calls, rounds, seconds, tl.wait, tl.clock(device))
+            return interleaved(calls, rounds, seconds, ops.wait, ops.clock(device))
 
-        with tl.without_gradients():
+        with ops.without_gradients():
             found += _measurements("forward", sides, measure("forward"), 1)
         if training:
             # Of each product the reverse mode takes two more, one for each factor.
             found += _measurements("training", sides, measure("training"), 3)
     said = remarks(spec, sides["MLP"].parameters or 0)
-    named = tl.tensormoe_name, tl.device_name(device), count
+    named = ops.tensormoe_name, ops.device_name(device), count
     return BenchReport(spec, *named, batch_size, seed, tuple(found), said)
 
 
 def _sides(source: Source, spec: Spec, batch_size: int) -> dict[str, Side]:
     given = inputs(source, spec, batch_size)
-    bare = floor(source.tl, products(source.tl, spec, given))
-    sides = (layer(source.tl, spec, given, bare.macs), mlp(source, spec, given), bare)
+    bare = floor(source.ops, products(source.ops, spec, given))
+    sides = (layer(source.ops, spec, given, bare.macs), mlp(source, spec, given), bare)
     return dict(zip(SIDES, sides, strict=True))
 
 
@@ -106,7 +106,7 @@ def _measurements(
 
 def _backend(backend: Any) -> Any:
     if backend is not None:
-        return backend if isinstance(backend, Extras) else get_backend(backend)
+        return backend if isinstance(backend, Backend) else get_backend(backend)
     for name in _PREFERRED[:-1]:
         try:
             return get_backend(name)
@@ -118,6 +118,6 @@ def _backend(backend: Any) -> Any:
 def _check_gradients(source: Source) -> None:
     """Raise the error of a backend that does not differentiate."""
     one = source.normal(1)
-    if source.tl.gradients(lambda x: x, (one,), one) is None:
-        name = source.tl.tensormoe_name
+    if source.ops.gradients(lambda x: x, (one,), one) is None:
+        name = source.ops.tensormoe_name
         raise TensorMoEError("training", True, f"{name} does not differentiate: choose torch or jax")

@@ -6,7 +6,8 @@ from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-from ..arrays.nonlinearities import elementwise
+from ..arrays.backend import Backend
+from ..arrays.nonlinearities import nonlinearity
 from ..layers.functional import apply
 from ..layers.spec import Spec
 from ..typing import Array
@@ -29,11 +30,11 @@ class Side:
     parameters: int | None
 
 
-def layer(tl: Any, spec: Spec, given: Inputs, macs: int) -> Side:
+def layer(ops: Backend, spec: Spec, given: Inputs, macs: int) -> Side:
     """The layer or block by the functional API, without the gate's noise.
 
     Args:
-        tl: the backend object.
+        ops: the backend object.
         spec: the layer or block.
         given: what it is called with.
         macs: of its matrix products.
@@ -44,7 +45,7 @@ def layer(tl: Any, spec: Spec, given: Inputs, macs: int) -> Side:
 
     def called(state: Mapping[str, Array], previous: Any, x: Array, *values: Array, training: bool) -> Any:
         parameters = dict(zip(names, values, strict=True))
-        options: Any = {"state": state, "previous": previous, "training": training, "backend": tl}
+        options: Any = {"state": state, "previous": previous, "training": training, "backend": ops}
         return apply(quiet, parameters, x, **options)
 
     def forward(state: Mapping[str, Array], previous: Any, *leaves: Array) -> object:
@@ -52,14 +53,15 @@ def layer(tl: Any, spec: Spec, given: Inputs, macs: int) -> Side:
 
     def training(state: Mapping[str, Array], previous: Any, cotangent: Array, *leaves: Array) -> object:
         def moving(*leaves: Array) -> Any:
-            return called(state, previous, *leaves, training=True)
+            y, _, moved = called(state, previous, *leaves, training=True)
+            return y, moved
 
-        return tl.with_gradients(moving, leaves, cotangent)
+        return ops.with_gradients(moving, leaves, cotangent)
 
     leaves = (given.x, *given.parameters.values())
     return Side(
-        compiled(tl, forward, given.state, given.previous, *leaves),
-        compiled(tl, training, given.state, given.previous, given.cotangent, *leaves),
+        compiled(ops, forward, given.state, given.previous, *leaves),
+        compiled(ops, training, given.state, given.previous, given.cotangent, *leaves),
         macs,
         spec.num_parameters,
     )
@@ -72,7 +74,7 @@ def mlp_sizes(spec: Spec) -> tuple[int, ...]:
 
 def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
     """Dense layers x W + b, with a block's activation between them."""
-    tl, sizes = source.tl, mlp_sizes(spec)
+    ops, sizes = source.ops, mlp_sizes(spec)
     shapes = list(pairwise(sizes))
     values = [
         array for i, o in shapes for array in (source.normal(i, o, scale=1 / sqrt(i)), source.normal(o))
@@ -80,23 +82,23 @@ def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
 
     def forward(x: Array, *values: Array) -> Array:
         for number in range(0, len(values), 2):
-            hidden = elementwise(tl, spec.activation).value(tl, x) if number else x
-            x = tl.linear(hidden, values[number], values[number + 1])
+            hidden = nonlinearity(ops, spec.nonlinearity).value(ops, x) if number else x
+            x = ops.linear(hidden, values[number], values[number + 1])
         return x
 
     def training(cotangent: Array, *leaves: Array) -> object:
-        return tl.with_gradients(lambda *inputs: (forward(*inputs), None), leaves, cotangent)
+        return ops.with_gradients(lambda *inputs: (forward(*inputs), None), leaves, cotangent)
 
     return Side(
-        compiled(tl, forward, given.x, *values),
-        compiled(tl, training, given.cotangent, given.x, *values),
+        compiled(ops, forward, given.x, *values),
+        compiled(ops, training, given.cotangent, given.x, *values),
         given.x.shape[0] * sum(i * o for i, o in shapes),
         sum((i + 1) * o for i, o in shapes),
     )
 
 
-def compiled(tl: Any, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
+def compiled(ops: Backend, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
     """The call of a function with arguments, compiled as a whole where a framework does that."""
     # Compiled without them: a framework would compute with constants once and for all.
-    ready = tl.compiled(function)
+    ready = ops.compiled(function)
     return lambda: ready(*arguments)

@@ -8,40 +8,41 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+from ..arrays.protocols import GateOps
 from ..errors import TensorMoEError, one_of, positive_integer, positive_number, real_number
 from ..typing import Array
 from .entmax import Entmax
 from .newton import Entmax15, SoftTopK, Sparsemax
 
 
-def _softmax(tl: Any, x: Array) -> Array:
+def _softmax(ops: GateOps, x: Array) -> Array:
     # Every framework has its own, with its own exact derivative.
-    return tl.softmax(x)
+    return ops.softmax(x)
 
 
-def _sparsemax(tl: Any, x: Array) -> Array:
-    return tl.differentiable(Sparsemax(), x)
+def _sparsemax(ops: GateOps, x: Array) -> Array:
+    return ops.differentiable(Sparsemax(), x)
 
 
-def _entmax15(tl: Any, x: Array) -> Array:
-    return tl.differentiable(Entmax15(), x)
+def _entmax15(ops: GateOps, x: Array) -> Array:
+    return ops.differentiable(Entmax15(), x)
 
 
-def _entmax(tl: Any, x: Array, alpha: Any) -> Array:
+def _entmax(ops: GateOps, x: Array, alpha: Any) -> Array:
     if isinstance(alpha, float):
-        return tl.differentiable(Entmax(alpha), x)
-    if not tl.is_tensor(alpha) or tl.holds((alpha >= 1) & (alpha <= 4)) is False:
+        return ops.differentiable(Entmax(alpha), x)
+    if not ops.is_tensor(alpha) or ops.holds((alpha >= 1) & (alpha <= 4)) is False:
         raise TensorMoEError("alpha", alpha, "pass a number from 1 to 4, or a scalar array of x's framework")
-    return tl.differentiable(Entmax(), x, tl.cast(alpha, tl.dtype_name(x)))
+    return ops.differentiable(Entmax(), x, ops.cast(alpha, ops.dtype_name(x)))
 
 
-def _soft_top_k(tl: Any, x: Array, k: int, eps: float = 1.0) -> Array:
-    return tl.differentiable(SoftTopK(k, eps), x)
+def _soft_top_k(ops: GateOps, x: Array, k: int, eps: float = 1.0) -> Array:
+    return ops.differentiable(SoftTopK(k, eps), x)
 
 
-def _top_k(tl: Any, x: Array, k: int) -> Array:
-    least = tl.stop_gradient(tl.kth_largest(x, k))
-    return tl.softmax(tl.where(x < least, -float("inf"), x))
+def _top_k(ops: GateOps, x: Array, k: int) -> Array:
+    least = ops.stop_gradient(ops.kth_largest(x, k))
+    return ops.softmax(ops.where(x < least, -float("inf"), x))
 
 
 WEIGHTINGS: dict[str, Callable[..., Array]] = {
@@ -125,6 +126,6 @@ class Activation:
         listed = "".join(f", {name}={value!r}" for name, value in self.options)
         return f"Activation({self.name!r}{listed})"
 
-    def weights(self, tl: Any, logits: Array) -> Array:
+    def weights(self, ops: GateOps, logits: Array) -> Array:
         """The mixture weights of logits (…, N) that are float32 or wider."""
-        return WEIGHTINGS[self.name](tl, logits, **dict(self.options))
+        return WEIGHTINGS[self.name](ops, logits, **dict(self.options))

@@ -13,9 +13,9 @@ treatment of small clusters and running statistics are extensions.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from ..arrays.backend import at_least_float32
+from ..arrays.protocols import GateOps
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
 from ..typing import AllReduce, Array
@@ -51,33 +51,33 @@ class FeatureWeights:
     eps: float
     shrinkage: float
 
-    def of_clusters(self, tl: Any, mass: Array, deviation: Array) -> Array:
+    def of_clusters(self, ops: GateOps, mass: Array, deviation: Array) -> Array:
         """The weights of every cluster's features (K, d), all 1 while there are no tokens.
 
         Args:
-            tl: the backend object.
+            ops: the backend object.
             mass: N_k (K,).
             deviation: Σ_t a_tk |h_tq − μ_kq|, or of the squares for "std" (K, d).
         """
-        spread = per_token(tl, mass, deviation)
+        spread = per_token(ops, mass, deviation)
         mass = mass[:, None]
-        missing = tl.clip(self.shrinkage - mass, 0)
-        filled = tl.where(mass + missing > 0, mass + missing, mass * 0 + 1)
+        missing = ops.clip(self.shrinkage - mass, 0)
+        filled = ops.where(mass + missing > 0, mass + missing, mass * 0 + 1)
         # How much of a cluster is its own tokens: what counts in the means.
         share = mass / filled
-        shares = tl.sum(share)
-        total = tl.where(shares > 0, shares, shares + 1)
+        shares = ops.sum(share)
+        total = ops.where(shares > 0, shares, shares + 1)
 
-        pooled = tl.sum(deviation, axis=0, keepdims=True) / tl.where(shares > 0, tl.sum(mass), shares + 1)
+        pooled = ops.sum(deviation, axis=0, keepdims=True) / ops.where(shares > 0, ops.sum(mass), shares + 1)
         if self.dispersion == "std":
             # Rounding can leave a sum of squares just below 0.
-            spread, pooled = tl.sqrt(tl.clip(spread, 0)), tl.sqrt(tl.clip(pooled, 0))
+            spread, pooled = ops.sqrt(ops.clip(spread, 0)), ops.sqrt(ops.clip(pooled, 0))
         weights = 1 / (share * spread + (1 - share) * pooled + self.eps)
-        mean = tl.sum(share * weights) / (total * deviation.shape[1])
-        weights = tl.minimum(weights, self.clamp * mean)
+        mean = ops.sum(share * weights) / (total * deviation.shape[1])
+        weights = ops.minimum(weights, self.clamp * mean)
         if self.normalization == "feature":
-            mean = tl.sum(share * weights, axis=0, keepdims=True) / total
-        return tl.where(shares > 0, weights / tl.where(mean > 0, mean, mean + 1), weights * 0 + 1)
+            mean = ops.sum(share * weights, axis=0, keepdims=True) / total
+        return ops.where(shares > 0, weights / ops.where(mean > 0, mean, mean + 1), weights * 0 + 1)
 
 
 def feature_weights(
@@ -103,24 +103,24 @@ def feature_weights(
     )
 
 
-def per_token(tl: Any, mass: Array, sums: Array) -> Array:
+def per_token(ops: GateOps, mass: Array, sums: Array) -> Array:
     """The mean over every cluster (K, d), from its mass (K,) and sum (K, d); 0 where it has no tokens."""
     mass = mass[:, None]
-    return sums / tl.where(mass > 0, mass, mass * 0 + 1)
+    return sums / ops.where(mass > 0, mass, mass * 0 + 1)
 
 
-def gathered(tl: Any, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
+def gathered(ops: GateOps, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
     """The mass (K,) and the sum of features (K, d) of every cluster, over all tokens and processes."""
-    return [all_reduce(tl.sum(a, axis=0)), all_reduce(tl.matmul(tl.transpose(a), h))]
+    return [all_reduce(ops.sum(a, axis=0)), all_reduce(ops.matmul(ops.transpose(a), h))]
 
 
 def deviations(
-    tl: Any, h: Array, a: Array, mean: Array, dispersion: str, hard: bool, all_reduce: AllReduce
+    ops: GateOps, h: Array, a: Array, mean: Array, dispersion: str, hard: bool, all_reduce: AllReduce
 ) -> Array:
     """Σ_t a_tk |h_tq − μ_kq|, or of the squares for "std" (K, d), over all tokens and processes.
 
     Args:
-        tl: the backend object.
+        ops: the backend object.
         h: (T, d).
         a: (T, K).
         mean: μ (K, d).
@@ -128,29 +128,29 @@ def deviations(
         hard: whether every row of a is a unit vector, which spares the deviations from other centres.
         all_reduce: the sum over processes.
     """
-    transposed = tl.transpose(a)
+    transposed = ops.transpose(a)
     if hard:
-        distance = h - tl.matmul(a, mean)
-        distance = tl.abs(distance) if dispersion == "mad" else distance * distance
-        return all_reduce(tl.matmul(transposed, distance))
+        distance = h - ops.matmul(a, mean)
+        distance = ops.abs(distance) if dispersion == "mad" else distance * distance
+        return all_reduce(ops.matmul(transposed, distance))
     if dispersion == "std":
         # Expanded about the mean of all tokens, so that little cancels.
-        origin = tl.sum(h, axis=0, keepdims=True) / max(h.shape[0], 1)
+        origin = ops.sum(h, axis=0, keepdims=True) / max(h.shape[0], 1)
         h, mean = h - origin, mean - origin
-        mass = tl.sum(a, axis=0)[:, None]
-        crossed = tl.matmul(transposed, h) * mean
-        return all_reduce(tl.matmul(transposed, h * h) - 2 * crossed + mass * mean * mean)
+        mass = ops.sum(a, axis=0)[:, None]
+        crossed = ops.matmul(transposed, h) * mean
+        return all_reduce(ops.matmul(transposed, h * h) - 2 * crossed + mass * mean * mean)
     parts = []
     for start in range(0, mean.shape[0], _CLUSTERS_AT_ONCE):
         some = slice(start, start + _CLUSTERS_AT_ONCE)
-        distance = tl.abs(h[:, None, :] - mean[None, some, :])
-        parts.append(tl.sum(a[:, some, None] * distance, axis=0))
-    return all_reduce(tl.concatenate(parts, axis=0))
+        distance = ops.abs(h[:, None, :] - mean[None, some, :])
+        parts.append(ops.sum(a[:, some, None] * distance, axis=0))
+    return all_reduce(ops.concatenate(parts, axis=0))
 
 
-def one_hot(tl: Any, labels: Array, like: Array, clusters: int) -> Array:
+def one_hot(ops: GateOps, labels: Array, like: Array, clusters: int) -> Array:
     """Unit vectors (T, K) of labels (T,), in the element type of another array."""
-    return tl.cast(labels[:, None] == tl.positions(clusters, labels), tl.dtype_name(like))
+    return ops.cast(labels[:, None] == ops.positions(clusters, labels), ops.dtype_name(like))
 
 
 def adaptive_clustering_weights(
@@ -197,35 +197,35 @@ def adaptive_clustering_weights(
                [0.4, 1.6],
                [0.4, 1.6]])
     """
-    tl = backend_of(h)
-    dtype = tl.dtype_name(h)
+    ops = backend_of(h)
+    dtype = ops.dtype_name(h)
     if len(h.shape) != 2 or "float" not in dtype:
         raise TensorMoEError("h", (tuple(h.shape), dtype), "pass floating-point inputs (T, d)")
     options = feature_weights(preset, dispersion, clamp, normalization, eps, shrinkage)
-    if not tl.is_tensor(previous) or len(previous.shape) not in (1, 2) or len(previous) != len(h):
+    if not ops.is_tensor(previous) or len(previous.shape) not in (1, 2) or len(previous) != len(h):
         shape = tuple(getattr(previous, "shape", ()))
         remedy = f"pass coefficients ({len(h)}, K) or labels ({len(h)},) of h's framework"
         raise TensorMoEError("previous", shape, remedy)
     computed = at_least_float32(dtype)
-    tokens = tl.cast(tl.stop_gradient(h), computed)
+    tokens = ops.cast(ops.stop_gradient(h), computed)
     hard = len(previous.shape) == 1
     if hard:
-        a = one_hot(tl, previous, tokens, _cluster_count(tl, previous, clusters))
-    elif "float" in tl.dtype_name(previous):
-        a = tl.cast(tl.stop_gradient(previous), computed)
+        a = one_hot(ops, previous, tokens, _cluster_count(ops, previous, clusters))
+    elif "float" in ops.dtype_name(previous):
+        a = ops.cast(ops.stop_gradient(previous), computed)
     else:
-        raise TensorMoEError("previous", tl.dtype_name(previous), "coefficients are floating-point numbers")
-    mass, total = gathered(tl, tokens, a, all_reduce)
-    mean = per_token(tl, mass, total)
-    deviation = deviations(tl, tokens, a, mean, dispersion, hard, all_reduce)
-    return tl.cast(tl.matmul(a, options.of_clusters(tl, mass, deviation)), dtype)
+        raise TensorMoEError("previous", ops.dtype_name(previous), "coefficients are floating-point numbers")
+    mass, total = gathered(ops, tokens, a, all_reduce)
+    mean = per_token(ops, mass, total)
+    deviation = deviations(ops, tokens, a, mean, dispersion, hard, all_reduce)
+    return ops.cast(ops.matmul(a, options.of_clusters(ops, mass, deviation)), dtype)
 
 
-def _cluster_count(tl: Any, labels: Array, clusters: int | None) -> int:
-    if "int" not in tl.dtype_name(labels):
-        raise TensorMoEError("previous", tl.dtype_name(labels), "labels are integers")
-    largest = tl.max(labels)
-    known = tl.holds(labels >= 0)
+def _cluster_count(ops: GateOps, labels: Array, clusters: int | None) -> int:
+    if "int" not in ops.dtype_name(labels):
+        raise TensorMoEError("previous", ops.dtype_name(labels), "labels are integers")
+    largest = ops.max(labels)
+    known = ops.holds(labels >= 0)
     if known is False:
         raise TensorMoEError("previous", "a negative label", "labels count from 0")
     if clusters is None and known is None:

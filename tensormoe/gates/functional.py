@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..arrays.backend import at_least_float32
+from ..arrays.protocols import GateOps
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
 from ..typing import Array
@@ -184,19 +185,19 @@ def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -
     return _along(partial(_soft_rank, descending=descending), x, axis, eps=eps)
 
 
-def _soft_rank(tl: Any, x: Array, eps: float, descending: bool) -> Array:
+def _soft_rank(ops: GateOps, x: Array, eps: float, descending: bool) -> Array:
     z = x / eps
     # Anything n below the others ranks as -inf does; the gradient is to find no way there.
-    finite = tl.where(x == -float("inf"), float("inf"), z)
-    low = -tl.max(-tl.stop_gradient(finite), axis=-1)[..., None] - x.shape[-1]
-    z = tl.where(x == -float("inf"), low, z)
-    return soft_ranks(tl, -z if descending else z)
+    finite = ops.where(x == -float("inf"), float("inf"), z)
+    low = -ops.max(-ops.stop_gradient(finite), axis=-1)[..., None] - x.shape[-1]
+    z = ops.where(x == -float("inf"), low, z)
+    return soft_ranks(ops, -z if descending else z)
 
 
 def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) -> Array:
     """A function of the last axis, along any axis, in float32 at least."""
-    tl = backend_of(x)
-    dtype = tl.dtype_name(x)
+    ops = backend_of(x)
+    dtype = ops.dtype_name(x)
     if "float" not in dtype:
         raise TensorMoEError("x", dtype, "pass logits of a floating-point type")
     if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
@@ -205,9 +206,11 @@ def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) 
         raise TensorMoEError("x", tuple(x.shape), f"axis {axis} has no entries that could sum to 1")
     options = checked(options, x.shape[axis])
     last = axis in (-1, x.ndim - 1)
-    logits = tl.cast(x if last else tl.moveaxis(x, axis, -1), at_least_float32(dtype))
-    y = tl.cast(function(tl, logits, **options), dtype)
+    logits = ops.cast(x if last else ops.moveaxis(x, axis, -1), at_least_float32(dtype))
+    y = ops.cast(function(ops, logits, **options), dtype)
     # A row of -inf alone comes out as NaN: only then is it worth looking for one.
-    if tl.holds(y[..., 0] == y[..., 0]) is False and not tl.holds(tl.max(logits, axis=-1) != -float("inf")):
+    if ops.holds(y[..., 0] == y[..., 0]) is False and not ops.holds(
+        ops.max(logits, axis=-1) != -float("inf")
+    ):
         raise TensorMoEError("x", "a row of -inf", "leave at least one entry of every row finite")
-    return y if last else tl.moveaxis(y, -1, axis)
+    return y if last else ops.moveaxis(y, -1, axis)

@@ -6,12 +6,13 @@ from functools import cached_property
 from typing import Any
 
 from ..arrays.backend import at_least_float32
+from ..arrays.protocols import GateOps
 from ..errors import TensorMoEError, number_from, one_of, positive_number
-from ..typing import Array
+from ..typing import Array, State
 from .activations import Activation
 from .call import Call, InitialState
 from .norms import batch_norm, layer_norm
-from .routers import Linear, Router
+from .routers import LinearRouter, Router
 
 NORMS = ("batch", "layer", None)
 
@@ -28,7 +29,7 @@ class Gate:
             default: no token sees another); "batch" normalises each expert's logits over all tokens of
             the batch and keeps running statistics for evaluation (the paper's choice for vision); None
             leaves the logits as they are; a function from logits to logits is applied to them.
-        router: `tm.Linear()` (the paper's) or `tm.AdaptiveClustering(...)`.
+        router: `tm.LinearRouter()` (the paper's) or `tm.AdaptiveClustering(...)`.
         temperature: positive; above 1 the coefficients are more even, below 1 less.
         noise: the standard deviation of the normal noise that training adds to the normalised logits.
 
@@ -46,7 +47,7 @@ class Gate:
 
     activation: str | Activation | Callable[[Array], Array] = "entmax15"
     norm: str | Callable[[Array], Array] | None = "layer"
-    router: Router = Linear()
+    router: Router = LinearRouter()
     temperature: float = 1.0
     noise: float = 0.0
 
@@ -100,17 +101,17 @@ class Gate:
 
     def coefficients(
         self,
-        tl: Any,
+        ops: GateOps,
         parameters: Mapping[str, Array],
         x: Array,
         levels: int,
         state: Mapping[str, Array],
         call: Call,
-    ) -> tuple[list[Array], dict[str, Array]]:
-        """The coefficients of every level, and the new running statistics.
+    ) -> tuple[list[Array], list[Array], State]:
+        """The coefficients of every level, the router's logits, and the new running statistics.
 
         Args:
-            tl: the backend object.
+            ops: the backend object.
             parameters: the layer's, by name.
             x: (T, I).
             levels: E.
@@ -118,25 +119,25 @@ class Gate:
             call: what else the call of the layer was given.
 
         Returns:
-            E arrays (T, N_e) of x's element type, and the state.
+            E arrays (T, N_e) of x's element type, the logits, E arrays (T, N_e), and the state.
         """
-        dtype = tl.dtype_name(x)
+        dtype = ops.dtype_name(x)
         weights = [parameters[f"gate_weights.{level}"] for level in range(levels)]
-        routed, moved = self.router.logits(tl, x, weights, state, call)
+        routed, moved = self.router.logits(ops, x, weights, state, call)
         moved = {**state, **moved}
         found = []
         for level, logits in enumerate(routed):
-            logits = tl.cast(logits, at_least_float32(dtype))
-            logits = self._normalized(tl, logits, level, moved, call.training)
+            logits = ops.cast(logits, at_least_float32(dtype))
+            logits = self._normalized(ops, logits, level, moved, call.training)
             if call.training and self.noise > 0:
-                logits = logits + self.noise * tl.normal(logits, call.generator, level)
+                logits = logits + self.noise * ops.normal(logits, call.generator, level)
             if self.temperature != 1:
                 logits = logits / self.temperature
-            found.append(tl.cast(self.weighting.weights(tl, logits), dtype))
-        return found, moved
+            found.append(ops.cast(self.weighting.weights(ops, logits), dtype))
+        return found, routed, moved
 
     def _normalized(
-        self, tl: Any, logits: Array, level: int, state: dict[str, Array], training: bool
+        self, ops: GateOps, logits: Array, level: int, state: dict[str, Array], training: bool
     ) -> Array:
         """The logits after the norm; its running statistics move in `state`."""
         if self.norm is None:
@@ -144,10 +145,10 @@ class Gate:
         if callable(self.norm):
             return _same_shape("gate norm", self.norm(logits), logits)
         if self.norm == "layer":
-            return layer_norm(tl, logits)
+            return layer_norm(ops, logits)
         mean, variance = f"gate_mean.{level}", f"gate_variance.{level}"
         logits, (state[mean], state[variance]) = batch_norm(
-            tl, logits, state[mean], state[variance], training
+            ops, logits, state[mean], state[variance], training
         )
         return logits
 
@@ -192,7 +193,7 @@ class _Own:
 
     function: Callable[[Array], Array]
 
-    def weights(self, tl: Any, logits: Array) -> Array:
+    def weights(self, ops: GateOps, logits: Array) -> Array:
         return _same_shape("gate activation", self.function(logits), logits)
 
 

@@ -9,8 +9,8 @@ from z − τ, so that the weights sum to what they should to the last bits. Nea
 """
 
 from dataclasses import dataclass
-from typing import Any
 
+from ..arrays.protocols import GateOps
 from ..typing import Array
 
 
@@ -34,23 +34,23 @@ class Sparsemax:
     support is down to one expert, or the excess to nothing, after about 2 log₂ N steps.
     """
 
-    def value(self, tl: Any, x: Array) -> Array:
-        if tl.sorts(x):
-            return _by_sorting(tl, x, 1)
-        largest = tl.max(x, axis=-1)[..., None]
-        scratch = tl.scratch(x)
+    def value(self, ops: GateOps, x: Array) -> Array:
+        if ops.sorts(x):
+            return _by_sorting(ops, x, 1)
+        largest = ops.max(x, axis=-1)[..., None]
+        scratch = ops.scratch(x)
 
         def correction(tau: Array) -> tuple[Array]:
-            total, support = tl.clipped_sum(x, (tau,), None, scratch)
+            total, support = ops.clipped_sum(x, (tau,), None, scratch)
             return ((total - 1) / support,)
 
         width = int(x.shape[-1])
         steps = 1 + min(width, 8 + 2 * width.bit_length())
-        tau, rest = tl.refine(correction, largest - _start(), steps, _resolution(tl, largest, 1.0))
-        return tl.clipped(x, (tau, rest), None, scratch)
+        tau, rest = ops.refine(correction, largest - _start(), steps, _resolution(ops, largest, 1.0))
+        return ops.clipped(x, (tau, rest), None, scratch)
 
-    def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
-        return centred(tl, tl.sign(y), v)
+    def jacobian_product(self, ops: GateOps, y: Array, v: Array) -> Array:
+        return centred(ops, ops.sign(y), v)
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,25 @@ class Entmax15:
     log₄ N steps bring it to 1, where the convergence is quadratic.
     """
 
-    def value(self, tl: Any, x: Array) -> Array:
-        if tl.sorts(x):
-            return _by_sorting(tl, x, 2)
-        largest = tl.max(x, axis=-1)[..., None]
-        scratch = tl.scratch(x)
+    def value(self, ops: GateOps, x: Array) -> Array:
+        if ops.sorts(x):
+            return _by_sorting(ops, x, 2)
+        largest = ops.max(x, axis=-1)[..., None]
+        scratch = ops.scratch(x)
 
         # This sum is not linear in the last correction, which must not be as coarse as large logits are:
         # τ counts from the largest.
         def correction(tau: Array) -> tuple[Array]:
-            norm, total = tl.clipped_norms(x, (largest, tau), scratch)
+            norm, total = ops.clipped_norms(x, (largest, tau), scratch)
             return (norm * (norm - 2) / total,)
 
         steps = 6 + (int(x.shape[-1]).bit_length() + 1) // 2
-        tau, rest = tl.refine(correction, tl.zeros_like(largest) - 2 * _start(), steps, noise(tl, x))
-        root = tl.multiplied(tl.clipped(x, (largest, tau, rest), None, scratch), 0.5)
-        return tl.multiplied(root, root)
+        tau, rest = ops.refine(correction, ops.zeros_like(largest) - 2 * _start(), steps, noise(ops, x))
+        root = ops.multiplied(ops.clipped(x, (largest, tau, rest), None, scratch), 0.5)
+        return ops.multiplied(root, root)
 
-    def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
-        return centred(tl, tl.root(y), v)
+    def jacobian_product(self, ops: GateOps, y: Array, v: Array) -> Array:
+        return centred(ops, ops.root(y), v)
 
 
 @dataclass(frozen=True)
@@ -99,74 +99,76 @@ class SoftTopK:
     k: int
     eps: float
 
-    def value(self, tl: Any, x: Array) -> Array:
+    def value(self, ops: GateOps, x: Array) -> Array:
         # In place of −∞, with room for a sum of two.
-        kth = tl.clip(tl.kth_largest(x, self.k), -(2.0**1022 if tl.dtype_name(x) == "float64" else 2.0**126))
-        scratch = tl.scratch(x)
-        tolerance = self.k * _resolution(tl, kth, self.eps)
+        kth = ops.clip(
+            ops.kth_largest(x, self.k), -(2.0**1022 if ops.dtype_name(x) == "float64" else 2.0**126)
+        )
+        scratch = ops.scratch(x)
+        tolerance = self.k * _resolution(ops, kth, self.eps)
 
         def correction(tau: Array, low: Array, high: Array, last: Array, width: Array) -> tuple[Array, ...]:
-            total, inside = tl.clipped_sum(x, (tau,), self.eps, scratch)
+            total, inside = ops.clipped_sum(x, (tau,), self.eps, scratch)
             excess = total - self.k * self.eps
-            low, high = tl.where(excess > 0, tau, low), tl.where(excess < 0, tau, high)
-            change = excess / tl.clip(inside, 1)
-            change = tl.maximum(tl.minimum(change, high - tau), low - tau)
-            slow = (tl.abs(change) > tl.abs(last) / 2) & (high - low > width / 2)
-            halving = slow & (tl.abs(change) > tolerance)
-            change = tl.where(halving, (low + high) / 2 - tau, change)
+            low, high = ops.where(excess > 0, tau, low), ops.where(excess < 0, tau, high)
+            change = excess / ops.clip(inside, 1)
+            change = ops.maximum(ops.minimum(change, high - tau), low - tau)
+            slow = (ops.abs(change) > ops.abs(last) / 2) & (high - low > width / 2)
+            halving = slow & (ops.abs(change) > tolerance)
+            change = ops.where(halving, (low + high) / 2 - tau, change)
             return change, low, high, change, high - low
 
-        wide = tl.zeros_like(kth) + 2 * self.eps
+        wide = ops.zeros_like(kth) + 2 * self.eps
         start, memory = kth - _start() * self.eps, (kth - self.eps, kth, wide, wide)
-        steps = 64 if "64" in tl.dtype_name(x) else 32
-        tau, rest = tl.refine(correction, start, steps, tolerance, memory)
-        chosen = tl.clipped(x, (tau, rest), self.eps, scratch)
-        total = tl.sum(chosen, axis=-1, keepdims=True)
+        steps = 64 if "64" in ops.dtype_name(x) else 32
+        tau, rest = ops.refine(correction, start, steps, tolerance, memory)
+        chosen = ops.clipped(x, (tau, rest), self.eps, scratch)
+        total = ops.sum(chosen, axis=-1, keepdims=True)
         enough = total > (self.k - 0.5) * self.eps
-        return tl.multiplied(chosen, 1 / tl.where(enough, kth * 0 + self.k * self.eps, total))
+        return ops.multiplied(chosen, 1 / ops.where(enough, kth * 0 + self.k * self.eps, total))
 
-    def jacobian_product(self, tl: Any, y: Array, v: Array) -> Array:
+    def jacobian_product(self, ops: GateOps, y: Array, v: Array) -> Array:
         # A weight at the top is 1/k up to rounding.
-        top = (1 - noise(tl, y)) / self.k
-        inside = tl.sign(tl.clip(y * (top - y), 0))
-        return centred(tl, inside, v) / (self.k * self.eps)
+        top = (1 - noise(ops, y)) / self.k
+        inside = ops.sign(ops.clip(y * (top - y), 0))
+        return centred(ops, inside, v) / (self.k * self.eps)
 
 
-def _by_sorting(tl: Any, x: Array, power: int) -> Array:
+def _by_sorting(ops: GateOps, x: Array, power: int) -> Array:
     """The weights [τ' − d]₊ᵖ that sum to 1, d the distances from the largest logit over p, in closed form.
 
     The k smallest distances alone give a τ'_k, from the means of their powers. On the support, up to k*, it
     is no less than d_k and falls to τ'; beyond, d_k is above τ'. Sums cancel: they are taken in float64.
     """
-    scaled = tl.cast(x, "float64") / power
-    distance = tl.max(scaled, axis=-1)[..., None] - scaled
+    scaled = ops.cast(x, "float64") / power
+    distance = ops.max(scaled, axis=-1)[..., None] - scaled
     # What is further away has no weight; clipped, it does no harm to the means.
-    rising = tl.minimum(tl.sort(distance, axis=-1), 1.0)
-    count = tl.arange(1.0, x.shape[-1] + 1.0)
-    mean = tl.cumsum(rising, axis=-1) / count
+    rising = ops.minimum(ops.sort(distance, axis=-1), 1.0)
+    count = ops.arange(1.0, x.shape[-1] + 1.0)
+    mean = ops.cumsum(rising, axis=-1) / count
     if power == 1:
         tau = mean + 1 / count
     else:
-        excess = (tl.cumsum(rising * rising, axis=-1) - 1) / count
+        excess = (ops.cumsum(rising * rising, axis=-1) - 1) / count
         # Beyond the support the root may not exist, and any value serves.
-        tau = mean + tl.sqrt(tl.abs(mean * mean - excess))
-    tau = tl.min(tl.maximum(tau, rising), axis=-1)[..., None]
-    root = tl.maximum(tau - distance, 0)
-    return tl.cast(root if power == 1 else root * root, tl.dtype_name(x))
+        tau = mean + ops.sqrt(ops.abs(mean * mean - excess))
+    tau = ops.min(ops.maximum(tau, rising), axis=-1)[..., None]
+    root = ops.maximum(tau - distance, 0)
+    return ops.cast(root if power == 1 else root * root, ops.dtype_name(x))
 
 
-def _resolution(tl: Any, logit: Array, unit: float) -> Array:
+def _resolution(ops: GateOps, logit: Array, unit: float) -> Array:
     """What rounding may leave of a correction at the root: what noise does, or what such a τ cannot hold."""
-    return tl.epsilon(logit) * (16 * unit + tl.abs(logit))
+    return ops.epsilon(logit) * (16 * unit + ops.abs(logit))
 
 
-def noise(tl: Any, x: Array) -> float:
+def noise(ops: GateOps, x: Array) -> float:
     """What rounding may leave of a correction at the root: a few units in the last place of 1."""
-    return 16 * float(tl.epsilon(x))
+    return 16 * float(ops.epsilon(x))
 
 
-def centred(tl: Any, slopes: Array, v: Array) -> Array:
+def centred(ops: GateOps, slopes: Array, v: Array) -> Array:
     """The product of diag(s) − s sᵀ / Σs with v; zero where all slopes are."""
-    total = tl.sum(slopes, axis=-1, keepdims=True)
-    mean = tl.row_dot(slopes, v) / (total + (total == 0))
-    return tl.multiplied(v - mean, slopes)
+    total = ops.sum(slopes, axis=-1, keepdims=True)
+    mean = ops.row_dot(slopes, v) / (total + (total == 0))
+    return ops.multiplied(v - mean, slopes)

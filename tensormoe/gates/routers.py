@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, cast
 
 from ..arrays.backend import at_least_float32
+from ..arrays.protocols import GateOps
 from ..errors import TensorMoEError, as_tuple, number_from, one_of, positive_integer
 from ..typing import Array, State
 from . import clustering
@@ -31,12 +32,12 @@ class Router(ABC):
 
     @abstractmethod
     def logits(
-        self, tl: Any, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
+        self, ops: GateOps, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
     ) -> tuple[list[Array], State]:
         """The logits of every level, and the running statistics that have moved.
 
         Args:
-            tl: the backend object.
+            ops: the backend object.
             x: (T, I).
             weights: G_e (I, N_e) for each level.
             state: the running statistics by name, as `initial_state` gives them.
@@ -70,7 +71,7 @@ class Router(ABC):
             TensorMoEError: not such data, an unknown type, or unfit fields.
         """
         if not isinstance(data, Mapping) or "type" not in data:
-            raise TensorMoEError("router", data, 'pass an object with a "type", such as "Linear"')
+            raise TensorMoEError("router", data, 'pass an object with a "type", such as "LinearRouter"')
         one_of("router type", data["type"], tuple(Router._registry))
         kind = Router._registry[data["type"]]
         known = tuple(field.name for field in _fields(kind))
@@ -81,7 +82,7 @@ class Router(ABC):
 
 
 @dataclass(frozen=True)
-class Linear(Router):
+class LinearRouter(Router):
     """Logits x G_e: the μMoE layer's own router.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
@@ -90,13 +91,13 @@ class Linear(Router):
     Examples:
         >>> import tensormoe as tm
         >>> tm.Gate().router
-        Linear()
+        LinearRouter()
     """
 
     def logits(
-        self, tl: Any, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
+        self, ops: GateOps, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
     ) -> tuple[list[Array], State]:
-        return [tl.matmul(x, g) for g in weights], {}
+        return [ops.matmul(x, g) for g in weights], {}
 
 
 @dataclass(frozen=True)
@@ -183,45 +184,45 @@ class AdaptiveClustering(Router):
         }
 
     def logits(
-        self, tl: Any, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
+        self, ops: GateOps, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
     ) -> tuple[list[Array], State]:
         if call.previous is None:
-            return Linear().logits(tl, x, weights, state, call)
-        dtype = at_least_float32(tl.dtype_name(x))
-        h = tl.cast(tl.stop_gradient(x), dtype)
+            return LinearRouter().logits(ops, x, weights, state, call)
+        dtype = at_least_float32(ops.dtype_name(x))
+        h = ops.cast(ops.stop_gradient(x), dtype)
         found: list[Array] = []
         moved: State = {}
         for level, (g, coefficients) in enumerate(zip(weights, call.previous, strict=True)):
-            a = tl.cast(tl.stop_gradient(coefficients), dtype)
+            a = ops.cast(ops.stop_gradient(coefficients), dtype)
             if self.assignment == "hard":
-                a = clustering.one_hot(tl, tl.argmax(a, axis=-1), a, a.shape[-1])
+                a = clustering.one_hot(ops, ops.argmax(a, axis=-1), a, a.shape[-1])
             names = [f"router_{part}.{level}" for part in _PARTS]
-            running = [tl.cast(state[name], dtype) for name in names] if names[0] in state else None
-            (mass, _, deviation), following = self._statistics(tl, h, a, running, call)
+            running = [ops.cast(state[name], dtype) for name in names] if names[0] in state else None
+            (mass, _, deviation), following = self._statistics(ops, h, a, running, call)
             for name, value in zip(names, following or (), strict=False):
-                moved[name] = tl.cast(value, tl.dtype_name(state[name]))
-            scale = tl.matmul(a, self.feature_weights.of_clusters(tl, mass, deviation))
-            found.append(tl.matmul(x * tl.cast(scale, tl.dtype_name(x)), g))
+                moved[name] = ops.cast(value, ops.dtype_name(state[name]))
+            scale = ops.matmul(a, self.feature_weights.of_clusters(ops, mass, deviation))
+            found.append(ops.matmul(x * ops.cast(scale, ops.dtype_name(x)), g))
         return found, moved
 
     def _statistics(
-        self, tl: Any, h: Array, a: Array, running: list[Array] | None, call: Call
+        self, ops: GateOps, h: Array, a: Array, running: list[Array] | None, call: Call
     ) -> tuple[list[Array], list[Array] | None]:
         """Mass, sum and deviation of the clusters to weigh by, and what the running ones become."""
         by_batch = (self.statistics if call.training else self.evaluation) == "batch"
         if running is not None and not (by_batch or call.training):
             return running, None
-        batch = clustering.gathered(tl, h, a, call.all_reduce)
+        batch = clustering.gathered(ops, h, a, call.all_reduce)
         following = None
         # A batch without a token in any process moves nothing.
-        tokens = tl.sum(batch[0])
-        kept = 1 - self.momentum * tl.where(tokens > 0, tokens * 0 + 1, tokens * 0)
+        tokens = ops.sum(batch[0])
+        kept = 1 - self.momentum * ops.where(tokens > 0, tokens * 0 + 1, tokens * 0)
         if running is not None and call.training:
             following = [kept * old + new for old, new in zip(running, batch, strict=False)]
         # Deviations are from the centres that they belong to: the batch's own or the running ones.
-        centres = clustering.per_token(tl, *(batch if by_batch or following is None else following))
+        centres = clustering.per_token(ops, *(batch if by_batch or following is None else following))
         hard = self.assignment == "hard"
-        batch.append(clustering.deviations(tl, h, a, centres, self.dispersion, hard, call.all_reduce))
+        batch.append(clustering.deviations(ops, h, a, centres, self.dispersion, hard, call.all_reduce))
         if running is not None and following is not None:
             following.append(kept * running[2] + batch[2])
         return batch if by_batch or running is None else running, following

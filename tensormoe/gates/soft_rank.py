@@ -1,11 +1,10 @@
 """Soft ranks: the projection of logits on the permutahedron, whose corners are the permutations of 1 … n."""
 
-from typing import Any
-
+from ..arrays.protocols import GateOps
 from ..typing import Array
 
 
-def soft_ranks(tl: Any, z: Array) -> Array:
+def soft_ranks(ops: GateOps, z: Array) -> Array:
     """The point nearest to z in the convex hull of all permutations of (1, …, n); the largest z ranks n.
 
     In descending order, z less n, n − 1, …, 1 has an isotonic regression: blocks that share their mean.
@@ -16,34 +15,34 @@ def soft_ranks(tl: Any, z: Array) -> Array:
     A block ends where every mean of a stretch up to there exceeds every mean of a stretch from there: this
     takes n² numbers for each row, and no loop.
     """
-    same, rank = (tl.stop_gradient(part) for part in _blocks(tl, tl.stop_gradient(z)))
-    size = tl.sum(same, axis=-1)
-    differences = tl.where(same > 0, z[..., :, None] - z[..., None, :], 0.0)
-    mean_rank = tl.sum(same * rank[..., None, :], axis=-1) / size
+    same, rank = (ops.stop_gradient(part) for part in _blocks(ops, ops.stop_gradient(z)))
+    size = ops.sum(same, axis=-1)
+    differences = ops.where(same > 0, z[..., :, None] - z[..., None, :], 0.0)
+    mean_rank = ops.sum(same * rank[..., None, :], axis=-1) / size
     # A NaN or an infinity anywhere makes the whole row NaN.
-    flaw = tl.sum(z * 0, axis=-1, keepdims=True)
-    return tl.sum(differences, axis=-1) / size + mean_rank + flaw
+    flaw = ops.sum(z * 0, axis=-1, keepdims=True)
+    return ops.sum(differences, axis=-1) / size + mean_rank + flaw
 
 
-def _blocks(tl: Any, z: Array) -> tuple[Array, Array]:
+def _blocks(ops: GateOps, z: Array) -> tuple[Array, Array]:
     """Which entries share a block, as ones (…, n, n), and every entry's rank with ties broken by position."""
     n = int(z.shape[-1])
-    counter = tl.cumsum(tl.zeros_like(z) + 1, -1)
+    counter = ops.cumsum(ops.zeros_like(z) + 1, -1)
     earlier = counter[..., None, :] < counter[..., :, None]
     mine, others = z[..., :, None], z[..., None, :]
     precedes = (others > mine) | ((others == mine) & earlier)
-    place = 1 + tl.sum(tl.where(precedes, 1.0, mine * 0), axis=-1)
+    place = 1 + ops.sum(ops.where(precedes, 1.0, mine * 0), axis=-1)
 
-    heights = -tl.sort(-z, axis=-1) - (n + 1 - counter)
+    heights = -ops.sort(-z, axis=-1) - (n + 1 - counter)
     row, column = counter[..., :, None], counter[..., None, :]
     within = column >= row
-    sums = tl.cumsum(tl.where(within, heights[..., None, :], 0.0), -1)
-    means = sums / tl.where(within, column - row + 1, 1.0)
+    sums = ops.cumsum(ops.where(within, heights[..., None, :], 0.0), -1)
+    means = sums / ops.where(within, column - row + 1, 1.0)
     # Of stretches that end at a place, and of those that begin at one.
-    least = -tl.max(tl.where(within, -means, -float("inf")), axis=-2)
-    most = tl.max(tl.where(within, means, -float("inf")), axis=-1)
-    begins = tl.where(least[..., :-1] > most[..., 1:], 1.0, most[..., 1:] * 0)
-    number = tl.cumsum(tl.concatenate([counter[..., :1] * 0, begins], axis=-1), -1)
-    block = tl.sum(tl.where(place[..., :, None] == column, number[..., None, :], 0.0), axis=-1)
-    same = tl.where(block[..., :, None] == block[..., None, :], 1.0, mine * 0)
+    least = -ops.max(ops.where(within, -means, -float("inf")), axis=-2)
+    most = ops.max(ops.where(within, means, -float("inf")), axis=-1)
+    begins = ops.where(least[..., :-1] > most[..., 1:], 1.0, most[..., 1:] * 0)
+    number = ops.cumsum(ops.concatenate([counter[..., :1] * 0, begins], axis=-1), -1)
+    block = ops.sum(ops.where(place[..., :, None] == column, number[..., None, :], 0.0), axis=-1)
+    same = ops.where(block[..., :, None] == block[..., None, :], 1.0, mine * 0)
     return same, n + 1 - place

@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..arrays.nonlinearities import POINTWISE
+from ..arrays.nonlinearities import NONLINEARITIES
 from ..errors import one_of
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..programs.plan import BlockPlan
 from .fields import check_fields, check_flag
-from .layer_spec import MuMoESpec
 from .spec import Spec
+from .stage import Stage
 
 
 @dataclass(frozen=True)
 class MuMoEBlockSpec(Spec):
-    """Two layers with one set of coefficients, in place of an MLP: μMoE(D→H), activation, μMoE(H→O).
+    """Two layers with one set of coefficients, in place of an MLP: μMoE(D→H), nonlinearity, μMoE(H→O).
 
     The coefficients are computed from the block's input, before the optional LayerNorm of the input.
 
@@ -25,11 +25,11 @@ class MuMoEBlockSpec(Spec):
         factorization: of both layers; the same ranks in each.
         gate: of the block.
         bias: of both layers.
-        activation: between the layers: "gelu", "gelu_tanh", "relu" or "silu".
+        nonlinearity: between the layers: "gelu", "gelu_tanh", "relu" or "silu".
         input_norm: whether the first layer sees LayerNorm(x), with a learned scale and shift.
 
     Raises:
-        TensorMoEError: as `MuMoESpec`, and for an unknown activation.
+        TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, the μMoE blocks that replace MLPs.
@@ -48,25 +48,22 @@ class MuMoEBlockSpec(Spec):
     factorization: Factorization
     gate: Gate = Gate()
     bias: bool = True
-    activation: str = "gelu"
+    nonlinearity: str = "gelu"
     input_norm: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "in_features", "hidden_features", "out_features")
-        one_of("activation", self.activation, tuple(POINTWISE))
+        one_of("nonlinearity", self.nonlinearity, tuple(NONLINEARITIES))
         check_flag("input_norm", self.input_norm)
-        _ = self.layers
-
-    @property
-    def layers(self) -> dict[str, MuMoESpec]:
-        return self._layers
+        for stage in self.layers.values():
+            _ = stage.network
 
     @cached_property
-    def _layers(self) -> dict[str, MuMoESpec]:
-        shared = self.experts, self.factorization, self.gate, self.bias
+    def layers(self) -> dict[str, Stage]:
+        shared = self.counts, self.factorization, self.bias
         return {
-            "first": MuMoESpec(self.in_features, self.hidden_features, *shared),
-            "second": MuMoESpec(self.hidden_features, self.out_features, *shared),
+            "first": Stage(self.in_features, self.hidden_features, *shared),
+            "second": Stage(self.hidden_features, self.out_features, *shared),
         }
 
     def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> BlockPlan:

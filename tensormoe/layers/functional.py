@@ -1,68 +1,69 @@
 """The layer's mathematics, once, for every framework: from parameters and inputs to outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any, Literal, overload
+from typing import Any, NamedTuple, Protocol
 
-from ..arrays.backend import at_least_float32
+from ..arrays.backend import Backend, at_least_float32
 from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError
 from ..gates.call import Call, nothing_to_reduce
 from ..gates.norms import layer_norm
 from ..programs.program import Program
-from ..typing import AllReduce, Array, State
+from ..typing import AllReduce, Array, Shape, State
 from .layer_spec import MuMoESpec
 from .spec import Spec
+from .stage import Stage
 
 
-@overload
+class NamedArrays(Protocol):
+    """Arrays by name: a mapping, or any container of a framework that has `items`."""
+
+    def items(self) -> Iterable[tuple[str, Array]]:
+        """Pairs of name and array."""
+
+
+class GateOutput(NamedTuple):
+    """What a gate makes of an input.
+
+    Args:
+        coefficients: E arrays (…, N_e).
+        logits: what the router gave, E arrays (…, N_e).
+        state: the running statistics, moved in training.
+    """
+
+    coefficients: list[Array]
+    logits: list[Array]
+    state: State
+
+
+class LayerOutput(NamedTuple):
+    """What `apply` returns; a pytree in JAX and in PyTorch.
+
+    Args:
+        y: (…, O).
+        coefficients: E arrays (…, N_e).
+        state: the running statistics, moved in training.
+    """
+
+    y: Array
+    coefficients: list[Array]
+    state: State
+
+
 def apply(
     spec: Spec,
-    parameters: Mapping[str, Array],
+    parameters: NamedArrays,
     x: Array,
     *,
-    state: Mapping[str, Array] | None = None,
+    state: NamedArrays | None = None,
     training: bool = False,
-    return_coefficients: Literal[False] = False,
     previous: Sequence[Array] | None = None,
     generator: Any = None,
     all_reduce: AllReduce | None = None,
     recompute: bool = False,
-    backend: Any = None,
-) -> tuple[Array, State]: ...
-
-
-@overload
-def apply(
-    spec: Spec,
-    parameters: Mapping[str, Array],
-    x: Array,
-    *,
-    state: Mapping[str, Array] | None = None,
-    training: bool = False,
-    return_coefficients: bool,
-    previous: Sequence[Array] | None = None,
-    generator: Any = None,
-    all_reduce: AllReduce | None = None,
-    recompute: bool = False,
-    backend: Any = None,
-) -> tuple[tuple[Array, list[Array]], State]: ...
-
-
-def apply(
-    spec: Spec,
-    parameters: Mapping[str, Array],
-    x: Array,
-    *,
-    state: Mapping[str, Array] | None = None,
-    training: bool = False,
-    return_coefficients: bool = False,
-    previous: Sequence[Array] | None = None,
-    generator: Any = None,
-    all_reduce: AllReduce | None = None,
-    recompute: bool = False,
-    backend: Any = None,
-) -> tuple[Any, State]:
+    backend: Backend | str | None = None,
+) -> LayerOutput:
     """Compute a layer or a block. Nothing is changed; new running statistics are returned.
 
     Args:
@@ -72,7 +73,6 @@ def apply(
         state: the running statistics of the gate, as `initialize` gives them.
         training: whether the gate uses this batch's statistics where it has the choice, moves the running
             ones, and adds noise.
-        return_coefficients: whether to return the coefficients too.
         previous: the coefficients that the layer before returned, arrays (…, K_e), for a router that makes
             use of them; other routers pass them over.
         generator: of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator` (by
@@ -83,7 +83,7 @@ def apply(
         backend: a backend object or name; by default the one that x belongs to.
 
     Returns:
-        y (…, O), or the pair of y and the E coefficient arrays (…, N_e); and the new state.
+        y (…, O), the E coefficient arrays (…, N_e), and the new state, by these names.
 
     Raises:
         TensorMoEError: x has another last dimension or element type, or a name is missing.
@@ -97,49 +97,125 @@ def apply(
         >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
         >>> parameters, state = tm.initialize(spec)
         >>> x = np.ones((2, 7, 8), dtype="float32")
-        >>> (y, coefficients), state = tm.apply(spec, parameters, x, state=state, return_coefficients=True)
-        >>> y.shape, [a.shape for a in coefficients]
+        >>> result = tm.apply(spec, parameters, x, state=state)
+        >>> result.y.shape, [a.shape for a in result.coefficients]
         ((2, 7, 6), [(2, 7, 4), (2, 7, 3)])
     """
-    tl = _backend(backend, x)
-    state = {} if state is None else state
-    _check_input(tl, x, spec.in_features)
-    _check_arrays(tl, "parameters", parameters, spec.parameter_shapes, x)
-    _check_arrays(tl, "state", state, spec.state_shapes)
+    ops = _backend(backend, x)
+    parameters = _read(ops, "parameters", parameters)
+    gated = compute_gate(
+        spec,
+        {name: parameters[name] for name in spec.gate_shapes if name in parameters},
+        x,
+        state=state,
+        training=training,
+        previous=previous,
+        generator=generator,
+        all_reduce=all_reduce,
+        backend=ops,
+    )
+    rest = {name: array for name, array in parameters.items() if name not in spec.gate_shapes}
+    y = mix(spec, rest, gated.coefficients, x, recompute=recompute, backend=ops)
+    return LayerOutput(y, gated.coefficients, gated.state)
+
+
+def compute_gate(
+    spec: Spec,
+    parameters: NamedArrays,
+    x: Array,
+    *,
+    state: NamedArrays | None = None,
+    training: bool = False,
+    previous: Sequence[Array] | None = None,
+    generator: Any = None,
+    all_reduce: AllReduce | None = None,
+    backend: Backend | str | None = None,
+) -> GateOutput:
+    """The first half of `apply`: coefficients, logits and new statistics.
+
+    Args:
+        spec: whose gate computes.
+        parameters: the gate's, by name (see `spec.gate_shapes`).
+        x, state, training, previous, generator, all_reduce, backend: as for `apply`.
+
+    Raises:
+        TensorMoEError: as `apply`.
+    """
+    ops = _backend(backend, x)
+    x = ops.as_array(x)
+    parameters = _read(ops, "parameters", parameters)
+    statistics = _read(ops, "state", {} if state is None else state)
+    _check_input(ops, x, spec.in_features)
+    _check_arrays(ops, "parameters", parameters, spec.gate_shapes, x)
+    _check_arrays(ops, "state", statistics, spec.state_shapes)
     leading = tuple(x.shape[:-1])
-    tokens = x if len(leading) == 1 else tl.reshape(x, (prod(leading), spec.in_features))
-    before = None if previous is None else _previous(tl, spec, previous, leading)
+    before = None if previous is None else _previous(ops, spec, previous, leading)
     call = Call(training, before, generator, all_reduce or nothing_to_reduce)
-    coefficients, moved = spec.gate.coefficients(tl, parameters, tokens, spec.levels, state, call)
-    cores = (parameters[name] for name in spec.core_names)
-    operands = (_normalized(tl, spec, parameters, tokens), *coefficients, *cores)
-    y = tl.computed(_program(tl, spec, tokens), operands, recompute)
+    coefficients, logits, moved = spec.gate.coefficients(
+        ops, parameters, _flatten(ops, x), spec.levels, statistics, call
+    )
     if len(leading) != 1:
-        y = tl.reshape(y, (*leading, spec.out_features))
-    if not return_coefficients:
-        return y, moved
-    return (y, [tl.reshape(a, (*leading, a.shape[-1])) for a in coefficients]), moved
+        coefficients = [ops.reshape(a, (*leading, a.shape[-1])) for a in coefficients]
+        logits = [ops.reshape(z, (*leading, z.shape[-1])) for z in logits]
+    return GateOutput(coefficients, logits, moved)
 
 
-def contract(
-    spec: MuMoESpec,
-    cores: Mapping[str, Array] | Sequence[Array],
+def mix(
+    spec: Spec,
+    parameters: NamedArrays,
     coefficients: Sequence[Array],
     x: Array,
     *,
-    backend: Any = None,
+    recompute: bool = False,
+    backend: Backend | str | None = None,
+) -> Array:
+    """The second half of `apply`: the mixture of experts at given coefficients.
+
+    Args:
+        spec: a layer or a block.
+        parameters: by name, without the gate's.
+        coefficients: E arrays (…, N_e).
+        x: (…, I).
+        recompute, backend: as for `apply`.
+
+    Returns:
+        y (…, O).
+
+    Raises:
+        TensorMoEError: a wrong shape or element type, or a missing name.
+    """
+    ops = _backend(backend, x)
+    x = ops.as_array(x)
+    parameters = _read(ops, "parameters", parameters)
+    _check_input(ops, x, spec.in_features)
+    _check_arrays(ops, "parameters", parameters, spec.mixture_shapes, x)
+    leading = tuple(x.shape[:-1])
+    cores = [parameters[name] for name in spec.core_names]
+    tokens = _normalize(ops, spec, parameters, _flatten(ops, x))
+    flat = _check_coefficients(ops, coefficients, spec.counts, leading, x)
+    y = ops.compute(_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
+    return y if len(leading) == 1 else ops.reshape(y, (*leading, spec.out_features))
+
+
+def contract(
+    spec: MuMoESpec | Stage,
+    cores: NamedArrays | Sequence[Array],
+    coefficients: Sequence[Array],
+    x: Array,
+    *,
+    backend: Backend | str | None = None,
 ) -> Array:
     """The factorized contraction alone, with coefficients of your own.
 
     Args:
-        spec: the layer.
+        spec: the layer, or one of a block's `layers`.
         cores: the factors of the weight tensor, by name as `layer.cores`, or in the network's order.
-        coefficients: E arrays (T, N_e).
-        x: (T, I).
+        coefficients: E arrays (…, N_e).
+        x: (…, I).
         backend: a backend object or name; by default the one that x belongs to.
 
     Returns:
-        y (T, O).
+        y (…, O).
 
     Raises:
         TensorMoEError: a wrong shape.
@@ -152,32 +228,38 @@ def contract(
         >>> tm.contract(spec, cores, [np.array([[0.5, 0.5]])], np.array([[1.0, 1.0]]))
         array([[16.5]])
     """
-    tl = _backend(backend, x)
-    _check_input(tl, x, spec.in_features)
-    if len(x.shape) != 2:
-        raise TensorMoEError("x", tuple(x.shape), f"pass an array of shape (T, {spec.in_features})")
-    named = _named(spec, cores)
-    if len(coefficients) != spec.levels:
-        raise TensorMoEError("coefficients", len(coefficients), f"pass {spec.levels}, one for each level")
-    for level, (a, experts) in enumerate(zip(coefficients, spec.counts, strict=True)):
-        _check_array(tl, "coefficients", level, a, (x.shape[0], experts), x)
-    _check_arrays(tl, "cores", named, spec.network.shapes, x)
-    ordered = (named[name] for name in spec.network.shapes)
-    return tl.computed(_program(tl, spec, x), (x, *coefficients, *ordered))
+    stage = spec.stage if isinstance(spec, MuMoESpec) else spec
+    ops = _backend(backend, x)
+    x = ops.as_array(x)
+    _check_input(ops, x, stage.in_features)
+    named = _named_cores(ops, stage, cores)
+    leading = tuple(x.shape[:-1])
+    flat = _check_coefficients(ops, coefficients, stage.experts, leading, x)
+    _check_arrays(ops, "cores", named, stage.network.shapes, x)
+    tokens = _flatten(ops, x)
+    ordered = (named[name] for name in stage.network.shapes)
+    y = ops.compute(_program(ops, stage, tokens), (tokens, *flat, *ordered))
+    return y if len(leading) == 1 else ops.reshape(y, (*leading, stage.out_features))
 
 
 def materialize(
-    spec: MuMoESpec, cores: Mapping[str, Array] | Sequence[Array], *, backend: Any = None
+    spec: MuMoESpec | Stage,
+    cores: NamedArrays | Sequence[Array],
+    *,
+    backend: Backend | str | None = None,
 ) -> Array:
     """Multiply the cores out to the weight tensor.
 
     Args:
-        spec: the layer.
+        spec: the layer, or one of a block's `layers`.
         cores: arrays by name, as `layer.cores`, or in the network's order.
         backend: a backend object or name; by default the one that the cores belong to.
 
     Returns:
         W (N1, …, NE, I[+1], O); the last row of the input mode is the bias of each expert.
+
+    Raises:
+        TensorMoEError: a missing or unknown name, or a wrong shape.
 
     Examples:
         >>> import tensormoe as tm
@@ -187,32 +269,39 @@ def materialize(
         >>> tm.materialize(spec, cores).shape
         (4, 3, 9, 6)
     """
-    named = _named(spec, cores)
-    _check_names("cores", named, spec.network.shapes)
-    ordered = [named[name] for name in spec.network.shapes]
-    tl = _backend(backend, ordered[0])
-    _check_arrays(tl, "cores", named, spec.network.shapes, ordered[0])
-    program = spec.materialization_plan.program
-    weight = tl.computed(program, ordered)
+    stage = spec.stage if isinstance(spec, MuMoESpec) else spec
+    first = next((array for _, array in _pairs("cores", cores)), None)
+    ops = _backend(backend, first)
+    named = _named_cores(ops, stage, cores)
+    _check_names("cores", named, stage.network.shapes)
+    ordered = [named[name] for name in stage.network.shapes]
+    _check_arrays(ops, "cores", named, stage.network.shapes, ordered[0])
+    program = stage.materialization_plan.program
+    weight = ops.compute(program, ordered)
     # A dense layer's only core is its weight; what is returned is never the parameter's own memory.
-    return tl.copy(weight) if program.only_views else weight
+    return ops.copy(weight) if program.only_views else weight
 
 
-def _program(tl: Any, spec: Spec, tokens: Array) -> Program:
+def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
     """The program for so many tokens; a size that a framework only traces is not looked at without need."""
-    return spec.program_for(tl.batch_size(tokens) if len(spec.programs) > 1 else None)
+    return spec.program_for(ops.batch_size(tokens) if len(spec.programs) > 1 else None)
 
 
-def _normalized(tl: Any, spec: Spec, parameters: Mapping[str, Array], tokens: Array) -> Array:
+def _flatten(ops: Backend, x: Array) -> Array:
+    """The same vectors as (T, …)."""
+    return x if len(x.shape) == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _normalize(ops: Backend, spec: Spec, parameters: Mapping[str, Array], tokens: Array) -> Array:
     """What the first layer of a block sees."""
     if not spec.input_norm:
         return tokens
-    dtype = tl.dtype_name(tokens)
-    normalized = tl.cast(layer_norm(tl, tl.cast(tokens, at_least_float32(dtype))), dtype)
+    dtype = ops.dtype_name(tokens)
+    normalized = ops.cast(layer_norm(ops, ops.cast(tokens, at_least_float32(dtype))), dtype)
     return normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"]
 
 
-def _previous(tl: Any, spec: Spec, previous: Sequence[Array], leading: tuple[int, ...]) -> list[Array] | None:
+def _previous(ops: Backend, spec: Spec, previous: Sequence[Array], leading: Shape) -> list[Array] | None:
     """The coefficients of the layer before as (T, K_e); None if the router makes no use of them."""
     wanted = spec.gate.router.previous_experts(spec.counts)
     if wanted is None:
@@ -220,24 +309,52 @@ def _previous(tl: Any, spec: Spec, previous: Sequence[Array], leading: tuple[int
     if not isinstance(previous, list | tuple) or len(previous) != len(wanted):
         received = len(previous) if isinstance(previous, list | tuple) else type(previous)
         raise TensorMoEError("previous", received, f"pass a list of {len(wanted)}, one array for each level")
-    for level, (a, k) in enumerate(zip(previous, wanted, strict=True)):
-        _check_array(tl, "previous", level, a, (*leading, k), None)
-    return [tl.reshape(a, (prod(leading), k)) for a, k in zip(previous, wanted, strict=True)]
+    arrays = [ops.as_array(a) for a in previous]
+    for level, (a, k) in enumerate(zip(arrays, wanted, strict=True)):
+        _check_array(ops, "previous", level, a, (*leading, k), None)
+    return [_flatten(ops, a) for a in arrays]
 
 
-def _backend(backend: Any, array: Array) -> Any:
+def _check_coefficients(
+    ops: Backend, coefficients: Sequence[Array], experts: Shape, leading: Shape, x: Array
+) -> list[Array]:
+    """The coefficients as (T, N_e)."""
+    if len(coefficients) != len(experts):
+        raise TensorMoEError("coefficients", len(coefficients), f"pass {len(experts)}, one for each level")
+    arrays = [ops.as_array(a) for a in coefficients]
+    for level, (a, n) in enumerate(zip(arrays, experts, strict=True)):
+        _check_array(ops, "coefficients", level, a, (*leading, n), x)
+    return [_flatten(ops, a) for a in arrays]
+
+
+def _backend(backend: Backend | str | None, array: Array) -> Backend:
     if backend is None:
         return backend_of(array)
     return get_backend(backend) if isinstance(backend, str) else backend
 
 
-def _named(spec: MuMoESpec, cores: Mapping[str, Array] | Sequence[Array]) -> Mapping[str, Array]:
-    if isinstance(cores, Mapping):
-        return cores
-    if len(cores) != len(spec.network.shapes):
-        listed = ", ".join(spec.network.shapes)
-        raise TensorMoEError("cores", len(cores), f"pass one array for each of {listed}")
-    return dict(zip(spec.network.shapes, cores, strict=True))
+def _pairs(argument: str, arrays: NamedArrays | Sequence[Array]) -> Iterable[tuple[object, Array]]:
+    if hasattr(arrays, "items"):
+        return arrays.items()
+    if isinstance(arrays, list | tuple):
+        return enumerate(arrays)
+    raise TensorMoEError(argument, type(arrays), "pass arrays by name, such as layer.cores, or a list")
+
+
+def _read(ops: Backend, argument: str, arrays: NamedArrays) -> dict[str, Array]:
+    if not hasattr(arrays, "items"):
+        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
+    return {name: ops.as_array(array) for name, array in arrays.items()}
+
+
+def _named_cores(ops: Backend, stage: Stage, cores: NamedArrays | Sequence[Array]) -> dict[str, Array]:
+    names = tuple(stage.network.shapes)
+    pairs = dict(_pairs("cores", cores))
+    if hasattr(cores, "items"):
+        return {str(name): ops.as_array(array) for name, array in pairs.items()}
+    if len(pairs) != len(names):
+        raise TensorMoEError("cores", len(pairs), f"pass one array for each of {', '.join(names)}")
+    return {name: ops.as_array(pairs[number]) for number, name in enumerate(names)}
 
 
 def _check_names(argument: str, arrays: Mapping[str, Array], wanted: Mapping[str, Any]) -> None:
@@ -249,7 +366,7 @@ def _check_names(argument: str, arrays: Mapping[str, Array], wanted: Mapping[str
 
 
 def _check_arrays(
-    tl: Any,
+    ops: Backend,
     argument: str,
     arrays: Mapping[str, Array],
     shapes: Mapping[str, tuple[int, ...]],
@@ -257,32 +374,32 @@ def _check_arrays(
 ) -> None:
     _check_names(argument, arrays, shapes)
     for name, shape in shapes.items():
-        _check_array(tl, argument, name, arrays[name], shape, x)
+        _check_array(ops, argument, name, arrays[name], shape, x)
 
 
 def _check_array(
-    tl: Any, argument: str, key: object, array: Array, shape: tuple[int, ...], x: Array | None
+    ops: Backend, argument: str, key: object, array: Array, shape: tuple[int, ...], x: Array | None
 ) -> None:
     """Check an array's kind and shape and, if x is given, that it has x's element type."""
-    if not tl.is_tensor(array):
-        remedy = f"pass an array of the backend {tl.tensormoe_name}, as x is: frameworks do not mix"
+    if not ops.is_tensor(array):
+        remedy = f"pass an array of the backend {ops.tensormoe_name}, as x is: frameworks do not mix"
         raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
     # The first comparison spares a conversion at every call; some frameworks' shapes are lists.
     if array.shape != shape and tuple(array.shape) != shape:
         received = tuple(array.shape)
         raise TensorMoEError(f"{argument}[{key!r}]", received, f"pass an array of shape {shape}")
-    if x is not None and array.dtype != x.dtype and not tl.mixes_precision():
-        ours, theirs = tl.dtype_name(x), tl.dtype_name(array)
+    if x is not None and array.dtype != x.dtype and not ops.mixes_precision():
+        ours, theirs = ops.dtype_name(x), ops.dtype_name(array)
         raise TensorMoEError(
             "x", ours, f"{argument}[{key!r}] is {theirs}: convert one to the other's element type"
         )
 
 
-def _check_input(tl: Any, x: Array, in_features: int) -> None:
-    if not tl.is_tensor(x):
-        raise TensorMoEError("x", type(x), f"pass an array of the backend {tl.tensormoe_name}")
+def _check_input(ops: Backend, x: Array, in_features: int) -> None:
+    if not ops.is_tensor(x):
+        raise TensorMoEError("x", type(x), f"pass an array of the backend {ops.tensormoe_name}")
     if len(x.shape) == 0 or x.shape[-1] != in_features:
         raise TensorMoEError("x", tuple(x.shape), f"its last dimension must be in_features = {in_features}")
-    dtype = tl.dtype_name(x)
+    dtype = ops.dtype_name(x)
     if "float" not in dtype:
         raise TensorMoEError("x", dtype, "pass real floating-point numbers: convert x first")

@@ -23,8 +23,8 @@ from ..errors import non_negative_integer, one_of
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
 from ..typing import NumPyArray
-from .layer_spec import MuMoESpec
 from .spec import Spec
+from .stage import Stage
 
 DTYPES = ("float32", "float64")
 
@@ -77,7 +77,7 @@ def _stored(value: NumPyArray, axes: tuple[int, ...] | None) -> NumPyArray:
     return np.ascontiguousarray(value.transpose(axes)).transpose(np.argsort(axes))
 
 
-def _cores(layer: MuMoESpec, generator: np.random.Generator) -> dict[str, NumPyArray]:
+def _cores(layer: Stage, generator: np.random.Generator) -> dict[str, NumPyArray]:
     network = layer.network
     bounds = _uniform_bounds(network, layer.in_features)
     values: dict[str, NumPyArray] = {}

@@ -6,11 +6,11 @@ from functools import cached_property
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.network import Network
-from ..programs import contraction
-from ..programs import plan as planning
+from ..programs.contraction import Contraction
 from ..programs.plan import Plan
 from .fields import check_fields
 from .spec import Spec
+from .stage import Stage
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,26 @@ class MuMoESpec(Spec):
         check_fields(self, "in_features", "out_features")
         _ = self.network
 
-    @property
-    def layers(self) -> "dict[str, MuMoESpec]":
-        return {"cores": self}
-
     @cached_property
+    def layers(self) -> dict[str, Stage]:
+        return {
+            "cores": Stage(self.in_features, self.out_features, self.counts, self.factorization, self.bias)
+        }
+
+    @property
+    def stage(self) -> Stage:
+        """The layer without its gate."""
+        return self.layers["cores"]
+
+    @property
     def network(self) -> Network:
         """The factorization's network at this layer's sizes."""
-        rows = self.in_features + self.bias
-        return self.factorization.network(self.counts, rows, self.out_features)
+        return self.stage.network
 
-    @cached_property
-    def contraction(self) -> contraction.Contraction:
+    @property
+    def contraction(self) -> Contraction:
         """What the layer computes from x, the coefficients and the cores."""
-        return contraction.forward(self.network, self.bias)
+        return self.stage.contraction
 
     def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan:
         """How the layer is computed: a table of pairwise products with their costs.
@@ -82,22 +88,19 @@ class MuMoESpec(Spec):
             >>> plan.macs == 10 * 5 * (4 + 8 + 6)
             True
         """
-        return planning.plan(self.contraction, batch_size, memory_limit)
+        return self.stage.plan(batch_size, memory_limit)
 
-    @cached_property
+    @property
     def plans(self) -> tuple[tuple[int, Plan], ...]:
-        """The plans by which the layer runs, each with the batch size from which on it is used, falling to 0.
-
-        Most layers have one. Another is kept for smaller batches if it saves a tenth of the operations there.
-        """
-        return planning.plans_by_batch(self.contraction)
+        """The plans by which the layer runs; see `Stage.plans`."""
+        return self.stage.plans
 
     @property
     def default_plan(self) -> Plan:
         """The plan by which the layer runs on large batches, and on those whose size is not known."""
-        return self.plans[0][1]
+        return self.stage.default_plan
 
-    @cached_property
+    @property
     def materialization_plan(self) -> Plan:
         """How the cores are multiplied out to the weight tensor."""
-        return planning.plan(contraction.materialization(self.network), 1)
+        return self.stage.materialization_plan

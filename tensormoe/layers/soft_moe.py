@@ -35,10 +35,10 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
         >>> tm.soft_moe(experts, [np.array([0.5, 0.5])], np.array([3.0, 4.0]))
         array([5.5])
     """
-    tl = backend_of(x)
-    if not all(tl.is_tensor(array) for array in (weight, *coefficients)):
+    ops = backend_of(x)
+    if not all(ops.is_tensor(array) for array in (weight, *coefficients)):
         kinds = [type(array) for array in (weight, *coefficients)]
-        raise TensorMoEError("weight, coefficients", kinds, f"pass arrays of {tl.tensormoe_name}, as x is")
+        raise TensorMoEError("weight, coefficients", kinds, f"pass arrays of {ops.tensormoe_name}, as x is")
     if len(x.shape) == 0 or len(weight.shape) < 3:
         shapes = tuple(x.shape), tuple(weight.shape)
         raise TensorMoEError("x, weight", shapes, "pass x (…, I) and weight (N1, …, NE, I[+1], O)")
@@ -53,14 +53,14 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
         received = [tuple(a.shape) for a in coefficients]
         raise TensorMoEError("coefficients", received, f"weight and x ask for shapes {expected}")
     tokens = prod(leading)
-    mixture = tl.reshape(tl.zeros_like(x[..., :1]) + 1, (tokens, 1))
+    mixture = ops.reshape(ops.zeros_like(x[..., :1]) + 1, (tokens, 1))
     for a in coefficients:
-        pairs = mixture[:, :, None] * tl.reshape(a, (tokens, 1, a.shape[-1]))
-        mixture = tl.reshape(pairs, (tokens, pairs.shape[1] * pairs.shape[2]))
-    flat = tl.reshape(weight, (prod(experts), rows * out_features))
-    matrices = tl.reshape(tl.matmul(mixture, flat), (tokens, rows, out_features))
-    y = tl.matmul(tl.reshape(x, (tokens, 1, in_features)), matrices[:, :in_features])
-    y = tl.reshape(y, (tokens, out_features))
+        pairs = mixture[:, :, None] * ops.reshape(a, (tokens, 1, a.shape[-1]))
+        mixture = ops.reshape(pairs, (tokens, pairs.shape[1] * pairs.shape[2]))
+    flat = ops.reshape(weight, (prod(experts), rows * out_features))
+    matrices = ops.reshape(ops.matmul(mixture, flat), (tokens, rows, out_features))
+    y = ops.matmul(ops.reshape(x, (tokens, 1, in_features)), matrices[:, :in_features])
+    y = ops.reshape(y, (tokens, out_features))
     if rows > in_features:
         y = y + matrices[:, in_features]
-    return tl.reshape(y, (*leading, out_features))
+    return ops.reshape(y, (*leading, out_features))

@@ -5,21 +5,17 @@ from abc import ABC, abstractmethod
 from dataclasses import fields, replace
 from functools import cached_property, reduce
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, cast
 
 from ..errors import TensorMoEError, one_of, positive_integer
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices
-from ..programs.plan import BlockPlan, Plan
-from ..programs.program import Program, chained
+from ..programs.plan import BlockPlan, Plan, for_batch
+from ..programs.program import Program, chain
 from ..typing import Shapes
 from .matching import largest_rank
-
-if TYPE_CHECKING:
-    from .layer_spec import MuMoESpec
-
-Chosen = TypeVar("Chosen")
+from .stage import Stage
 
 
 class Spec(ABC):
@@ -34,7 +30,7 @@ class Spec(ABC):
     gate: Gate
     bias: bool
     # What only blocks have; a single layer has neither.
-    activation: str = ""
+    nonlinearity: str = ""
     input_norm: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -64,8 +60,8 @@ class Spec(ABC):
 
     @property
     @abstractmethod
-    def layers(self) -> "dict[str, MuMoESpec]":
-        """The factorized layers, in order, by the prefix of their cores' parameter names."""
+    def layers(self) -> dict[str, Stage]:
+        """The stages, in order, by the prefix of their cores' parameter names."""
 
     @abstractmethod
     def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan | BlockPlan:
@@ -84,12 +80,23 @@ class Spec(ABC):
     @cached_property
     def parameter_shapes(self) -> Shapes:
         """The shape of every parameter by name: the cores, the gate's weights, the input norm."""
+        names = [*self.core_names, *self.gate_shapes, *self.mixture_shapes]
+        shapes = self.mixture_shapes | self.gate_shapes
+        return {name: shapes[name] for name in dict.fromkeys(names)}
+
+    @cached_property
+    def gate_shapes(self) -> Shapes:
+        """The shape of each of the gate's parameters by name."""
+        return self.gate.parameter_shapes(self.in_features, self.counts)
+
+    @cached_property
+    def mixture_shapes(self) -> Shapes:
+        """The shape of every other parameter by name: the cores and the input norm."""
         shapes = {
             f"{prefix}.{name}": shape
             for prefix, layer in self.layers.items()
             for name, shape in layer.network.shapes.items()
         }
-        shapes |= self.gate.parameter_shapes(self.in_features, self.counts)
         if self.input_norm:
             shapes |= dict.fromkeys(("input_norm.weight", "input_norm.bias"), (self.in_features,))
         return shapes
@@ -111,13 +118,13 @@ class Spec(ABC):
         return tuple((least, self._program(least)) for least in sorted(limits, reverse=True))
 
     def _program(self, batch_size: int) -> Program:
-        plans = (_for_batch(layer.plans, batch_size) for layer in self.layers.values())
+        plans = (for_batch(layer.plans, batch_size) for layer in self.layers.values())
         first, *further = (plan.program for plan in plans)
-        return reduce(lambda done, next_: chained(done, next_, self.levels, self.activation), further, first)
+        return reduce(lambda done, next_: chain(done, next_, self.levels, self.nonlinearity), further, first)
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None stands for one that is not known."""
-        return self.programs[0][1] if batch_size is None else _for_batch(self.programs, batch_size)
+        return self.programs[0][1] if batch_size is None else for_batch(self.programs, batch_size)
 
     @cached_property
     def storage(self) -> Shapes:
@@ -245,10 +252,6 @@ def spec_from_json(text: str) -> Spec:
         True
     """
     return Spec.from_json(text)
-
-
-def _for_batch(choices: tuple[tuple[int, Chosen], ...], batch_size: int) -> Chosen:
-    return next(choice for least, choice in choices if batch_size >= least)
 
 
 def _fields(spec: Any) -> Any:

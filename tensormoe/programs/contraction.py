@@ -32,7 +32,7 @@ class Contraction:
     affine: bool = False
 
 
-def forward(network: Network, bias: bool) -> Contraction:
+def layer_contraction(network: Network, bias: bool) -> Contraction:
     """y[b, o] = Σ W[n1 … nE, i, o] Π_e a_e[b, n_e] x[b, i] with W's cores in place of W.
 
     Operands: x, the coefficients of each level, the cores.
@@ -47,12 +47,12 @@ def forward(network: Network, bias: bool) -> Contraction:
     )
 
 
-def materialization(network: Network) -> Contraction:
+def weight_contraction(network: Network) -> Contraction:
     """W[n1 … nE, i, o] from its cores."""
     return Contraction(_cores(network), network.modes, tuple(network.sizes.items()))
 
 
-def dense(contraction: Contraction) -> Contraction:
+def dense_contraction(contraction: Contraction) -> Contraction:
     """The same contraction with the materialized weight tensor in place of its cores: a soft MoE."""
     data = tuple(operand for operand in contraction.operands if BATCH in operand.indices)
     weight = Operand("weight", modes(len(data) - 1))

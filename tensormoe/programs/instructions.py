@@ -7,9 +7,10 @@ nothing knows which framework it runs on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-from ..arrays.nonlinearities import elementwise
+from ..arrays.nonlinearities import nonlinearity
+from ..arrays.protocols import ProgramOps
 from ..typing import Array, Shape
 
 
@@ -34,25 +35,25 @@ class Instruction:
 
     @property
     def reads(self) -> tuple[int, ...]:
-        """The registers whose values `pull` needs; of the others it needs only the shapes."""
+        """The registers whose values `vjp` needs; of the others it needs only the shapes."""
         return ()
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
         """The result, from the registers."""
         raise NotImplementedError
 
-    def overwrite(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+    def overwrite(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
         """The same, perhaps in the source's memory, which nothing else needs."""
-        return self.run(tl, registers, batch)
+        return self.run(ops, registers, batch)
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         """The result's gradient carried back to the source at a position.
 
         An operation on one register may compute in the gradient's memory: nothing else needs it.
         """
         raise NotImplementedError
 
-    def rewired(self, registers: Sequence[int]) -> Self:
+    def rewire(self, registers: Sequence[int]) -> Self:
         """The same operation where register n has the number `registers[n]`."""
         return replace(self, source=registers[self.source])
 
@@ -63,12 +64,12 @@ class Transpose(Instruction):
 
     axes: Shape
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.transpose(registers[self.source], self.axes)
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return ops.transpose(registers[self.source], self.axes)
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         inverse = sorted(range(len(self.axes)), key=self.axes.__getitem__)
-        return tl.transpose(gradient, tuple(inverse))
+        return ops.transpose(gradient, tuple(inverse))
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,11 @@ class Reshape(Instruction):
 
     shape: Shape
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.reshape(registers[self.source], with_batch(self.shape, batch))
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return ops.reshape(registers[self.source], with_batch(self.shape, batch))
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
-        return tl.reshape(gradient, tuple(registers[self.source].shape))
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        return ops.reshape(gradient, tuple(registers[self.source].shape))
 
 
 @dataclass(frozen=True)
@@ -94,30 +95,30 @@ class Sum(Instruction):
     def reads(self) -> tuple[int, ...]:
         return (self.source,)
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.sum(registers[self.source], axis=self.axis)
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return ops.sum(registers[self.source], axis=self.axis)
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         source = registers[self.source]
-        spread = tl.reshape(gradient, (*source.shape[: self.axis], 1, *source.shape[self.axis + 1 :]))
-        return spread + tl.zeros_like(source)
+        spread = ops.reshape(gradient, (*source.shape[: self.axis], 1, *source.shape[self.axis + 1 :]))
+        return spread + ops.zeros_like(source)
 
 
 @dataclass(frozen=True)
 class AppendOne(Instruction):
     """x followed by a constant 1 along its last axis."""
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
         x = registers[self.source]
-        return tl.concatenate([x, tl.zeros_like(x)[..., :1] + 1], axis=-1)
+        return ops.concatenate([x, ops.zeros_like(x)[..., :1] + 1], axis=-1)
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         return gradient[..., :-1]
 
 
 @dataclass(frozen=True)
-class Pointwise(Instruction):
-    """An activation function of each element, by its name in `POINTWISE`."""
+class Nonlinearity(Instruction):
+    """An activation function of each element, by its name in `NONLINEARITIES`."""
 
     name: str
 
@@ -125,15 +126,15 @@ class Pointwise(Instruction):
     def reads(self) -> tuple[int, ...]:
         return (self.source,)
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return elementwise(tl, self.name).value(tl, registers[self.source])
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return nonlinearity(ops, self.name).value(ops, registers[self.source])
 
-    def overwrite(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        function = elementwise(tl, self.name)
-        return (function.overwrite or function.value)(tl, registers[self.source])
+    def overwrite(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        function = nonlinearity(ops, self.name)
+        return (function.overwrite or function.value)(ops, registers[self.source])
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
-        return elementwise(tl, self.name).pull(tl, registers[self.source], gradient)
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        return nonlinearity(ops, self.name).vjp(ops, registers[self.source], gradient)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Binary(Instruction):
     def reads(self) -> tuple[int, ...]:
         return self.sources
 
-    def rewired(self, registers: Sequence[int]) -> Self:
+    def rewire(self, registers: Sequence[int]) -> Self:
         return replace(self, source=registers[self.source], other=registers[self.other])
 
 
@@ -160,14 +161,14 @@ class Matmul(Binary):
 
     cheap = False
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.matmul(registers[self.source], registers[self.other])
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return ops.matmul(registers[self.source], registers[self.other])
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         left, right = registers[self.source], registers[self.other]
         if position == 0:
-            return tl.matmul(gradient, swapped(tl, right))
-        return tl.matmul(swapped(tl, left), gradient)
+            return ops.matmul(gradient, swap_last_axes(ops, right))
+        return ops.matmul(swap_last_axes(ops, left), gradient)
 
 
 @dataclass(frozen=True)
@@ -176,43 +177,43 @@ class Affine(Binary):
 
     cheap = False
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
-        return tl.affine(registers[self.source], registers[self.other])
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return ops.affine(registers[self.source], registers[self.other])
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         x, matrix = registers[self.source], registers[self.other]
         if position == 0:
-            return tl.matmul(gradient, swapped(tl, matrix[..., :-1, :]))
+            return ops.matmul(gradient, swap_last_axes(ops, matrix[..., :-1, :]))
         axis = len(gradient.shape) - 2
-        bias = tl.sum(gradient, axis=axis)
-        row = tl.reshape(bias, (*gradient.shape[:axis], 1, gradient.shape[-1]))
-        return tl.concatenate([tl.matmul(swapped(tl, x), gradient), row], axis=axis)
+        bias = ops.sum(gradient, axis=axis)
+        row = ops.reshape(bias, (*gradient.shape[:axis], 1, gradient.shape[-1]))
+        return ops.concatenate([ops.matmul(swap_last_axes(ops, x), gradient), row], axis=axis)
 
 
 @dataclass(frozen=True)
 class Multiply(Binary):
     """The elementwise product. Axes of size 1 stretch, and missing leading axes are stretched too."""
 
-    def run(self, tl: Any, registers: Sequence[Array], batch: int) -> Array:
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
         return registers[self.source] * registers[self.other]
 
-    def pull(self, tl: Any, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         factor, share = registers[self.sources[1 - position]], registers[self.sources[position]]
-        return _unstretch(tl, gradient * factor, share.shape)
+        return _unstretch(ops, gradient * factor, share.shape)
 
 
-def swapped(tl: Any, array: Array) -> Array:
+def swap_last_axes(ops: ProgramOps, array: Array) -> Array:
     """The last two axes exchanged."""
     axes = range(len(array.shape))
-    return tl.transpose(array, (*axes[:-2], axes[-1], axes[-2]))
+    return ops.transpose(array, (*axes[:-2], axes[-1], axes[-2]))
 
 
-def _unstretch(tl: Any, gradient: Array, shape: Sequence[int]) -> Array:
+def _unstretch(ops: ProgramOps, gradient: Array, shape: Sequence[int]) -> Array:
     """Sum over the axes along which an operand of this shape was stretched."""
     while len(gradient.shape) > len(shape):
-        gradient = tl.sum(gradient, axis=0)
+        gradient = ops.sum(gradient, axis=0)
     for axis, size in enumerate(shape):
         if size == 1 and gradient.shape[axis] != 1:
             summed = (*gradient.shape[:axis], 1, *gradient.shape[axis + 1 :])
-            gradient = tl.reshape(tl.sum(gradient, axis=axis), summed)
+            gradient = ops.reshape(ops.sum(gradient, axis=axis), summed)
     return gradient

@@ -12,7 +12,7 @@ from math import prod
 from ..networks.notation import BATCH, INPUT, Indices
 from .contraction import Contraction
 from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Reshape, Sum, Transpose
-from .program import Program, released
+from .program import Program, find_releases
 
 Pair = tuple[int, ...]
 
@@ -74,7 +74,7 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
     lowering.permute(live[0], contraction.output)
     count = len(contraction.operands)
     instructions = tuple(lowering.instructions)
-    return Program(count, instructions, released(count, instructions)), tuple(lowering.steps)
+    return Program(count, instructions, find_releases(count, instructions)), tuple(lowering.steps)
 
 
 def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:
@@ -145,24 +145,24 @@ class _Lowering:
         """The step itself: a multiplication if nothing is summed, else a matrix product."""
         if any(index in right.indices and index not in keep for index in left.indices):
             if affine:
-                groups = _grouped(left, right, keep, True)
+                groups = _group_indices(left, right, keep, True)
             else:
                 left, right, groups = self.cheapest(left, right, keep, goal)
             if BATCH in left.indices and BATCH not in right.indices:
                 # Of a core, the order costs nothing: it may be stored so.
-                groups = replace(groups, right=self.arranged(groups.right))
+                groups = replace(groups, right=self.arrange(groups.right))
             register = self.matmul(left, right, groups, affine)
             kind = "batched matmul" if groups.batch else "matmul"
             order, summed = groups.result, groups.summed
         else:
-            left, right, order = _stretched(left, right)
+            left, right, order = _stretch(left, right)
             register = self.multiply(left, right, order)
             kind, summed = "multiply", ()
         result = Tensor(register, f"t{len(self.steps) + 1}", order)
         self.steps.append(Step(left, right, result, kind, summed))
         return result
 
-    def arranged(self, free: Indices) -> Indices:
+    def arrange(self, free: Indices) -> Indices:
         """Indices in an order in which later steps need not permute what carries them.
 
         A step that sums over some takes them next to the batch or last; a step with a core, last.
@@ -186,12 +186,12 @@ class _Lowering:
         swappable = (BATCH in left.indices) == (BATCH in right.indices)
         sides = [(left, right), (right, left)] if swappable else [(left, right)]
         options = [
-            (first, second, _grouped(first, second, keep, by_first))
+            (first, second, _group_indices(first, second, keep, by_first))
             for (first, second), by_first in itertools.product(sides, (True, False))
         ]
-        return min(options, key=lambda option: self.moved(option[0], option[1], option[2], goal))
+        return min(options, key=lambda option: self.count_moved(option[0], option[1], option[2], goal))
 
-    def moved(self, left: Tensor, right: Tensor, groups: _Groups, goal: Indices | None) -> int:
+    def count_moved(self, left: Tensor, right: Tensor, groups: _Groups, goal: Indices | None) -> int:
         """Elements permuted by a choice of layout, with a typical batch."""
         changes = [
             (left.indices, (*groups.batch, *groups.left, *groups.summed)),
@@ -203,11 +203,11 @@ class _Lowering:
 
     def matmul(self, left: Tensor, right: Tensor, groups: _Groups, affine: bool) -> int:
         batch = [groups.batch] if groups.batch else []
-        b = self.grouped(right, [*batch, groups.summed, groups.right])
+        b = self.merge(right, [*batch, groups.summed, groups.right])
         if affine:
             # x alone is one entry short.
             self.sizes[INPUT] -= 1
-        a = self.grouped(left, [*batch, groups.left, groups.summed])
+        a = self.merge(left, [*batch, groups.left, groups.summed])
         if affine:
             self.sizes[INPUT] += 1
         register = self.emit(Affine(a, b) if affine else Matmul(a, b))
@@ -215,7 +215,7 @@ class _Lowering:
             return register
         return self.emit(Reshape(register, tuple(self.size([index]) for index in groups.result)))
 
-    def grouped(self, tensor: Tensor, groups: list[Indices]) -> int:
+    def merge(self, tensor: Tensor, groups: list[Indices]) -> int:
         """The tensor with each group of indices merged into one axis."""
         tensor = self.permute(tensor, tuple(index for group in groups for index in group))
         if all(len(group) == 1 for group in groups):
@@ -223,9 +223,9 @@ class _Lowering:
         return self.emit(Reshape(tensor.register, tuple(self.size(group) for group in groups)))
 
     def multiply(self, left: Tensor, right: Tensor, order: Indices) -> int:
-        return self.emit(Multiply(self.aligned(left, order), self.aligned(right, order)))
+        return self.emit(Multiply(self.align(left, order), self.align(right, order)))
 
-    def aligned(self, tensor: Tensor, order: Indices) -> int:
+    def align(self, tensor: Tensor, order: Indices) -> int:
         """The tensor with axes in this order, and axes of size 1 for the indices that it lacks."""
         tensor = self.permute(tensor, tuple(index for index in order if index in tensor.indices))
         # Leading axes need no insertion: every framework stretches those by itself.
@@ -236,7 +236,7 @@ class _Lowering:
         return self.emit(Reshape(tensor.register, shape))
 
 
-def _grouped(left: Tensor, right: Tensor, keep: set[str], by_left: bool) -> _Groups:
+def _group_indices(left: Tensor, right: Tensor, keep: set[str], by_left: bool) -> _Groups:
     first, second = (left, right) if by_left else (right, left)
     shared = [index for index in first.indices if index in second.indices]
     batch = sorted((index for index in shared if index in keep), key=lambda index: index != BATCH)
@@ -248,7 +248,7 @@ def _grouped(left: Tensor, right: Tensor, keep: set[str], by_left: bool) -> _Gro
     )
 
 
-def _stretched(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Indices]:
+def _stretch(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Indices]:
     """The operands of a multiplication and its result's order: the larger one's, then what it lacks."""
     batched = (BATCH in left.indices, len(left.indices)), (BATCH in right.indices, len(right.indices))
     if batched[1] > batched[0]:

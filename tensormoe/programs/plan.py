@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
+from typing import TypeVar
 
 import opt_einsum
 
@@ -11,9 +12,11 @@ from ..errors import TensorMoEError, positive_integer
 from ..networks.notation import BATCH, Indices
 from ..tables import table
 from ..typing import Shape
-from .contraction import Contraction, dense
+from .contraction import Contraction, dense_contraction
 from .lowering import Pair, Step, lower
 from .program import Program
+
+Chosen = TypeVar("Chosen")
 
 # The batch sizes for which a layer has paths to choose from, and the size at which each is looked for.
 _BUCKETS = ((182, 1024), (23, 64), (3, 8), (0, 1))
@@ -71,7 +74,7 @@ class Plan:
     @cached_property
     def soft_moe(self) -> "Plan":
         """The plan of the same layer with its weight tensor materialized."""
-        return plan(dense(self.contraction), self.batch_size)
+        return plan(dense_contraction(self.contraction), self.batch_size)
 
     @property
     def parameters(self) -> int:
@@ -241,3 +244,8 @@ def _plan_table(plan: Plan) -> str:
     totals = [(name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×") for name, ours, theirs in figures]
     heading = f"total at batch size {plan.batch_size:,}"
     return text + "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)
+
+
+def for_batch(choices: tuple[tuple[int, Chosen], ...], batch_size: int) -> Chosen:
+    """The choice for a batch of this size, from pairs of the least batch size and what is used from there."""
+    return next(choice for least, choice in choices if batch_size >= least)

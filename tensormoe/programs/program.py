@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
+from ..arrays.protocols import ProgramOps
 from ..typing import Array, Shape
-from .instructions import Instruction, Pointwise, Reshape, Transpose
+from .instructions import Instruction, Nonlinearity, Reshape, Transpose
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Program:
         found = tuple(each.source in products.intersection(finished) for each, finished in steps)
         object.__setattr__(self, "overwrites", found)
 
-    def run(self, tl: Any, operands: Sequence[Array]) -> Array:
+    def run(self, ops: ProgramOps, operands: Sequence[Array]) -> Array:
         """Compute the contraction.
 
         Args:
-            tl: a backend object (see `tensormoe.get_backend`).
+            ops: a backend object (see `tensormoe.get_backend`).
             operands: that framework's arrays, in the contraction's order; the first one's leading axis
                 is the batch, of any size.
 
@@ -55,36 +55,36 @@ class Program:
         steps = zip(self.instructions, self.releases, self.overwrites, strict=True)
         for instruction, finished, overwrites in steps:
             compute = instruction.overwrite if overwrites else instruction.run
-            registers.append(compute(tl, registers, batch))
+            registers.append(compute(ops, registers, batch))
             for register in finished:
                 registers[register] = None
         return registers[-1]
 
-    def vjp(self, tl: Any, operands: Sequence[Array], cotangent: Array) -> tuple[Array, ...]:
+    def vjp(self, ops: ProgramOps, operands: Sequence[Array], cotangent: Array) -> tuple[Array, ...]:
         """Reverse mode: the gradient of Σ output ∗ cotangent with respect to each operand.
 
         Args:
-            tl: a backend object.
+            ops: a backend object.
             operands: as for `run`.
             cotangent: an array of the output's shape.
 
         Returns:
             One array per operand, of its shape.
         """
-        _, registers = self.traced(tl, operands)
-        found = self.pulled(tl, registers, cotangent, range(self.num_operands))
+        _, registers = self.forward(ops, operands)
+        found = self.backward(ops, registers, cotangent, range(self.num_operands))
         return tuple(
-            tl.zeros_like(x) if gradient is None else gradient
+            ops.zeros_like(x) if gradient is None else gradient
             for x, gradient in zip(operands, found, strict=True)
         )
 
-    def traced(
-        self, tl: Any, operands: Sequence[Array], recompute: bool = False
+    def forward(
+        self, ops: ProgramOps, operands: Sequence[Array], recompute: bool = False
     ) -> tuple[Array, list[Array | Shaped]]:
-        """Like `run`, with what `pulled` needs.
+        """Like `run`, with what `backward` needs.
 
         Args:
-            tl, operands: as for `run`.
+            ops, operands: as for `run`.
             recompute: whether to keep no value that is cheap to compute again.
 
         Returns:
@@ -94,7 +94,7 @@ class Program:
         kept = self._costly if recompute else self._read
         batch = registers[0].shape[0]
         for instruction, finished in zip(self.instructions, self.releases, strict=True):
-            registers.append(instruction.run(tl, registers, batch))
+            registers.append(instruction.run(ops, registers, batch))
             for register in finished:
                 if register not in kept:
                     registers[register] = Shaped(tuple(registers[register].shape))
@@ -103,14 +103,14 @@ class Program:
             registers[-1] = Shaped(tuple(result.shape))
         return result, registers
 
-    def pulled(
-        self, tl: Any, registers: list[Array | Shaped], cotangent: Array, wanted: Collection[int]
+    def backward(
+        self, ops: ProgramOps, registers: list[Array | Shaped], cotangent: Array, wanted: Collection[int]
     ) -> tuple[Array | None, ...]:
         """The reverse of a run.
 
         Args:
-            tl: a backend object.
-            registers: as `traced` returns them; what reverse mode needs and they lack is computed again. The
+            ops: a backend object.
+            registers: as `forward` returns them; what reverse mode needs and they lack is computed again. The
                 list is emptied on the way, so that memory is free as soon as nothing needs it.
             cotangent: an array of the output's shape.
             wanted: the numbers of the operands whose gradients are asked for.
@@ -121,7 +121,7 @@ class Program:
         batch = registers[0].shape[0]
         active = self._depending(frozenset(wanted))
         # An activation function may compute in its gradient's memory, and the cotangent is the caller's.
-        gradients = {len(registers) - 1: tl.copy(cotangent) if self._ends_pointwise else cotangent}
+        gradients = {len(registers) - 1: ops.copy(cotangent) if self._ends_in_nonlinearity else cotangent}
         for number in reversed(range(len(self.instructions))):
             instruction, written = self.instructions[number], self.num_operands + number
             gradient = gradients.pop(written, None)
@@ -130,22 +130,22 @@ class Program:
             if gradient is None or written not in active:
                 continue
             for register in instruction.reads:
-                self._restore(tl, registers, register, batch)
+                self._restore(ops, registers, register, batch)
             for position, register in enumerate(instruction.sources):
                 if register in active:
-                    share = instruction.pull(tl, registers, gradient, position)
+                    share = instruction.vjp(ops, registers, gradient, position)
                     known = gradients.get(register)
                     gradients[register] = share if known is None else known + share
         return tuple(gradients.get(n) if n in active else None for n in range(self.num_operands))
 
-    def _restore(self, tl: Any, registers: list[Array], register: int, batch: int) -> None:
+    def _restore(self, ops: ProgramOps, registers: list[Array], register: int, batch: int) -> None:
         """Compute a register's values, and those that it takes, where only the shape was kept."""
         if not isinstance(registers[register], Shaped):
             return
         instruction = self.instructions[register - self.num_operands]
         for source in instruction.sources:
-            self._restore(tl, registers, source, batch)
-        registers[register] = instruction.run(tl, registers, batch)
+            self._restore(ops, registers, source, batch)
+        registers[register] = instruction.run(ops, registers, batch)
 
     def _depending(self, operands: Collection[int]) -> set[int]:
         """These operands and all registers that depend on one."""
@@ -156,12 +156,12 @@ class Program:
         return found
 
     @property
-    def _ends_pointwise(self) -> bool:
+    def _ends_in_nonlinearity(self) -> bool:
         """Whether nothing but a view comes after an activation function."""
         computing = (
             each for each in reversed(self.instructions) if not isinstance(each, Transpose | Reshape)
         )
-        return isinstance(next(computing, None), Pointwise)
+        return isinstance(next(computing, None), Nonlinearity)
 
     @property
     def only_views(self) -> bool:
@@ -201,7 +201,7 @@ class Program:
         return frozenset(needed)
 
 
-def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tuple[int, ...], ...]:
+def find_releases(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tuple[int, ...], ...]:
     """For each instruction, the intermediates that it reads last."""
     last = {source: n for n, instruction in enumerate(instructions) for source in instruction.sources}
     return tuple(
@@ -210,13 +210,13 @@ def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tu
     )
 
 
-def chained(first: Program, second: Program, shared: int, between: str) -> Program:
+def chain(first: Program, second: Program, shared: int, between: str) -> Program:
     """Two programs as one: the second's first operand is the first's output after an activation function.
 
     Args:
         first, second: the programs.
         shared: how many operands that follow the first one are the same in both: the coefficients.
-        between: the activation's name in `POINTWISE`.
+        between: the activation's name in `NONLINEARITIES`.
 
     Returns:
         The program of the operands of the first and those of the second that it does not share.
@@ -225,10 +225,10 @@ def chained(first: Program, second: Program, shared: int, between: str) -> Progr
     count = first.num_operands + own
     # An instruction's result has moved by as many registers as there are further operands.
     places = [*range(first.num_operands), *(count + n for n in range(len(first.instructions)))]
-    instructions = [instruction.rewired(places) for instruction in first.instructions]
-    instructions.append(Pointwise(places[-1], between))
+    instructions = [instruction.rewire(places) for instruction in first.instructions]
+    instructions.append(Nonlinearity(places[-1], between))
     start = count + len(instructions)
     places = [start - 1, *range(1, 1 + shared), *range(first.num_operands, count)]
     places += range(start, start + len(second.instructions))
-    instructions += [instruction.rewired(places) for instruction in second.instructions]
-    return Program(count, tuple(instructions), released(count, instructions))
+    instructions += [instruction.rewire(places) for instruction in second.instructions]
+    return Program(count, tuple(instructions), find_releases(count, instructions))

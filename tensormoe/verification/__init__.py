@@ -6,7 +6,16 @@ from the network.
 
 from .floating import float_checks
 from .inputs import Inputs, Sample
-from .report import LEVELS, Check, Report
+from .report import LEVELS, Check, VerificationReport
 from .verify import named_backend, verify
 
-__all__ = ["LEVELS", "Check", "Inputs", "Report", "Sample", "float_checks", "named_backend", "verify"]
+__all__ = [
+    "LEVELS",
+    "Check",
+    "Inputs",
+    "Sample",
+    "VerificationReport",
+    "float_checks",
+    "named_backend",
+    "verify",
+]

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from ..errors import TensorMoEError
-from ..layers.layer_spec import MuMoESpec
+from ..layers.stage import Stage
 from ..typing import NumPyArray
 from .arithmetic.residues import PRIME, residues
 from .arithmetic.rounding import Counted, CountingBackend, Precision
@@ -25,7 +25,7 @@ from .report import Check
 _SAMPLE, _LARGEST = 2**12, 2**23
 
 
-def check_size(layer: MuMoESpec) -> None:
+def check_size(layer: Stage) -> None:
     """Raise the error of a layer whose integers would take too long."""
     count = layer.network.num_parameters
     if count > _LARGEST:
@@ -37,38 +37,36 @@ def check_size(layer: MuMoESpec) -> None:
         )
 
 
-def is_whole(layer: MuMoESpec) -> bool:
+def is_whole(layer: Stage) -> bool:
     """Whether all of a layer's weight tensor is multiplied out."""
     return prod(layer.network.weight_shape) <= _SAMPLE
 
 
-def degree(layer: MuMoESpec) -> int:
+def degree(layer: Stage) -> int:
     """The larger of the degrees of a layer's program and of its definition, as polynomials."""
     operands = 1 + layer.levels + len(layer.network.cores)
-    shapes = [(2, layer.in_features), *((2, n) for n in layer.counts), *layer.network.shapes.values()]
+    shapes = [(2, layer.in_features), *((2, n) for n in layer.experts), *layer.network.shapes.values()]
     counted = [Counted(shape, Precision("float64")) for shape in shapes]
     found: Counted = layer.default_plan.program.run(CountingBackend(), counted)
     return max(operands, found.degree)
 
 
-def exact_checks(
-    layer: MuMoESpec, generator: np.random.Generator, label: str, tokens: int
-) -> Iterator[Check]:
+def exact_checks(layer: Stage, generator: np.random.Generator, label: str, tokens: int) -> Iterator[Check]:
     """The output and gradients of a layer's program, and its materialization, entry by entry."""
     sample = sampled(layer, generator, _SAMPLE)
     inputs = integer_inputs(layer, generator, tokens, PRIME).restricted(sample)
     reference = Reference(layer, inputs, sample)
     program = layer.default_plan.program
-    tl = residues()
-    operands = [tl.from_numpy(value) for value in inputs.operands]
-    gradients = program.vjp(tl, operands, tl.from_numpy(inputs.cotangent))
-    found = reference.visible([program.run(tl, operands), *gradients])
+    ops = residues()
+    operands = [ops.from_numpy(value) for value in inputs.operands]
+    gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
+    found = reference.visible([program.run(ops, operands), *gradients])
     expected = [term.value for term in (reference.y, *reference.gradients)]
     yield _compared(f"{label}output", found[:1], expected[:1])
     yield _compared(f"{label}gradients", found[1:], expected[1:])
     yield _compared(f"{label}network", [reference.weight.value], [weight_of_family(layer, reference.cores)])
     if is_whole(layer):
-        weight = layer.materialization_plan.program.run(tl, operands[1 + layer.levels :])
+        weight = layer.materialization_plan.program.run(ops, operands[1 + layer.levels :])
         yield _compared(f"{label}weight", [weight], [reference.weight.value])
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..layers.layer_spec import MuMoESpec
+from ..arrays.backend import Backend
+from ..layers.stage import Stage
 from ..typing import NumPyArray
 from .arithmetic.rounding import UNITS, Counted, CountingBackend, Precision, gamma
 from .inputs import Inputs, Sample
@@ -20,7 +21,7 @@ from .report import Check
 
 
 def float_checks(
-    layer: MuMoESpec,
+    layer: Stage,
     objects: Mapping[str, Any],
     values: Inputs,
     sample: Sample,
@@ -38,46 +39,46 @@ def float_checks(
         types: those element types that are compared, as far as a backend has them.
     """
     expected: dict[str, _Expected] = {}
-    for name, tl in objects.items():
-        for dtype in [each for each in tl.float_types if each in types]:
+    for name, ops in objects.items():
+        for dtype in [each for each in ops.float_types if each in types]:
             inputs = values.mapped(partial(representable, dtype=dtype))
             if dtype not in expected:
                 expected[dtype] = _Expected(layer, inputs, Reference(layer, inputs, sample), dtype)
-            for device in tl.devices():
-                found = expected[dtype].reference.visible(_computed(tl, layer, inputs, dtype, device))
+            for device in ops.devices():
+                found = expected[dtype].reference.visible(_computed(ops, layer, inputs, dtype, device))
                 pairs = [expected[dtype].worst(number, result) for number, result in enumerate(found)]
                 subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
                 yield Check("float", subject, f"{label}output", *pairs[0])
                 yield Check("float", subject, f"{label}gradients", *max(pairs[1:], key=ratio))
 
 
-def _computed(tl: Any, layer: MuMoESpec, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
+def _computed(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
     """Output and gradients, computed in a type and given in float64."""
     program = layer.default_plan.program
 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
-        found = tl.gradients(lambda *leaves: program.run(tl, leaves), operands, cotangent)
-        found = program.vjp(tl, operands, cotangent) if found is None else found
-        return [program.run(tl, operands), *found]
+        found = ops.gradients(lambda *leaves: program.run(ops, leaves), operands, cotangent)
+        found = program.vjp(ops, operands, cotangent) if found is None else found
+        return [program.run(ops, operands), *found]
 
-    with tl.double_precision():
+    with ops.double_precision():
         values = (inputs.cotangent, *inputs.operands)
-        arrays = [tl.from_float64(value, dtype, device) for value in values]
-        return [tl.to_float64(array) for array in tl.compiled(run)(*arrays)]
+        arrays = [ops.from_float64(value, dtype, device) for value in values]
+        return [ops.to_float64(array) for array in ops.compiled(run)(*arrays)]
 
 
 class _Expected:
     """Output and gradients, as well as float64 knows them, with the error allowed to a type for each."""
 
-    def __init__(self, layer: MuMoESpec, inputs: Inputs, reference: Reference, dtype: str) -> None:
+    def __init__(self, layer: Stage, inputs: Inputs, reference: Reference, dtype: str) -> None:
         self.reference = reference
         self._terms = [reference.y, *reference.gradients]
         absolute = reference.of(inputs.mapped(np.abs))
         self._absolute = [term.value for term in (absolute.y, *absolute.gradients)]
-        precision, program, tl = Precision(dtype), layer.default_plan.program, CountingBackend()
+        precision, program, ops = Precision(dtype), layer.default_plan.program, CountingBackend()
         operands = [Counted(value.shape, precision) for value in inputs.operands]
-        counted = [program.run(tl, operands)]
-        counted += program.vjp(tl, operands, Counted(inputs.cotangent.shape, precision))
+        counted = [program.run(ops, operands)]
+        counted += program.vjp(ops, operands, Counted(inputs.cotangent.shape, precision))
         self._relative = [result.bound for result in counted]
 
     def worst(self, number: int, found: NumPyArray) -> tuple[float, float]:

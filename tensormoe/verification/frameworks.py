@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..arrays.backend import Backend
 from ..layers.functional import apply, materialize
 from ..layers.initialization import initialize
 from ..layers.spec import Spec
@@ -40,9 +41,9 @@ def framework_checks(
         defining["output in evaluation"] = defined(spec, *given, training=False)["output"]
         defining["weights"] = weights(spec, values.parameters) if _small(spec) else []
         first = {quantity: ("definition", arrays) for quantity, arrays in defining.items()}
-    for name, tl in objects.items():
-        with tl.double_precision():
-            found = _whole(tl, spec, noisy, values)
+    for name, ops in objects.items():
+        with ops.double_precision():
+            found = _whole(ops, spec, noisy, values)
         for quantity, arrays in found.items():
             other, expected = first.setdefault(quantity, (name, arrays))
             if other != name:
@@ -77,65 +78,64 @@ def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, tokens:
     if clusters is not None:
         previous = [generator.dirichlet(np.ones(k), size=tokens) for k in clusters]
     # After a call running statistics have something in them.
-    _, state = apply(spec, parameters, x, state=state, training=True, previous=previous)
+    _, _, state = apply(spec, parameters, x, state=state, training=True, previous=previous)
     return _Values(parameters, state, x, y, previous)
 
 
-def _whole(tl: Any, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
+def _whole(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
     """What a backend computes, by the name of the quantity; noise is to be off in evaluation."""
     names = list(values.parameters)
-    y = tl.from_numpy(values.y)
+    y = ops.from_numpy(values.y)
     # With a leading axis more, which comes back.
-    x = tl.from_numpy(values.x[None])
-    previous = values.previous and [tl.from_numpy(value[None]) for value in values.previous]
-    options = {"return_coefficients": True, "previous": previous, "backend": tl}
+    x = ops.from_numpy(values.x[None])
+    previous = values.previous and [ops.from_numpy(value[None]) for value in values.previous]
 
     def step(state: Any, x: Any, *parameters: Any) -> Any:
         given = dict(zip(names, parameters, strict=True))
 
         def run(x: Any, *parameters: Any) -> Any:
             given = dict(zip(names, parameters, strict=True))
-            return apply(spec, given, x, state=state, training=True, **options)
+            return apply(spec, given, x, state=state, training=True, previous=previous, backend=ops)
 
-        (found, coefficients), moved = run(x, *parameters)
-        evaluation, _ = apply(noisy, given, x, state=state, **options)
+        found, coefficients, moved = run(x, *parameters)
+        evaluation = apply(noisy, given, x, state=state, previous=previous, backend=ops).y
         # Of half the squared error.
-        gradients = tl.gradients(lambda *leaves: run(*leaves)[0][0], (x, *parameters), found - y) or ()
-        return (found, coefficients, gradients, evaluation, _weights(tl, spec, given)), moved
+        gradients = ops.gradients(lambda *leaves: run(*leaves).y, (x, *parameters), found - y) or ()
+        return (found, coefficients, gradients, evaluation, _weights(ops, spec, given)), moved
 
-    compiled = tl.compiled(step)
-    state = {name: tl.from_numpy(value) for name, value in values.state.items()}
-    parameters = [tl.from_numpy(value) for value in values.parameters.values()]
+    compiled = ops.compiled(step)
+    state = {name: ops.from_numpy(value) for name, value in values.state.items()}
+    parameters = [ops.from_numpy(value) for value in values.parameters.values()]
     (found, coefficients, gradients, evaluation, weights), moved = compiled(state, x, *parameters)
     results = {
         "output": [found[0]],
         "coefficients": [a[0] for a in coefficients],
         "running statistics": _sorted(moved),
-        "output in evaluation": [evaluation[0][0]],
+        "output in evaluation": [evaluation[0]],
         "weights": weights,
     }
     if gradients:
         results["gradients"] = [gradients[0][0], *gradients[1:]]
         for _ in range(_STEPS):
             (_, _, gradients, _, _), state = compiled(state, x, *parameters)
-            parameters = _trained(tl, parameters, gradients[1:])
+            parameters = _trained(ops, parameters, gradients[1:])
         results["ten training steps"] = [*parameters, *_sorted(state)]
-    return {quantity: [tl.to_float64(a) for a in arrays] for quantity, arrays in results.items() if arrays}
+    return {quantity: [ops.to_float64(a) for a in arrays] for quantity, arrays in results.items() if arrays}
 
 
-def _trained(tl: Any, parameters: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+def _trained(ops: Backend, parameters: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
     """The parameters one step on; never a long one, however large the layer."""
-    length = tl.sqrt(1 + sum(tl.sum(g * g) for g in gradients))
+    length = ops.sqrt(1 + sum(ops.sum(g * g) for g in gradients))
     return [p - _RATE * g / length for p, g in zip(parameters, gradients, strict=True)]
 
 
-def _weights(tl: Any, spec: Spec, parameters: Mapping[str, Any]) -> list[Any]:
+def _weights(ops: Backend, spec: Spec, parameters: Mapping[str, Any]) -> list[Any]:
     """The weight tensors of the layers, where they are small enough."""
     if not _small(spec):
         return []
     prefixes = {f"{prefix}.": layer for prefix, layer in spec.layers.items()}
     return [
-        materialize(layer, {name: parameters[prefix + name] for name in layer.network.shapes}, backend=tl)
+        materialize(layer, {name: parameters[prefix + name] for name in layer.network.shapes}, backend=ops)
         for prefix, layer in prefixes.items()
     ]
 

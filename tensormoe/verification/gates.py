@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import at_least_float32
+from ..arrays.backend import Backend, at_least_float32
 from ..gates.call import Call, nothing_to_reduce
 from ..gates.gate import Gate
 from ..layers.spec import Spec
@@ -27,10 +27,10 @@ def gate_checks(
     values = [generator.normal(size=(max(tokens, _TOKENS), spec.in_features))]
     scale = np.sqrt(spec.in_features)
     values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.counts]
-    for name, tl in objects.items():
-        for dtype in tl.float_types:
+    for name, ops in objects.items():
+        for dtype in ops.float_types:
             x, *weights = (representable(value, dtype) for value in values)
-            coefficients, state = _computed(tl, spec, [x, *weights], dtype)
+            coefficients, state = _computed(ops, spec, [x, *weights], dtype)
             levels = [Level(spec.gate, x, g, fresh(g.shape[1]), dtype) for g in weights]
             pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
             yield Check("float", f"{name} {dtype}", "coefficients of the gate", *max(pairs, key=ratio))
@@ -44,27 +44,27 @@ def gate_checks(
 
 
 def _computed(
-    tl: Any, spec: Spec, values: list[NumPyArray], dtype: str
+    ops: Backend, spec: Spec, values: list[NumPyArray], dtype: str
 ) -> tuple[list[NumPyArray], dict[str, NumPyArray]]:
     """The coefficients and the state after one call in training, in float64."""
     gate = replace(spec.gate, noise=0.0)  # each framework draws its own
     initial = gate.initial_state(spec.in_features, spec.counts)
-    with tl.double_precision():
+    with ops.double_precision():
         wide = at_least_float32(dtype)
-        state = {k: tl.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}
-        arrays = [tl.from_float64(value, dtype) for value in values]
-        coefficients, moved = _compiled(tl, gate, spec.levels)(state, *arrays)
-        found = {key: tl.to_float64(statistic) for key, statistic in moved.items()}
-        return [tl.to_float64(a) for a in coefficients], found
+        state = {k: ops.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}
+        arrays = [ops.from_float64(value, dtype) for value in values]
+        coefficients, _, moved = _compiled(ops, gate, spec.levels)(state, *arrays)
+        found = {key: ops.to_float64(statistic) for key, statistic in moved.items()}
+        return [ops.to_float64(a) for a in coefficients], found
 
 
 @cache
-def _compiled(tl: Any, gate: Gate, levels: int) -> Any:
+def _compiled(ops: Backend, gate: Gate, levels: int) -> Any:
     """The gate in training, kept: layers with the same gate and sizes are compiled once."""
     call = Call(True, None, None, nothing_to_reduce)
 
     def run(state: Any, x: Any, *weights: Any) -> Any:
         parameters = {f"gate_weights.{level}": g for level, g in enumerate(weights)}
-        return gate.coefficients(tl, parameters, x, levels, state, call)
+        return gate.coefficients(ops, parameters, x, levels, state, call)
 
-    return tl.compiled(run)
+    return ops.compiled(run)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers.layer_spec import MuMoESpec
+from ..layers.stage import Stage
 from ..networks.notation import INPUT, OUTPUT, expert_modes
 from ..typing import NumPyArray
 
@@ -53,7 +53,7 @@ class Inputs:
         )
 
 
-def real_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int) -> Inputs:
+def real_inputs(layer: Stage, generator: np.random.Generator, tokens: int) -> Inputs:
     """Random positive values, scaled so that half-precision types neither overflow nor underflow.
 
     Of one sign, rounding errors add up, and errors are largest beside their bounds.
@@ -71,13 +71,13 @@ def real_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int) -
     scales = [sum(shares.get(index, 0.0) for index in core.indices) for core in network.cores]
     return Inputs(
         values((tokens, layer.in_features), np.log2(layer.in_features) / 2),
-        [values((tokens, n), 0.75 * np.log2(n)) for n in layer.counts],
+        [values((tokens, n), 0.75 * np.log2(n)) for n in layer.experts],
         [values(shape, scale) for shape, scale in zip(network.shapes.values(), scales, strict=True)],
         values((tokens, layer.out_features), np.log2(layer.out_features) / 2),
     )
 
 
-def integer_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int, below: int) -> Inputs:
+def integer_inputs(layer: Stage, generator: np.random.Generator, tokens: int, below: int) -> Inputs:
     """Random integers from 0 to `below` − 1, as Python's own, which have no limit."""
 
     def values(*shape: int) -> NumPyArray:
@@ -86,13 +86,13 @@ def integer_inputs(layer: MuMoESpec, generator: np.random.Generator, tokens: int
 
     return Inputs(
         values(tokens, layer.in_features),
-        [values(tokens, n) for n in layer.counts],
+        [values(tokens, n) for n in layer.experts],
         [values(*shape) for shape in layer.network.shapes.values()],
         values(tokens, layer.out_features),
     )
 
 
-def sampled(layer: MuMoESpec, generator: np.random.Generator, limit: int) -> Sample:
+def sampled(layer: Stage, generator: np.random.Generator, limit: int) -> Sample:
     """Random positions of each mode with at most `limit` elements of the weight tensor between them.
 
     All positions if that suffices; the bias row is always among them.

@@ -49,7 +49,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Report:
+class VerificationReport:
     """What `verify` found; prints as a table.
 
     Args:

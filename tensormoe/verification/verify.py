@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import Extras
+from ..arrays.backend import Backend
 from ..arrays.registry import get_backend
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer
-from ..layers.layer_spec import MuMoESpec
 from ..layers.spec import Spec
-from ..programs.contraction import Contraction, forward, materialization
+from ..layers.stage import Stage
+from ..programs.contraction import Contraction, layer_contraction, weight_contraction
 from ..programs.plan import Plan
 from . import exact
 from .arithmetic.residues import PRIME
@@ -20,7 +20,7 @@ from .gates import gate_checks
 from .inputs import real_inputs, sampled
 from .proof.prove import ProofError, prove_program
 from .reference.gate import bounded
-from .report import LEVELS, Check, Report
+from .report import LEVELS, Check, VerificationReport
 
 _EXACT_TOKENS = 2
 # Elements of the weight tensor that are multiplied out in float64.
@@ -33,7 +33,7 @@ def verify(
     seed: int = 0,
     tokens: int = 5,
     level: str = "all",
-) -> Report:
+) -> VerificationReport:
     """Verify that a spec's implicit computation is the soft MoE that it stands for, on four levels.
 
     - "proof": the program of each layer, and its materialization, are proved for all values and sizes (see
@@ -95,24 +95,24 @@ def verify(
             remarks.append("float: this gate has no error bound here; its logits and weights are not bounded")
     if "frameworks" in chosen:
         checks += framework_checks(spec, objects, generators["frameworks"], seed, tokens)
-    return Report(spec, tuple(checks), tuple(remarks), seed)
+    return VerificationReport(spec, tuple(checks), tuple(remarks), seed)
 
 
 def named_backend(backend: Any) -> tuple[str, Any]:
     """The name and the object of a backend given by either."""
-    if isinstance(backend, Extras):
+    if isinstance(backend, Backend):
         return backend.tensormoe_name, backend
     return backend, get_backend(backend)
 
 
-def _proof_checks(layer: MuMoESpec, label: str, remarks: list[str]) -> Iterator[Check]:
+def _proof_checks(layer: Stage, label: str, remarks: list[str]) -> Iterator[Check]:
     # Not the plans' own contractions: a plan may be another layer's.
     network = layer.network
     for least, plan in layer.plans:
         where = f" from batch size {least}" if len(layer.plans) > 1 else ""
         quantity = f"{label}output and gradients{where}"
-        yield _proved(forward(network, layer.bias), plan, quantity, remarks)
-    yield _proved(materialization(network), layer.materialization_plan, f"{label}weight", remarks)
+        yield _proved(layer_contraction(network, layer.bias), plan, quantity, remarks)
+    yield _proved(weight_contraction(network), layer.materialization_plan, f"{label}weight", remarks)
 
 
 def _proved(contraction: Contraction, plan: Plan, quantity: str, remarks: list[str]) -> Check:
@@ -124,7 +124,7 @@ def _proved(contraction: Contraction, plan: Plan, quantity: str, remarks: list[s
     return Check("proof", "indices", f"{quantity}, {steps} steps", 0.0, 0.0)
 
 
-def _chance(layers: Iterable[MuMoESpec]) -> str:
+def _chance(layers: Iterable[Stage]) -> str:
     """What the exact level may overlook."""
     layers = list(layers)
     degree = max(exact.degree(layer) for layer in layers)
@@ -136,7 +136,7 @@ def _chance(layers: Iterable[MuMoESpec]) -> str:
 
 def _float_checks(
     spec: Spec,
-    layers: dict[str, MuMoESpec],
+    layers: dict[str, Stage],
     objects: dict[str, Any],
     generator: np.random.Generator,
     tokens: int,

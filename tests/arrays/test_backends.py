@@ -62,11 +62,11 @@ def test_two_threads_run_two_frameworks() -> None:
     expected = truth(SPEC, values).y
 
     def work(name: str) -> None:
-        tl = tm.get_backend(name)
-        with tl.double_precision():
+        ops = tm.get_backend(name)
+        with ops.double_precision():
             for _ in range(30):
-                x, *rest = (tl.from_numpy(value) for value in values.operands)
-                close(tl.to_numpy(tm.contract(SPEC, rest[2:], rest[:2], x)), expected)
+                x, *rest = (ops.from_numpy(value) for value in values.operands)
+                close(ops.to_numpy(tm.contract(SPEC, rest[2:], rest[:2], x)), expected)
 
     with ThreadPoolExecutor(6) as pool:
         for future in [pool.submit(work, name) for name in BACKENDS * 2]:
@@ -119,16 +119,16 @@ def test_pytorch_is_another_name_for_torch() -> None:
 
 def test_any_tensorly_backend_runs_the_functional_api() -> None:
     """TensorLy's own NumPy class, through the path that CuPy, TensorFlow and Paddle take."""
-    tl = finding._from_tensorly("numpy")
-    assert type(tl) is not type(tm.get_backend("numpy"))
-    spec = tm.MuMoEBlockSpec(6, 8, 3, (4, 2), tm.CP(5), activation="gelu_tanh", input_norm=True)
+    ops = finding._from_tensorly("numpy")
+    assert type(ops) is not type(tm.get_backend("numpy"))
+    spec = tm.MuMoEBlockSpec(6, 8, 3, (4, 2), tm.CP(5), nonlinearity="gelu_tanh", input_norm=True)
     parameters, state = tm.initialize(spec, 0, "float64")
     x = np.random.default_rng(0).normal(size=(5, 6))
-    ours, _ = tm.apply(spec, parameters, x, state=state, backend=tl)
-    theirs, _ = tm.apply(spec, parameters, x, state=state)
+    ours, _, _ = tm.apply(spec, parameters, x, state=state, backend=ops)
+    theirs, _, _ = tm.apply(spec, parameters, x, state=state)
     close(ours, theirs)
     with pytest.raises(tm.TensorMoEError, match="use 'gelu_tanh'"):
-        tm.apply(spec.replace(activation="gelu"), parameters, x, backend=tl)
+        tm.apply(spec.replace(nonlinearity="gelu"), parameters, x, backend=ops)
 
 
 def test_errors_survive_a_pickle() -> None:

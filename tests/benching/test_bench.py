@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tensormoe as tm
-from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.backend import Backend
 from tensormoe.benching.floor import floor, products
 from tensormoe.benching.inputs import Source, inputs
 from tensormoe.benching.sides import layer, mlp
@@ -24,7 +24,7 @@ FAMILIES = {
     "notation": tm.TensorNetwork("n1 a, n2 a b, i b c, o c", a=2, b=3, c=4),
 }
 LAYER = tm.MuMoESpec(8, 6, (4, 3), tm.CP(5))
-BLOCK = tm.MuMoEBlockSpec(8, 7, 6, (4, 3), tm.TensorRing((2, 3, 4, 5)), activation="relu")
+BLOCK = tm.MuMoEBlockSpec(8, 7, 6, (4, 3), tm.TensorRing((2, 3, 4, 5)), nonlinearity="relu")
 QUICK = {"rounds": 1, "seconds": 0.001}
 
 
@@ -34,7 +34,7 @@ def source_of(backend: str) -> Source:
 
 def found_for(spec: tm.Spec, backend: str, batch_size: int = 1024) -> list:
     source = source_of(backend)
-    return products(source.tl, spec, inputs(source, spec, batch_size))
+    return products(source.ops, spec, inputs(source, spec, batch_size))
 
 
 def gate_macs(spec: tm.Spec, batch_size: int) -> int:
@@ -63,13 +63,13 @@ def test_the_products_are_those_of_a_call(backend: str) -> None:
     source = source_of(backend)
     spec = LAYER.replace(bias=False)
     given = inputs(source, spec, 10)
-    found = products(source.tl, spec, given)
+    found = products(source.ops, spec, given)
     (x, gate), last = found[0], found[-1]
-    host = source.tl.to_float64
+    host = source.ops.to_float64
     assert np.array_equal(host(x), host(given.x))
     assert np.array_equal(host(gate), host(given.parameters["gate_weights.0"]))
     # CP's last product is its output.
-    y, _ = tm.apply(spec, given.parameters, given.x)
+    y, _, _ = tm.apply(spec, given.parameters, given.x)
     np.testing.assert_allclose(host(last[0]) @ host(last[1]), host(y), rtol=1e-5, atol=1e-5)
 
 
@@ -80,22 +80,22 @@ def test_the_floor_is_computed_from_contiguous_arrays() -> None:
 
 
 def test_watching_a_call_leaves_the_backend_as_it_was() -> None:
-    tl = tm.get_backend("torch")
-    before = dict(vars(tl))
+    ops = tm.get_backend("torch")
+    before = dict(vars(ops))
     found_for(LAYER, "torch")
-    assert vars(tl) == before
+    assert vars(ops) == before
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_floor_with_gradients_is_three_products_for_each(backend: str) -> None:
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     found = found_for(BLOCK, backend, 10)
-    side = floor(tl, found)
+    side = floor(ops, found)
     outputs, triples = side.forward(), side.training()
     for (a, b), output, (again, of_a, of_b) in zip(found, outputs, triples, strict=True):
         assert tuple(of_a.shape) == tuple(a.shape)
         assert tuple(of_b.shape) == tuple(b.shape)
-        np.testing.assert_allclose(tl.to_float64(again), tl.to_float64(output), rtol=1e-6)
+        np.testing.assert_allclose(ops.to_float64(again), ops.to_float64(output), rtol=1e-6)
     assert len(triples) == len(found)
 
 
@@ -105,10 +105,10 @@ def test_the_layer_that_is_timed_is_the_one_that_is_used(spec: tm.Spec) -> None:
     for backend in ("torch", "jax"):
         source = source_of(backend)
         given = inputs(source, spec, 10)
-        side = layer(source.tl, spec, given, 0)
+        side = layer(source.ops, spec, given, 0)
         y, _, gradients = side.training()
         assert [tuple(each.shape) for each in gradients] == [(10, 8), *spec.parameter_shapes.values()]
-        results[backend] = [source.tl.to_float64(each) for each in (side.forward(), y, *gradients)]
+        results[backend] = [source.ops.to_float64(each) for each in (side.forward(), y, *gradients)]
     module = tm.build(spec, "torch")
     given = inputs(source_of("torch"), spec, 10)
     x = given.x.requires_grad_()
@@ -142,12 +142,12 @@ def test_the_mlp_is_the_one_of_these_sizes(backend: str, spec: tm.Spec) -> None:
     module = torch.nn.Sequential(*parts)
     x = given.x.requires_grad_()
     module(x).backward(given.cotangent)
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     y, _, gradients = side.training()
     for ours in (side.forward(), y):
-        np.testing.assert_allclose(tl.to_float64(ours), module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(ops.to_float64(ours), module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
     assert len(gradients) == 1 + len(list(module.parameters()))
-    np.testing.assert_allclose(tl.to_float64(gradients[0]), x.grad.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ops.to_float64(gradients[0]), x.grad.numpy(), rtol=1e-4, atol=1e-5)
     assert side.parameters == sum(parameter.numel() for parameter in module.parameters())
     assert side.macs == 10 * sum(prod(pair) for pair in pairwise(sizes))
 
@@ -263,11 +263,11 @@ def test_mistakes_are_named_before_anything_is_computed(
 
 def test_defaults_of_the_hooks_are_right_for_any_backend() -> None:
     """A backend without a way of its own to a value and its gradients has them from `gradients`."""
-    tl = tm.get_backend("torch")
+    ops = tm.get_backend("torch")
     x, v = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
-    y, more, (gradient,) = Extras.with_gradients(tl, lambda x: (x * x, "more"), (x,), v)
+    y, more, (gradient,) = Backend.with_gradients(ops, lambda x: (x * x, "more"), (x,), v)
     assert (y.tolist(), more, gradient.tolist()) == ([1.0, 4.0], "more", [6.0, 16.0])
-    assert Extras.with_gradients(tm.get_backend("numpy"), lambda x: (x, None), (x,), v) is None
+    assert Backend.with_gradients(tm.get_backend("numpy"), lambda x: (x, None), (x,), v) is None
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

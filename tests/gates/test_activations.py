@@ -61,9 +61,9 @@ uneven = st.one_of(st.floats(-4, 4, allow_subnormal=False), st.sampled_from([0.0
 
 def evaluated(backend: str, function: Callable[[Any], Any], x: np.ndarray) -> np.ndarray:
     """In float64; by JAX compiled, as it would compile every operation for itself in eager mode."""
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
-        return tl.to_numpy((jax.jit(function) if backend == "jax" else function)(tl.from_numpy(x)))
+    ops = tm.get_backend(backend)
+    with ops.double_precision():
+        return ops.to_numpy((jax.jit(function) if backend == "jax" else function)(ops.from_numpy(x)))
 
 
 def agree(case: Case, found: np.ndarray, x: np.ndarray, tolerance: float = 1e-12) -> None:
@@ -191,14 +191,14 @@ def narrow(backend: str, x: np.ndarray) -> Any:
 @backends
 @every
 def test_along_any_axis_in_the_arrays_own_type(backend: str, name: str) -> None:
-    tl, case = tm.get_backend(backend), CASES[name]
+    ops, case = tm.get_backend(backend), CASES[name]
     x = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
     for axis in (0, 1, 2, -1, -3):
-        moved = tl.moveaxis(narrow(backend, x), -1, axis)
+        moved = ops.moveaxis(narrow(backend, x), -1, axis)
         found = case.function(moved, axis=axis)
-        assert tl.dtype_name(found) == "float32"
-        expected = case.expected(tl.to_numpy(moved), axis)
-        close(tl.to_numpy(found) ** case.exponent, expected**case.exponent, 2e-6)
+        assert ops.dtype_name(found) == "float32"
+        expected = case.expected(ops.to_numpy(moved), axis)
+        close(ops.to_numpy(found) ** case.exponent, expected**case.exponent, 2e-6)
 
 
 @backends
@@ -286,12 +286,12 @@ def test_a_flaw_shows_in_its_whole_row_and_in_no_other(backend: str, name: str, 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_half_precision_computes_in_float32(backend: str, name: str, dtype: str) -> None:
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     rows = [[60.0, -60.0, 59.5, 59.25, 0, 1], [0.5] * 6, [1, 0.75, -0.25, 0.5, 0.125, 0]]
     x, case = np.array([rows, rows[::-1]]), CASES[name]
-    found = case.function(tl.cast(narrow(backend, x), dtype))
-    assert tl.dtype_name(found) == dtype
-    found = np.asarray(tl.to_numpy(tl.cast(found, "float32")), "float64")
+    found = case.function(ops.cast(narrow(backend, x), dtype))
+    assert ops.dtype_name(found) == dtype
+    found = np.asarray(ops.to_numpy(ops.cast(found, "float32")), "float64")
     rounding = 2.0**-9 if dtype == "bfloat16" else 2.0**-12
     close(found**case.exponent, case.expected(x) ** case.exponent, 4 * rounding)
 
@@ -417,10 +417,10 @@ def test_unfit_options_are_named(
 @backends
 @pytest.mark.parametrize("value", [[1.5, 2.0], 0.5, 4.5, np.nan])
 def test_an_array_alpha_must_fit(backend: str, value: Any) -> None:
-    tl = tm.get_backend(backend)
-    alpha = tl.from_numpy(np.array(value, "float32"))
+    ops = tm.get_backend(backend)
+    alpha = ops.from_numpy(np.array(value, "float32"))
     with pytest.raises(tm.TensorMoEError, match=re.escape(f"alpha: received {alpha!r};")):
-        tm.entmax(tl.from_numpy(np.zeros(3, "float32")), alpha)
+        tm.entmax(ops.from_numpy(np.zeros(3, "float32")), alpha)
 
 
 @pytest.mark.parametrize("other", BACKENDS)
@@ -438,15 +438,15 @@ def test_an_array_alpha_is_of_the_logits_framework(backend: str, other: str) -> 
 @backends
 @every
 def test_unfit_arrays_are_named(backend: str, name: str) -> None:
-    tl, function = tm.get_backend(backend), CASES[name].function
-    x = tl.from_numpy(np.ones((2, 6), "float32"))
+    ops, function = tm.get_backend(backend), CASES[name].function
+    x = ops.from_numpy(np.ones((2, 6), "float32"))
     for axis in (None, 1.0, 2, -3):
         with pytest.raises(tm.TensorMoEError, match=f"axis: received {axis!r};"):
             function(x, axis=axis)
     with pytest.raises(tm.TensorMoEError, match=r"x: received 'int32'; .*floating-point"):
-        function(tl.from_numpy(np.arange(6, dtype="int32")))
+        function(ops.from_numpy(np.arange(6, dtype="int32")))
     with pytest.raises(tm.TensorMoEError, match=r"x: received \(6, 0\); .*no entries"):
-        function(tl.from_numpy(np.ones((6, 0), "float32")))
+        function(ops.from_numpy(np.ones((6, 0), "float32")))
 
 
 def test_an_empty_batch_stays_empty() -> None:

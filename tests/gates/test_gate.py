@@ -29,57 +29,54 @@ def gate_and_values(norm: str | None, tokens: int) -> tuple:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_batch_norm_is_pytorchs(backend: str) -> None:
     """Outputs and running statistics of three training steps and an evaluation."""
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     spec, parameters, state, x = gate_and_values("batch", 12)
     theirs = [torch.nn.BatchNorm1d(n, affine=False, dtype=torch.float64) for n in spec.counts]
-    with tl.double_precision():
-        ours = {k: tl.from_numpy(v) for k, v in state.items()}
-        weights = {k: tl.from_numpy(v) for k, v in parameters.items()}
+    with ops.double_precision():
+        ours = {k: ops.from_numpy(v) for k, v in state.items()}
+        weights = {k: ops.from_numpy(v) for k, v in parameters.items()}
         for batch, training in ((x[:5], True), (x[5:9], True), (x[2:], True), (x, False)):
-            (_, coefficients), ours = tm.apply(
+            _, coefficients, ours = tm.apply(
                 spec,
                 weights,
-                tl.from_numpy(batch),
+                ops.from_numpy(batch),
                 state=ours,
                 training=training,
-                return_coefficients=True,
             )
             for level, norm in enumerate(theirs):
                 norm.train(training)
                 normalized = norm(torch.tensor(batch @ parameters[f"gate_weights.{level}"])).numpy()
                 expected = np.stack([entmax15_by_bisection(row) for row in normalized])
-                close(tl.to_numpy(coefficients[level]), expected)
-                close(tl.to_numpy(ours[f"gate_mean.{level}"]), norm.running_mean.numpy())
-                close(tl.to_numpy(ours[f"gate_variance.{level}"]), norm.running_var.numpy())
+                close(ops.to_numpy(coefficients[level]), expected)
+                close(ops.to_numpy(ours[f"gate_mean.{level}"]), norm.running_mean.numpy())
+                close(ops.to_numpy(ours[f"gate_variance.{level}"]), norm.running_var.numpy())
 
 
 def test_layer_norm_is_pytorchs_and_keeps_tokens_apart() -> None:
     spec, parameters, state, x = gate_and_values("layer", 7)
-    (y, coefficients), _ = tm.apply(spec, parameters, x, state=state, return_coefficients=True)
+    y, coefficients, _ = tm.apply(spec, parameters, x, state=state)
     raw = torch.tensor(x @ parameters["gate_weights.0"])
     normalized = torch.nn.functional.layer_norm(raw, (5,)).numpy()
     close(coefficients[0], np.stack([entmax15_by_bisection(row) for row in normalized]))
-    alone, _ = tm.apply(spec, parameters, x[3], state=state)
+    alone, _, _ = tm.apply(spec, parameters, x[3], state=state)
     close(alone, y[3])
 
 
 def test_without_a_norm_the_logits_are_the_gates_own() -> None:
     spec, parameters, _, x = gate_and_values(None, 7)
-    (_, coefficients), _ = tm.apply(spec, parameters, x, return_coefficients=True)
+    _, coefficients, _ = tm.apply(spec, parameters, x)
     expected = np.stack([entmax15_by_bisection(row) for row in x @ parameters["gate_weights.1"]])
     close(coefficients[1], expected)
 
 
 def test_one_token_and_none_leave_the_variance_alone() -> None:
     spec, parameters, state, x = gate_and_values("batch", 1)
-    (y, (coefficients, _)), moved = tm.apply(
-        spec, parameters, x, state=state, training=True, return_coefficients=True
-    )
+    y, (coefficients, _), moved = tm.apply(spec, parameters, x, state=state, training=True)
     assert np.isfinite(y).all()
     close(coefficients, np.full((1, 5), 1 / 5))
     close(moved["gate_mean.0"], 0.1 * (x @ parameters["gate_weights.0"])[0])
     close(moved["gate_variance.0"], np.ones(5))
-    y, moved = tm.apply(spec, parameters, x[:0], state=state, training=True)
+    y, _, moved = tm.apply(spec, parameters, x[:0], state=state, training=True)
     assert y.shape == (0, 3)
     assert all((moved[name] == state[name]).all() for name in state)
 

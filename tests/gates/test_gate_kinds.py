@@ -19,7 +19,7 @@ every_gate = pytest.mark.parametrize("gate", EVERY_GATE, ids=lambda gate: gate.s
 
 
 def specs_with(gate: tm.Gate) -> tuple[tm.MuMoESpec, tm.MuMoEBlockSpec]:
-    block = tm.MuMoEBlockSpec(6, 7, 5, 4, tm.TensorTrain((2, 3)), gate, activation="gelu_tanh")
+    block = tm.MuMoEBlockSpec(6, 7, 5, 4, tm.TensorTrain((2, 3)), gate, nonlinearity="gelu_tanh")
     return tm.MuMoESpec(6, 5, 4, tm.CP(3), gate), block
 
 
@@ -102,30 +102,28 @@ def test_modules_of_flax_train_and_jit(gate: tm.Gate) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_temperature_divides_the_normalized_logits(backend: str) -> None:
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     cold, plain = (tm.MuMoESpec(6, 5, 4, tm.CP(3), tm.Gate("softmax", None, temperature=t)) for t in (0.5, 1))
     generator = np.random.default_rng(0)
     values = {k: generator.normal(size=shape) for k, shape in plain.parameter_shapes.items()}
     x = generator.normal(size=(7, 6))
     logits = x @ values["gate_weights.0"]
-    with tl.double_precision():
-        arrays = {name: tl.from_numpy(value) for name, value in values.items()}
-        (_, (found,)), _ = tm.apply(cold, arrays, tl.from_numpy(x), return_coefficients=True)
+    with ops.double_precision():
+        arrays = {name: ops.from_numpy(value) for name, value in values.items()}
+        _, (found,), _ = tm.apply(cold, arrays, ops.from_numpy(x))
     exponentials = np.exp(2 * logits)
-    close(tl.to_numpy(found), exponentials / exponentials.sum(1, keepdims=True))
+    close(ops.to_numpy(found), exponentials / exponentials.sum(1, keepdims=True))
 
 
 def noisy(backend: str, training: bool, generator: Any) -> np.ndarray:
     """Softmax's logarithm, up to a constant of each token: the logits with their noise."""
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     spec = tm.MuMoESpec(6, 5, (400, 300), tm.CP(3), tm.Gate("softmax", None, noise=0.25))
     parameters, _ = tm.initialize(spec)
-    arrays = {name: tl.from_numpy(value) for name, value in parameters.items()}
-    x = tl.from_numpy(np.ones((50, 6), "float32"))
-    (_, (a, b)), _ = tm.apply(
-        spec, arrays, x, training=training, generator=generator, return_coefficients=True
-    )
-    logits = np.log(np.concatenate([tl.to_numpy(a), tl.to_numpy(b)], axis=1))
+    arrays = {name: ops.from_numpy(value) for name, value in parameters.items()}
+    x = ops.from_numpy(np.ones((50, 6), "float32"))
+    _, (a, b), _ = tm.apply(spec, arrays, x, training=training, generator=generator)
+    logits = np.log(np.concatenate([ops.to_numpy(a), ops.to_numpy(b)], axis=1))
     return logits - np.concatenate([np.full(400, -np.log(400)), np.full(300, -np.log(300))])
 
 
@@ -172,16 +170,16 @@ def halved(logits: Any) -> Any:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_functions_of_ones_own(backend: str) -> None:
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     spec = tm.MuMoESpec(6, 5, 4, tm.CP(3), tm.Gate(squares, norm=halved))
     assert pickle.loads(pickle.dumps(spec)) == spec
     generator = np.random.default_rng(0)
     values = {k: generator.normal(size=shape) for k, shape in spec.parameter_shapes.items()}
     x = generator.normal(size=(7, 6))
-    with tl.double_precision():
-        arrays = {name: tl.from_numpy(value) for name, value in values.items()}
-        (_, (found,)), _ = tm.apply(spec, arrays, tl.from_numpy(x), return_coefficients=True)
-    close(tl.to_numpy(found), squares(x @ values["gate_weights.0"]))
+    with ops.double_precision():
+        arrays = {name: ops.from_numpy(value) for name, value in values.items()}
+        _, (found,), _ = tm.apply(spec, arrays, ops.from_numpy(x))
+    close(ops.to_numpy(found), squares(x @ values["gate_weights.0"]))
     with pytest.raises(tm.TensorMoEError, match=r"gate activation: received <function squares.*JSON"):
         spec.to_json()
     with pytest.raises(tm.TensorMoEError, match="gate norm"):

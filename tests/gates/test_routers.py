@@ -74,10 +74,10 @@ def tokens(count: int = 24, features: int = 6, clusters: int = 4, seed: int = 0)
 def test_hard_labels_give_the_published_rule(backend: str, preset: str, form: str) -> None:
     data = tokens()
     one_hot = np.eye(4)[data.labels]
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
-        given = tl.from_numpy(data.labels if form == "labels" else one_hot)
-        found = tl.to_numpy(tm.adaptive_clustering_weights(tl.from_numpy(data.h), given, preset))
+    ops = tm.get_backend(backend)
+    with ops.double_precision():
+        given = ops.from_numpy(data.labels if form == "labels" else one_hot)
+        found = ops.to_numpy(tm.adaptive_clustering_weights(ops.from_numpy(data.h), given, preset))
     # As published: no cluster is filled up.
     close(found, weights_by_formula(data.h, one_hot, preset, shrinkage=0), 1e-12)
 
@@ -92,12 +92,12 @@ def test_soft_coefficients_give_the_formulas(
     data = tokens(26, 5, clusters, seed)
     a = np.where(data.soft > 0.1, data.soft, 0)
     a = a / a.sum(1, keepdims=True)
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
+    ops = tm.get_backend(backend)
+    with ops.double_precision():
         found = tm.adaptive_clustering_weights(
-            tl.from_numpy(data.h), tl.from_numpy(a), preset, dispersion=dispersion
+            ops.from_numpy(data.h), ops.from_numpy(a), preset, dispersion=dispersion
         )
-        found = tl.to_numpy(found)
+        found = ops.to_numpy(found)
     # Squares that cancel leave half the digits of a deviation.
     tolerance = 1e-10 if dispersion == "mad" else 1e-5
     close(found, weights_by_formula(data.h, a, preset, dispersion), tolerance)
@@ -204,9 +204,7 @@ def test_a_layers_logits_are_those_of_weighted_inputs(assignment: str) -> None:
     router = tm.AdaptiveClustering(statistics="batch", assignment=assignment)
     spec = spec_of(router, activation="softmax", norm=None)
     parameters, state, x, previous = values(spec)
-    (_, found), _ = tm.apply(
-        spec, parameters, x, state=state, training=True, previous=previous, return_coefficients=True
-    )
+    _, found, _ = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
     for level, a in enumerate(previous):
         a = a if assignment == "soft" else np.eye(a.shape[1])[a.argmax(1)]
         weighted = weights_by_formula(x, a, "language") * x
@@ -216,8 +214,8 @@ def test_a_layers_logits_are_those_of_weighted_inputs(assignment: str) -> None:
 def test_without_previous_coefficients_it_is_the_linear_router() -> None:
     spec = spec_of(tm.AdaptiveClustering(statistics="batch"))
     parameters, state, x, _ = values(spec)
-    y, moved = tm.apply(spec, parameters, x, state=state, training=True)
-    linear = spec_of(tm.Linear())
+    y, _, moved = tm.apply(spec, parameters, x, state=state, training=True)
+    linear = spec_of(tm.LinearRouter())
     close(y, tm.apply(linear, parameters, x)[0])
     assert all((moved[name] == state[name]).all() for name in state)
 
@@ -231,7 +229,7 @@ def test_running_statistics_are_averages_of_the_batches_before(dispersion: str) 
     power = 1 if dispersion == "mad" else 2
     for seed in range(3):
         _, _, x, previous = values(spec, 12, seed)
-        _, state = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
+        _, _, state = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
         a = previous[0]
         mass = 0.75 * mass + a.sum(0)
         total = 0.75 * total + a.T @ x
@@ -248,9 +246,7 @@ def test_running_statistics_are_averages_of_the_batches_before(dispersion: str) 
     weights = 1 / (share * spread + (1 - share) * pooled + 1e-4)
     weights = np.minimum(weights, 10 * (share * weights).mean(1).sum() / share.sum())
     weights /= (share * weights).sum(0) / share.sum()
-    (_, found), after = tm.apply(
-        spec, parameters, x, state=state, previous=previous, return_coefficients=True
-    )
+    _, found, after = tm.apply(spec, parameters, x, state=state, previous=previous)
     close(found[0], softmax((a @ weights * x) @ parameters["gate_weights.0"]), 1e-10)
     assert all((after[name] == state[name]).all() for name in state)
 
@@ -261,17 +257,17 @@ def test_running_statistics_let_no_token_see_another(backend: str, training: boo
     def outputs(statistics: str, change: float) -> np.ndarray:
         spec = spec_of(tm.AdaptiveClustering(statistics=statistics, evaluation=statistics))
         parameters, state, x, previous = values(spec)
-        tl = tm.get_backend(backend)
-        with tl.double_precision():
-            arrays = {name: tl.from_numpy(value) for name, value in parameters.items()}
-            earlier = [tl.from_numpy(a) for a in previous]
-            kept = {name: tl.from_numpy(value) for name, value in state.items()}
+        ops = tm.get_backend(backend)
+        with ops.double_precision():
+            arrays = {name: ops.from_numpy(value) for name, value in parameters.items()}
+            earlier = [ops.from_numpy(a) for a in previous]
+            kept = {name: ops.from_numpy(value) for name, value in state.items()}
             call = {"training": True, "previous": earlier}
-            _, kept = tm.apply(spec, arrays, tl.from_numpy(x), state=kept, **call)
+            _, _, kept = tm.apply(spec, arrays, ops.from_numpy(x), state=kept, **call)
             x[-1] += change
             call["training"] = training
-            y, _ = tm.apply(spec, arrays, tl.from_numpy(x), state=kept, **call)
-            return np.asarray(tl.to_numpy(y))
+            y, _, _ = tm.apply(spec, arrays, ops.from_numpy(x), state=kept, **call)
+            return np.asarray(ops.to_numpy(y))
 
     before, after = outputs("running", 0.0), outputs("running", 3.0)
     assert (before[:-1] == after[:-1]).all()
@@ -284,9 +280,9 @@ def test_an_empty_batch_moves_nothing() -> None:
     for statistics in ("running", "batch"):
         spec = spec_of(tm.AdaptiveClustering(statistics=statistics))
         parameters, state, x, previous = values(spec)
-        _, state = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
+        _, _, state = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
         none = [a[:0] for a in previous]
-        y, moved = tm.apply(spec, parameters, x[:0], state=state, training=True, previous=none)
+        y, _, moved = tm.apply(spec, parameters, x[:0], state=state, training=True, previous=none)
         assert y.shape == (0, 5)
         assert all((moved[name] == state[name]).all() for name in state)
 
@@ -296,7 +292,7 @@ def test_statistics_of_the_batch_alone_need_no_state() -> None:
     spec = spec_of(router)
     parameters, state, x, previous = values(spec)
     assert state == {}
-    trained, _ = tm.apply(spec, parameters, x, training=True, previous=previous)
+    trained, _, _ = tm.apply(spec, parameters, x, training=True, previous=previous)
     close(tm.apply(spec, parameters, x, previous=previous)[0], trained)
 
 
@@ -305,8 +301,8 @@ def test_statistics_of_the_batch_alone_need_no_state() -> None:
 def test_halves_reduced_over_devices_equal_the_whole_batch(statistics: str, dispersion: str) -> None:
     spec = spec_of(tm.AdaptiveClustering(statistics=statistics, dispersion=dispersion))
     parameters, state, x, previous = values(spec)
-    _, state = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
-    whole, moved = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
+    _, _, state = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
+    whole, _, moved = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
     with jax.enable_x64(True):
         arrays, kept = ({k: jnp.asarray(v) for k, v in part.items()} for part in (parameters, state))
 
@@ -369,7 +365,7 @@ def test_unfit_coefficients_are_refused() -> None:
     for unfit in (fit[:1], fit[0], [fit[1], fit[0]], [fit[0][:5], fit[1]], [a.numpy() for a in fit]):
         with pytest.raises(tm.TensorMoEError, match="previous"):
             layer(x, previous=unfit)
-    assert tm.build(spec_of(tm.Linear()), "torch")(x, previous=fit).shape == (7, 5)
+    assert tm.build(spec_of(tm.LinearRouter()), "torch")(x, previous=fit).shape == (7, 5)
     other = tm.build(spec_of(tm.AdaptiveClustering(clusters=(2, 9))), "torch")
     assert other(x, previous=[torch.ones(7, 2) / 2, torch.ones(7, 9) / 9]).shape == (7, 5)
     with pytest.raises(tm.TensorMoEError, match="clusters"):
@@ -427,8 +423,8 @@ class Doubling(tm.Router):
 
     factor: float = 2.0
 
-    def logits(self, tl, x, weights, state, call):
-        return [self.factor * tl.matmul(x, g) for g in weights], {}
+    def logits(self, ops, x, weights, state, call):
+        return [self.factor * ops.matmul(x, g) for g in weights], {}
 
 
 def test_a_router_of_ones_own() -> None:
@@ -438,5 +434,5 @@ def test_a_router_of_ones_own() -> None:
     assert tm.verify(spec, level="frameworks").passed
     parameters, _, x, _ = values(spec)
     tripled = {k: 3 * v if "gate" in k else v for k, v in parameters.items()}
-    linear = spec_of(tm.Linear(), norm=None)
+    linear = spec_of(tm.LinearRouter(), norm=None)
     close(tm.apply(spec, parameters, x)[0], tm.apply(linear, tripled, x)[0])

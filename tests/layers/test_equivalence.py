@@ -19,13 +19,15 @@ MANY = 20
 
 def evaluator(backend: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of a framework's arrays as one of NumPy's; compiled where that is the way."""
-    tl = tm.get_backend(backend)
-    compiled = tl.compiled(function)
+    ops = tm.get_backend(backend)
+    compiled = ops.compiled(function)
 
     def compute(*inputs: np.ndarray) -> Any:
-        with tl.double_precision():
-            found = compiled(*map(tl.from_numpy, inputs))
-            return [tl.to_numpy(a) for a in found] if isinstance(found, list | tuple) else tl.to_numpy(found)
+        with ops.double_precision():
+            found = compiled(*map(ops.from_numpy, inputs))
+            return (
+                [ops.to_numpy(a) for a in found] if isinstance(found, list | tuple) else ops.to_numpy(found)
+            )
 
     return compute
 
@@ -47,14 +49,14 @@ def test_output_and_gradients_equal_the_soft_moes(
     backend: str, layer: tuple[tm.MuMoESpec, list[Inputs]]
 ) -> None:
     spec, inputs = layer
-    tl, program, levels = tm.get_backend(backend), spec.default_plan.program, spec.levels
+    ops, program, levels = tm.get_backend(backend), spec.default_plan.program, spec.levels
 
     def run(cotangent: Any, x: Any, *rest: Any) -> Any:
         operands = x, *rest
-        found = tl.gradients(lambda *leaves: program.run(tl, leaves), operands, cotangent)
+        found = ops.gradients(lambda *leaves: program.run(ops, leaves), operands, cotangent)
         assert (found is None) == (backend == "numpy")
         y = tm.contract(spec, rest[levels:], rest[:levels], x)
-        return [y, *(found or program.vjp(tl, operands, cotangent))]
+        return [y, *(found or program.vjp(ops, operands, cotangent))]
 
     compute = evaluator(backend, run)
     for values in inputs:
@@ -68,9 +70,9 @@ def test_output_and_gradients_equal_the_soft_moes(
 @given(layers(max_levels=2))
 def test_the_programs_own_reverse_mode_agrees(backend: str, layer: Layer) -> None:
     spec, values = layer
-    tl, program = tm.get_backend(backend), spec.default_plan.program
+    ops, program = tm.get_backend(backend), spec.default_plan.program
     inputs = values.cotangent, *values.operands
-    found = evaluated(backend, lambda cotangent, *operands: program.vjp(tl, operands, cotangent), *inputs)
+    found = evaluated(backend, lambda cotangent, *operands: program.vjp(ops, operands, cotangent), *inputs)
     for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
         close(gradient, expected)
 
@@ -99,15 +101,15 @@ def test_both_precisions_keep_their_accuracy(backend: str, layer: Layer, dtype: 
     """Output and gradients against float64, by the same sums over absolute values."""
     spec, values = layer
     name, tolerance = dtype
-    tl, program = tm.get_backend(backend), spec.default_plan.program
+    ops, program = tm.get_backend(backend), spec.default_plan.program
     rounded = values.mapped(lambda value: value.astype(name).astype("float64"))
     expected, magnitude = truth(spec, rounded), truth(spec, rounded.mapped(np.abs))
 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
-        y = program.run(tl, operands)
-        assert tl.dtype_name(y) == name
-        found = tl.gradients(lambda *inputs: program.run(tl, inputs), operands, cotangent)
-        return [y, *(found or program.vjp(tl, operands, cotangent))]
+        y = program.run(ops, operands)
+        assert ops.dtype_name(y) == name
+        found = ops.gradients(lambda *inputs: program.run(ops, inputs), operands, cotangent)
+        return [y, *(found or program.vjp(ops, operands, cotangent))]
 
     inputs = [value.astype(name) for value in (rounded.cotangent, *rounded.operands)]
     found = evaluated(backend, run, *inputs)

@@ -21,17 +21,17 @@ def random_parameters(spec: tm.Spec, dtype: str = "float64") -> tuple[dict, dict
 @given(specs(max_levels=3), st.lists(st.integers(0, 3), max_size=3), st.booleans())
 def test_any_leading_dimensions(backend: str, spec: tm.MuMoESpec, leading: list, training: bool) -> None:
     """The whole layer is the soft MoE at the coefficients that it reports, whatever the shape of x."""
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     parameters, state = random_parameters(spec)
     x = np.random.default_rng(2).normal(size=(*leading, spec.in_features))
-    with tl.double_precision():
-        values = {name: tl.from_numpy(value) for name, value in parameters.items()}
-        statistics = {name: tl.from_numpy(value) for name, value in state.items()}
-        (y, coefficients), moved = tm.apply(
-            spec, values, tl.from_numpy(x), state=statistics, training=training, return_coefficients=True
+    with ops.double_precision():
+        values = {name: ops.from_numpy(value) for name, value in parameters.items()}
+        statistics = {name: ops.from_numpy(value) for name, value in state.items()}
+        y, coefficients, moved = tm.apply(
+            spec, values, ops.from_numpy(x), state=statistics, training=training
         )
-        y = tl.to_numpy(y)
-        coefficients = [tl.to_numpy(a) for a in coefficients]
+        y = ops.to_numpy(y)
+        coefficients = [ops.to_numpy(a) for a in coefficients]
     assert moved.keys() == state.keys()
     assert y.shape == (*leading, spec.out_features)
     assert [a.shape for a in coefficients] == [(*leading, n) for n in spec.counts]
@@ -53,25 +53,22 @@ def test_a_block_is_two_soft_moes_with_one_set_of_coefficients(
     )
     parameters, state = random_parameters(block)
     x = np.random.default_rng(2).normal(size=(7, 6))
-    tl = tm.get_backend(backend)
-    with tl.double_precision():
-        values = {name: tl.from_numpy(value) for name, value in parameters.items()}
-        statistics = {name: tl.from_numpy(value) for name, value in state.items()}
-        (y, coefficients), _ = tm.apply(
-            block, values, tl.from_numpy(x), state=statistics, training=True, return_coefficients=True
-        )
-        y, coefficients = tl.to_numpy(y), [tl.to_numpy(a) for a in coefficients]
+    ops = tm.get_backend(backend)
+    with ops.double_precision():
+        values = {name: ops.from_numpy(value) for name, value in parameters.items()}
+        statistics = {name: ops.from_numpy(value) for name, value in state.items()}
+        y, coefficients, _ = tm.apply(block, values, ops.from_numpy(x), state=statistics, training=True)
+        y, coefficients = ops.to_numpy(y), [ops.to_numpy(a) for a in coefficients]
     alone = tm.MuMoESpec(6, 9, (4, 3), tm.CP(4), tm.Gate(norm="batch"))
     gates = {f"gate_weights.{e}": parameters[f"gate_weights.{e}"] for e in range(2)}
     first = {name: parameters[f"first.{name}"] for name in alone.network.shapes}
     # The coefficients are those of the block's own input, before its norm.
-    (_, expected), _ = tm.apply(
+    _, expected, _ = tm.apply(
         alone,
         {**gates, **{f"cores.{name}": core for name, core in first.items()}},
         x,
         state=state,
         training=True,
-        return_coefficients=True,
     )
     for a, b in zip(coefficients, expected, strict=True):
         close(a, b)
@@ -100,20 +97,20 @@ def test_frameworks_agree(factorization: tm.Factorization, dtype: str, tolerance
     cotangent = np.random.default_rng(3).normal(size=(50, 30)).astype(dtype)
     outputs, gradients = {}, {}
     for backend in BACKENDS:
-        tl = tm.get_backend(backend)
-        with tl.double_precision():
-            statistics = {k: tl.from_numpy(v) for k, v in state.items()}
+        ops = tm.get_backend(backend)
+        with ops.double_precision():
+            statistics = {k: ops.from_numpy(v) for k, v in state.items()}
 
-            def run(x, *values, statistics=statistics, tl=tl):
+            def run(x, *values, statistics=statistics, ops=ops):
                 named = dict(zip(parameters, values, strict=True))
-                return tm.apply(spec, named, x, state=statistics, training=True, backend=tl)[0]
+                return tm.apply(spec, named, x, state=statistics, training=True, backend=ops)[0]
 
-            inputs = [tl.from_numpy(value) for value in (x, *parameters.values())]
+            inputs = [ops.from_numpy(value) for value in (x, *parameters.values())]
             y = run(*inputs)
-            assert tl.dtype_name(y) == dtype
-            outputs[backend] = tl.to_numpy(y)
-            found = tl.gradients(run, inputs, tl.from_numpy(cotangent))
-            gradients[backend] = found and [tl.to_numpy(g) for g in found]
+            assert ops.dtype_name(y) == dtype
+            outputs[backend] = ops.to_numpy(y)
+            found = ops.gradients(run, inputs, ops.from_numpy(cotangent))
+            gradients[backend] = found and [ops.to_numpy(g) for g in found]
     for backend in ("torch", "jax"):
         close(outputs[backend], outputs["numpy"], tolerance)
     for ours, theirs in zip(gradients["torch"], gradients["jax"], strict=True):
@@ -137,10 +134,10 @@ SPEC = tm.MuMoESpec(6, 3, (4, 2), tm.CP(5), tm.Gate(norm="batch"))
     ],
 )
 def test_unfit_inputs_are_refused(backend: str, x: np.ndarray, said: str) -> None:
-    tl = tm.get_backend(backend)
+    ops = tm.get_backend(backend)
     layer = tm.build(SPEC, backend)
-    with tl.double_precision(), pytest.raises(tm.TensorMoEError, match=said):
-        layer(tl.from_numpy(x))
+    with ops.double_precision(), pytest.raises(tm.TensorMoEError, match=said):
+        layer(ops.from_numpy(x))
 
 
 def test_unfit_parameters_are_refused() -> None:

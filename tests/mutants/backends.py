@@ -24,39 +24,39 @@ from mutants.specs import (
 )
 
 NUMPY, TORCH, JAX = (f"tensormoe_{name}._backend" for name in ("numpy", "torch", "jax"))
-PROGRAMS, POINTWISE = "tensormoe_torch._programs", "tensormoe_torch._pointwise"
+PROGRAMS, NONLINEARITIES = "tensormoe_torch._programs", "tensormoe_torch._nonlinearities"
 TORCH_TESTS = "backends/torch/test_torch_programs.py"
 # Only these two differentiate by themselves.
 BOTH = ("torch", "jax")
 
 
-def _product_in_float32(tl: Any, a: Any, b: Any) -> Any:
+def _product_in_float32(ops: Any, a: Any, b: Any) -> Any:
     return np.matmul(a.astype("float32"), b.astype("float32")).astype(a.dtype)
 
 
-def _reshaped_in_memory(tl: Any, array: Any, shape: Any) -> Any:
+def _reshaped_in_memory(ops: Any, array: Any, shape: Any) -> Any:
     return np.reshape(array, shape, order="A")
 
 
-def _permuted_backwards(tl: Any, tensor: Any, axes: Any = None) -> Any:
+def _permuted_backwards(ops: Any, tensor: Any, axes: Any = None) -> Any:
     return tensor.T if axes is None else tensor.permute(*np.argsort(axes).tolist())
 
 
-def _product_with_transposed(tl: Any, a: Any, b: Any) -> Any:
+def _product_with_transposed(ops: Any, a: Any, b: Any) -> Any:
     return a @ b.transpose(-1, -2)
 
 
-def _product_term_by_term(tl: Any, a: Any, b: Any) -> Any:
+def _product_term_by_term(ops: Any, a: Any, b: Any) -> Any:
     return sum(a[..., :, k, None] * b[..., None, k, :] for k in range(a.shape[-1]))
 
 
-def _largest_over_tokens(tl: Any, tensor: Any, axis: Any = None) -> Any:
+def _largest_over_tokens(ops: Any, tensor: Any, axis: Any = None) -> Any:
     return tensor.argmax(0)
 
 
 def _gelu_of_tanh(*parts: str) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        from tensormoe_torch._pointwise import POINTWISE as table
+        from tensormoe_torch._nonlinearities import NONLINEARITIES as table
 
         changes = {part: getattr(table["gelu_tanh"], part) for part in parts}
         monkeypatch.setitem(table, "gelu", replace(table["gelu"], **changes))
@@ -156,7 +156,7 @@ GATES = [
     ),
     edit(
         "NumPy: softmax sums over tokens",
-        "arrays.backend:Extras.softmax",
+        "arrays.backend:Backend.softmax",
         "exponentials, axis=-1)[..., None]",
         "exponentials, axis=0)",
         SOFTMAX,
@@ -283,7 +283,7 @@ WHOLE = [
     ),
     Mutant(
         "PyTorch: GELU is approximated",
-        f"{POINTWISE}:POINTWISE",
+        f"{NONLINEARITIES}:NONLINEARITIES",
         _gelu_of_tanh("value", "overwrite"),
         BLOCK,
         "frameworks",
@@ -311,7 +311,7 @@ WHOLE = [
 OWN_REVERSE_MODE = [
     edit(
         "NumPy: GELU's derivative lacks the density",
-        f"{NUMPY}:_gelu_pull",
+        f"{NUMPY}:_gelu_vjp",
         " + x * density",
         "",
         BLOCK,
@@ -319,7 +319,7 @@ OWN_REVERSE_MODE = [
     ),
     edit(
         "JAX: recomputation keeps everything",
-        f"{JAX}:JaxBackend.computed",
+        f"{JAX}:JaxBackend.compute",
         "dots_saveable",
         "everything_saveable",
         BLOCK,
@@ -328,8 +328,8 @@ OWN_REVERSE_MODE = [
     ),
     Mutant(
         "PyTorch: GELU's derivative is approximated",
-        f"{POINTWISE}:POINTWISE",
-        _gelu_of_tanh("pull"),
+        f"{NONLINEARITIES}:NONLINEARITIES",
+        _gelu_of_tanh("vjp"),
         BLOCK,
         TORCH_TESTS,
     ),

@@ -69,8 +69,8 @@ ACTIVATIONS = [
     edit(
         "a sorted support is as small as can be",
         "gates.newton:_by_sorting",
-        "tl.min(tl.maximum",
-        "tl.max(tl.maximum",
+        "ops.min(ops.maximum",
+        "ops.max(ops.maximum",
         SPARSEMAX,
         "float",
     ),
@@ -96,7 +96,7 @@ ACTIVATIONS = [
     edit(
         "1.5-entmax's derivative lacks the root",
         "gates.newton:Entmax15.jacobian_product",
-        "tl.root(y)",
+        "ops.root(y)",
         "y",
         ENTMAX15,
         "frameworks",
@@ -125,8 +125,8 @@ STEPS = [
     edit(
         "the temperature comes before the norm",
         "gates.gate:Gate.coefficients",
-        "self._normalized(tl, logits, ",
-        "self.temperature * self._normalized(tl, logits / self.temperature, ",
+        "self._normalized(ops, logits, ",
+        "self.temperature * self._normalized(ops, logits / self.temperature, ",
         COLD,
         "float",
     ),
@@ -149,15 +149,15 @@ STEPS = [
     edit(
         "the gate's weights are transposed",
         "gates.routers:Linear.logits",
-        "tl.matmul(x, g)",
-        "tl.matmul(x, tl.transpose(g))",
+        "ops.matmul(x, g)",
+        "ops.matmul(x, ops.transpose(g))",
         ENTMAX15,
         "float",
     ),
     edit(
         "the gate computes in half precision",
         "gates.gate:Gate.coefficients",
-        "tl.cast(logits, at_least_float32(dtype))",
+        "ops.cast(logits, at_least_float32(dtype))",
         "logits",
         MANY_SOFTMAX,
         "float",
@@ -183,7 +183,7 @@ STEPS = [
 NORMS = [
     edit(
         "the layer norm divides by N − 1",
-        "arrays.backend:Extras.layer_norm",
+        "arrays.backend:Backend.layer_norm",
         "variance = self.sum(centred * centred, axis=-1, keepdims=True) / size",
         "variance = self.sum(centred * centred, axis=-1, keepdims=True) / (size - 1)",
         SOFTMAX,
@@ -192,7 +192,7 @@ NORMS = [
     ),
     edit(
         "the layer norm's mean is over tokens",
-        "arrays.backend:Extras.layer_norm",
+        "arrays.backend:Backend.layer_norm",
         "x - self.sum(x, axis=-1",
         "x - self.sum(x, axis=0",
         SOFTMAX,
@@ -201,7 +201,7 @@ NORMS = [
     ),
     edit(
         "the layer norm's ε is outside the root",
-        "arrays.backend:Extras.layer_norm",
+        "arrays.backend:Backend.layer_norm",
         "self.sqrt(variance + epsilon)",
         "(self.sqrt(variance) + epsilon)",
         SOFTMAX,
@@ -220,8 +220,8 @@ NORMS = [
     edit(
         "the batch norm divides by T − 1",
         "gates.norms:batch_norm",
-        "tl.sqrt(squares / tokens",
-        "tl.sqrt(squares / (tokens - 1)",
+        "ops.sqrt(squares / tokens",
+        "ops.sqrt(squares / (tokens - 1)",
         BATCH_NORM,
         "float",
     ),
@@ -263,7 +263,7 @@ CLUSTERING = [
     edit(
         "a cluster's spread is not divided by its mass",
         "gates.clustering:FeatureWeights.of_clusters",
-        "spread = per_token(tl, mass, deviation)",
+        "spread = per_token(ops, mass, deviation)",
         "spread = deviation",
         CLUSTERS,
         "gates/test_routers.py",

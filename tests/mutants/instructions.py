@@ -8,7 +8,7 @@ FORWARDS = [
         "a matrix product transposes its right side",
         "programs.instructions:Matmul.run",
         "registers[self.other])",
-        "tl.transpose(registers[self.other], (1, 0)))",
+        "ops.transpose(registers[self.other], (1, 0)))",
         SQUARE,
         "proof",
     ),
@@ -39,8 +39,8 @@ FORWARDS = [
     edit(
         "the constant 1 comes first",
         "programs.instructions:AppendOne.run",
-        "[x, tl.zeros_like(x)[..., :1] + 1]",
-        "[tl.zeros_like(x)[..., :1] + 1, x]",
+        "[x, ops.zeros_like(x)[..., :1] + 1]",
+        "[ops.zeros_like(x)[..., :1] + 1, x]",
         RING,
         "proof",
     ),
@@ -56,11 +56,11 @@ FORWARDS = [
 
 BIAS = [
     edit(
-        "the bias row is left out", "arrays.backend:Extras.affine", " + matrix[..., -1:, :]", "", CP, "proof"
+        "the bias row is left out", "arrays.backend:Backend.affine", " + matrix[..., -1:, :]", "", CP, "proof"
     ),
     edit(
         "the bias row is added twice",
-        "arrays.backend:Extras.affine",
+        "arrays.backend:Backend.affine",
         "matrix[..., -1:, :]",
         "matrix[..., -1:, :] + matrix[..., -1:, :]",
         CP,
@@ -68,7 +68,7 @@ BIAS = [
     ),
     edit(
         "the first row is taken for the bias",
-        "arrays.backend:Extras.affine",
+        "arrays.backend:Backend.affine",
         "matrix[..., -1:, :]",
         "matrix[..., :1, :]",
         CP,
@@ -76,7 +76,7 @@ BIAS = [
     ),
     edit(
         "the bias row is taken for an input",
-        "arrays.backend:Extras.affine",
+        "arrays.backend:Backend.affine",
         "matrix[..., :-1, :]",
         "matrix[..., 1:, :]",
         CP,
@@ -84,23 +84,23 @@ BIAS = [
     ),
     edit(
         "the bias's gradient comes first",
-        "programs.instructions:Affine.pull",
-        "[tl.matmul(swapped(tl, x), gradient), row]",
-        "[row, tl.matmul(swapped(tl, x), gradient)]",
+        "programs.instructions:Affine.vjp",
+        "[ops.matmul(swap_last_axes(ops, x), gradient), row]",
+        "[row, ops.matmul(swap_last_axes(ops, x), gradient)]",
         CP,
         "proof",
     ),
     edit(
         "the bias's gradient is the first token's",
-        "programs.instructions:Affine.pull",
-        "tl.sum(gradient, axis=axis)",
+        "programs.instructions:Affine.vjp",
+        "ops.sum(gradient, axis=axis)",
         "gradient[..., 0, :]",
         CP,
         "proof",
     ),
     edit(
         "the bias's gradient is summed over another axis",
-        "programs.instructions:Affine.pull",
+        "programs.instructions:Affine.vjp",
         "axis = len(gradient.shape) - 2",
         "axis = 0",
         WEIGHED,
@@ -108,7 +108,7 @@ BIAS = [
     ),
     edit(
         "an input's gradient takes the bias row",
-        "programs.instructions:Affine.pull",
+        "programs.instructions:Affine.vjp",
         "matrix[..., :-1, :]",
         "matrix[..., 1:, :]",
         CP,
@@ -119,23 +119,23 @@ BIAS = [
 BACKWARDS = [
     edit(
         "a left side is not transposed back",
-        "programs.instructions:Matmul.pull",
-        "tl.matmul(swapped(tl, left), gradient)",
-        "tl.matmul(left, gradient)",
+        "programs.instructions:Matmul.vjp",
+        "ops.matmul(swap_last_axes(ops, left), gradient)",
+        "ops.matmul(left, gradient)",
         SQUARE,
         "proof",
     ),
     edit(
         "a right side is not transposed back",
-        "programs.instructions:Matmul.pull",
-        "tl.matmul(gradient, swapped(tl, right))",
-        "tl.matmul(gradient, right)",
+        "programs.instructions:Matmul.vjp",
+        "ops.matmul(gradient, swap_last_axes(ops, right))",
+        "ops.matmul(gradient, right)",
         SQUARE,
         "proof",
     ),
     edit(
         "a product's shares are exchanged",
-        "programs.instructions:Multiply.pull",
+        "programs.instructions:Multiply.vjp",
         "self.sources[1 - position]",
         "self.sources[position]",
         TUCKER,
@@ -143,7 +143,7 @@ BACKWARDS = [
     ),
     edit(
         "a permutation is pulled back by itself",
-        "programs.instructions:Transpose.pull",
+        "programs.instructions:Transpose.vjp",
         "tuple(inverse)",
         "self.axes",
         RING,
@@ -151,7 +151,7 @@ BACKWARDS = [
     ),
     edit(
         "a sum is pulled back along another axis",
-        "programs.instructions:Sum.pull",
+        "programs.instructions:Sum.vjp",
         "(*source.shape[: self.axis], 1, *source.shape[self.axis + 1 :])",
         "(*gradient.shape, 1)",
         DANGLING,
@@ -159,15 +159,15 @@ BACKWARDS = [
     ),
     edit(
         "a sum's gradient is not stretched",
-        "programs.instructions:Sum.pull",
-        "spread + tl.zeros_like(source)",
+        "programs.instructions:Sum.vjp",
+        "spread + ops.zeros_like(source)",
         "spread",
         DANGLING,
         "proof",
     ),
     edit(
         "the first input's gradient is dropped for the constant's",
-        "programs.instructions:AppendOne.pull",
+        "programs.instructions:AppendOne.vjp",
         "[..., :-1]",
         "[..., 1:]",
         DENSE_LEVELS,
@@ -176,7 +176,7 @@ BACKWARDS = [
     edit(
         "one row's gradient stands for all that were stretched",
         "programs.instructions:_unstretch",
-        "tl.sum(gradient, axis=0)",
+        "ops.sum(gradient, axis=0)",
         "gradient[0]",
         SCALED,
         "proof",
@@ -184,8 +184,8 @@ BACKWARDS = [
     edit(
         "a stretched operand's gradient is summed over the last axis",
         "programs.instructions:_unstretch",
-        "tl.sum(gradient, axis=0)",
-        "tl.sum(gradient, axis=len(gradient.shape) - 1)",
+        "ops.sum(gradient, axis=0)",
+        "ops.sum(gradient, axis=len(gradient.shape) - 1)",
         SCALED,
         "proof",
     ),

@@ -75,7 +75,7 @@ BLOCKS = [
         "coefficients follow from the normalised input",
         "layers.functional:apply",
         "parameters, tokens, spec.levels",
-        "parameters, layer_norm(tl, tokens), spec.levels",
+        "parameters, layer_norm(ops, tokens), spec.levels",
         NORMED_BLOCK,
         "frameworks",
     ),

@@ -11,7 +11,7 @@ TESTS = "programs/test_program.py"
 CHAINED = [
     edit(
         "the second layer's levels exchange their coefficients",
-        "programs.program:chained",
+        "programs.program:chain",
         "*range(1, 1 + shared)",
         "*range(shared, 0, -1)",
         BLOCK,
@@ -19,36 +19,34 @@ CHAINED = [
     ),
     edit(
         "the second layer has the first one's cores",
-        "programs.program:chained",
+        "programs.program:chain",
         "*range(first.num_operands, count)]",
         "*range(1 + shared, first.num_operands)]",
         BLOCK,
         "frameworks",
         ("numpy",),
     ),
-    edit(
-        "there is no activation", "programs.program:chained", "[start - 1", "[start - 2", BLOCK, "frameworks"
-    ),
+    edit("there is no activation", "programs.program:chain", "[start - 1", "[start - 2", BLOCK, "frameworks"),
     edit(
         "the activation is the input's",
-        "programs.program:chained",
-        "Pointwise(places[-1], between)",
-        "Pointwise(0, between)",
+        "programs.program:chain",
+        "Nonlinearity(places[-1], between)",
+        "Nonlinearity(0, between)",
         BLOCK,
         "frameworks",
         ("numpy",),
     ),
     edit(
         "a block releases the registers of its layers alone",
-        "programs.program:chained",
-        "released(count, instructions)",
+        "programs.program:chain",
+        "find_releases(count, instructions)",
         "(*first.releases, (), *second.releases)",
         BLOCK,
         "frameworks",
     ),
     edit(
         "the register after is released",
-        "programs.program:released",
+        "programs.program:find_releases",
         "tuple(s for s",
         "tuple(s + 1 for s",
         CHAIN,
@@ -56,7 +54,7 @@ CHAINED = [
     ),
     edit(
         "a register is released at its first use",
-        "programs.program:released",
+        "programs.program:find_releases",
         "in enumerate(instructions) for source",
         "in reversed([*enumerate(instructions)]) for source",
         CHAIN,
@@ -75,7 +73,7 @@ REVERSE = [
     ),
     edit(
         "a register that is read twice keeps one share",
-        "programs.program:Program.pulled",
+        "programs.program:Program.backward",
         "share if known is None else known + share",
         "share",
         BLOCK,
@@ -83,7 +81,7 @@ REVERSE = [
     ),
     edit(
         "a second share is added twice",
-        "programs.program:Program.pulled",
+        "programs.program:Program.backward",
         "known + share",
         "known + share + share",
         BLOCK,
@@ -91,7 +89,7 @@ REVERSE = [
     ),
     edit(
         "gradients that are not wanted are computed",
-        "programs.program:Program.pulled",
+        "programs.program:Program.backward",
         "frozenset(wanted)",
         "range(self.num_operands)",
         CP,
@@ -99,7 +97,7 @@ REVERSE = [
     ),
     edit(
         "recomputation keeps all that reverse mode reads",
-        "programs.program:Program.traced",
+        "programs.program:Program.forward",
         "self._costly if recompute else self._read",
         "self._read",
         BLOCK,
@@ -107,7 +105,7 @@ REVERSE = [
     ),
     edit(
         "reverse mode computes again without being told to",
-        "programs.program:Program.traced",
+        "programs.program:Program.forward",
         "self._costly if recompute else self._read",
         "self._costly",
         BLOCK,
@@ -131,7 +129,7 @@ REVERSE = [
     ),
     edit(
         "what was not kept is not computed again",
-        "programs.program:Program.pulled",
+        "programs.program:Program.backward",
         "in instruction.reads:",
         "in instruction.reads[:1]:",
         BLOCK,
@@ -139,7 +137,7 @@ REVERSE = [
     ),
 ]
 
-POINTWISE = [
+NONLINEARITIES = [
     edit(
         "an activation overwrites what is read later",
         "programs.program:Program.__post_init__",
@@ -150,7 +148,7 @@ POINTWISE = [
     ),
     edit(
         "an activation overwrites what reverse mode reads",
-        "programs.program:Program.traced",
+        "programs.program:Program.forward",
         "instruction.run(",
         "instruction.overwrite(",
         BLOCK,
@@ -158,42 +156,42 @@ POINTWISE = [
     ),
     edit(
         "a gradient overwrites the caller's cotangent",
-        "programs.program:Program.pulled",
-        "tl.copy(cotangent) if self._ends_pointwise else cotangent",
+        "programs.program:Program.backward",
+        "ops.copy(cotangent) if self._ends_in_nonlinearity else cotangent",
         "cotangent",
         BLOCK,
         TESTS,
     ),
     edit(
         "every activation is GELU by tanh",
-        "arrays.nonlinearities:elementwise",
-        "tl.pointwise.get(name)",
-        "POINTWISE['gelu_tanh']",
+        "arrays.nonlinearities:nonlinearity",
+        "ops.nonlinearities.get(name)",
+        "NONLINEARITIES['gelu_tanh']",
         BLOCK,
         "frameworks",
     ),
     edit(
         "the slope within GELU's tanh lacks its factor",
-        "arrays.nonlinearities:_gelu_tanh_pull",
+        "arrays.nonlinearities:_gelu_tanh_vjp",
         "1 + 3 * 0.044715",
         "1 + 0.044715",
-        partial(BLOCK, activation="gelu_tanh"),
+        partial(BLOCK, nonlinearity="gelu_tanh"),
         TESTS,
     ),
     edit(
         "ReLU's gradient passes where its value does not",
-        "arrays.nonlinearities:_relu_pull",
-        "x > 0, gradient, tl.zeros_like(x)",
-        "x > 0, tl.zeros_like(x), gradient",
-        partial(BLOCK, activation="relu"),
+        "arrays.nonlinearities:_relu_vjp",
+        "x > 0, gradient, ops.zeros_like(x)",
+        "x > 0, ops.zeros_like(x), gradient",
+        partial(BLOCK, nonlinearity="relu"),
         TESTS,
     ),
     edit(
         "SiLU's derivative is its sigmoid",
-        "arrays.nonlinearities:_silu_pull",
+        "arrays.nonlinearities:_silu_vjp",
         "gradient * (sigmoid * (1 + x * (1 - sigmoid)))",
         "gradient * sigmoid",
-        partial(BLOCK, activation="silu"),
+        partial(BLOCK, nonlinearity="silu"),
         TESTS,
     ),
 ]
@@ -225,4 +223,4 @@ STORAGE = [
     ),
 ]
 
-MUTANTS = [*CHAINED, *REVERSE, *POINTWISE, *STORAGE]
+MUTANTS = [*CHAINED, *REVERSE, *NONLINEARITIES, *STORAGE]

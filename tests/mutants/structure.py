@@ -88,16 +88,23 @@ DEFINITION = [
 CONTRACTION = [
     edit(
         "outputs come before tokens",
-        "programs.contraction:forward",
+        "programs.contraction:layer_contraction",
         "(BATCH, OUTPUT)",
         "(OUTPUT, BATCH)",
         lambda: CP().replace(out_features=2),
         "exact",
     ),
-    edit("the bias is forgotten", "programs.contraction:forward", "affine=bias", "affine=False", CP, "exact"),
+    edit(
+        "the bias is forgotten",
+        "programs.contraction:layer_contraction",
+        "affine=bias",
+        "affine=False",
+        CP,
+        "exact",
+    ),
     edit(
         "coefficients belong to the other level",
-        "programs.contraction:forward",
+        "programs.contraction:layer_contraction",
         "enumerate(experts, start=1)",
         "enumerate(reversed(experts), start=1)",
         CP_LEVELS,
@@ -105,7 +112,7 @@ CONTRACTION = [
     ),
     edit(
         "the weight is materialized with its levels reversed",
-        "programs.contraction:materialization",
+        "programs.contraction:weight_contraction",
         "network.modes,",
         "(*expert_modes(network.levels)[::-1], INPUT, OUTPUT),",
         CP_LEVELS,
@@ -202,7 +209,7 @@ LOWERING = [
     ),
     edit(
         "an operand is stretched along another axis",
-        "programs.lowering:_Lowering.aligned",
+        "programs.lowering:_Lowering.align",
         "if trailing == tensor.indices",
         "if len(tensor.indices) < len(order)",
         TUCKER,

@@ -15,8 +15,8 @@ import torch
 from support.strategies import close
 
 import tensormoe as tm
-from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Pointwise, Reshape
-from tensormoe.programs.program import Program, chained, released
+from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Nonlinearity, Reshape
+from tensormoe.programs.program import Program, chain, find_releases
 
 NUMPY = tm.get_backend("numpy")
 
@@ -54,7 +54,7 @@ def block_of(family: str, levels: int, bias: bool = True, **options: Any) -> tm.
 
 def program_of(block: tm.MuMoEBlockSpec) -> Program:
     first, second = (layer.default_plan.program for layer in block.layers.values())
-    return chained(first, second, block.levels, block.activation)
+    return chain(first, second, block.levels, block.nonlinearity)
 
 
 def operands_of(block: tm.MuMoEBlockSpec, tokens: int = 3) -> list[np.ndarray]:
@@ -98,7 +98,7 @@ def in_numpy(block: tm.MuMoEBlockSpec, operands: list[np.ndarray]) -> np.ndarray
     def with_one(x: np.ndarray) -> np.ndarray:
         return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
-    return defined(block, operands, np.einsum, with_one, ACTIVATIONS[block.activation][0])
+    return defined(block, operands, np.einsum, with_one, ACTIVATIONS[block.nonlinearity][0])
 
 
 def in_torch(block: tm.MuMoEBlockSpec, operands: list[np.ndarray], cotangent: np.ndarray) -> list[np.ndarray]:
@@ -108,7 +108,7 @@ def in_torch(block: tm.MuMoEBlockSpec, operands: list[np.ndarray], cotangent: np
         return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
     leaves = [torch.tensor(operand, requires_grad=True) for operand in operands]
-    y = defined(block, leaves, torch.einsum, with_one, ACTIVATIONS[block.activation][1])
+    y = defined(block, leaves, torch.einsum, with_one, ACTIVATIONS[block.nonlinearity][1])
     return [g.numpy() for g in torch.autograd.grad(y, leaves, torch.tensor(cotangent))]
 
 
@@ -117,8 +117,8 @@ class Counting:
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
-        gelu = NUMPY.pointwise["gelu"]
-        self.pointwise = {"gelu": replace(gelu, value=self.counted("gelu", gelu.value))}
+        gelu = NUMPY.nonlinearities["gelu"]
+        self.nonlinearities = {"gelu": replace(gelu, value=self.counted("gelu", gelu.value))}
 
     def counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -170,39 +170,39 @@ def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool) -
 
 
 def program_with(*steps: Instruction, num_operands: int = 2) -> Program:
-    return Program(num_operands, steps, released(num_operands, steps))
+    return Program(num_operands, steps, find_releases(num_operands, steps))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("program", "overwritten"),
     [
-        (program_with(Matmul(0, 1), Pointwise(2, "")), True),
-        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 3)), True),
+        (program_with(Matmul(0, 1), Nonlinearity(2, "")), True),
+        (program_with(Matmul(0, 1), Nonlinearity(2, ""), Matmul(3, 3)), True),
         # The product is read again, is seen by another register, or was never one.
-        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 2)), False),
-        (program_with(Matmul(0, 1), Reshape(2, (3, 3)), Pointwise(3, ""), Multiply(4, 2)), False),
-        (program_with(Matmul(0, 1), Multiply(2, 2), Pointwise(3, "")), False),
-        (program_with(Pointwise(1, ""), Matmul(0, 2)), False),
-        (program_with(Reshape(1, (3, 3)), Pointwise(2, ""), Matmul(3, 0)), False),
+        (program_with(Matmul(0, 1), Nonlinearity(2, ""), Matmul(3, 2)), False),
+        (program_with(Matmul(0, 1), Reshape(2, (3, 3)), Nonlinearity(3, ""), Multiply(4, 2)), False),
+        (program_with(Matmul(0, 1), Multiply(2, 2), Nonlinearity(3, "")), False),
+        (program_with(Nonlinearity(1, ""), Matmul(0, 2)), False),
+        (program_with(Reshape(1, (3, 3)), Nonlinearity(2, ""), Matmul(3, 0)), False),
     ],
 )
 def test_an_activation_overwrites_a_product_alone(
     program: Program, overwritten: bool, activation: str
 ) -> None:
-    (number,) = (n for n, step in enumerate(program.instructions) if isinstance(step, Pointwise))
+    (number,) = (n for n, step in enumerate(program.instructions) if isinstance(step, Nonlinearity))
     steps = list(program.instructions)
     steps[number] = replace(steps[number], name=activation)
     program = program_with(*steps)
     assert program.overwrites[number] is overwritten
     operands = [np.random.default_rng(seed).normal(size=(3, 3)) for seed in range(2)]
     tensors = [torch.tensor(operand) for operand in operands]
-    tl = tm.get_backend("torch")
+    ops = tm.get_backend("torch")
     with torch.no_grad():
-        y = program.run(tl, tensors)
+        y = program.run(ops, tensors)
     close(y, program.run(NUMPY, operands))
     cotangent = torch.ones_like(y)
-    found = program.vjp(tl, tensors, cotangent)
+    found = program.vjp(ops, tensors, cotangent)
     for gradient, expected in zip(found, program.vjp(NUMPY, operands, np.ones((3, 3))), strict=True):
         close(gradient, expected)
     for tensor, operand in zip([*tensors, cotangent], [*operands, np.ones((3, 3))], strict=True):
@@ -212,7 +212,7 @@ def test_an_activation_overwrites_a_product_alone(
 def test_registers_may_be_read_again() -> None:
     """x⁵ as ((x x) x) (x x)."""
     steps = Multiply(0, 0), Multiply(1, 0), Multiply(2, 1)
-    program = Program(1, steps, released(1, steps))
+    program = Program(1, steps, find_releases(1, steps))
     x, cotangent = np.array([2.0, -3.0]), np.array([1.0, 10.0])
     assert (program.run(NUMPY, [x]) == x**5).all()
     assert (program.vjp(NUMPY, [x], cotangent)[0] == 5 * x**4 * cotangent).all()
@@ -227,11 +227,11 @@ def test_recomputation_keeps_products_alone(family: str, levels: int) -> None:
     cotangent, everything = np.ones((3, block.out_features)), range(program.num_operands)
     found, kept, work = [], [], []
     for recompute in (False, True):
-        y, registers = program.traced(NUMPY, operands, recompute)
+        y, registers = program.forward(NUMPY, operands, recompute)
         assert (y == program.run(NUMPY, operands)).all()
         kept.append([n for n, each in enumerate(registers) if isinstance(each, np.ndarray)])
         counting = Counting()
-        found.append(program.pulled(counting, registers, cotangent, everything))
+        found.append(program.backward(counting, registers, cotangent, everything))
         work.append((counting.products, counting.calls["gelu"]))
     # What comes after the last product is not read by any.
     products = products_of(program)
@@ -251,9 +251,9 @@ def test_only_wanted_gradients_are_returned(family: str, levels: int) -> None:
     complete = program.vjp(NUMPY, operands, cotangent)
     subsets: Iterable[tuple[int, ...]] = [(), *((n,) for n in range(count)), (0, count - 1), (1, 2)]
     for recompute in (False, True):
-        _, registers = program.traced(NUMPY, operands, recompute)
+        _, registers = program.forward(NUMPY, operands, recompute)
         for wanted in subsets:
-            found = program.pulled(NUMPY, [*registers], cotangent, wanted)
+            found = program.backward(NUMPY, [*registers], cotangent, wanted)
             assert tuple(n for n, gradient in enumerate(found) if gradient is not None) == wanted
             assert all((found[n] == complete[n]).all() for n in wanted)
 
@@ -261,31 +261,31 @@ def test_only_wanted_gradients_are_returned(family: str, levels: int) -> None:
 def test_what_is_not_wanted_is_not_computed() -> None:
     block = tm.MuMoEBlockSpec(5, 7, 6, 4, tm.CP(3))
     program, operands = program_of(block), operands_of(block)
-    _, registers = program.traced(NUMPY, operands)
+    _, registers = program.forward(NUMPY, operands)
     # By operand, the products on its way to the output: the layers' own are x · input and a · expert, whose
     # results meet, and then the one with output.
     x, a, expert, source, output, *second = range(8)
     ways = {x: 4, a: 5, expert: 4, source: 4, output: 3, second[0]: 2, second[1]: 2, second[2]: 1}
     for wanted, products in ways.items():
         counting = Counting()
-        program.pulled(counting, [*registers], np.ones((3, 6)), [wanted])
+        program.backward(counting, [*registers], np.ones((3, 6)), [wanted])
         assert counting.products == products
     counting = Counting()
-    assert program.pulled(counting, [*registers], np.ones((3, 6)), []) == (None,) * 8
+    assert program.backward(counting, [*registers], np.ones((3, 6)), []) == (None,) * 8
     assert not counting.calls
 
 
 def test_jax_keeps_the_same_products() -> None:
-    block, tl = block_of("ring", 1), tm.get_backend("jax")
+    block, ops = block_of("ring", 1), tm.get_backend("jax")
     program, values = program_of(block), operands_of(block, 64)
     operands = [jax.numpy.asarray(value, dtype="float32") for value in values]
     found, kept = [], []
     for recompute in (False, True):
-        pulling = partial(jax.vjp, lambda *given, again=recompute: tl.computed(program, given, again))
+        pulling = partial(jax.vjp, lambda *given, again=recompute: ops.compute(program, given, again))
         kept.append(sum(array.size for array in jax.tree.leaves(jax.eval_shape(pulling, *operands)[1])))
-        y, pull = jax.jit(pulling)(*operands)
-        found.append((y, *jax.jit(pull)(y)))
-    _, registers = program.traced(NUMPY, values, recompute=True)
+        y, vjp = jax.jit(pulling)(*operands)
+        found.append((y, *jax.jit(vjp)(y)))
+    _, registers = program.forward(NUMPY, values, recompute=True)
     assert kept[1] == sum(each.size for each in registers if isinstance(each, np.ndarray)) < kept[0]
     for ours, theirs in zip(*found, strict=True):
         close(ours, theirs, 1e-6)

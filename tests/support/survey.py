@@ -68,7 +68,7 @@ def drawn(count: int) -> list[Job]:
     return [(f"{count} random networks", spec) for spec in chosen]
 
 
-def verified(job: Job) -> tuple[str, tm.Report]:
+def verified(job: Job) -> tuple[str, tm.VerificationReport]:
     """The report of one job, in a process of its own."""
     import torch
 

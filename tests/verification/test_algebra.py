@@ -46,12 +46,12 @@ def on_every_backend(*strategies: st.SearchStrategy) -> Callable[[Callable[..., 
 
 def computed(backend: str, function: Callable[..., Any]) -> Callable[..., Array]:
     """A function of a framework's arrays, as one of NumPy's in float64; it is compiled once a shape."""
-    tl = tm.get_backend(backend)
-    compiled = tl.compiled(function)
+    ops = tm.get_backend(backend)
+    compiled = ops.compiled(function)
 
     def compute(arrays: Iterable[Array]) -> Array:
-        with tl.double_precision():
-            return tl.to_numpy(compiled(*map(tl.from_numpy, arrays)))
+        with ops.double_precision():
+            return ops.to_numpy(compiled(*map(ops.from_numpy, arrays)))
 
     return compute
 
@@ -204,8 +204,8 @@ def paths(draw: st.DrawFn) -> tuple[Layer, Path]:
 def test_every_path_computes_the_layer(backend: str, way: tuple[Layer, Path]) -> None:
     (spec, values), path = way
     program, _ = lower(spec.contraction, path)
-    tl = tm.get_backend(backend)
-    compute = computed(backend, lambda *operands: program.run(tl, operands))
+    ops = tm.get_backend(backend)
+    compute = computed(backend, lambda *operands: program.run(ops, operands))
     close(compute(values.operands), truth(spec, values).y)
 
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tensormoe as tm
-from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.backend import Backend
 from tensormoe.programs.contraction import Contraction, Operand
 from tensormoe.programs.instructions import (
     Affine,
@@ -22,7 +22,7 @@ from tensormoe.programs.instructions import (
     Sum,
     Transpose,
 )
-from tensormoe.programs.program import Program, released
+from tensormoe.programs.program import Program, find_releases
 from tensormoe.testing import specs
 from tensormoe.verification.arithmetic.residues import PRIME, residues
 from tensormoe.verification.reference.contraction.contraction import Term, contracted
@@ -43,31 +43,31 @@ class Rows(Instruction):
     def cuts(self, start: int, stop: int) -> tuple[slice, ...]:
         return (slice(None),) * self.axis + (slice(start, stop),)
 
-    def run(self, tl: Any, registers: Any, batch: int) -> Any:
+    def run(self, ops: Any, registers: Any, batch: int) -> Any:
         return registers[self.source][self.cuts(self.start, self.stop)]
 
-    def pull(self, tl: Any, registers: Any, gradient: Any, position: int) -> Any:
-        none = tl.zeros_like(registers[self.source])
+    def vjp(self, ops: Any, registers: Any, gradient: Any, position: int) -> Any:
+        none = ops.zeros_like(registers[self.source])
         before, after = self.cuts(0, self.start), self.cuts(self.stop, none.shape[self.axis])
-        return tl.concatenate([none[before], gradient, none[after]], axis=self.axis)
+        return ops.concatenate([none[before], gradient, none[after]], axis=self.axis)
 
 
 @dataclass(frozen=True)
 class Add(Binary):
     """A user's own instruction: the sum, the second operand stretching along leading axes."""
 
-    def run(self, tl: Any, registers: Any, batch: int) -> Any:
+    def run(self, ops: Any, registers: Any, batch: int) -> Any:
         return registers[self.source] + registers[self.other]
 
-    def pull(self, tl: Any, registers: Any, gradient: Any, position: int) -> Any:
+    def vjp(self, ops: Any, registers: Any, gradient: Any, position: int) -> Any:
         missing = len(gradient.shape) - len(registers[self.sources[position]].shape)
         for _ in range(missing):
-            gradient = tl.sum(gradient, axis=0)
+            gradient = ops.sum(gradient, axis=0)
         return gradient
 
 
 def program_of(count: int, *instructions: Instruction) -> Program:
-    return Program(count, instructions, released(count, instructions))
+    return Program(count, instructions, find_releases(count, instructions))
 
 
 # Every size is equal, so that only the indices tell axes apart.
@@ -199,9 +199,9 @@ def test_any_contraction_is_proved() -> None:
 class Repeated(Instruction):
     """The sum over r once more, of what no longer depends on it."""
 
-    def run(self, tl: Any, registers: Any, batch: int) -> Any:
-        ones = tl.zeros_like(tl.transpose(registers[OUTPUT], (1, 0))) + 1
-        return tl.sum(tl.reshape(registers[self.source], (batch, 1, 4)) * ones, 1)
+    def run(self, ops: Any, registers: Any, batch: int) -> Any:
+        ones = ops.zeros_like(ops.transpose(registers[OUTPUT], (1, 0))) + 1
+        return ops.sum(ops.reshape(registers[self.source], (batch, 1, 4)) * ones, 1)
 
 
 def test_an_index_is_summed_once() -> None:
@@ -227,8 +227,8 @@ def test_unfit_instructions_and_operands_are_refused() -> None:
 class Squared(Instruction):
     """An instruction of a user's own, with an operation beyond the laws."""
 
-    def run(self, tl: Any, registers: Any, batch: int) -> Any:
-        return tl.exp(registers[self.source])
+    def run(self, ops: Any, registers: Any, batch: int) -> Any:
+        return ops.exp(registers[self.source])
 
 
 def test_operations_beyond_the_laws_are_refused() -> None:
@@ -237,13 +237,13 @@ def test_operations_beyond_the_laws_are_refused() -> None:
 
 
 def test_a_wrong_reverse_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = Multiply.pull
+    right = Multiply.vjp
 
-    def pull(self: Multiply, tl: Any, registers: Any, gradient: Any, position: int) -> Any:
-        share = right(self, tl, registers, gradient, position)
-        return tl.zeros_like(share) if position else share
+    def vjp(self: Multiply, ops: Any, registers: Any, gradient: Any, position: int) -> Any:
+        share = right(self, ops, registers, gradient, position)
+        return ops.zeros_like(share) if position else share
 
-    monkeypatch.setattr(Multiply, "pull", pull)
+    monkeypatch.setattr(Multiply, "vjp", vjp)
     with pytest.raises(tm.ProofError, match=r"the gradient of a1.*it is a sum of 0 products"):
         tm.prove(SQUARE.contraction, program_of(5, *RIGHT))
 
@@ -293,8 +293,8 @@ def test_what_is_proved_is_right(case: tuple[Contraction, Program], seed: int) -
     if contraction.affine:
         given[0] = given[0][:, :-1]
         terms[0].value[:, -1] = 1
-    tl = residues()
-    found = program.run(tl, [tl.from_numpy(value) for value in given])
+    ops = residues()
+    found = program.run(ops, [ops.from_numpy(value) for value in given])
     expected = contracted(terms, contraction.output).value
     assert found.shape == expected.shape
     assert not np.any((np.asarray(found) - expected) % PRIME)
@@ -311,7 +311,7 @@ class Booleans:
     def sum(self, array: Any, axis: int) -> Any:
         return np.any(array, axis=axis)
 
-    affine = Extras.affine
+    affine = Backend.affine
 
     def concatenate(self, arrays: Any, axis: int) -> Any:
         return np.concatenate([array.astype(bool) for array in arrays], axis=axis)

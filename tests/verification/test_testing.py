@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.strategies import BACKENDS, close, truth
 
 import tensormoe as tm
-from tensormoe.arrays.backend import Extras
+from tensormoe.arrays.backend import Backend
 from tensormoe.testing import (
     Inputs,
     assert_equivalent,
@@ -62,7 +62,7 @@ def test_a_backend_of_ones_own_is_verified_and_a_wrong_one_found() -> None:
         def matmul(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             return theirs.matmul(a, b) + 1e-9
 
-    assert issubclass(Right, Extras)
+    assert issubclass(Right, Backend)
     spec = tm.MuMoESpec(4, 3, 2, tm.CP(2))
     assert_equivalent(spec, backends=(Right(),))
     for level in ("float", "frameworks", "all"):

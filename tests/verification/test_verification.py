@@ -86,7 +86,7 @@ def test_a_report_reads() -> None:
 
 
 def test_infinities_and_functions_are_written_as_text() -> None:
-    report = tm.Report(
+    report = tm.VerificationReport(
         CP.replace(gate=tm.Gate(abs)), (Check("float", "", "", inf, 1.0), Check("float", "", "", nan, 1.0))
     )
     data = json.loads(report.to_json(), parse_constant=lambda name: pytest.fail(name))
@@ -108,24 +108,24 @@ def spoiled(array, factor: float):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("fault", ["run", "pull"])
+@pytest.mark.parametrize("fault", ["run", "vjp"])
 def test_a_fault_of_some_roundings_is_found(
     backend: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A product off by some roundings of float64, and a wrong reverse mode."""
     right, factor = getattr(Multiply, fault), 1 + 2e-14
 
-    def run(self, tl, registers, batch):
-        return spoiled(right(self, tl, registers, batch), factor)
+    def run(self, ops, registers, batch):
+        return spoiled(right(self, ops, registers, batch), factor)
 
-    def pull(self, tl, registers, gradient, position):
-        return spoiled(right(self, tl, registers, gradient, position), factor)
+    def vjp(self, ops, registers, gradient, position):
+        return spoiled(right(self, ops, registers, gradient, position), factor)
 
     spec = tm.MuMoESpec(3, 2, 2, tm.CP(2))
-    monkeypatch.setattr(Multiply, fault, {"run": run, "pull": pull}[fault])
+    monkeypatch.setattr(Multiply, fault, {"run": run, "vjp": vjp}[fault])
     report = tm.verify(spec, (backend,), level="float")
-    # Automatic differentiation does not use `pull`; NumPy's gradients do.
-    assert report.passed == (fault == "pull" and backend != "numpy")
+    # Automatic differentiation does not use `vjp`; NumPy's gradients do.
+    assert report.passed == (fault == "vjp" and backend != "numpy")
 
 
 def test_a_fault_in_one_framework_is_found_across(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,14 +198,14 @@ def test_bounds_are_the_literatures() -> None:
     assert gamma(2**24, unit) == inf
     assert compounded(0.5, 0.5) == 1.25
     assert Precision("bfloat16").rounding(8) == compounded(gamma(8, unit), 2.0**-8)
-    tl, single = CountingBackend(), Precision("float32")
+    ops, single = CountingBackend(), Precision("float32")
     a, b = Counted((3, 5), single), Counted((5, 2), single)
-    product_ = tl.matmul(a, b)
+    product_ = ops.matmul(a, b)
     assert (product_.shape, product_.degree, product_.bound) == ((3, 2), 2, gamma(5, unit))
-    assert tl.sum(a, axis=1).bound == gamma(4, unit)
+    assert ops.sum(a, axis=1).bound == gamma(4, unit)
     assert (a * a).bound == gamma(1, unit)
     assert (product_ + product_).bound == pytest.approx(compounded(gamma(5, unit), gamma(1, unit)))
-    assert tl.transpose(a, (1, 0)).shape == (5, 3)
+    assert ops.transpose(a, (1, 0)).shape == (5, 3)
     assert a[..., :-1].shape == (3, 4)
 
 

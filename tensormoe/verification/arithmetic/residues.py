@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.backend import Extras
+from ...arrays.backend import Backend
 
 # A Mersenne prime, 2^61 − 1.
 PRIME = 2**61 - 1
@@ -18,7 +18,7 @@ class Residues(np.ndarray[Any, Any]):
         return np.asarray(array % PRIME, dtype=object).view(Residues)
 
 
-class _Exact(Extras):
+class _Exact(Backend):
     tensormoe_name = "integers"
 
     def from_numpy(self, array: Any) -> Residues:
@@ -37,8 +37,8 @@ def residues() -> Any:
 
     Examples:
         >>> from tensormoe.verification.arithmetic.residues import PRIME, residues
-        >>> tl = residues()
-        >>> tl.sum(tl.from_numpy([PRIME - 1, 5])).item()
+        >>> ops = residues()
+        >>> ops.sum(ops.from_numpy([PRIME - 1, 5])).item()
         4
     """
     from tensorly.backend.numpy_backend import NumpyBackend

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.backend import Extras
+from ...arrays.backend import Backend
 
 Shape = tuple[int, ...]
 
@@ -112,7 +112,7 @@ class CountingBackend:
     def matmul(self, a: Counted, b: Counted) -> Counted:
         return a @ b
 
-    affine = Extras.affine
+    affine = Backend.affine
 
     def zeros_like(self, array: Counted) -> Counted:
         return replace(array, degree=0, bound=0.0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...arrays.protocols import ProgramOps
 from ...errors import TensorMoEError
 from ...networks.notation import INPUT, Indices
 from ...programs.contraction import Contraction
@@ -208,19 +209,19 @@ class _Watched(Instruction):
     def reads(self) -> tuple[int, ...]:
         return self.watched.reads
 
-    def run(self, tl: Any, registers: Sequence[Any], batch: int) -> Any:
+    def run(self, ops: ProgramOps, registers: Sequence[Any], batch: int) -> Any:
         try:
             sources = [_read(registers, source) for source in self.sources]
-            result: Symbolic = self.watched.run(tl, registers, batch)
+            result: Symbolic = self.watched.run(ops, registers, batch)
             if self.note:
                 self.note(self.number, self.watched, sources, result)
         except Broken as reason:
             raise self.error(reason) from None
         return result
 
-    def pull(self, tl: Any, registers: Sequence[Any], gradient: Any, position: int) -> Any:
+    def vjp(self, ops: ProgramOps, registers: Sequence[Any], gradient: Any, position: int) -> Any:
         try:
-            return self.watched.pull(tl, registers, gradient, position)
+            return self.watched.vjp(ops, registers, gradient, position)
         except Broken as reason:
             raise self.error(reason, "backwards it ") from None
 

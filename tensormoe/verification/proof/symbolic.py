@@ -11,7 +11,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from ...arrays.backend import Extras
+from ...arrays.backend import Backend
 from ...networks.notation import BATCH, INPUT
 from ...programs.contraction import Contraction
 
@@ -257,7 +257,7 @@ class SymbolicBackend:
         every = replace(a, axes=(*a.axes, ())) * column
         return self.sum(every, len(every.axes) - 2)
 
-    affine = Extras.affine
+    affine = Backend.affine
 
     def zeros_like(self, array: Symbolic) -> Symbolic:
         return replace(array, terms=())

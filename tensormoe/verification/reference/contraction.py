@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...layers.layer_spec import MuMoESpec
+from ...layers.stage import Stage
 from ...networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes
 from ...typing import NumPyArray
 from ..inputs import Inputs, Sample
@@ -38,7 +38,7 @@ class Reference:
             positions only.
     """
 
-    def __init__(self, layer: MuMoESpec, inputs: Inputs, sample: Sample) -> None:
+    def __init__(self, layer: Stage, inputs: Inputs, sample: Sample) -> None:
         network = layer.network
         self._layer, self._sample, self._network = layer, sample, network
         self._features = sample[INPUT][sample[INPUT] < layer.in_features]

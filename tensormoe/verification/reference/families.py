@@ -10,7 +10,7 @@ from functools import reduce
 
 import numpy as np
 
-from ...layers.layer_spec import MuMoESpec
+from ...layers.stage import Stage
 from ...networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
 from ...typing import NumPyArray
 from .contraction import Term, contracted
@@ -18,7 +18,7 @@ from .contraction import Term, contracted
 Cores = Sequence[NumPyArray]
 
 
-def weight_of_family(layer: MuMoESpec, cores: Cores) -> NumPyArray:
+def weight_of_family(layer: Stage, cores: Cores) -> NumPyArray:
     """W (N1, …, NE, I[+1], O) from the cores, without the network.
 
     The named families have formulas; any other is its notation, read anew.

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...gates.activations import Activation
 from ...gates.gate import Gate
-from ...gates.routers import Linear
+from ...gates.routers import LinearRouter
 from ...typing import NumPyArray
 from ..arithmetic.rounding import UNITS, Precision, gamma
 
@@ -99,7 +99,7 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
 def known(gate: Gate) -> bool:
     """Whether the gate's steps are all known here."""
     named = isinstance(gate.weighting, Activation) and gate.weighting.name in _WEIGHTS
-    return named and isinstance(gate.router, Linear) and not callable(gate.norm)
+    return named and isinstance(gate.router, LinearRouter) and not callable(gate.norm)
 
 
 def bounded(gate: Gate) -> bool:

@@ -8,8 +8,8 @@ from math import erf, pi
 
 import numpy as np
 
-from ...layers.layer_spec import MuMoESpec
 from ...layers.spec import Spec
+from ...layers.stage import Stage
 from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes
 from ...typing import NumPyArray
 from .contraction import Term, contracted
@@ -43,7 +43,7 @@ def defined(
     coefficients = [level.p for level in levels]
     hidden = _input_norm(parameters, x) if spec.input_norm else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
-        hidden = _POINTWISE[spec.activation](hidden) if number else hidden
+        hidden = _POINTWISE[spec.nonlinearity](hidden) if number else hidden
         hidden = _contraction(layer, _cores(layer, prefix, parameters), coefficients, hidden)
     moved = {
         f"{name}.{number}": value
@@ -62,7 +62,7 @@ def weights(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
     ]
 
 
-def _cores(layer: MuMoESpec, prefix: str, parameters: Arrays) -> list[Term]:
+def _cores(layer: Stage, prefix: str, parameters: Arrays) -> list[Term]:
     return [Term(core.indices, parameters[f"{prefix}.{core.name}"]) for core in layer.network.cores]
 
 
@@ -73,7 +73,7 @@ def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
 
 
 def _contraction(
-    layer: MuMoESpec, cores: list[Term], coefficients: list[NumPyArray], x: NumPyArray
+    layer: Stage, cores: list[Term], coefficients: list[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
     modes = expert_modes(layer.levels)

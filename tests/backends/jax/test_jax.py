@@ -80,7 +80,7 @@ def test_plain_pytrees() -> None:
     @jax.jit
     def step(parameters: dict, state: dict, x: jax.Array) -> tuple:
         def loss(parameters: dict) -> tuple:
-            y, moved = tensormoe_jax.apply(spec, parameters, x, state=state, training=True)
+            y, _, moved = tensormoe_jax.apply(spec, parameters, x, state=state, training=True)
             return jnp.square(y - 1).mean(), moved
 
         (value, moved), gradients = jax.value_and_grad(loss, has_aux=True)(parameters)

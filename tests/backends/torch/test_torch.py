@@ -43,7 +43,7 @@ def test_names_are_those_of_initialize() -> None:
     block = MuMoEBlock(7, 8, 6, 5, tm.CP(3), gate=tm.Gate(norm="batch"), input_norm=True, seed=4)
     parameters, state = tm.initialize(block.spec, 4)
     assert set(block.state_dict()) == set(parameters) | set(state)
-    y, _ = tm.apply(
+    y, _, _ = tm.apply(
         block.spec, dict(block.named_parameters()), x(3), state=dict(block.named_buffers()), training=False
     )
     close(y.detach(), block.eval()(x(3)).detach())

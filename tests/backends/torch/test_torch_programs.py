@@ -21,7 +21,7 @@ from support.torch_modules import (
 from torch.autograd.graph import saved_tensors_hooks
 
 import tensormoe as tm
-from tensormoe.arrays.nonlinearities import POINTWISE
+from tensormoe.arrays.nonlinearities import NONLINEARITIES
 from tensormoe_torch._backend import backend
 
 
@@ -72,14 +72,14 @@ def test_frozen_parameters_and_inputs_have_no_gradient(frozen: tuple[str, ...], 
 
 
 @ways
-@pytest.mark.parametrize("activation", POINTWISE)
+@pytest.mark.parametrize("activation", NONLINEARITIES)
 def test_second_derivatives(activation: str, way: str) -> None:
     spec = tm.MuMoEBlockSpec(2, 3, 2, (2, 2), tm.CP(2), tm.Gate("softmax"), activation=activation)
     module = module_of(spec, recompute=way == "recompute")
     names = [name for name, _ in module.named_parameters()]
 
     def call(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-        y, _ = tm.apply(spec, dict(zip(names, values, strict=True)), x, recompute=module.recompute)
+        y, _, _ = tm.apply(spec, dict(zip(names, values, strict=True)), x, recompute=module.recompute)
         assert owns(y)
         return y
 
@@ -90,7 +90,7 @@ def test_second_derivatives(activation: str, way: str) -> None:
         assert torch.autograd.gradgradcheck(call, inputs)
 
 
-@pytest.mark.parametrize("activation", sorted(POINTWISE.keys() - {"relu"}))
+@pytest.mark.parametrize("activation", sorted(NONLINEARITIES.keys() - {"relu"}))
 def test_second_derivatives_with_frozen_parameters(activation: str) -> None:
     """A gradient that depends on nothing meets a hidden layer that does."""
     gate = tm.Gate(lambda logits: torch.softmax(logits.detach(), -1))

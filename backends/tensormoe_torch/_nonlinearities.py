@@ -7,20 +7,21 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tensormoe.arrays import nonlinearities as pointwise
+from tensormoe.arrays import nonlinearities
+from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.protocols import Elementwise
 
 from ._memory import disposable
 
 _aten = torch.ops.aten
-_Pull = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
+_VJP = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def _native(
     value: Callable[[torch.Tensor], torch.Tensor],
     within: Callable[[torch.Tensor], torch.Tensor],
     backward: Callable[..., torch.Tensor],
-    differentiable: _Pull,
+    differentiable: _VJP,
 ) -> Elementwise:
     """A function of PyTorch's.
 
@@ -28,21 +29,21 @@ def _native(
         value: from x to f(x).
         within: the same in the memory of x.
         backward: from a gradient and x to the gradient with respect to x, in the memory `grad_input`.
-        differentiable: the `pull` that may itself be differentiated.
+        differentiable: the `vjp` that may itself be differentiated.
     """
 
-    def overwrite(tl: Any, x: torch.Tensor) -> torch.Tensor:
+    def overwrite(ops: Backend, x: torch.Tensor) -> torch.Tensor:
         return within(x) if disposable(x) else value(x)
 
-    def pull(tl: Any, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    def vjp(ops: Backend, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         if disposable(gradient) and disposable(x):
             return backward(gradient, x, grad_input=gradient)
-        return differentiable(tl, x, gradient)
+        return differentiable(ops, x, gradient)
 
-    return Elementwise(lambda tl, x: value(x), pull, overwrite)
+    return Elementwise(lambda ops, x: value(x), vjp, overwrite)
 
 
-def _gelu_pull(tl: Any, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def _gelu_vjp(ops: Backend, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     pulled: torch.Tensor = _aten.gelu_backward(gradient, x)
     return pulled
 
@@ -52,15 +53,15 @@ def _relu_backward(gradient: torch.Tensor, x: torch.Tensor, *, grad_input: torch
     return pulled
 
 
-_CORE = pointwise.POINTWISE
-POINTWISE = {
-    "gelu": _native(functional.gelu, _aten.gelu_, _aten.gelu_backward.grad_input, _gelu_pull),
+_CORE = nonlinearities.NONLINEARITIES
+NONLINEARITIES = {
+    "gelu": _native(functional.gelu, _aten.gelu_, _aten.gelu_backward.grad_input, _gelu_vjp),
     "gelu_tanh": _native(
         partial(functional.gelu, approximate="tanh"),
         partial(_aten.gelu_, approximate="tanh"),
         partial(_aten.gelu_backward.grad_input, approximate="tanh"),
-        _CORE["gelu_tanh"].pull,
+        _CORE["gelu_tanh"].vjp,
     ),
-    "relu": _native(torch.relu, torch.relu_, _relu_backward, _CORE["relu"].pull),
-    "silu": _native(functional.silu, _aten.silu_, _aten.silu_backward.grad_input, _CORE["silu"].pull),
+    "relu": _native(torch.relu, torch.relu_, _relu_backward, _CORE["relu"].vjp),
+    "silu": _native(functional.silu, _aten.silu_, _aten.silu_backward.grad_input, _CORE["silu"].vjp),
 }

@@ -1,0 +1,90 @@
+"""A stage: a factorized weight tensor and what is planned for it; no gate."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..networks.factorization import Factorization
+from ..networks.network import Network
+from ..programs.contraction import Contraction, layer_contraction, weight_contraction
+from ..programs.plan import Plan, for_batch, plan, plans_by_batch
+from ..programs.program import Program
+
+
+@dataclass(frozen=True)
+class Stage:
+    """y = Σ W[n1 … nE, i, o] Π_e a_e[n_e] [x, 1][i], with coefficients from elsewhere.
+
+    A layer has one stage, a block two. `spec.layers` holds them.
+
+    Args:
+        in_features: I.
+        out_features: O.
+        experts: (N1, …, NE).
+        factorization: of the weight tensor.
+        bias: whether x is extended by a constant 1.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> block = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> second = block.layers["second"]
+        >>> second.in_features, second.num_parameters
+        (16, 135)
+    """
+
+    in_features: int
+    out_features: int
+    experts: tuple[int, ...]
+    factorization: Factorization
+    bias: bool
+
+    @property
+    def levels(self) -> int:
+        """The number of expert levels, E."""
+        return len(self.experts)
+
+    @cached_property
+    def network(self) -> Network:
+        """The factorization's network at these sizes."""
+        rows = self.in_features + self.bias
+        return self.factorization.network(self.experts, rows, self.out_features)
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of elements in all cores, bias included."""
+        return self.network.num_parameters
+
+    @cached_property
+    def contraction(self) -> Contraction:
+        """What is computed from x, the coefficients and the cores."""
+        return layer_contraction(self.network, self.bias)
+
+    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan:
+        """How it is computed; see `MuMoESpec.plan`."""
+        return plan(self.contraction, batch_size, memory_limit)
+
+    @cached_property
+    def plans(self) -> tuple[tuple[int, Plan], ...]:
+        """The plans by which it runs, each with the batch size from which on it is used, falling to 0.
+
+        Most stages have one. Another is kept for smaller batches if it saves a tenth of the operations there.
+        """
+        return plans_by_batch(self.contraction)
+
+    @property
+    def default_plan(self) -> Plan:
+        """The plan for large batches, and for those whose size is not known."""
+        return self.plans[0][1]
+
+    @cached_property
+    def materialization_plan(self) -> Plan:
+        """How the cores are multiplied out to the weight tensor."""
+        return plan(weight_contraction(self.network), 1)
+
+    @property
+    def programs(self) -> tuple[tuple[int, Program], ...]:
+        """What is run, with the batch size from which on it is used, falling to 0."""
+        return tuple((least, each.program) for least, each in self.plans)
+
+    def program_for(self, batch_size: int | None) -> Program:
+        """The program for a batch of this size; None stands for one that is not known."""
+        return self.programs[0][1] if batch_size is None else for_batch(self.programs, batch_size)
