@@ -1,17 +1,7 @@
-"""Hypothesis strategies and an assertion, for tests of factorizations, backends and gates of one's own.
-
-    from hypothesis import given
-    from tensormoe.testing import assert_equivalent, specs
-
-    @given(specs(factorization=st.builds(MyFamily, rank=st.integers(1, 4))))
-    def test_my_family(spec):
-        assert_equivalent(spec)
-
-It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
-"""
+"""Hypothesis strategies of networks, factorizations, gates, specs and inputs."""
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,26 +9,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from .errors import TensorMoEError
-from .gates.activations import Activation
-from .gates.gate import Gate
-from .layers.layer_spec import MuMoESpec
-from .layers.spec import Spec
-from .networks.factorization import Factorization
-from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
-from .networks.notation import expert_modes
-from .verification import Check, Inputs, Sample, VerificationReport, float_checks, named_backend, verify
-
-__all__ = [
-    "Inputs",
-    "assert_equivalent",
-    "factorizations",
-    "gates",
-    "inputs_for",
-    "networks",
-    "register_profiles",
-    "specs",
-]
+from ..gates.activations import Activation
+from ..gates.gate import Gate
+from ..layers.layer_spec import MuMoESpec
+from ..networks.factorization import Factorization
+from ..networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
+from ..networks.notation import expert_modes
+from ..verification import Inputs
 
 Families = SearchStrategy[Factorization] | Callable[[int], SearchStrategy[Factorization]]
 
@@ -181,47 +158,3 @@ def inputs_for(draw: st.DrawFn, spec: MuMoESpec, tokens: SearchStrategy[int] | N
         [values(*shape) for shape in spec.network.shapes.values()],
         values(count, spec.out_features),
     )
-
-
-def assert_equivalent(
-    spec: Spec,
-    inputs: Inputs | None = None,
-    backends: Sequence[Any] = ("numpy",),
-    level: str = "all",
-) -> None:
-    """Assert that a spec's implicit computation is the soft MoE that it stands for.
-
-    Args:
-        spec: a layer or a block.
-        inputs: values for a layer's contraction, in float64. Then output and gradients at these values are
-            compared with the materialized soft MoE's, within their error bound, and nothing else is.
-        backends: names or backend objects.
-        level: of `tensormoe.verify`, if there are no inputs.
-
-    Raises:
-        AssertionError: holds the report.
-        TensorMoEError: as `tensormoe.verify`; inputs for a block, which has two layers.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> from tensormoe.testing import assert_equivalent
-        >>> assert_equivalent(tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5)))
-    """
-    if inputs is None:
-        report = verify(spec, backends, level=level)
-    else:
-        report = VerificationReport(spec, tuple(_checks(spec, inputs, backends)))
-    if not report.passed:
-        raise AssertionError(f"{spec} is not what it stands for:\n{report}")
-
-
-def _checks(spec: Spec, inputs: Inputs, backends: Sequence[Any]) -> list[Check]:
-    if not isinstance(spec, MuMoESpec):
-        remedy = "a block has two layers: pass one of spec.layers.values()"
-        raise TensorMoEError("inputs", type(inputs), remedy)
-    network = spec.network
-    whole: Sample = {
-        mode: np.arange(size) for mode, size in zip(network.modes, network.weight_shape, strict=True)
-    }
-    objects = dict(named_backend(backend) for backend in backends)
-    return list(float_checks(spec, objects, inputs, whole, types=("float64",)))

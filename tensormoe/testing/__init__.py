@@ -1,0 +1,26 @@
+"""Hypothesis strategies and an assertion, for tests of factorizations, backends and gates of one's own.
+
+    from hypothesis import given
+    from tensormoe.testing import assert_equivalent, specs
+
+    @given(specs(factorization=st.builds(MyFamily, rank=st.integers(1, 4))))
+    def test_my_family(spec):
+        assert_equivalent(spec)
+
+It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
+"""
+
+from ..verification import Inputs
+from .equivalence import assert_equivalent
+from .strategies import factorizations, gates, inputs_for, networks, register_profiles, specs
+
+__all__ = [
+    "Inputs",
+    "assert_equivalent",
+    "factorizations",
+    "gates",
+    "inputs_for",
+    "networks",
+    "register_profiles",
+    "specs",
+]
