@@ -1,16 +1,25 @@
 # Every target makes the environment that it needs. PYTHON chooses the interpreter it is made with.
 PYTHON ?= python3
+# What `make demo` trains on: torch or jax.
+FRAMEWORK ?= torch
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := install --quiet --disable-pip-version-check
+PIP := $(BIN)/pip $(INSTALL) -c constraints.txt
+# A framework that is named here and missing is an error; one that is not named is left out.
+TENSORMOE_TEST_BACKENDS ?= numpy,torch,jax
+export TENSORMOE_TEST_BACKENDS
 
-.PHONY: demo test verify lint types doctest docs bench check clean
+.PHONY: demo test integrations verify lint types doctest docs imports bench oldest dist check clean
 
-demo: $(VENV)/demo
+demo: $(VENV)/demo,$(FRAMEWORK)
 	$(BIN)/tensormoe demo
 
 test: $(VENV)/dev
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --ignore=tests/integrations
+
+integrations: $(VENV)/integrations
+	$(BIN)/pytest -n auto tests/integrations
 
 verify: $(VENV)/dev
 	$(BIN)/python tests/support/survey.py
@@ -28,13 +37,31 @@ doctest: $(VENV)/dev
 docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+imports:
+	$(PYTHON) tests/house/drawing.py
+
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks $(CASE) --json results/bench.json --figures results
 
-check: test lint types doctest docs
+# The tests on the oldest versions that pyproject.toml allows, in an environment of their own.
+oldest: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear $(VENV)-oldest
+	$(VENV)-oldest/bin/pip $(INSTALL) -c constraints-oldest.txt -e ".[torch,jax,test]"
+	$(VENV)-oldest/bin/pytest -n auto --ignore=tests/integrations --ignore=tests/mutants --ignore=tests/docs
+
+# The wheel and the source distribution; the wheel alone, in an empty environment, with NumPy and no framework.
+dist: $(VENV)/release
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv --clear build/empty
+	build/empty/bin/pip $(INSTALL) -c constraints.txt dist/*.whl
+	cd build && empty/bin/python ../tests/house/smoke.py
+
+check: test lint types doctest integrations docs imports dist
 
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) $(VENV)-oldest build dist site
 
 # A stamp for each set of extras: made again when what it was made from changes.
 $(VENV)/%: pyproject.toml constraints.txt | $(BIN)/python

@@ -1,12 +1,57 @@
+"""What every test meets: Hypothesis's profile, one thread, and the frameworks that are there."""
+
 import os
+import re
+from collections.abc import Generator
+from importlib import import_module
 
-import torch
+import pytest
 from hypothesis import settings
+from support import frameworks
 
-from tensormoe.testing import register_profiles
+frameworks.leave_out()
+
+from tensormoe.testing import register_profiles  # noqa: E402
 
 register_profiles()
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-# Workers run side by side; one thread each keeps them out of each other's way.
-torch.set_num_threads(1)
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in frameworks.BACKENDS:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise pytest.UsageError(f"TENSORMOE_TEST_BACKENDS names {name!r}: {error}") from error
+    if "torch" in frameworks.BACKENDS:
+        # Workers run side by side; one thread each keeps them out of each other's way.
+        import_module("torch").set_num_threads(1)
+
+
+def pytest_report_header() -> str:
+    return f"backends: {', '.join(frameworks.BACKENDS)}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file that imports a framework which is left out is skipped."""
+    report = yield
+    packages = "|".join(frameworks.MISSING) or "$^"
+    missing = re.search(rf"No module named '({packages})\b", str(report.longrepr))
+    if report.failed and missing:
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: needs {missing[1]}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that asks for a framework which is left out is skipped from there on."""
+    try:
+        return (yield)
+    except Exception as error:
+        if package := frameworks.lacks(error):
+            pytest.skip(f"needs {package}")
+        raise

@@ -1,23 +1,17 @@
-"""What the tests share: the cases that are tried everywhere, values, and the oracle that they meet.
+"""What the tests share: the cases that are tried everywhere, values, and how results are compared."""
 
-The oracle knows nothing of planning or lowering: it writes the definition as one `torch.einsum` over the
-materialized weight tensor, in float64, and differentiates that.
-"""
-
-import string
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from hypothesis import strategies as st
+from support.definition import Truth, truth
+from support.frameworks import BACKENDS
 
 import tensormoe as tm
 from tensormoe.testing import Inputs, inputs_for, specs
 
-# Listed one by one, so that a missing framework fails instead of skipping.
-BACKENDS = ("numpy", "torch", "jax")
+__all__ = ["BACKENDS", "EVERY", "EVERY_GATE", "Truth", "close", "dtypes", "layers", "truth", "values_for"]
 
 # Each kind of network once, for one level of experts.
 EVERY = [
@@ -66,33 +60,6 @@ def values_for(spec: tm.MuMoESpec, seed: int, tokens: int) -> Inputs:
         [generator.normal(size=shape) for shape in spec.network.shapes.values()],
         generator.normal(size=(tokens, spec.out_features)),
     )
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What the definition says: the weight tensor, the output, and the gradient of each operand."""
-
-    weight: Any
-    y: Any
-    gradients: list[Any]
-
-
-def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
-    """The materialized soft MoE and its gradients by automatic differentiation, in float64."""
-    network = spec.network
-    letters = dict(zip(network.sizes, string.ascii_letters, strict=False))
-    leaves = [torch.tensor(value, requires_grad=True) for value in values.operands]
-    x, coefficients = leaves[0], leaves[1 : 1 + spec.levels]
-    cores = leaves[1 + spec.levels :]
-    terms = ["".join(letters[index] for index in core.indices) for core in network.cores]
-    modes = "".join(letters[index] for index in network.modes)
-    weight = torch.einsum(f"{','.join(terms)}->{modes}", *cores)
-    z = torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], dim=1) if spec.bias else x
-    experts, i, o = modes[:-2], modes[-2], modes[-1]
-    mixed = ",".join(f"Z{expert}" for expert in experts)
-    y = torch.einsum(f"{modes},{mixed},Z{i}->Z{o}", weight, *coefficients, z)
-    gradients = torch.autograd.grad(y, leaves, torch.tensor(values.cotangent))
-    return Truth(weight.detach().numpy(), y.detach().numpy(), [g.numpy() for g in gradients])
 
 
 def close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:

@@ -1,0 +1,38 @@
+"""Does what a person with the wheel and no framework can do; `make dist` runs it in an empty environment."""
+
+import sys
+from importlib.metadata import distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+import tensormoe as tm
+
+HERE = Path(__file__).parents[2]
+
+
+def main() -> None:
+    assert not HERE / "tensormoe" in Path(tm.__file__).parents, "the checkout was imported, not the wheel"
+    assert not {"torch", "jax"} & {*sys.modules}
+    for package in ("tensormoe", "tensormoe_numpy", "tensormoe_torch", "tensormoe_jax"):
+        files = {str(path) for path in distribution("tensormoe").files or ()}
+        assert f"{package}/py.typed" in files, package
+        assert find_spec(package), package
+
+    spec = tm.MuMoEBlockSpec(8, 6, 4, experts=(3, 2), factorization=tm.CP(rank=5))
+    layer = tm.build(spec, "numpy", seed=0)
+    assert layer(np.ones((7, 8), dtype="float32")).shape == (7, 4)
+    assert tm.verify(spec, ("numpy",)).passed
+    for name in ("torch", "jax"):
+        try:
+            tm.build(spec, name)
+        except tm.TensorMoEError as error:
+            assert f"tensormoe[{name}]" in str(error)
+        else:
+            raise AssertionError(f"{name} is not to be installed here")
+    print(f"tensormoe {tm.__version__} works with NumPy {np.__version__} alone")
+
+
+if __name__ == "__main__":
+    main()
