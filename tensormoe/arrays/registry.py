@@ -41,6 +41,26 @@ def available_backends() -> tuple[str, ...]:
     return tuple(sorted({*_entry_points(), *_TENSORLY}))
 
 
+def installed_backends() -> tuple[str, ...]:
+    """The names of the backends with modules whose framework can be imported, NumPy's first. This imports them.
+
+    Examples:
+        >>> from tensormoe.arrays.registry import installed_backends
+        >>> "numpy" in installed_backends()
+        True
+    """
+    names = sorted(_entry_points(), key=lambda name: (name != "numpy", name))
+    return tuple(name for name in names if _imports(name))
+
+
+def _imports(name: str) -> bool:
+    try:
+        _load(name)
+    except ImportError:
+        return False
+    return True
+
+
 def get_backend(name: str) -> Any:
     """The backend object of this name.
 

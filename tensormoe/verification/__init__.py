@@ -1,4 +1,4 @@
-"""Verification: the implicit computation against the soft MoE that it stands for, on four levels.
+"""Verification: the implicit computation against the soft MoE that it stands for, by four methods.
 
 Nothing here shares code with planning or lowering: programs are given, and what they are to compute is read
 from the network.
@@ -6,16 +6,16 @@ from the network.
 
 from .floating import float_checks
 from .inputs import Inputs, Sample
-from .report import LEVELS, Check, VerificationReport
-from .verify import named_backend, verify
+from .report import METHODS, Check, VerificationReport
+from .verify import resolve_backends, verify
 
 __all__ = [
-    "LEVELS",
+    "METHODS",
     "Check",
     "Inputs",
     "Sample",
     "VerificationReport",
     "float_checks",
-    "named_backend",
+    "resolve_backends",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""The exact level: programs on random integers modulo a prime, against the definition.
+"""The exact method: programs on random integers modulo a prime, against the definition.
 
 Source: Schwartz, "Fast Probabilistic Algorithms for Verification of Polynomial Identities", 1980: two
 different polynomials of degree at most d agree at a random point of a field of p elements with probability at
@@ -15,7 +15,7 @@ from ..layers.stage import Stage
 from ..typing import NumPyArray
 from .arithmetic.residues import PRIME, residues
 from .arithmetic.rounding import Counted, CountingBackend, Precision
-from .inputs import integer_inputs, sampled
+from .inputs import integer_inputs, draw_sample
 from .reference.contraction import Reference
 from .reference.families import weight_of_family
 from .report import Check
@@ -33,7 +33,7 @@ def check_size(layer: Stage) -> None:
             "spec",
             f"cores with {count:,} elements",
             f"exact arithmetic takes at most {_LARGEST:,}: verify the same factorization at smaller sizes, "
-            'such as spec.replace(in_features=16, out_features=12), or with level="proof"',
+            'such as spec.replace(in_features=16, out_features=12), or with methods="proof"',
         )
 
 
@@ -51,26 +51,26 @@ def degree(layer: Stage) -> int:
     return max(operands, found.degree)
 
 
-def exact_checks(layer: Stage, generator: np.random.Generator, label: str, tokens: int) -> Iterator[Check]:
+def exact_checks(layer: Stage, generator: np.random.Generator, label: str, batch_size: int) -> Iterator[Check]:
     """The output and gradients of a layer's program, and its materialization, entry by entry."""
-    sample = sampled(layer, generator, _SAMPLE)
-    inputs = integer_inputs(layer, generator, tokens, PRIME).restricted(sample)
+    sample = draw_sample(layer, generator, _SAMPLE)
+    inputs = integer_inputs(layer, generator, batch_size, PRIME).restrict(sample)
     reference = Reference(layer, inputs, sample)
     program = layer.default_plan.program
     ops = residues()
     operands = [ops.from_numpy(value) for value in inputs.operands]
     gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
-    found = reference.visible([program.run(ops, operands), *gradients])
+    found = reference.select([program.run(ops, operands), *gradients])
     expected = [term.value for term in (reference.y, *reference.gradients)]
-    yield _compared(f"{label}output", found[:1], expected[:1])
-    yield _compared(f"{label}gradients", found[1:], expected[1:])
-    yield _compared(f"{label}network", [reference.weight.value], [weight_of_family(layer, reference.cores)])
+    yield _compare(f"{label}output", found[:1], expected[:1])
+    yield _compare(f"{label}gradients", found[1:], expected[1:])
+    yield _compare(f"{label}network", [reference.weight.value], [weight_of_family(layer, reference.cores)])
     if is_whole(layer):
         weight = layer.materialization_plan.program.run(ops, operands[1 + layer.levels :])
-        yield _compared(f"{label}weight", [weight], [reference.weight.value])
+        yield _compare(f"{label}weight", [weight], [reference.weight.value])
 
 
-def _compared(quantity: str, found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
+def _compare(quantity: str, found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
     wrong = sum(_wrong(a, b) for a, b in zip(found, expected, strict=True))
     entries = sum(array.size for array in expected)
     return Check("exact", "integers mod 2^61 − 1", f"{quantity}, {entries:,} entries", float(wrong), 0.0)

@@ -1,4 +1,4 @@
-"""The floating-point level: every backend, element type and device, against bounds known in advance.
+"""The floating-point method: every backend, element type and device, against bounds known in advance.
 
 The error of a program is at most its rounding bound (see `counting`) times the same sums over absolute
 values; the reference, in float64, has a bound of the same kind for its own.
@@ -22,7 +22,7 @@ from .report import Check
 
 def float_checks(
     layer: Stage,
-    objects: Mapping[str, Any],
+    objects: Mapping[str, Backend],
     values: Inputs,
     sample: Sample,
     label: str = "",
@@ -41,18 +41,18 @@ def float_checks(
     expected: dict[str, _Expected] = {}
     for name, ops in objects.items():
         for dtype in [each for each in ops.float_types if each in types]:
-            inputs = values.mapped(partial(representable, dtype=dtype))
+            inputs = values.map(partial(round_to, dtype=dtype))
             if dtype not in expected:
                 expected[dtype] = _Expected(layer, inputs, Reference(layer, inputs, sample), dtype)
             for device in ops.devices():
-                found = expected[dtype].reference.visible(_computed(ops, layer, inputs, dtype, device))
+                found = expected[dtype].reference.select(_compute(ops, layer, inputs, dtype, device))
                 pairs = [expected[dtype].worst(number, result) for number, result in enumerate(found)]
                 subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
                 yield Check("float", subject, f"{label}output", *pairs[0])
                 yield Check("float", subject, f"{label}gradients", *max(pairs[1:], key=ratio))
 
 
-def _computed(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
+def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
     """Output and gradients, computed in a type and given in float64."""
     program = layer.default_plan.program
 
@@ -73,7 +73,7 @@ class _Expected:
     def __init__(self, layer: Stage, inputs: Inputs, reference: Reference, dtype: str) -> None:
         self.reference = reference
         self._terms = [reference.y, *reference.gradients]
-        absolute = reference.of(inputs.mapped(np.abs))
+        absolute = reference.of(inputs.map(np.abs))
         self._absolute = [term.value for term in (absolute.y, *absolute.gradients)]
         precision, program, ops = Precision(dtype), layer.default_plan.program, CountingBackend()
         operands = [Counted(value.shape, precision) for value in inputs.operands]
@@ -92,7 +92,7 @@ class _Expected:
         return largest(np.abs(found - term.value), bounds)
 
 
-def representable(value: NumPyArray, dtype: str) -> NumPyArray:
+def round_to(value: NumPyArray, dtype: str) -> NumPyArray:
     """Values rounded to a floating-point type, in float64."""
     if dtype != "bfloat16":
         return value.astype(dtype).astype("float64")

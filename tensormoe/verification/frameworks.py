@@ -12,8 +12,8 @@ from ..layers.functional import apply, materialize
 from ..layers.initialization import initialize
 from ..layers.spec import Spec
 from ..typing import NumPyArray
-from .reference.gate import known
-from .reference.layer import defined, weights
+from .reference.gate import has_reference
+from .reference.layer import compute, materialize as materialize_reference
 from .report import Check
 
 # Relative to the largest entry; ten steps of training add up what single calls differ by.
@@ -25,21 +25,21 @@ _DIFFERENCE, SLOPE_TOLERANCE = 3e-7, 1e-4
 
 
 def framework_checks(
-    spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, seed: int, tokens: int
+    spec: Spec, objects: Mapping[str, Backend], generator: np.random.Generator, seed: int, batch_size: int
 ) -> Iterator[Check]:
     """All that a backend computes, against the definition or, beyond it, against the first backend."""
     noisy = spec
     # In training each framework draws noise of its own.
     spec = spec.replace(gate=replace(spec.gate, noise=0.0))
-    values = _whole_values(spec, generator, seed, tokens)
+    values = _whole_values(spec, generator, seed, batch_size)
     first: dict[str, tuple[str, list[NumPyArray]]] = {}
     slopes: list[_Slope] = []
-    if known(spec.gate):
+    if has_reference(spec.gate):
         slopes = _slopes(spec, values, generator)
         given = values.parameters, values.state, values.x
-        defining = defined(spec, *given)
-        defining["output in evaluation"] = defined(spec, *given, training=False)["output"]
-        defining["weights"] = weights(spec, values.parameters) if _small(spec) else []
+        defining = compute(spec, *given)
+        defining["output in evaluation"] = compute(spec, *given, training=False)["output"]
+        defining["weights"] = materialize_reference(spec, values.parameters) if _small(spec) else []
         first = {quantity: ("definition", arrays) for quantity, arrays in defining.items()}
     for name, ops in objects.items():
         with ops.double_precision():
@@ -67,16 +67,16 @@ class _Values:
     previous: list[NumPyArray] | None
 
 
-def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, tokens: int) -> _Values:
+def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, batch_size: int) -> _Values:
     initial, state = initialize(spec, seed, "float64")
     # At the initial values some gradients vanish, which compares rounding errors with each other.
     parameters = {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()}
-    x = generator.normal(size=(tokens, spec.in_features))
-    y = generator.normal(size=(tokens, spec.out_features))
+    x = generator.normal(size=(batch_size, spec.in_features))
+    y = generator.normal(size=(batch_size, spec.out_features))
     clusters = spec.gate.router.previous_experts(spec.counts)
     previous = None
     if clusters is not None:
-        previous = [generator.dirichlet(np.ones(k), size=tokens) for k in clusters]
+        previous = [generator.dirichlet(np.ones(k), size=batch_size) for k in clusters]
     # After a call running statistics have something in them.
     _, _, state = apply(spec, parameters, x, state=state, training=True, previous=previous)
     return _Values(parameters, state, x, y, previous)
@@ -110,7 +110,7 @@ def _whole(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, 
     results = {
         "output": [found[0]],
         "coefficients": [a[0] for a in coefficients],
-        "running statistics": _sorted(moved),
+        "running statistics": _in_order(moved),
         "output in evaluation": [evaluation[0]],
         "weights": weights,
     }
@@ -118,18 +118,18 @@ def _whole(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, 
         results["gradients"] = [gradients[0][0], *gradients[1:]]
         for _ in range(_STEPS):
             (_, _, gradients, _, _), state = compiled(state, x, *parameters)
-            parameters = _trained(ops, parameters, gradients[1:])
-        results["ten training steps"] = [*parameters, *_sorted(state)]
+            parameters = _take_step(ops, parameters, gradients[1:])
+        results["ten training steps"] = [*parameters, *_in_order(state)]
     return {quantity: [ops.to_float64(a) for a in arrays] for quantity, arrays in results.items() if arrays}
 
 
-def _trained(ops: Backend, parameters: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+def _take_step(ops: Backend, parameters: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
     """The parameters one step on; never a long one, however large the layer."""
     length = ops.sqrt(1 + sum(ops.sum(g * g) for g in gradients))
     return [p - _RATE * g / length for p, g in zip(parameters, gradients, strict=True)]
 
 
-def _weights(ops: Backend, spec: Spec, parameters: Mapping[str, Any]) -> list[Any]:
+def _weights(ops: Backend, spec: Spec, parameters: Mapping[str, Backend]) -> list[Any]:
     """The weight tensors of the layers, where they are small enough."""
     if not _small(spec):
         return []
@@ -144,7 +144,7 @@ def _small(spec: Spec) -> bool:
     return all(prod(layer.network.weight_shape) <= _LARGEST_WEIGHT for layer in spec.layers.values())
 
 
-def _sorted(state: Mapping[str, Any]) -> list[Any]:
+def _in_order(state: Mapping[str, Backend]) -> list[Any]:
     # A compiled function returns names in an order of its own.
     return [state[name] for name in sorted(state)]
 
@@ -158,7 +158,7 @@ def _slopes(spec: Spec, values: _Values, generator: np.random.Generator) -> list
 
     def loss(x: NumPyArray, *parameters: NumPyArray) -> float:
         given = dict(zip(values.parameters, parameters, strict=True))
-        (y,) = defined(spec, given, values.state, x)["output"]
+        (y,) = compute(spec, given, values.state, x)["output"]
         return float(((y - values.y) ** 2).sum() / 2)
 
     arrays, slopes = [values.x, *values.parameters.values()], []

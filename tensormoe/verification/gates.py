@@ -1,4 +1,4 @@
-"""The floating-point level of gates: coefficients and running statistics within their error bounds."""
+"""The floating-point method of gates: coefficients and running statistics within their error bounds."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,26 +12,26 @@ from ..gates.call import Call, nothing_to_reduce
 from ..gates.gate import Gate
 from ..layers.spec import Spec
 from ..typing import NumPyArray
-from .floating import largest, ratio, representable
-from .reference.gate import STATISTICS, Level, fresh
+from .floating import largest, ratio, round_to
+from .reference.gate import STATISTICS, ExpertLevel, initial_statistics
 from .report import Check
 
 # At least so many input vectors: their iterations end at different times.
-_TOKENS = 32
+_BATCH = 32
 
 
 def gate_checks(
-    spec: Spec, objects: Mapping[str, Any], generator: np.random.Generator, tokens: int
+    spec: Spec, objects: Mapping[str, Backend], generator: np.random.Generator, batch_size: int
 ) -> Iterator[Check]:
     """A gate's coefficients and running statistics in training, in every element type of each backend."""
-    values = [generator.normal(size=(max(tokens, _TOKENS), spec.in_features))]
+    values = [generator.normal(size=(max(batch_size, _BATCH), spec.in_features))]
     scale = np.sqrt(spec.in_features)
     values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.counts]
     for name, ops in objects.items():
         for dtype in ops.float_types:
-            x, *weights = (representable(value, dtype) for value in values)
-            coefficients, state = _computed(ops, spec, [x, *weights], dtype)
-            levels = [Level(spec.gate, x, g, fresh(g.shape[1]), dtype) for g in weights]
+            x, *weights = (round_to(value, dtype) for value in values)
+            coefficients, state = _compute(ops, spec, [x, *weights], dtype)
+            levels = [ExpertLevel(spec.gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
             pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
             yield Check("float", f"{name} {dtype}", "coefficients of the gate", *max(pairs, key=ratio))
             pairs = [
@@ -43,7 +43,7 @@ def gate_checks(
                 yield Check("float", f"{name} {dtype}", "running statistics", *max(pairs, key=ratio))
 
 
-def _computed(
+def _compute(
     ops: Backend, spec: Spec, values: list[NumPyArray], dtype: str
 ) -> tuple[list[NumPyArray], dict[str, NumPyArray]]:
     """The coefficients and the state after one call in training, in float64."""
@@ -53,13 +53,13 @@ def _computed(
         wide = at_least_float32(dtype)
         state = {k: ops.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}
         arrays = [ops.from_float64(value, dtype) for value in values]
-        coefficients, _, moved = _compiled(ops, gate, spec.levels)(state, *arrays)
+        coefficients, _, moved = _compile(ops, gate, spec.levels)(state, *arrays)
         found = {key: ops.to_float64(statistic) for key, statistic in moved.items()}
         return [ops.to_float64(a) for a in coefficients], found
 
 
 @cache
-def _compiled(ops: Backend, gate: Gate, levels: int) -> Any:
+def _compile(ops: Backend, gate: Gate, levels: int) -> Any:
     """The gate in training, kept: layers with the same gate and sizes are compiled once."""
     call = Call(True, None, None, nothing_to_reduce)
 

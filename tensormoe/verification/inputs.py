@@ -36,12 +36,12 @@ class Inputs:
         """x, the coefficients and the cores: what a program takes."""
         return [self.x, *self.coefficients, *self.cores]
 
-    def mapped(self, change: Callable[[NumPyArray], NumPyArray]) -> "Inputs":
+    def map(self, change: Callable[[NumPyArray], NumPyArray]) -> "Inputs":
         """The same with every array changed."""
         coefficients, cores = ([change(v) for v in part] for part in (self.coefficients, self.cores))
         return Inputs(change(self.x), coefficients, cores, change(self.cotangent))
 
-    def restricted(self, sample: Sample) -> "Inputs":
+    def restrict(self, sample: Sample) -> "Inputs":
         """The same with 0 for the input features, experts and outputs outside a sample."""
         features = self.x.shape[1]
         coefficients = zip(expert_modes(len(self.coefficients)), self.coefficients, strict=True)
@@ -53,7 +53,7 @@ class Inputs:
         )
 
 
-def real_inputs(layer: Stage, generator: np.random.Generator, tokens: int) -> Inputs:
+def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -> Inputs:
     """Random positive values, scaled so that half-precision types neither overflow nor underflow.
 
     Of one sign, rounding errors add up, and errors are largest beside their bounds.
@@ -70,14 +70,14 @@ def real_inputs(layer: Stage, generator: np.random.Generator, tokens: int) -> In
     shares = {bond: np.log2(size) / carried.count(bond) for bond, size in network.bonds}
     scales = [sum(shares.get(index, 0.0) for index in core.indices) for core in network.cores]
     return Inputs(
-        values((tokens, layer.in_features), np.log2(layer.in_features) / 2),
-        [values((tokens, n), 0.75 * np.log2(n)) for n in layer.experts],
+        values((batch_size, layer.in_features), np.log2(layer.in_features) / 2),
+        [values((batch_size, n), 0.75 * np.log2(n)) for n in layer.experts],
         [values(shape, scale) for shape, scale in zip(network.shapes.values(), scales, strict=True)],
-        values((tokens, layer.out_features), np.log2(layer.out_features) / 2),
+        values((batch_size, layer.out_features), np.log2(layer.out_features) / 2),
     )
 
 
-def integer_inputs(layer: Stage, generator: np.random.Generator, tokens: int, below: int) -> Inputs:
+def integer_inputs(layer: Stage, generator: np.random.Generator, batch_size: int, below: int) -> Inputs:
     """Random integers from 0 to `below` − 1, as Python's own, which have no limit."""
 
     def values(*shape: int) -> NumPyArray:
@@ -85,14 +85,14 @@ def integer_inputs(layer: Stage, generator: np.random.Generator, tokens: int, be
         return found
 
     return Inputs(
-        values(tokens, layer.in_features),
-        [values(tokens, n) for n in layer.experts],
+        values(batch_size, layer.in_features),
+        [values(batch_size, n) for n in layer.experts],
         [values(*shape) for shape in layer.network.shapes.values()],
-        values(tokens, layer.out_features),
+        values(batch_size, layer.out_features),
     )
 
 
-def sampled(layer: Stage, generator: np.random.Generator, limit: int) -> Sample:
+def draw_sample(layer: Stage, generator: np.random.Generator, limit: int) -> Sample:
     """Random positions of each mode with at most `limit` elements of the weight tensor between them.
 
     All positions if that suffices; the bias row is always among them.

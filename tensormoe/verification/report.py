@@ -10,7 +10,7 @@ from ..layers.serialization import spec_data
 from ..layers.spec import Spec
 from ..tables import table, versions
 
-LEVELS = ("proof", "exact", "float", "frameworks")
+METHODS = ("proof", "exact", "float", "frameworks")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Check:
     """One comparison.
 
     Args:
-        level: "proof", "exact", "float" or "frameworks".
+        method: "proof", "exact", "float" or "frameworks".
         subject: what was run, such as "torch float32".
         quantity: what was compared, such as "gradients".
         error: what was found. Proof: 1 if it is refused. Exact: the number of wrong entries. Float: the
@@ -27,7 +27,7 @@ class Check:
         bound: the largest error that passes.
     """
 
-    level: str
+    method: str
     subject: str
     quantity: str
     error: float
@@ -66,12 +66,12 @@ class VerificationReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every error is within its bound."""
-        return all(check.passed for check in self.checks)
+        """Whether something was compared, and every error is within its bound."""
+        return bool(self.checks) and all(check.passed for check in self.checks)
 
     def __str__(self) -> str:
         held = sum(check.passed for check in self.checks)
-        last = f"{held} of {len(self.checks)} comparisons hold"
+        last = f"{held} of {len(self.checks)} comparisons hold" if self.checks else "nothing was compared"
         return "\n".join([_table(self.checks), *self.remarks, last])
 
     def to_json(self) -> str:
@@ -90,15 +90,15 @@ class VerificationReport:
 
 
 def _table(checks: Sequence[Check]) -> str:
-    columns = ("level", "computed by", "quantity", "error", "bound", "ratio", "")
-    rows = [(c.level, c.subject, c.quantity, *_figures(c), "pass" if c.passed else "FAIL") for c in checks]
+    columns = ("method", "computed by", "quantity", "error", "bound", "ratio", "")
+    rows = [(c.method, c.subject, c.quantity, *_figures(c), "pass" if c.passed else "FAIL") for c in checks]
     return table(columns, rows, text_columns=3)
 
 
 def _figures(check: Check) -> tuple[str, str, str]:
-    if check.level == "proof":
+    if check.method == "proof":
         return "–", "–", "–"
-    if check.level == "exact":
+    if check.method == "exact":
         return f"{check.error:.0f}", "0", "–"
     return f"{check.error:.1e}", f"{check.bound:.1e}", f"{check.ratio:.3f}"
 

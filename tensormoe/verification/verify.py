@@ -1,12 +1,11 @@
-"""One command for all levels of verification."""
+"""One function for all methods of verification."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import Backend
-from ..arrays.registry import get_backend
+from ..arrays.registry import get_backend, installed_backends
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer
 from ..layers.spec import Spec
 from ..layers.stage import Stage
@@ -17,49 +16,52 @@ from .arithmetic.residues import PRIME
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
-from .inputs import real_inputs, sampled
+from .inputs import real_inputs, draw_sample
 from .proof.prove import ProofError, prove_program
-from .reference.gate import bounded
-from .report import LEVELS, Check, VerificationReport
+from .reference.gate import has_bound
+from .report import METHODS, Check, VerificationReport
 
-_EXACT_TOKENS = 2
+_EXACT_BATCH = 2
 # Elements of the weight tensor that are multiplied out in float64.
 _FLOAT_SAMPLE = 2**20
 
 
 def verify(
     spec: Spec,
-    backends: Sequence[Any] = ("numpy", "torch", "jax"),
+    backends: Sequence[str | Backend] | None = None,
+    methods: Sequence[str] | str = METHODS,
+    *,
+    batch_size: int = 5,
     seed: int = 0,
-    tokens: int = 5,
-    level: str = "all",
 ) -> VerificationReport:
-    """Verify that a spec's implicit computation is the soft MoE that it stands for, on four levels.
+    """Verify that a layer computes the soft MoE that it stands for, by up to four methods.
 
-    - "proof": the program of each layer, and its materialization, are proved for all values and sizes (see
+    - "proof": the programs of each layer, and its materialization, are proved for all values and sizes (see
       `tensormoe.prove`).
     - "exact": the same programs compute with random integers modulo 2^61 − 1; output, gradients and weight
-      tensor equal the materialized definition's.
+      tensor equal those of the materialized definition.
     - "float": every backend, element type and device computes output and gradients within an error bound that
-      follows from the program before any value is known, coefficients being given; so do gates.
+      follows from the program before any value is known, with the coefficients given; so do gates.
     - "frameworks": layers and blocks with their gates are the same on all backends: output, coefficients,
       running statistics, gradients, and the parameters after ten training steps.
 
-    Of a large weight tensor, a random part of the experts, inputs and outputs is materialized. A gate's noise
-    is left out.
+    A large weight tensor is sampled: a random part of its experts, inputs and outputs is materialized. The
+    gate's noise is left out.
 
     Args:
         spec: a layer or a block.
-        backends: names, each of which must be installed, or backend objects.
+        backends: names or backend objects. By default those whose framework is installed; one that is named
+            must be.
+        methods: some of the four, or the name of one.
+        batch_size: the number of input vectors.
         seed: of the random values.
-        tokens: the number of input vectors.
-        level: one of the above, or "all".
 
     Returns:
         A report, with `.passed`, a table as its text, and `.to_json()`.
 
     Raises:
-        TensorMoEError: an unknown or missing backend or level, or cores too large for exact arithmetic.
+        TensorMoEError: an unknown or missing backend, an unknown method, a gate that one of the backends
+            cannot compute, or cores too large for exact arithmetic.
 
     Examples:
         >>> import tensormoe as tm
@@ -67,42 +69,61 @@ def verify(
         >>> tm.verify(spec, backends=("numpy",)).passed
         True
     """
-    if isinstance(backends, str) or not backends:
-        raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
-    tokens, seed = positive_integer("tokens", tokens), non_negative_integer("seed", seed)
-    one_of("level", level, (*LEVELS, "all"))
-    chosen = LEVELS if level == "all" else (level,)
+    batch_size, seed = positive_integer("batch_size", batch_size), non_negative_integer("seed", seed)
+    chosen = check_methods(methods)
     # A proof needs no framework, and some take seconds to import.
     computing = {"float", "frameworks"} & {*chosen}
-    objects = dict(named_backend(backend) for backend in backends) if computing else {}
+    objects = resolve_backends(backends) if computing else {}
     layers = {"" if key == "cores" else f"{key} layer, ": layer for key, layer in spec.layers.items()}
     if "exact" in chosen:
         for layer in layers.values():
             exact.check_size(layer)
-    checks: list[Check] = []
     remarks = [f"gate: {spec.gate.steps}"]
-    generators = dict(zip(LEVELS, np.random.default_rng(seed).spawn(len(LEVELS)), strict=True))
+    generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
+    checks: list[Check] = []
     if "proof" in chosen:
         for label, layer in layers.items():
             checks += _proof_checks(layer, label, remarks)
     if "exact" in chosen:
         for label, layer in layers.items():
-            checks += exact.exact_checks(layer, generators["exact"], label, _EXACT_TOKENS)
+            checks += exact.exact_checks(layer, generators["exact"], label, _EXACT_BATCH)
         remarks.append(_chance(layers.values()))
     if "float" in chosen:
-        checks += _float_checks(spec, layers, objects, generators["float"], tokens)
-        if not bounded(spec.gate):
+        checks += _float_checks(spec, layers, objects, generators["float"], batch_size)
+        if not has_bound(spec.gate):
             remarks.append("float: this gate has no error bound here; its logits and weights are not bounded")
     if "frameworks" in chosen:
-        checks += framework_checks(spec, objects, generators["frameworks"], seed, tokens)
+        checks += framework_checks(spec, objects, generators["frameworks"], seed, batch_size)
+    remarks += _remark_on_silence(chosen, checks)
     return VerificationReport(spec, tuple(checks), tuple(remarks), seed)
 
 
-def named_backend(backend: Any) -> tuple[str, Any]:
-    """The name and the object of a backend given by either."""
-    if isinstance(backend, Backend):
-        return backend.tensormoe_name, backend
-    return backend, get_backend(backend)
+def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
+    """The names of methods, in the order in which they run."""
+    given = (methods,) if isinstance(methods, str) else tuple(methods)
+    for method in given:
+        one_of("methods", method, METHODS)
+    if not given:
+        raise TensorMoEError("methods", methods, f"name at least one of {', '.join(METHODS)}")
+    return tuple(method for method in METHODS if method in given)
+
+
+def resolve_backends(backends: Sequence[str | Backend] | None) -> dict[str, Backend]:
+    """Backend objects by their names; of None, those whose framework is installed."""
+    if isinstance(backends, str) or (backends is not None and not backends):
+        raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
+    objects = [
+        backend if isinstance(backend, Backend) else get_backend(backend)
+        for backend in (installed_backends() if backends is None else backends)
+    ]
+    return {each.tensormoe_name: each for each in objects}
+
+
+def _remark_on_silence(methods: Sequence[str], checks: Sequence[Check]) -> Iterator[str]:
+    """What to say of methods that compared nothing."""
+    for method in methods:
+        if not any(check.method == method for check in checks):
+            yield f"{method}: compared nothing: this gate has no reference here; pass two backends"
 
 
 def _proof_checks(layer: Stage, label: str, remarks: list[str]) -> Iterator[Check]:
@@ -111,11 +132,11 @@ def _proof_checks(layer: Stage, label: str, remarks: list[str]) -> Iterator[Chec
     for least, plan in layer.plans:
         where = f" from batch size {least}" if len(layer.plans) > 1 else ""
         quantity = f"{label}output and gradients{where}"
-        yield _proved(layer_contraction(network, layer.bias), plan, quantity, remarks)
-    yield _proved(weight_contraction(network), layer.materialization_plan, f"{label}weight", remarks)
+        yield _check_proof(layer_contraction(network, layer.bias), plan, quantity, remarks)
+    yield _check_proof(weight_contraction(network), layer.materialization_plan, f"{label}weight", remarks)
 
 
-def _proved(contraction: Contraction, plan: Plan, quantity: str, remarks: list[str]) -> Check:
+def _check_proof(contraction: Contraction, plan: Plan, quantity: str, remarks: list[str]) -> Check:
     try:
         steps = len(prove_program(contraction, plan.program).steps)
     except ProofError as error:
@@ -125,7 +146,7 @@ def _proved(contraction: Contraction, plan: Plan, quantity: str, remarks: list[s
 
 
 def _chance(layers: Iterable[Stage]) -> str:
-    """What the exact level may overlook."""
+    """What exact arithmetic may overlook."""
     layers = list(layers)
     degree = max(exact.degree(layer) for layer in layers)
     chance = f"{degree / PRIME:.1e}, d = {degree}"
@@ -137,13 +158,13 @@ def _chance(layers: Iterable[Stage]) -> str:
 def _float_checks(
     spec: Spec,
     layers: dict[str, Stage],
-    objects: dict[str, Any],
+    objects: dict[str, Backend],
     generator: np.random.Generator,
-    tokens: int,
+    batch_size: int,
 ) -> Iterator[Check]:
     for label, layer in layers.items():
-        sample = sampled(layer, generator, _FLOAT_SAMPLE)
-        inputs = real_inputs(layer, generator, tokens).restricted(sample)
+        sample = draw_sample(layer, generator, _FLOAT_SAMPLE)
+        inputs = real_inputs(layer, generator, batch_size).restrict(sample)
         yield from float_checks(layer, objects, inputs, sample, label)
-    if bounded(spec.gate):
-        yield from gate_checks(spec, objects, generator, tokens)
+    if has_bound(spec.gate):
+        yield from gate_checks(spec, objects, generator, batch_size)

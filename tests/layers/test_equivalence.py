@@ -102,8 +102,8 @@ def test_both_precisions_keep_their_accuracy(backend: str, layer: Layer, dtype: 
     spec, values = layer
     name, tolerance = dtype
     ops, program = tm.get_backend(backend), spec.default_plan.program
-    rounded = values.mapped(lambda value: value.astype(name).astype("float64"))
-    expected, magnitude = truth(spec, rounded), truth(spec, rounded.mapped(np.abs))
+    rounded = values.map(lambda value: value.astype(name).astype("float64"))
+    expected, magnitude = truth(spec, rounded), truth(spec, rounded.map(np.abs))
 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
         y = program.run(ops, operands)

@@ -75,7 +75,7 @@ def weight_of(backend: str, spec: tm.MuMoESpec, values: Inputs) -> Array:
 
 def size_of(spec: tm.MuMoESpec, values: Inputs) -> float:
     """The size of what is summed: where terms cancel, rounding errors of this size are left."""
-    return max(float(truth(spec, values.mapped(np.abs)).y.max()), 1.0)
+    return max(float(truth(spec, values.map(np.abs)).y.max()), 1.0)
 
 
 def changed(values: Inputs, where: Iterable[Place], change: Callable[..., Array], *arguments: Any) -> Inputs:

@@ -25,7 +25,7 @@ from tensormoe.programs.instructions import (
 from tensormoe.programs.program import Program, find_releases
 from tensormoe.testing import specs
 from tensormoe.verification.arithmetic.residues import PRIME, residues
-from tensormoe.verification.reference.contraction.contraction import Term, contracted
+from tensormoe.verification.reference.contraction import IndexedArray, contract
 
 
 @dataclass(frozen=True)
@@ -288,14 +288,14 @@ def test_what_is_proved_is_right(case: tuple[Contraction, Program], seed: int) -
     terms = []
     for op in contraction.operands:
         values = generator.integers(PRIME, size=[sizes[index] for index in op.indices]).astype(object)
-        terms.append(Term(op.indices, values))
+        terms.append(IndexedArray(op.indices, values))
     given = [term.value for term in terms]
     if contraction.affine:
         given[0] = given[0][:, :-1]
         terms[0].value[:, -1] = 1
     ops = residues()
     found = program.run(ops, [ops.from_numpy(value) for value in given])
-    expected = contracted(terms, contraction.output).value
+    expected = contract(terms, contraction.output).value
     assert found.shape == expected.shape
     assert not np.any((np.asarray(found) - expected) % PRIME)
 
@@ -324,14 +324,14 @@ def test_what_is_proved_holds_in_another_semiring(spec: tm.MuMoESpec, seed: int)
     terms = []
     for op in spec.contraction.operands:
         shape = [sizes[index] for index in op.indices]
-        terms.append(Term(op.indices, generator.random(shape) < 0.7))
+        terms.append(IndexedArray(op.indices, generator.random(shape) < 0.7))
     given = [term.value for term in terms]
     if spec.bias:
         given[0] = given[0][:, :-1]
         terms[0].value[:, -1] = True
     tm.prove(spec.default_plan)
     found = spec.default_plan.program.run(Booleans(), given)
-    np.testing.assert_array_equal(found, contracted(terms, spec.contraction.output).value)
+    np.testing.assert_array_equal(found, contract(terms, spec.contraction.output).value)
 
 
 def test_the_proof_of_a_block_is_that_of_its_layers() -> None:

@@ -15,13 +15,13 @@ from tensormoe.verification.arithmetic.rounding import (
     Counted,
     CountingBackend,
     Precision,
-    compounded,
+    compound,
     gamma,
 )
 from tensormoe.verification.exact import degree
-from tensormoe.verification.floating import largest, representable
-from tensormoe.verification.inputs import integer_inputs, real_inputs, sampled
-from tensormoe.verification.reference.contraction.contraction import Reference
+from tensormoe.verification.floating import largest, round_to
+from tensormoe.verification.inputs import integer_inputs, real_inputs, draw_sample
+from tensormoe.verification.reference.contraction import Reference
 
 CP = tm.MuMoESpec(7, 6, 4, tm.CP(5))
 
@@ -149,17 +149,17 @@ def test_large_layers_are_sampled() -> None:
     """Experts, inputs and outputs that are left out have no value, so that sums are complete."""
     spec = tm.MuMoESpec(40, 30, (20, 10), tm.TensorRing((2, 3, 2, 3)))
     generator = np.random.default_rng(0)
-    sample = sampled(spec, generator, 1000)
+    sample = draw_sample(spec, generator, 1000)
     kept = [len(sample[mode]) for mode in spec.network.modes]
     assert np.prod(kept) <= 1000
     assert 40 in sample["i"]
-    inputs = real_inputs(spec, generator, 3).restricted(sample)
+    inputs = real_inputs(spec, generator, 3).restrict(sample)
     whole = Reference(
         spec, inputs, {m: np.arange(n) for m, n in zip(sample, spec.network.weight_shape, strict=True)}
     )
     part = Reference(spec, inputs, sample)
     results = [whole.y.value, *(term.value for term in whole.gradients)]
-    for found, expected in zip(part.visible(results), [part.y, *part.gradients], strict=True):
+    for found, expected in zip(part.select(results), [part.y, *part.gradients], strict=True):
         np.testing.assert_allclose(found, expected.value, atol=1e-12)
     assert tm.verify(spec.replace(in_features=4000, experts=(300, 200)), ("numpy",)).passed
 
@@ -187,7 +187,7 @@ def test_rounding_is_that_of_the_type(dtype: str) -> None:
     expected = torch.tensor(values).to(torch.float32).to(getattr(torch, dtype)).double().numpy()
     if dtype == "float64":
         expected = values
-    np.testing.assert_array_equal(representable(values, dtype), expected)
+    np.testing.assert_array_equal(round_to(values, dtype), expected)
     assert np.abs(expected / values - 1).max() <= UNITS[dtype]
     assert float(torch.finfo(getattr(torch, dtype)).eps) == 2 * UNITS[dtype]
 
@@ -196,15 +196,15 @@ def test_bounds_are_the_literatures() -> None:
     unit = UNITS["float32"]
     assert gamma(3, unit) == 3 * unit / (1 - 3 * unit)
     assert gamma(2**24, unit) == inf
-    assert compounded(0.5, 0.5) == 1.25
-    assert Precision("bfloat16").rounding(8) == compounded(gamma(8, unit), 2.0**-8)
+    assert compound(0.5, 0.5) == 1.25
+    assert Precision("bfloat16").rounding(8) == compound(gamma(8, unit), 2.0**-8)
     ops, single = CountingBackend(), Precision("float32")
     a, b = Counted((3, 5), single), Counted((5, 2), single)
     product_ = ops.matmul(a, b)
     assert (product_.shape, product_.degree, product_.bound) == ((3, 2), 2, gamma(5, unit))
     assert ops.sum(a, axis=1).bound == gamma(4, unit)
     assert (a * a).bound == gamma(1, unit)
-    assert (product_ + product_).bound == pytest.approx(compounded(gamma(5, unit), gamma(1, unit)))
+    assert (product_ + product_).bound == pytest.approx(compound(gamma(5, unit), gamma(1, unit)))
     assert ops.transpose(a, (1, 0)).shape == (5, 3)
     assert a[..., :-1].shape == (3, 4)
 

@@ -27,7 +27,7 @@ def gamma(roundings: float, unit: float) -> float:
     return roundings * unit / (1 - roundings * unit) if roundings * unit < 1 else inf
 
 
-def compounded(*bounds: float) -> float:
+def compound(*bounds: float) -> float:
     """The relative error of a product whose factors have these: Π(1 + b) − 1."""
     total = 0.0
     for bound in bounds:
@@ -48,7 +48,7 @@ class Precision:
         """The relative error of a result that takes so many multiplications and additions."""
         unit = UNITS[self.dtype]
         accumulator = min(unit, UNITS["float32"])
-        return compounded(gamma(operations, accumulator), unit if accumulator < unit else 0.0)
+        return compound(gamma(operations, accumulator), unit if accumulator < unit else 0.0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Counted:
         if not isinstance(other, Counted):
             other = replace(self, degree=0, bound=0.0)
         shape = np.broadcast_shapes(self.shape, other.shape)
-        bound = compounded(max(self.bound, other.bound), self.precision.rounding(1))
+        bound = compound(max(self.bound, other.bound), self.precision.rounding(1))
         return Counted(shape, self.precision, max(self.degree, other.degree), bound)
 
     def __mul__(self, other: "Counted") -> "Counted":
@@ -86,7 +86,7 @@ class Counted:
         return replace(self, shape=np.broadcast_to(0, self.shape)[key].shape)
 
     def _times(self, other: "Counted", shape: Shape, operations: int) -> "Counted":
-        bound = compounded(self.bound, other.bound, self.precision.rounding(operations))
+        bound = compound(self.bound, other.bound, self.precision.rounding(operations))
         return Counted(shape, self.precision, self.degree + other.degree, bound)
 
 
@@ -106,7 +106,7 @@ class CountingBackend:
         shape = (*array.shape[:axis], *array.shape[axis + 1 :])
         operations = max(array.shape[axis] - 1, 0)
         return replace(
-            array, shape=shape, bound=compounded(array.bound, array.precision.rounding(operations))
+            array, shape=shape, bound=compound(array.bound, array.precision.rounding(operations))
         )
 
     def matmul(self, a: Counted, b: Counted) -> Counted:

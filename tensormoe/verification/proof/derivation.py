@@ -32,11 +32,11 @@ Named = tuple[str, Symbolic]
 def line(number: int, instruction: Instruction, sources: Sequence[Named], result: Symbolic) -> ProofStep:
     """One step, from its sources with their names and its result."""
     names = [_array(name, array.axes) for name, array in sources]
-    statement, law = _described(instruction, names, [array for _, array in sources], result)
+    statement, law = _describe(instruction, names, [array for _, array in sources], result)
     return ProofStep(number, f"{_array(f't{number}', result.axes)} = {statement}", law)
 
 
-def _described(
+def _describe(
     instruction: Instruction, names: list[str], sources: list[Symbolic], result: Symbolic
 ) -> tuple[str, str]:
     """The right-hand side of a step, and the law."""
@@ -61,7 +61,7 @@ def _described(
         case Transpose():
             return names[0], "order of axes"
         case Reshape():
-            return names[0], _regrouped(first.axes, result.axes)
+            return names[0], _explain_reshape(first.axes, result.axes)
     return f"{type(instruction).__name__}({', '.join(names)})", "by its own operations"
 
 
@@ -70,7 +70,7 @@ def _distributive(array: Symbolic, axis: Axis) -> str:
     return f"distributive law [{'; '.join(carriers)}]" if carriers else "a product without a sum"
 
 
-def _regrouped(before: Sequence[Axis], after: Sequence[Axis]) -> str:
+def _explain_reshape(before: Sequence[Axis], after: Sequence[Axis]) -> str:
     if [axis for axis in before if axis] == [axis for axis in after if axis]:
         return "an axis of size 1"
     merged = max(map(len, after), default=0) > max(map(len, before), default=0)
@@ -101,7 +101,7 @@ def _claim(contraction: Contraction) -> Iterator[str]:
         yield f"{_INDENT}y{_bracket(contraction.output)} = {_sum(kept)}{' '.join(product)},"
     factors = [_array_of(op, contraction) for op in cores] or ["1"]
     factors[-1] += "," if contraction.affine else "."
-    yield from _wrapped(f"{_INDENT}{weight} = {_sum(bonds)}", factors)
+    yield from _wrap(f"{_INDENT}{weight} = {_sum(bonds)}", factors)
     if contraction.affine:
         yield f"{_INDENT}z = (x, 1), so that the last row of {INPUT} holds the biases."
     fixed = ", ".join(index for index, size in sizes.items() if size == 1)
@@ -131,7 +131,7 @@ def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterato
         yield f"Unfolded, {last} is a sum of products in which each factor stands once, and each index"
         yield "that is summed over is summed once, after all factors that carry it:"
         yield ""
-        yield from _wrapped(f"{_INDENT}{last}{_bracket(contraction.output)} = {_sum(summed)}", factors)
+        yield from _wrap(f"{_INDENT}{last}{_bracket(contraction.output)} = {_sum(summed)}", factors)
         yield ""
     if BATCH in contraction.output:
         yield "By the distributive law the sums over bonds stand next to the cores and make them W:"
@@ -170,7 +170,7 @@ def _sum(indices: Sequence[str]) -> str:
     return f"Σ({' '.join(indices)}) " if indices else ""
 
 
-def _wrapped(start: str, factors: Sequence[str], width: int = 108) -> Iterator[str]:
+def _wrap(start: str, factors: Sequence[str], width: int = 108) -> Iterator[str]:
     """A product over as many lines as it takes, its factors below each other."""
     text = start
     for factor in factors:

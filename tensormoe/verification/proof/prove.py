@@ -15,7 +15,7 @@ from ...programs.contraction import Contraction
 from ...programs.instructions import Instruction
 from ...programs.program import Program
 from .derivation import ProofStep, line, theorem
-from .symbolic import BIAS, INPUTS, Broken, Part, Symbolic, SymbolicBackend, Term, World
+from .symbolic import BIAS, INPUTS, LawError, Part, Symbolic, SymbolicBackend, Term, World
 
 _COTANGENT = "∂y"
 
@@ -84,7 +84,7 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
     try:
         proof = Proof(contraction, _forward(contraction, program))
         _backward(contraction, program)
-    except Broken as reason:
+    except LawError as reason:
         raise ProofError("the program", f"it {reason}") from None
     return proof
 
@@ -142,7 +142,7 @@ def _expected(world: World, factors: frozenset[str], output: Indices) -> Term:
 
 
 def _check_sums(sources: Sequence[Symbolic], result: Symbolic) -> None:
-    """Raise `Broken` if an index was summed over while an operand that carries it is still to come."""
+    """Raise `LawError` if an index was summed over while an operand that carries it is still to come."""
     before = {index for source in sources for term in source.terms for index in term.summed}
     for term in result.terms:
         for index in sorted(term.summed - before):
@@ -151,7 +151,7 @@ def _check_sums(sources: Sequence[Symbolic], result: Symbolic) -> None:
             missing = result.world.carriers[index] - term.factors - one
             if missing:
                 late = ", ".join(sorted(missing))
-                raise Broken(f"sums over {index} before {late}, which carries it, has been multiplied in")
+                raise LawError(f"sums over {index} before {late}, which carries it, has been multiplied in")
 
 
 def _check_result(
@@ -215,24 +215,24 @@ class _Watched(Instruction):
             result: Symbolic = self.watched.run(ops, registers, batch)
             if self.note:
                 self.note(self.number, self.watched, sources, result)
-        except Broken as reason:
+        except LawError as reason:
             raise self.error(reason) from None
         return result
 
     def vjp(self, ops: ProgramOps, registers: Sequence[Any], gradient: Any, position: int) -> Any:
         try:
             return self.watched.vjp(ops, registers, gradient, position)
-        except Broken as reason:
+        except LawError as reason:
             raise self.error(reason, "backwards it ") from None
 
-    def error(self, reason: Broken, way: str = "it ") -> ProofError:
+    def error(self, reason: LawError, way: str = "it ") -> ProofError:
         return ProofError(f"step {self.number}: {self.watched}", f"{way}{reason}", self.number)
 
 
 def _read(registers: Sequence[Any], source: int) -> Symbolic:
     if not 0 <= source < len(registers):
-        raise Broken(f"reads register {source}, which nothing has written")
+        raise LawError(f"reads register {source}, which nothing has written")
     found: Symbolic | None = registers[source]
     if found is None:
-        raise Broken(f"reads register {source}, which was released")
+        raise LawError(f"reads register {source}, which was released")
     return found

@@ -2,7 +2,7 @@
 
 A program that runs on these arrays yields the expression that it computes for all values at once. An axis is
 a product of indices, in order, so that axes of equal size are never confused. Only the laws of commutative
-semirings are used. What they do not allow raises `Broken`.
+semirings are used. What they do not allow raises `LawError`.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ ANY_BATCH = 2**521 - 1
 INPUTS, BIAS = "inputs", "bias"
 
 
-class Broken(Exception):
+class LawError(Exception):
     """An operation that no law covers; its text says why."""
 
 
@@ -103,47 +103,47 @@ class World:
                 return INPUTS
             if (part.start, part.stop) == (whole - 1, whole):
                 return BIAS
-        raise Broken(f"takes the range {part.start} to {part.stop} of {part.index} alone")
+        raise LawError(f"takes the range {part.start} to {part.stop} of {part.index} alone")
 
-    def multiplied(self, a: Term, b: Term) -> Term:
+    def multiply(self, a: Term, b: Term) -> Term:
         """The product of two sums of products, by the distributive law."""
         twice = a.factors & b.factors
         if twice:
-            raise Broken(f"multiplies {_listed(twice)} in twice")
+            raise LawError(f"multiplies {_list(twice)} in twice")
         for one, other in ((a, b), (b, a)):
             for index in sorted(one.summed):
                 if self.carries(other, index):
-                    late = _listed(other.factors & self.carriers[index])
-                    raise Broken(f"multiplies in {late}, which carries {index}, after the sum over {index}")
+                    late = _list(other.factors & self.carriers[index])
+                    raise LawError(f"multiplies in {late}, which carries {index}, after the sum over {index}")
         rows = {term.rows for term in (a, b) if term.rows or self.carries(term, INPUT)}
         if len(rows) > 1:
-            raise Broken(f"multiplies different rows of {INPUT}: {_ranges(a.rows)} and {_ranges(b.rows)}")
+            raise LawError(f"multiplies different rows of {INPUT}: {_ranges(a.rows)} and {_ranges(b.rows)}")
         return Term(a.factors | b.factors, a.summed | b.summed, rows.pop() if rows else None)
 
-    def summed(self, term: Term, axis: Axis) -> Term:
+    def sum_over(self, term: Term, axis: Axis) -> Term:
         for part in axis:
             if not self.carries(term, part.index):
-                raise Broken(f"sums over {part.index} a product that does not depend on it")
+                raise LawError(f"sums over {part.index} a product that does not depend on it")
             if part.index in term.summed:
-                raise Broken(f"sums over {part.index} twice")
+                raise LawError(f"sums over {part.index} twice")
         return replace(term, summed=term.summed | {part.index for part in axis})
 
-    def restricted(self, term: Term, rows: str | None) -> Term:
+    def restrict(self, term: Term, rows: str | None) -> Term:
         if rows is None or term.rows == rows:
             return term
         if term.rows is not None:
-            raise Broken(f"takes {_ranges(rows)} of {INPUT} where only {_ranges(term.rows)} is left")
+            raise LawError(f"takes {_ranges(rows)} of {INPUT} where only {_ranges(term.rows)} is left")
         if INPUT in term.summed:
-            raise Broken(f"takes {_ranges(rows)} of {INPUT} after the sum over it")
+            raise LawError(f"takes {_ranges(rows)} of {INPUT} after the sum over it")
         return replace(term, rows=rows)
 
-    def joined(self, terms: Sequence[Term], axes: Sequence[Axis]) -> tuple[Term, ...]:
+    def join(self, terms: Sequence[Term], axes: Sequence[Axis]) -> tuple[Term, ...]:
         """The terms, with x's part and the bias's part of one sum over the input mode made one.
 
         Σ(i < I) W[i] x[i] + W[I] · 1 = Σ(i) W[i] z[i], as z = (x, 1).
         """
         if len(set(terms)) < len(terms):
-            raise Broken("adds the same product twice")
+            raise LawError("adds the same product twice")
         found = list(terms)
         free = _holds_input(axes)
         for inputs, bias in product(terms, terms):
@@ -170,7 +170,7 @@ class Symbolic:
         names = [part.index for axis in self.axes for part in axis]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise Broken(f"leaves {_listed(twice)} on two axes")
+            raise LawError(f"leaves {_list(twice)} on two axes")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -179,21 +179,21 @@ class Symbolic:
     def __add__(self, other: Any) -> "Symbolic":
         if other == 1 and not isinstance(other, Symbolic):
             other = Symbolic(self.world, self.axes, (Term(),))
-        axes = _stretched(self, other)
+        axes = _stretch(self, other)
         holders = [array for array in (self, other) if array.terms]
         if len(holders) > 1 and _holds_input(axes) and not all(_holds_input(array.axes) for array in holders):
-            raise Broken(f"adds what does not depend on {INPUT} at each of its rows")
-        return Symbolic(self.world, axes, self.world.joined((*self.terms, *other.terms), axes))
+            raise LawError(f"adds what does not depend on {INPUT} at each of its rows")
+        return Symbolic(self.world, axes, self.world.join((*self.terms, *other.terms), axes))
 
     def __mul__(self, other: Any) -> "Symbolic":
-        axes = _stretched(self, other)
+        axes = _stretch(self, other)
         pairs = product(self.terms, other.terms)
-        return Symbolic(self.world, axes, tuple(self.world.multiplied(a, b) for a, b in pairs))
+        return Symbolic(self.world, axes, tuple(self.world.multiply(a, b) for a, b in pairs))
 
-    def _refused(self, *_: Any) -> "Symbolic":
-        raise Broken("uses an operation that no law of a commutative semiring covers")
+    def _refuse(self, *_: Any) -> "Symbolic":
+        raise LawError("uses an operation that no law of a commutative semiring covers")
 
-    __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = __radd__ = __rmul__ = _refused
+    __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = __radd__ = __rmul__ = _refuse
 
     def __getitem__(self, key: Any) -> "Symbolic":
         found = self
@@ -207,23 +207,23 @@ class Symbolic:
         if (start, stop) == (0, self.shape[number]):
             return self
         if len(axis) != 1:
-            raise Broken(f"takes a range of {_names(axis) or 'an axis of size 1'}")
+            raise LawError(f"takes a range of {_names(axis) or 'an axis of size 1'}")
         part = Part(axis[0].index, axis[0].start + start, axis[0].start + stop)
         # Zeros may be cut anywhere.
         rows = self.world.rows(part) if self.terms else None
         axes = (*self.axes[:number], self.world.axis(part), *self.axes[number + 1 :])
-        return Symbolic(self.world, axes, tuple(self.world.restricted(term, rows) for term in self.terms))
+        return Symbolic(self.world, axes, tuple(self.world.restrict(term, rows) for term in self.terms))
 
 
 class SymbolicBackend:
     """The operations of a backend that programs use, on symbolic arrays."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        raise Broken(f"calls {name}, which no law of a commutative semiring covers")
+        raise LawError(f"calls {name}, which no law of a commutative semiring covers")
 
     def transpose(self, array: Symbolic, axes: Sequence[int]) -> Symbolic:
         if sorted(axes) != list(range(len(array.axes))):
-            raise Broken(f"is no permutation of {len(array.axes)} axes")
+            raise LawError(f"is no permutation of {len(array.axes)} axes")
         return replace(array, axes=tuple(array.axes[axis] for axis in axes))
 
     def reshape(self, array: Symbolic, shape: Sequence[int]) -> Symbolic:
@@ -236,23 +236,23 @@ class SymbolicBackend:
                 taken.append(parts.pop(0))
             if prod(part.size for part in taken) != size:
                 shown = "a multiple of the batch" if size % ANY_BATCH == 0 and size else size
-                raise Broken(f"makes no whole indices an axis of size {shown}: found ({_names(taken)})")
+                raise LawError(f"makes no whole indices an axis of size {shown}: found ({_names(taken)})")
             axes.append(tuple(taken))
         if parts:
-            raise Broken(f"leaves no axis for {_names(parts)}")
+            raise LawError(f"leaves no axis for {_names(parts)}")
         return replace(array, axes=tuple(axes))
 
     def sum(self, array: Symbolic, axis: int) -> Symbolic:
         if not 0 <= axis < len(array.axes):
-            raise Broken(f"has no axis {axis} to sum over")
-        terms = tuple(array.world.summed(term, array.axes[axis]) for term in array.terms)
+            raise LawError(f"has no axis {axis} to sum over")
+        terms = tuple(array.world.sum_over(term, array.axes[axis]) for term in array.terms)
         return Symbolic(array.world, (*array.axes[:axis], *array.axes[axis + 1 :]), terms)
 
     def matmul(self, a: Symbolic, b: Symbolic) -> Symbolic:
         if len(a.axes) != len(b.axes) or len(a.axes) < 2:
-            raise Broken(f"multiplies matrices with {len(a.axes)} and {len(b.axes)} axes")
+            raise LawError(f"multiplies matrices with {len(a.axes)} and {len(b.axes)} axes")
         if a.axes[-1] != b.axes[-2]:
-            raise Broken(f"sums over ({_names(a.axes[-1])}) on the left, ({_names(b.axes[-2])}) on the right")
+            raise LawError(f"sums over ({_names(a.axes[-1])}) on the left, ({_names(b.axes[-2])}) on the right")
         column = replace(b, axes=(*b.axes[:-2], (), b.axes[-2], b.axes[-1]))
         every = replace(a, axes=(*a.axes, ())) * column
         return self.sum(every, len(every.axes) - 2)
@@ -272,30 +272,30 @@ class SymbolicBackend:
             width = array.shape[axis]
             part = Part(index, position, position + width)
             if array.axes[axis] not in (world.axis(part), ()):
-                raise Broken(
+                raise LawError(
                     f"puts ({_names(array.axes[axis])}) at {position} to {position + width} of {index}"
                 )
             if array.terms:
-                terms += [world.restricted(term, world.rows(part)) for term in array.terms]
+                terms += [world.restrict(term, world.rows(part)) for term in array.terms]
             position += width
         if position != world.sizes[index]:
-            raise Broken(f"puts together {position} of {world.sizes[index]} values of {index}")
+            raise LawError(f"puts together {position} of {world.sizes[index]} values of {index}")
         before, after = arrays[0].axes[:axis], arrays[0].axes[axis + 1 :]
         if any((array.axes[:axis], array.axes[axis + 1 :]) != (before, after) for array in arrays):
-            raise Broken("puts together arrays with different axes")
+            raise LawError("puts together arrays with different axes")
         axes = (*before, world.axis(Part(index, 0, position)), *after)
-        return Symbolic(world, axes, world.joined(terms, axes))
+        return Symbolic(world, axes, world.join(terms, axes))
 
 
-def _stretched(a: Symbolic, b: Any) -> tuple[Axis, ...]:
+def _stretch(a: Symbolic, b: Any) -> tuple[Axis, ...]:
     """The axes of an elementwise operation: aligned at the end, an axis of size 1 stretching."""
     if not isinstance(b, Symbolic):
-        raise Broken(f"computes with the number {b!r}")
+        raise LawError(f"computes with the number {b!r}")
     count = max(len(a.axes), len(b.axes))
     left, right = (((),) * (count - len(array.axes)) + array.axes for array in (a, b))
     for one, other in zip(left, right, strict=True):
         if one and other and one != other:
-            raise Broken(f"meets ({_names(one)}) with ({_names(other)}) along one axis")
+            raise LawError(f"meets ({_names(one)}) with ({_names(other)}) along one axis")
     return tuple(one or other for one, other in zip(left, right, strict=True))
 
 
@@ -313,7 +313,7 @@ def _cuts(key: Any, count: int) -> list[slice]:
     else:
         keys += missing
     if len(keys) != count or not all(isinstance(k, slice) and k.step in (None, 1) for k in keys):
-        raise Broken(f"indexes an array of {count} axes by {key}")
+        raise LawError(f"indexes an array of {count} axes by {key}")
     return keys
 
 
@@ -321,7 +321,7 @@ def _names(axis: Sequence[Part]) -> str:
     return " ".join(part.index for part in axis)
 
 
-def _listed(names: Any) -> str:
+def _list(names: Any) -> str:
     return ", ".join(sorted(names))
 
 

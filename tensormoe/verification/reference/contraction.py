@@ -19,7 +19,7 @@ from ..inputs import Inputs, Sample
 
 
 @dataclass(frozen=True)
-class Term:
+class IndexedArray:
     """An array with its indices, and the number of roundings that each entry has behind it at most."""
 
     indices: Indices
@@ -46,12 +46,12 @@ class Reference:
         extended = np.concatenate([inputs.x, one], axis=1) if layer.bias else inputs.x
         experts = expert_modes(network.levels)
         data = [(INPUT, extended), *zip(experts, inputs.coefficients, strict=True)]
-        self._data = [Term((BATCH, mode), value[:, sample[mode]]) for mode, value in data]
-        self._cotangent = Term((BATCH, OUTPUT), inputs.cotangent[:, sample[OUTPUT]])
+        self._data = [IndexedArray((BATCH, mode), value[:, sample[mode]]) for mode, value in data]
+        self._cotangent = IndexedArray((BATCH, OUTPUT), inputs.cotangent[:, sample[OUTPUT]])
         pairs = zip(network.cores, inputs.cores, strict=True)
-        self._cores = [Term(core.indices, value[self._positions(core.indices)]) for core, value in pairs]
-        self.weight = contracted(self._cores, network.modes)
-        self.y = contracted([self.weight, *self._data], (BATCH, OUTPUT))
+        self._cores = [IndexedArray(core.indices, value[self._positions(core.indices)]) for core, value in pairs]
+        self.weight = contract(self._cores, network.modes)
+        self.y = contract([self.weight, *self._data], (BATCH, OUTPUT))
 
     def of(self, inputs: Inputs) -> "Reference":
         """The same for other values."""
@@ -63,24 +63,24 @@ class Reference:
         return [core.value for core in self._cores]
 
     @cached_property
-    def gradients(self) -> list[Term]:
+    def gradients(self) -> list[IndexedArray]:
         """Of Σ y ∗ cotangent, with respect to x, the coefficients of each level, and each core."""
         data = []
         for number, term in enumerate(self._data):
             others = [self.weight, *_without(self._data, number), self._cotangent]
-            data.append(contracted(others, term.indices))
+            data.append(contract(others, term.indices))
         data[0] = replace(data[0], value=data[0].value[:, : len(self._features)])
-        outer = contracted([*self._data, self._cotangent], self._network.modes)
+        outer = contract([*self._data, self._cotangent], self._network.modes)
         cores = []
         for number, core in enumerate(self._cores):
             sizes = zip(core.indices, core.value.shape, strict=True)
             # Ones along each axis keep an index that no other core carries.
-            ones = [Term((index,), np.ones(size, core.value.dtype)) for index, size in sizes]
-            found = contracted([outer, *_without(self._cores, number), *ones], core.indices)
+            ones = [IndexedArray((index,), np.ones(size, core.value.dtype)) for index, size in sizes]
+            found = contract([outer, *_without(self._cores, number), *ones], core.indices)
             cores.append(replace(found, value=self._spread(core.indices, found.value)))
         return data + cores
 
-    def visible(self, results: Sequence[NumPyArray]) -> list[NumPyArray]:
+    def select(self, results: Sequence[NumPyArray]) -> list[NumPyArray]:
         """What of a program's output and gradients can be compared with `y` and `gradients`."""
         experts = (self._sample[mode] for mode in expert_modes(self._network.levels))
         positions = [self._sample[OUTPUT], self._features, *experts]
@@ -99,7 +99,7 @@ class Reference:
         return np.asarray(whole)
 
 
-def contracted(terms: Sequence[Term], output: Indices) -> Term:
+def contract(terms: Sequence[IndexedArray], output: Indices) -> IndexedArray:
     """The sum of products over every index that the output lacks, pair by pair."""
     terms = list(terms)
     for chosen in _path(terms, output):
@@ -109,7 +109,7 @@ def contracted(terms: Sequence[Term], output: Indices) -> Term:
     return terms[0]
 
 
-def _product(group: Sequence[Term], output: Indices | None, kept: set[str]) -> Term:
+def _product(group: Sequence[IndexedArray], output: Indices | None, kept: set[str]) -> IndexedArray:
     sizes = {i: n for term in group for i, n in zip(term.indices, term.value.shape, strict=True)}
     result = output or tuple(index for index in sizes if index in kept)
     summed = prod(size for index, size in sizes.items() if index not in result)
@@ -117,10 +117,10 @@ def _product(group: Sequence[Term], output: Indices | None, kept: set[str]) -> T
     # A result without axes may come as a plain number.
     value = np.asarray(value, group[0].value.dtype)
     own = len(group) - 1 + summed - 1
-    return Term(result, value, own + sum(term.roundings for term in group))
+    return IndexedArray(result, value, own + sum(term.roundings for term in group))
 
 
-def _path(terms: Sequence[Term], output: Indices) -> Sequence[Sequence[int]]:
+def _path(terms: Sequence[IndexedArray], output: Indices) -> Sequence[Sequence[int]]:
     indices = list(dict.fromkeys(index for term in terms for index in term.indices))
     # Only shapes matter here, and the search knows no integer objects.
     shaped = [replace(term, value=np.broadcast_to(0.0, term.value.shape)) for term in terms]
@@ -129,10 +129,10 @@ def _path(terms: Sequence[Term], output: Indices) -> Sequence[Sequence[int]]:
     return path[1:]
 
 
-def _operands(terms: Sequence[Term], indices: Any) -> list[Any]:
+def _operands(terms: Sequence[IndexedArray], indices: Any) -> list[Any]:
     numbers = {index: number for number, index in enumerate(indices)}
     return [part for term in terms for part in (term.value, [numbers[index] for index in term.indices])]
 
 
-def _without(terms: Sequence[Term], position: int) -> list[Term]:
+def _without(terms: Sequence[IndexedArray], position: int) -> list[IndexedArray]:
     return [term for number, term in enumerate(terms) if number != position]

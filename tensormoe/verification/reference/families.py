@@ -13,7 +13,7 @@ import numpy as np
 from ...layers.stage import Stage
 from ...networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
 from ...typing import NumPyArray
-from .contraction import Term, contracted
+from .contraction import IndexedArray, contract
 
 Cores = Sequence[NumPyArray]
 
@@ -26,7 +26,7 @@ def weight_of_family(layer: Stage, cores: Cores) -> NumPyArray:
     formula = _FORMULAS.get(type(layer.factorization))
     if formula is not None:
         return formula(cores)
-    return _notated(layer.factorization.notation(layer.levels), layer.levels, cores)
+    return _multiply_out(layer.factorization.notation(layer.levels), layer.levels, cores)
 
 
 def _canonical(cores: Cores) -> NumPyArray:
@@ -71,9 +71,9 @@ _FORMULAS: dict[type, Callable[[Cores], NumPyArray]] = {
 }
 
 
-def _notated(notation: str, levels: int, cores: Cores) -> NumPyArray:
+def _multiply_out(notation: str, levels: int, cores: Cores) -> NumPyArray:
     terms = [core.split() for core in notation.split(",")]
     if levels == 1:
         terms = [["n1" if index == "n" else index for index in term] for term in terms]
     output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
-    return contracted([Term(tuple(t), core) for t, core in zip(terms, cores, strict=True)], output).value
+    return contract([IndexedArray(tuple(t), core) for t, core in zip(terms, cores, strict=True)], output).value

@@ -52,14 +52,14 @@ def _entmax(alpha: float) -> _Weights:
         # Above 2 the slope has no bound at 0; a root of order h = α − 1 is Hölder continuous with constant 1.
         return change if alpha <= 2 else (2 * power * change) ** (1 / power)
 
-    return _Weights(lambda x: _solved(weights, x, 1.0), moved)
+    return _Weights(lambda x: _solve(weights, x, 1.0), moved)
 
 
 def _soft_top_k(k: int, eps: float = 1.0) -> _Weights:
     def weights(x: NumPyArray, threshold: NumPyArray) -> NumPyArray:
         return np.clip((x - threshold) / eps, 0, 1) / k
 
-    return _Weights(lambda x: _solved(weights, x, max(eps, 1.0)), lambda change: change / (eps * k))
+    return _Weights(lambda x: _solve(weights, x, max(eps, 1.0)), lambda change: change / (eps * k))
 
 
 def _top_k(k: int) -> _Weights:
@@ -72,7 +72,7 @@ def _top_k(k: int) -> _Weights:
     return _Weights(value, None)
 
 
-def _solved(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> NumPyArray:
+def _solve(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> NumPyArray:
     """The weights at the threshold where they sum to 1, by bisection."""
     top, count = np.max(x, axis=-1, keepdims=True), x.shape[-1]
     low, high = np.min(x, axis=-1, keepdims=True) - width * (1 + count), top + width * (1 + count)
@@ -96,15 +96,15 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
 }
 
 
-def known(gate: Gate) -> bool:
+def has_reference(gate: Gate) -> bool:
     """Whether the gate's steps are all known here."""
     named = isinstance(gate.weighting, Activation) and gate.weighting.name in _WEIGHTS
     return named and isinstance(gate.router, LinearRouter) and not callable(gate.norm)
 
 
-def bounded(gate: Gate) -> bool:
+def has_bound(gate: Gate) -> bool:
     """Whether they have an error bound, too."""
-    return known(gate) and _weights(gate).moved is not None
+    return has_reference(gate) and _weights(gate).moved is not None
 
 
 def _weights(gate: Gate) -> _Weights:
@@ -112,12 +112,12 @@ def _weights(gate: Gate) -> _Weights:
     return _WEIGHTS[gate.weighting.name](**dict(gate.weighting.options))
 
 
-def fresh(experts: int) -> list[NumPyArray]:
+def initial_statistics(experts: int) -> list[NumPyArray]:
     """The running mean and variance before the first call."""
     return [np.zeros(experts), np.ones(experts)]
 
 
-class Level:
+class ExpertLevel:
     """One level's coefficients and statistics, with the error that an element type may make.
 
     Args:
@@ -155,9 +155,9 @@ class Level:
             logits, error = (logits - mean) / np.sqrt(variance + _EPSILON), np.inf * np.ones_like(error)
         elif gate.norm == "batch":
             self.statistics = _statistics(logits, error, running, unit)
-            logits, error = _normalized(logits, error, unit, axis=0)
+            logits, error = _normalize(logits, error, unit, axis=0)
         elif gate.norm == "layer":
-            logits, error = _normalized(logits, error, unit, axis=1)
+            logits, error = _normalize(logits, error, unit, axis=1)
         logits, error = logits / gate.temperature, error / gate.temperature
         count = logits.shape[1]
         activation = _weights(gate)
@@ -171,7 +171,7 @@ class Level:
         self.bound = activation.moved(change) + gamma(count + _FURTHER, unit) + UNITS[dtype] * self.p
 
 
-def _normalized(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> Bounded:
+def _normalize(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> Bounded:
     """Mean 0 and variance 1 along an axis; the slope is at most 1/σ, with the smallest σ on the way."""
     count = z.shape[axis]
     mean = z.mean(axis=axis, keepdims=True)

@@ -12,8 +12,8 @@ from ...layers.spec import Spec
 from ...layers.stage import Stage
 from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes
 from ...typing import NumPyArray
-from .contraction import Term, contracted
-from .gate import STATISTICS, Level
+from .contraction import IndexedArray, contract
+from .gate import STATISTICS, ExpertLevel
 
 Arrays = Mapping[str, NumPyArray]
 
@@ -25,7 +25,7 @@ _POINTWISE: dict[str, Callable[[NumPyArray], NumPyArray]] = {
 }
 
 
-def defined(
+def compute(
     spec: Spec, parameters: Arrays, state: Arrays, x: NumPyArray, training: bool = True
 ) -> dict[str, list[NumPyArray]]:
     """What a call gives: output, coefficients and, in training, running statistics, by name.
@@ -39,7 +39,7 @@ def defined(
     levels = []
     for number in range(spec.levels):
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
-        levels.append(Level(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64", training))
+        levels.append(ExpertLevel(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64", training))
     coefficients = [level.p for level in levels]
     hidden = _input_norm(parameters, x) if spec.input_norm else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
@@ -54,16 +54,16 @@ def defined(
     return {"output": [hidden], "coefficients": coefficients, "running statistics": statistics}
 
 
-def weights(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
+def materialize(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
     """The weight tensor of each layer."""
     return [
-        contracted(_cores(layer, prefix, parameters), layer.network.modes).value
+        contract(_cores(layer, prefix, parameters), layer.network.modes).value
         for prefix, layer in spec.layers.items()
     ]
 
 
-def _cores(layer: Stage, prefix: str, parameters: Arrays) -> list[Term]:
-    return [Term(core.indices, parameters[f"{prefix}.{core.name}"]) for core in layer.network.cores]
+def _cores(layer: Stage, prefix: str, parameters: Arrays) -> list[IndexedArray]:
+    return [IndexedArray(core.indices, parameters[f"{prefix}.{core.name}"]) for core in layer.network.cores]
 
 
 def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
@@ -73,9 +73,9 @@ def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
 
 
 def _contraction(
-    layer: Stage, cores: list[Term], coefficients: list[NumPyArray], x: NumPyArray
+    layer: Stage, cores: list[IndexedArray], coefficients: list[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
     modes = expert_modes(layer.levels)
-    weighed = [Term((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
-    return contracted([*cores, *weighed, Term((BATCH, INPUT), z)], (BATCH, OUTPUT)).value
+    weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
+    return contract([*cores, *weighed, IndexedArray((BATCH, INPUT), z)], (BATCH, OUTPUT)).value
