@@ -1,9 +1,10 @@
-"""The command line: `tensormoe demo | plan | verify | bench`."""
+"""The command line: `tensormoe demo | plan | prove | verify | bench`."""
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,14 +14,18 @@ from .errors import TensorMoEError, positive_integer
 from .layers.layer_spec import MuMoESpec
 from .layers.spec import Spec, spec_from_json
 from .networks.families import TensorNetwork
-from .verification import LEVELS, VerificationReport, verify
+from .verification import METHODS, VerificationReport, verify
+from .verification.proof.prove import ProofError
+from .verification.prove import prove
 
 _SPEC = """\
 The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
   tensormoe %(command)s SPEC.json
-  tensormoe %(command)s "n r, i r, o r" --r 64 --experts 16 --in 768 --out 3072
+  tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --out 3072
+Where a bond is not called as an option is, --r 64 is short for --bond r=64.
 """
-
+# What only index notation takes: each option, and its name among the parsed ones.
+_SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -34,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 if a verification failed, or 2 for a mistake in the arguments.
     """
+    _substitute_characters()
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     try:
@@ -49,30 +55,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _substitute_characters() -> None:
+    """Have a terminal that knows no Σ or → show another character instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tensormoe", description="Factorized mixture-of-experts layers.")
     parser.add_argument("--version", action="version", version=f"tensormoe {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    demo = commands.add_parser("demo", help="train the same layers in PyTorch and JAX on digits")
+    demo = commands.add_parser("demo", help="train layers on digits, in PyTorch and in JAX if you have both")
     demo.add_argument("--picture", type=Path, default=Path("results/demo.png"), help="where to save it")
     demo.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     demo.add_argument("--epochs", type=int, help="passes over the training images")
     demo.set_defaults(run=_demo)
 
     plan = _layer_command(commands, "plan", "print how a layer is computed and what that costs")
-    _add_batch(plan)
+    _add_batch_size(plan, 1024)
     plan.set_defaults(run=_plan)
 
-    check = _layer_command(commands, "verify", "prove that a layer is the soft MoE that it stands for")
-    check.add_argument("--backends", default="numpy,torch,jax", help="default: numpy,torch,jax")
-    check.add_argument("--level", default="all", choices=(*LEVELS, "all"), help="default: all")
+    proof = _layer_command(commands, "prove", "print the proof that a layer's program is right")
+    proof.set_defaults(run=_prove)
+
+    check = _layer_command(commands, "verify", "verify that a layer computes the soft MoE it stands for")
+    check.add_argument(
+        "--method",
+        action="append",
+        help=f"some of {', '.join(METHODS)}: separated by commas, or the option repeated (default: all)",
+    )
+    check.add_argument(
+        "--backend",
+        action="append",
+        help="separated by commas, or the option repeated (default: those that are installed)",
+    )
+    _add_batch_size(check, 5)
     _add_report(check)
     check.set_defaults(run=_verify)
 
     speed = _layer_command(commands, "bench", "time a layer beside an MLP and its bare matrix products")
     speed.add_argument("--backend", help="default: the first of torch, jax, numpy that is installed")
-    _add_batch(speed)
+    _add_batch_size(speed, 1024)
     speed.add_argument("--training", action="store_true", help="time gradients as well")
     speed.add_argument("--device", help="such as cpu or cuda (default: a GPU where there is one)")
     speed.add_argument("--threads", type=int, help="of PyTorch")
@@ -86,12 +111,18 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
     parser = commands.add_parser(
         name,
         help=text,
-        # A bond named b is not short for --backends.
+        # A bond named b is not short for --backend.
         allow_abbrev=False,
         description=_SPEC % {"command": name},
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("layer", help="a JSON file, or index notation")
+    parser.add_argument(
+        "--bond",
+        action="append",
+        metavar="NAME=SIZE",
+        help="with notation: a bond's size; repeat it for each",
+    )
     parser.add_argument("--experts", help="with notation: N, or one count for each level, as 16,16")
     parser.add_argument("--in", dest="in_features", type=int, help="with notation: input features")
     parser.add_argument("--out", dest="out_features", type=int, help="with notation: output features")
@@ -99,8 +130,9 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
     return parser
 
 
-def _add_batch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch", type=int, default=1024, help="input vectors (default: 1024)")
+def _add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
+    text = f"how many input vectors (default: {default})"
+    parser.add_argument("--batch-size", type=int, default=default, metavar="T", help=text)
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -122,14 +154,26 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _plan(options: argparse.Namespace, rest: list[str]) -> int:
-    print(_spec(options, rest).plan(options.batch))
+    print(_spec(options, rest).plan(options.batch_size))
+    return 0
+
+
+def _prove(options: argparse.Namespace, rest: list[str]) -> int:
+    spec = _spec(options, rest)
+    try:
+        print(prove(spec))
+    except ProofError as error:
+        print(f"tensormoe: not proved: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
     _check_place(options.json)
-    backends = tuple(options.backends.split(","))
-    report = verify(_spec(options, rest), backends, options.seed, level=options.level)
+    spec = _spec(options, rest)
+    methods = METHODS if options.method is None else _split(options.method)
+    backends = None if options.backend is None else _split(options.backend)
+    report = verify(spec, backends, methods, batch_size=options.batch_size, seed=options.seed)
     _show(report, options.json)
     return 0 if report.passed else 1
 
@@ -139,7 +183,7 @@ def _bench(options: argparse.Namespace, rest: list[str]) -> int:
     report = bench(
         _spec(options, rest),
         options.backend,
-        options.batch,
+        options.batch_size,
         training=options.training,
         device=options.device,
         threads=options.threads,
@@ -153,14 +197,25 @@ def _bench(options: argparse.Namespace, rest: list[str]) -> int:
 def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
     path = Path(options.layer)
     if path.suffix == ".json":
+        _check_beside_file(options)
         _no_more(rest)
         return spec_from_json(_text(path))
-    for flag, name in {"--experts": "experts", "--in": "in_features", "--out": "out_features"}.items():
+    for flag, name in _SIZES.items():
         if getattr(options, name) is None:
             raise TensorMoEError(flag, None, "index notation needs --experts, --in and --out")
     experts = tuple(_integer("--experts", count) for count in options.experts.split(","))
-    network = TensorNetwork(options.layer, **_bonds(rest))
+    network = TensorNetwork(options.layer, **_bonds(options.bond or [], rest))
     return MuMoESpec(options.in_features, options.out_features, experts, network, bias=options.bias)
+
+
+def _check_beside_file(options: argparse.Namespace) -> None:
+    """Raise the error of an option that a JSON file settles."""
+    given = {flag: getattr(options, name) for flag, name in {**_SIZES, "--bond": "bond"}.items()}
+    given["--no-bias"] = None if options.bias else True
+    for flag, value in given.items():
+        if value is not None:
+            remedy = f"{options.layer} already says so: leave {flag} out, or change the file"
+            raise TensorMoEError(flag, value, remedy)
 
 
 def _text(path: Path) -> str:
@@ -186,15 +241,19 @@ def _show(report: VerificationReport | BenchReport, path: Path | None) -> None:
         raise TensorMoEError("--json", str(path), f"the file cannot be written ({error})") from error
 
 
-def _bonds(rest: list[str]) -> dict[str, int]:
-    """Bond sizes from words such as --r 64 or --r=64."""
+def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:
+    """Bond sizes from what follows each --bond, such as r=64, and from words such as --r 64 or --r=64."""
+    for text in given:
+        if "=" not in text:
+            raise TensorMoEError("--bond", text, "write its name and size, as --bond r=64")
     words = [part for word in rest for part in word.split("=", 1)]
-    names, values = words[::2], words[1::2]
-    if len(names) != len(values) or not all(name.startswith("--") for name in names):
-        raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, as --r 64")
-    if len(set(names)) < len(names):
-        raise TensorMoEError("bonds", " ".join(rest), "give each bond one size")
-    return {name.removeprefix("--"): _integer(name, value) for name, value in zip(names, values, strict=True)}
+    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
+        raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, as --bond r=64")
+    short = zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True)
+    pairs = [*(text.split("=", 1) for text in given), *short]
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise TensorMoEError("bonds", " ".join([*given, *rest]), "give each bond one size")
+    return {name: _integer(f"bond {name}", size) for name, size in pairs}
 
 
 def _integer(argument: str, text: str) -> int:
@@ -202,6 +261,11 @@ def _integer(argument: str, text: str) -> int:
         return int(text)
     except ValueError as error:
         raise TensorMoEError(argument, text, "pass a positive integer") from error
+
+
+def _split(texts: Iterable[str]) -> tuple[str, ...]:
+    """The words between commas of an option that may be repeated."""
+    return tuple(word for text in texts for word in text.split(","))
 
 
 def _no_more(rest: list[str]) -> None:

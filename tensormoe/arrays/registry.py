@@ -42,7 +42,7 @@ def available_backends() -> tuple[str, ...]:
 
 
 def installed_backends() -> tuple[str, ...]:
-    """The names of the backends with modules whose framework can be imported, NumPy's first. This imports them.
+    """The names of the backends whose framework can be imported, NumPy first. This imports them.
 
     Examples:
         >>> from tensormoe.arrays.registry import installed_backends

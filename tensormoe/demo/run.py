@@ -74,7 +74,7 @@ def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
 
 def _verified(console: Console, block: tm.MuMoEBlockSpec) -> bool:
     report = tm.verify(block)
-    largest = max(check.ratio for check in report.checks if check.level == "float")
+    largest = max(check.ratio for check in report.checks if check.method == "float")
     held = sum(check.passed for check in report.checks)
     verdict = "[green]verified[/green]" if report.passed else "[red]NOT verified[/red]"
     console.print(

@@ -1,4 +1,4 @@
-"""Hypothesis strategies and an assertion, for tests of factorizations, backends and gates of one's own.
+"""Hypothesis strategies and an assertion, for tests of factorizations, backends and gates of your own.
 
     from hypothesis import given
     from tensormoe.testing import assert_equivalent, specs

@@ -1,55 +1,82 @@
-"""The assertion that a spec's implicit computation is the soft MoE that it stands for."""
+"""The assertion that a layer computes the soft MoE that it stands for."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..arrays.backend import Backend
 from ..errors import TensorMoEError
-from ..layers.layer_spec import MuMoESpec
 from ..layers.spec import Spec
-from ..verification import Check, Inputs, Sample, VerificationReport, float_checks, named_backend, verify
+from ..layers.stage import Stage
+from ..verification import (
+    METHODS,
+    Inputs,
+    Sample,
+    VerificationReport,
+    float_checks,
+    resolve_backends,
+    verify,
+)
 
 
 def assert_equivalent(
-    spec: Spec,
+    spec: Spec | Stage,
     inputs: Inputs | None = None,
-    backends: Sequence[Any] = ("numpy",),
-    level: str = "all",
+    backends: Sequence[str | Backend] | None = ("numpy",),
+    methods: Sequence[str] | str = METHODS,
 ) -> None:
-    """Assert that a spec's implicit computation is the soft MoE that it stands for.
+    """Assert that a layer computes the soft MoE that it stands for.
 
     Args:
-        spec: a layer or a block.
+        spec: a layer or a block; with inputs, a layer or one of a block's, `block.layers["first"]`.
         inputs: values for a layer's contraction, in float64. Then output and gradients at these values are
             compared with the materialized soft MoE's, within their error bound, and nothing else is.
-        backends: names or backend objects.
-        level: of `tensormoe.verify`, if there are no inputs.
+        backends: names or backend objects; None for all that are installed.
+        methods: of `tensormoe.verify`, where there are no inputs.
 
     Raises:
         AssertionError: holds the report.
-        TensorMoEError: as `tensormoe.verify`; inputs for a block, which has two layers.
+        TensorMoEError: as `tensormoe.verify`; also for inputs of a whole block, and for a block's layer
+            without inputs.
 
     Examples:
         >>> import tensormoe as tm
         >>> from tensormoe.testing import assert_equivalent
         >>> assert_equivalent(tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5)))
     """
-    if inputs is None:
-        report = verify(spec, backends, level=level)
-    else:
-        report = VerificationReport(spec, tuple(_checks(spec, inputs, backends)))
+    report = _compare(spec, inputs, backends) if inputs else _verify(spec, backends, methods)
     if not report.passed:
-        raise AssertionError(f"{spec} is not what it stands for:\n{report}")
+        raise AssertionError(f"{spec} does not compute the soft MoE that it stands for:\n{report}")
 
 
-def _checks(spec: Spec, inputs: Inputs, backends: Sequence[Any]) -> list[Check]:
-    if not isinstance(spec, MuMoESpec):
-        remedy = "a block has two layers: pass one of spec.layers.values()"
-        raise TensorMoEError("inputs", type(inputs), remedy)
-    network = spec.network
+def stage_of(spec: Spec | Stage) -> Stage:
+    """The only stage of a layer; a stage itself."""
+    if isinstance(spec, Stage):
+        return spec
+    if len(spec.layers) > 1:
+        remedy = "a block has two layers: pass one of them, such as spec.layers['first']"
+        raise TensorMoEError("spec", spec, remedy)
+    (stage,) = spec.layers.values()
+    return stage
+
+
+def _verify(
+    spec: Spec | Stage, backends: Sequence[str | Backend] | None, methods: Sequence[str] | str
+) -> VerificationReport:
+    if isinstance(spec, Stage):
+        raise TensorMoEError(
+            "spec", spec, "a block's layer has no gate: pass inputs for it, or verify the whole block"
+        )
+    return verify(spec, backends, methods)
+
+
+def _compare(
+    spec: Spec | Stage, inputs: Inputs, backends: Sequence[str | Backend] | None
+) -> VerificationReport:
+    stage = stage_of(spec)
+    network = stage.network
     whole: Sample = {
         mode: np.arange(size) for mode, size in zip(network.modes, network.weight_shape, strict=True)
     }
-    objects = dict(named_backend(backend) for backend in backends)
-    return list(float_checks(spec, objects, inputs, whole, types=("float64",)))
+    checks = float_checks(stage, resolve_backends(backends), inputs, whole, types=("float64",))
+    return VerificationReport(spec, tuple(checks))

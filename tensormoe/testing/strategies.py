@@ -2,7 +2,6 @@
 
 import string
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -12,10 +11,14 @@ from hypothesis.strategies import SearchStrategy
 from ..gates.activations import Activation
 from ..gates.gate import Gate
 from ..layers.layer_spec import MuMoESpec
+from ..layers.spec import Spec
+from ..layers.stage import Stage
 from ..networks.factorization import Factorization
 from ..networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from ..networks.notation import expert_modes
+from ..typing import NumPyArray
 from ..verification import Inputs
+from .equivalence import stage_of
 
 Families = SearchStrategy[Factorization] | Callable[[int], SearchStrategy[Factorization]]
 
@@ -120,7 +123,7 @@ def specs(
         >>> from tensormoe.testing import assert_equivalent, specs
         >>> @given(specs(max_levels=2))
         ... def test_programs_are_proved(spec):
-        ...     assert_equivalent(spec, level="proof")
+        ...     assert_equivalent(spec, methods="proof")
         >>> test_programs_are_proved()
     """
     sizes = st.integers(1, max_size)
@@ -132,29 +135,33 @@ def specs(
 
 
 @st.composite
-def inputs_for(draw: st.DrawFn, spec: MuMoESpec, tokens: SearchStrategy[int] | None = None) -> Inputs:
+def inputs_for(draw: st.DrawFn, spec: Spec | Stage, batch_size: SearchStrategy[int] | None = None) -> Inputs:
     """Random float64 values for a layer's contraction: x, coefficients, cores and a cotangent.
 
     Normal numbers, small integers, or normal numbers of which half are 0. Coefficients need not sum to 1.
 
     Args:
         draw: passed by hypothesis.
-        spec: the layer.
-        tokens: a strategy of the number of input vectors; by default 0 to 3.
+        spec: a layer, or one of a block's, `block.layers["first"]`.
+        batch_size: a strategy of the number of input vectors; by default 0 to 3.
+
+    Raises:
+        TensorMoEError: a whole block, which has two layers.
     """
-    count = draw(st.integers(0, 3) if tokens is None else tokens)
+    stage = stage_of(spec)
+    count = draw(st.integers(0, 3) if batch_size is None else batch_size)
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     kind = draw(st.sampled_from(["normal", "integers", "sparse"]))
 
-    def values(*shape: int) -> Any:
+    def values(*shape: int) -> NumPyArray:
         if kind == "integers":
             return generator.integers(-3, 4, size=shape).astype("float64")
         normal = generator.normal(size=shape)
         return normal * generator.integers(2, size=shape) if kind == "sparse" else normal
 
     return Inputs(
-        values(count, spec.in_features),
-        [values(count, n) for n in spec.counts],
-        [values(*shape) for shape in spec.network.shapes.values()],
-        values(count, spec.out_features),
+        values(count, stage.in_features),
+        [values(count, n) for n in stage.experts],
+        [values(*shape) for shape in stage.network.shapes.values()],
+        values(count, stage.out_features),
     )

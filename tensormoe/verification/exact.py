@@ -15,7 +15,7 @@ from ..layers.stage import Stage
 from ..typing import NumPyArray
 from .arithmetic.residues import PRIME, residues
 from .arithmetic.rounding import Counted, CountingBackend, Precision
-from .inputs import integer_inputs, draw_sample
+from .inputs import draw_sample, integer_inputs
 from .reference.contraction import Reference
 from .reference.families import weight_of_family
 from .report import Check
@@ -51,7 +51,9 @@ def degree(layer: Stage) -> int:
     return max(operands, found.degree)
 
 
-def exact_checks(layer: Stage, generator: np.random.Generator, label: str, batch_size: int) -> Iterator[Check]:
+def exact_checks(
+    layer: Stage, generator: np.random.Generator, label: str, batch_size: int
+) -> Iterator[Check]:
     """The output and gradients of a layer's program, and its materialization, entry by entry."""
     sample = draw_sample(layer, generator, _SAMPLE)
     inputs = integer_inputs(layer, generator, batch_size, PRIME).restrict(sample)

@@ -13,7 +13,8 @@ from ..layers.initialization import initialize
 from ..layers.spec import Spec
 from ..typing import NumPyArray
 from .reference.gate import has_reference
-from .reference.layer import compute, materialize as materialize_reference
+from .reference.layer import compute
+from .reference.layer import materialize as materialize_reference
 from .report import Check
 
 # Relative to the largest entry; ten steps of training add up what single calls differ by.

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..layers.serialization import spec_data
 from ..layers.spec import Spec
+from ..layers.stage import Stage
 from ..tables import table, versions
 
 METHODS = ("proof", "exact", "float", "frameworks")
@@ -59,7 +60,7 @@ class VerificationReport:
         seed: of the random values.
     """
 
-    spec: Spec
+    spec: Spec | Stage
     checks: tuple[Check, ...]
     remarks: tuple[str, ...] = ()
     seed: int = 0
@@ -78,7 +79,7 @@ class VerificationReport:
         """The report as JSON text: specification, versions, seed, every check, and whether all hold."""
         data = {
             "passed": self.passed,
-            "spec": spec_data(self.spec),
+            "spec": spec_data(self.spec) if isinstance(self.spec, Spec) else repr(self.spec),
             "seed": self.seed,
             "versions": versions(),
             "remarks": list(self.remarks),

@@ -16,7 +16,7 @@ from .arithmetic.residues import PRIME
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
-from .inputs import real_inputs, draw_sample
+from .inputs import draw_sample, real_inputs
 from .proof.prove import ProofError, prove_program
 from .reference.gate import has_bound
 from .report import METHODS, Check, VerificationReport

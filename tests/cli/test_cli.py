@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +8,13 @@ import pytest
 
 import tensormoe as tm
 from tensormoe.cli import main
+from tensormoe.verification import METHODS
 
 NOTATION = ["n1 r, n2 r, i r, o r", "--experts", "4,3", "--in", "8", "--out", "6"]
 
 
 def test_plan_of_notation(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", *NOTATION, "--r", "5", "--batch", "10"]) == 0
+    assert main(["plan", *NOTATION, "--r", "5", "--batch-size", "10"]) == 0
     spec = tm.MuMoESpec(8, 6, (4, 3), tm.TensorNetwork(NOTATION[0], r=5))
     assert capsys.readouterr().out == f"{spec.plan(10)}\n"
 
@@ -25,33 +27,93 @@ def test_commands_take_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureF
     path.write_text(spec.to_json())
     assert main(["plan", str(path)]) == 0
     assert capsys.readouterr().out == f"{spec.plan(1024)}\n"
-    assert main(["verify", str(path), "--backends", "numpy,torch"]) == 0
+    assert main(["verify", str(path), "--backend", "numpy,torch"]) == 0
     assert "comparisons hold" in capsys.readouterr().out
 
 
 def test_verify_fails_with_status_one(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr("tensormoe.verification.frameworks.TOLERANCE", 0.0)
-    assert main(["verify", *NOTATION, "--r=5", "--no-bias", "--level", "frameworks"]) == 1
+    assert main(["verify", *NOTATION, "--r=5", "--no-bias", "--method", "frameworks"]) == 1
     assert "FAIL" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("level", ["proof", "exact", "float", "frameworks", "all"])
-def test_verify_takes_a_level_and_writes_a_report(level: str, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize(
+    ("words", "methods"),
+    [
+        (["--method", "proof"], {"proof"}),
+        (["--method", "exact,float"], {"exact", "float"}),
+        (["--method", "float", "--method=frameworks", "--batch-size", "2"], {"float", "frameworks"}),
+        ([], {*METHODS}),
+    ],
+)
+def test_verify_takes_methods_and_writes_a_report(
+    words: list[str], methods: set[str], tmp_path: Path, capsys
+) -> None:
     path = tmp_path / "report.json"
-    words = ["verify", *NOTATION, "--r=5", "--backends", "numpy", "--level", level, "--json", str(path)]
-    assert main(words) == 0
+    assert main(["verify", *NOTATION, "--r=5", "--backend", "numpy", *words, "--json", str(path)]) == 0
     data = json.loads(path.read_text(encoding="utf-8"))
     assert data["passed"] is True
-    found = {check["level"] for check in data["checks"]}
-    assert found == ({level} if level != "all" else {"proof", "exact", "float", "frameworks"})
+    assert {check["method"] for check in data["checks"]} == methods
     assert f"{len(data['checks'])} of {len(data['checks'])} comparisons hold" in capsys.readouterr().out
+
+
+def test_backends_may_be_repeated_or_separated_by_commas(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    for words in (["--backend", "numpy,torch"], ["--backend", "numpy", "--backend", "torch"]):
+        assert main(["verify", *NOTATION, "--r=5", "--method=float", *words, "--json", str(path)]) == 0
+        checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
+        assert {check["subject"].split()[0] for check in checks} == {"numpy", "torch"}
+
+
+def test_a_bond_may_have_the_name_of_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["n in, i in, o in", "--experts", "4", "--in", "8", "--out", "6"]
+    assert main(["plan", *words, "--bond", "in=5"]) == 0
+    spec = tm.MuMoESpec(8, 6, 4, tm.TensorNetwork(words[0], **{"in": 5}))
+    assert capsys.readouterr().out == f"{spec.plan()}\n"
+
+
+@pytest.mark.parametrize(
+    "bonds", [["--bond", "r=2", "--bond=s=3"], ["--bond", "r=2", "--s", "3"], ["--r=2", "--s", "3"]]
+)
+def test_bonds_may_be_given_either_way(bonds: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["n r, i r s, o s", "--experts", "4", "--in", "8", "--out", "6"]
+    assert main(["plan", *words, *bonds]) == 0
+    spec = tm.MuMoESpec(8, 6, 4, tm.TensorNetwork(words[0], r=2, s=3))
+    assert capsys.readouterr().out == f"{spec.plan()}\n"
+
+
+def test_prove_prints_the_theorem(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prove", *NOTATION, "--bond", "r=5"]) == 0
+    spec = tm.MuMoESpec(8, 6, (4, 3), tm.TensorNetwork(NOTATION[0], r=5))
+    assert capsys.readouterr().out == f"{tm.prove(spec)}\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_a_terminal_that_lacks_characters_shows_others(encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    words = [sys.executable, "-m", "tensormoe", "plan", *NOTATION, "--bond", "r=5"]
+    shown = subprocess.run(words, capture_output=True, env=environment, check=True)
+    assert b"matmul" in shown.stdout
+    assert shown.stderr == b""
+
+
+@pytest.mark.parametrize(
+    "words", [["--experts", "4"], ["--in", "8"], ["--out", "8"], ["--no-bias"], ["--bond", "r=3"]]
+)
+def test_options_that_a_file_settles_are_refused(words: list[str], tmp_path: Path, capsys) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(tm.MuMoESpec(8, 6, 4, tm.CP(5)).to_json())
+    assert main(["plan", str(path), *words]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"tensormoe: {words[0]}: received")
+    assert "leave" in shown
 
 
 def test_a_proof_needs_no_framework() -> None:
     code = "import sys; from tensormoe.cli import main; main(sys.argv[1:])\n"
     code += "print({'torch', 'jax'} & {*sys.modules})"
     words = ["verify", "n r, i r, o r", "--r", "64", "--experts", "16,16", "--in", "768", "--out", "3072"]
-    command = [sys.executable, "-c", code, *words, "--level", "proof"]
+    command = [sys.executable, "-c", code, *words, "--method", "proof"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "2 of 2 comparisons hold" in shown
     assert shown.endswith("set()\n")
@@ -62,15 +124,19 @@ def test_a_proof_needs_no_framework() -> None:
     [
         (["plan", *NOTATION], "bond 'r' has no size"),
         (["plan", *NOTATION, "--r"], "give each bond its size"),
-        (["plan", *NOTATION, "--r", "many"], "--r: received 'many'"),
+        (["plan", *NOTATION, "--r", "many"], "bond r: received 'many'"),
         (["plan", *NOTATION, "--r", "5", "--s", "3"], "'s' is no index"),
         (["plan", NOTATION[0], "--r", "5"], "--experts: received None"),
         (["plan", NOTATION[0], "--r", "5", "--experts", "4,x", "--in", "8", "--out", "6"], "received 'x'"),
-        (["plan", *NOTATION, "--r", "5", "--batch", "0"], "batch_size: received 0"),
+        (["plan", *NOTATION, "--r", "5", "--batch-size", "0"], "batch_size: received 0"),
         (["plan", "missing.json"], "cannot be read"),
         (["plan", "missing.json", "--r", "5"], "not known here"),
-        (["verify", *NOTATION, "--r", "5", "--backends", "mxnet"], "known backends"),
+        (["verify", *NOTATION, "--r", "5", "--backend", "mxnet"], "known backends"),
         (["plan", *NOTATION, "--r", "5", "--r", "6"], "give each bond one size"),
+        (["plan", *NOTATION, "--r", "5", "--bond", "r=6"], "give each bond one size"),
+        (["plan", *NOTATION, "--bond", "r"], "--bond: received 'r'; write its name and size"),
+        (["plan", *NOTATION, "--bond", "r=many"], "bond r: received 'many'"),
+        (["verify", *NOTATION, "--r", "5", "--method", "prove"], "methods: received 'prove'"),
         (["verify", *NOTATION, "--r", "5", "--seed", "-1"], "seed: received -1"),
         (["verify", *NOTATION, "--r", "5", "--json", "no/such/report.json"], "in a folder that exists"),
         (["verify", *NOTATION, "--r", "5", "--json", "/"], "in a folder that exists"),

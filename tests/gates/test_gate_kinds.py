@@ -32,7 +32,7 @@ def previous_of(spec: tm.Spec, *leading: int) -> list[np.ndarray] | None:
 @every_gate
 def test_layers_and_blocks_verify_and_travel_as_json(gate: tm.Gate) -> None:
     for spec in specs_with(gate):
-        report = tm.verify(spec, BACKENDS, level="frameworks")
+        report = tm.verify(spec, BACKENDS, methods="frameworks")
         assert report.passed, str(report)
         assert gate.steps in str(report)
         assert {"coefficients", "output", "ten training steps"} <= {check.quantity for check in report.checks}

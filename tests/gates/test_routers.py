@@ -431,7 +431,7 @@ def test_a_router_of_ones_own() -> None:
     spec = spec_of(Doubling(3.0), norm=None)
     assert tm.spec_from_json(spec.to_json()) == spec
     assert json.loads(spec.to_json())["gate"]["router"] == {"type": "Doubling", "factor": 3.0}
-    assert tm.verify(spec, level="frameworks").passed
+    assert tm.verify(spec, methods="frameworks").passed
     parameters, _, x, _ = values(spec)
     tripled = {k: 3 * v if "gate" in k else v for k, v in parameters.items()}
     linear = spec_of(tm.LinearRouter(), norm=None)

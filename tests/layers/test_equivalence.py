@@ -40,7 +40,7 @@ def evaluated(backend: str, function: Callable[..., Any], *inputs: np.ndarray) -
 def networks_with_inputs(draw: st.DrawFn) -> tuple[tm.MuMoESpec, list[Inputs]]:
     """A random layer, and random values of one shape: what is compiled once may meet many."""
     spec, count = draw(specs()), draw(st.integers(0, 3))
-    return spec, [draw(inputs_for(spec, tokens=st.just(count))) for _ in range(MANY)]
+    return spec, [draw(inputs_for(spec, batch_size=st.just(count))) for _ in range(MANY)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -195,7 +195,7 @@ def test_families_that_the_library_does_not_name(factorization: tm.Factorization
     assert tm.MuMoESpec.from_json(spec.to_json()) == spec
     assert "soft MoE" in str(spec.plan())
     block = tm.MuMoEBlockSpec(7, 8, 6, 5, factorization, bias=bias)
-    assert tm.verify(block, BACKENDS, level="frameworks").passed
+    assert tm.verify(block, BACKENDS, methods="frameworks").passed
     for backend in BACKENDS:
         layer = tm.build(spec, backend)
         assert layer.materialize().shape == spec.network.weight_shape

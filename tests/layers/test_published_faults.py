@@ -23,7 +23,7 @@ CP = tm.CP(6)
 def test_more_than_two_levels_run(levels: int, backend: str) -> None:
     experts = (5, 4, 3, 2)[:levels]
     for factorization in (CP, tm.TensorRing((2,) * (levels + 2))):
-        assert tm.verify(tm.MuMoESpec(7, 6, experts, factorization), (backend,), level="float").passed
+        assert tm.verify(tm.MuMoESpec(7, 6, experts, factorization), (backend,), methods="float").passed
 
 
 def test_the_levels_are_the_expert_counts_and_cannot_contradict_them() -> None:

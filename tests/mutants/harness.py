@@ -1,4 +1,4 @@
-"""Mutants: the library with one fault injected, and the levels of verification that catch it.
+"""Mutants: the library with one fault injected, and the methods of verification that catch it.
 
 Most faults are edits of the source of one function, as a slip of the hand would be.
 """
@@ -16,7 +16,7 @@ import pytest
 
 import tensormoe as tm
 from tensormoe.programs import plan as planning
-from tensormoe.verification import LEVELS
+from tensormoe.verification import METHODS
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -30,9 +30,9 @@ class Mutant:
         where: the module and what in it is changed, "programs.lowering:lower".
         patch: injects the fault.
         spec: what it is tried on; a function, since specifications remember their plans.
-        caught_by: the level of verification that is to catch it; a file of tests, where verification does
+        caught_by: the method of verification that is to catch it; a file of tests, where verification does
             not look.
-        backends: what it is tried with; the frameworks level compares two.
+        backends: what it is tried with; the frameworks method compares two.
     """
 
     name: str
@@ -57,26 +57,26 @@ def assigned(name: str, where: str, value: Any, *rest: Any, **options: Any) -> M
     return Mutant(name, where, patch, *rest, **options)
 
 
-def refused(spec: Callable[[], tm.Spec], backends: tuple[str, ...], level: str) -> str | None:
-    """Why a level refuses the library as it is now; None if it passes.
+def refused(spec: Callable[[], tm.Spec], backends: tuple[str, ...], method: str) -> str | None:
+    """Why a method refuses the library as it is now; None if it passes.
 
     An exception is a refusal, too: the fault is not silent.
     """
     try:
-        report = tm.verify(spec(), backends, level=level)
+        report = tm.verify(spec(), backends, methods=method)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None if report.passed else str(report)
 
 
-def reasons(mutant: Mutant, levels: tuple[str, ...] = LEVELS) -> dict[str, str]:
-    """Why each of the levels that catch a mutant does."""
+def reasons(mutant: Mutant, methods: tuple[str, ...] = METHODS) -> dict[str, str]:
+    """Why each of the methods that catch a mutant does."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         forget(mutant)
         mutant.patch(monkeypatch)
-        found = {level: refused(mutant.spec, mutant.backends, level) for level in levels}
+        found = {method: refused(mutant.spec, mutant.backends, method) for method in methods}
     forget(mutant)
-    return {level: reason for level, reason in found.items() if reason is not None}
+    return {method: reason for method, reason in found.items() if reason is not None}
 
 
 def forget(mutant: Mutant) -> None:

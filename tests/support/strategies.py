@@ -51,14 +51,14 @@ def layers(draw: st.DrawFn, max_levels: int = 4) -> tuple[tm.MuMoESpec, Inputs]:
     return spec, draw(inputs_for(spec))
 
 
-def values_for(spec: tm.MuMoESpec, seed: int, tokens: int) -> Inputs:
+def values_for(spec: tm.MuMoESpec, seed: int, batch_size: int) -> Inputs:
     """Values of ordinary size; coefficients are arbitrary and need not sum to 1."""
     generator = np.random.default_rng(seed)
     return Inputs(
-        generator.normal(size=(tokens, spec.in_features)),
-        [generator.normal(size=(tokens, n)) for n in spec.counts],
+        generator.normal(size=(batch_size, spec.in_features)),
+        [generator.normal(size=(batch_size, n)) for n in spec.counts],
         [generator.normal(size=shape) for shape in spec.network.shapes.values()],
-        generator.normal(size=(tokens, spec.out_features)),
+        generator.normal(size=(batch_size, spec.out_features)),
     )
 
 

@@ -1,4 +1,4 @@
-"""All levels of verification for the named families and for random networks: `make verify`.
+"""All methods of verification for the named families and for random networks: `make verify`.
 
 Two processes share the work; each comparison is one of `tensormoe.verify`.
 """
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import tensormoe as tm
 from tensormoe.tables import table
 from tensormoe.testing import networks
-from tensormoe.verification import LEVELS
+from tensormoe.verification import METHODS
 
 BACKENDS = ("numpy", "torch", "jax")
 NETWORKS = 200
@@ -87,16 +87,20 @@ def main() -> int:
     failed = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for label, report in pool.map(verified, jobs):
-            made[label].update(check.level for check in report.checks)
-            held[label].update(check.level for check in report.checks if check.passed)
-            ratios = [check.ratio for check in report.checks if check.level == "float"]
+            made[label].update(check.method for check in report.checks)
+            held[label].update(check.method for check in report.checks if check.passed)
+            ratios = [check.ratio for check in report.checks if check.method == "float"]
             ratio[label] = max(ratio[label], *ratios)
             failed += [] if report.passed else [report]
     rows = [
-        (label, *(f"{held[label][level]} of {made[label][level]}" for level in LEVELS), f"{ratio[label]:.3f}")
+        (
+            label,
+            *(f"{held[label][method]} of {made[label][method]}" for method in METHODS),
+            f"{ratio[label]:.3f}",
+        )
         for label in made
     ]
-    print(table(("comparisons that hold", *LEVELS, "largest error / bound"), rows))
+    print(table(("comparisons that hold", *METHODS, "largest error / bound"), rows))
     for report in failed:
         print(f"\n{report.spec}\n{report}")
     every = sum(sum(counts.values()) for counts in made.values())

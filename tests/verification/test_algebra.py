@@ -152,7 +152,7 @@ def test_the_basis_of_a_bond_is_arbitrary(backend: str, layer: Layer, seed: int)
 
 @on_every_backend(specs(max_levels=3).filter(lambda spec: spec.levels > 1), seeds)
 def test_levels_flatten_to_one_by_kronecker_products(backend: str, spec: tm.MuMoESpec, seed: int) -> None:
-    values = values_for(spec, seed, tokens=3)
+    values = values_for(spec, seed, batch_size=3)
     weight = weight_of(backend, spec, values).reshape(-1, *spec.network.weight_shape[-2:])
     coefficients = np.array([reduce(np.kron, token) for token in zip(*values.coefficients, strict=True)])
     flat = spec.replace(experts=prod(spec.counts), factorization=tm.Dense())
@@ -165,7 +165,7 @@ def test_levels_flatten_to_one_by_kronecker_products(backend: str, spec: tm.MuMo
 @on_every_backend(specs(max_levels=3), seeds)
 def test_one_expert_is_a_linear_layer(backend: str, spec: tm.MuMoESpec, seed: int) -> None:
     spec = spec.replace(experts=(1,) * spec.levels)
-    drawn = values_for(spec, seed, tokens=3)
+    drawn = values_for(spec, seed, batch_size=3)
     values = Inputs(drawn.x, [np.ones_like(a) for a in drawn.coefficients], drawn.cores, drawn.cotangent)
     weight = weight_of(backend, spec, values)
     close(weight, truth(spec, values).weight)

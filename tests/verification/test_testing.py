@@ -20,6 +20,7 @@ from tensormoe.testing import (
     register_profiles,
     specs,
 )
+from tensormoe.verification import METHODS
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def test_a_factorization_of_ones_own(spec: tm.MuMoESpec) -> None:
 @given(specs(gate=gates().filter(lambda gate: gate.norm == "batch"), max_levels=2))
 def test_chosen_gates(spec: tm.MuMoESpec) -> None:
     assert spec.gate.norm == "batch"
-    assert_equivalent(spec, level="frameworks")
+    assert_equivalent(spec, methods="frameworks")
 
 
 def test_a_backend_of_ones_own_is_verified_and_a_wrong_one_found() -> None:
@@ -65,10 +66,10 @@ def test_a_backend_of_ones_own_is_verified_and_a_wrong_one_found() -> None:
     assert issubclass(Right, Backend)
     spec = tm.MuMoESpec(4, 3, 2, tm.CP(2))
     assert_equivalent(spec, backends=(Right(),))
-    for level in ("float", "frameworks", "all"):
+    for methods in ("float", "frameworks", METHODS):
         with pytest.raises(AssertionError, match=r"wrong (float64|= definition).*FAIL"):
-            assert_equivalent(spec, backends=("numpy", Wrong()), level=level)
-    inputs = find(inputs_for(spec, tokens=st.just(2)), lambda inputs: True)
+            assert_equivalent(spec, backends=("numpy", Wrong()), methods=methods)
+    inputs = find(inputs_for(spec, batch_size=st.just(2)), lambda inputs: True)
     with pytest.raises(AssertionError, match="wrong float64"):
         assert_equivalent(spec, inputs, backends=(Wrong(),))
 
@@ -96,7 +97,7 @@ def test_inputs_fit_their_layer(data: st.DataObject) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_inputs_meet_every_backend(backend: str) -> None:
     spec = tm.MuMoESpec(4, 3, (2, 3), tm.TensorRing((2, 3, 2, 3)))
-    inputs = find(inputs_for(spec, tokens=st.just(3)), lambda inputs: np.count_nonzero(inputs.x) > 3)
+    inputs = find(inputs_for(spec, batch_size=st.just(3)), lambda inputs: np.count_nonzero(inputs.x) > 3)
     assert_equivalent(spec, inputs, backends=(backend,))
 
 
@@ -105,7 +106,11 @@ def test_inputs_are_for_one_layer() -> None:
     inputs = find(inputs_for(block.layers["first"]), lambda inputs: True)
     with pytest.raises(tm.TensorMoEError, match="a block has two layers"):
         assert_equivalent(block, inputs)
+    with pytest.raises(tm.TensorMoEError, match="a block has two layers"):
+        find(inputs_for(block), lambda inputs: True)
     assert_equivalent(block.layers["first"], inputs)
+    with pytest.raises(tm.TensorMoEError, match="has no gate: pass inputs"):
+        assert_equivalent(block.layers["first"])
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])

@@ -1,4 +1,5 @@
 import json
+import sys
 from itertools import product
 from math import inf, nan
 
@@ -8,8 +9,10 @@ import torch
 from support.strategies import BACKENDS
 
 import tensormoe as tm
+from tensormoe.arrays.registry import installed_backends
+from tensormoe.layers.stage import Stage
 from tensormoe.programs.instructions import Matmul, Multiply
-from tensormoe.verification import LEVELS, Check
+from tensormoe.verification import METHODS, Check
 from tensormoe.verification.arithmetic.rounding import (
     UNITS,
     Counted,
@@ -20,7 +23,7 @@ from tensormoe.verification.arithmetic.rounding import (
 )
 from tensormoe.verification.exact import degree
 from tensormoe.verification.floating import largest, round_to
-from tensormoe.verification.inputs import integer_inputs, real_inputs, draw_sample
+from tensormoe.verification.inputs import draw_sample, integer_inputs, real_inputs
 from tensormoe.verification.reference.contraction import Reference
 
 CP = tm.MuMoESpec(7, 6, 4, tm.CP(5))
@@ -36,11 +39,11 @@ def test_every_family_verifies(levels: int, norm: str | None) -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_every_level_compares_every_quantity_on_every_backend(norm: str) -> None:
+def test_every_method_compares_every_quantity_on_every_backend(norm: str) -> None:
     report = tm.verify(CP.replace(gate=tm.Gate(norm=norm)), BACKENDS)
     assert report.passed
     # The names alone, without counts of steps and entries.
-    found = [(c.level, c.subject, c.quantity.split(",")[0]) for c in report.checks]
+    found = [(c.method, c.subject, c.quantity.split(",")[0]) for c in report.checks]
     expected = [("proof", "indices", quantity) for quantity in ("output and gradients", "weight")]
     expected += [
         ("exact", "integers mod 2^61 − 1", name) for name in ("output", "gradients", "network", "weight")
@@ -61,9 +64,29 @@ def test_every_level_compares_every_quantity_on_every_backend(norm: str) -> None
     assert found == expected
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_level_alone(level: str) -> None:
-    assert {check.level for check in tm.verify(CP, ("numpy",), level=level).checks} == {level}
+@pytest.mark.parametrize("methods", [*METHODS, ("exact", "proof"), ["float"]])
+def test_some_methods_alone(methods: tuple[str, ...] | str) -> None:
+    chosen = {methods} if isinstance(methods, str) else {*methods}
+    assert {check.method for check in tm.verify(CP, ("numpy",), methods).checks} == chosen
+
+
+def test_the_installed_backends_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert installed_backends() == ("numpy", "jax", "torch")
+    monkeypatch.setitem(sys.modules, "tensormoe_jax", None)
+    report = tm.verify(CP, methods=("float", "frameworks"))
+    assert report.passed
+    assert {check.subject.split()[0] for check in report.checks} == {"numpy", "torch"}
+    with pytest.raises(tm.TensorMoEError, match=r'pip install "tensormoe\[jax\]"'):
+        tm.verify(CP, ("jax",))
+
+
+def test_a_report_without_a_comparison_is_not_a_pass() -> None:
+    assert not tm.VerificationReport(CP, ()).passed
+    clusters = CP.replace(gate=tm.Gate(router=tm.AdaptiveClustering()))
+    report = tm.verify(clusters, ("numpy",), "frameworks")
+    assert not report.passed
+    assert "frameworks: compared nothing" in str(report)
+    assert str(report).endswith("nothing was compared")
 
 
 def test_a_report_reads() -> None:
@@ -97,8 +120,8 @@ def test_infinities_and_functions_are_written_as_text() -> None:
 
 def test_a_block_compares_both_layers() -> None:
     report = tm.verify(tm.MuMoEBlockSpec(7, 8, 6, 4, tm.CP(5)), ("numpy",))
-    for level in LEVELS[:3]:
-        quantities = [check.quantity for check in report.checks if check.level == level]
+    for method in METHODS[:3]:
+        quantities = [check.quantity for check in report.checks if check.method == method]
         assert {quantity.split(",")[0] for quantity in quantities} >= {"first layer", "second layer"}
 
 
@@ -123,7 +146,7 @@ def test_a_fault_of_some_roundings_is_found(
 
     spec = tm.MuMoESpec(3, 2, 2, tm.CP(2))
     monkeypatch.setattr(Multiply, fault, {"run": run, "vjp": vjp}[fault])
-    report = tm.verify(spec, (backend,), level="float")
+    report = tm.verify(spec, (backend,), methods="float")
     # Automatic differentiation does not use `vjp`; NumPy's gradients do.
     assert report.passed == (fault == "vjp" and backend != "numpy")
 
@@ -131,7 +154,7 @@ def test_a_fault_of_some_roundings_is_found(
 def test_a_fault_in_one_framework_is_found_across(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_backend = type(tm.get_backend("torch"))
     monkeypatch.setattr(torch_backend, "softmax", lambda self, x: 1.001 * x.softmax(-1))
-    report = tm.verify(CP.replace(gate=tm.Gate("softmax")), BACKENDS, level="frameworks")
+    report = tm.verify(CP.replace(gate=tm.Gate("softmax")), BACKENDS, methods="frameworks")
     failed = {check.subject for check in report.checks if not check.passed}
     assert failed == {"torch = definition", "jax = torch"}
 
@@ -140,14 +163,15 @@ def test_nan_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Check("float", "numpy", "output", nan, 1e-12).passed
     right = Matmul.run
     monkeypatch.setattr(Matmul, "run", lambda *args: spoiled(right(*args), nan))
-    report = tm.verify(tm.MuMoESpec(7, 6, 4, tm.Dense()), ("numpy",), level="float")
+    report = tm.verify(tm.MuMoESpec(7, 6, 4, tm.Dense()), ("numpy",), methods="float")
     assert not report.passed
     assert "FAIL" in str(report)
 
 
 def test_large_layers_are_sampled() -> None:
     """Experts, inputs and outputs that are left out have no value, so that sums are complete."""
-    spec = tm.MuMoESpec(40, 30, (20, 10), tm.TensorRing((2, 3, 2, 3)))
+    layer = tm.MuMoESpec(40, 30, (20, 10), tm.TensorRing((2, 3, 2, 3)))
+    spec = layer.layers["cores"]
     generator = np.random.default_rng(0)
     sample = draw_sample(spec, generator, 1000)
     kept = [len(sample[mode]) for mode in spec.network.modes]
@@ -161,22 +185,24 @@ def test_large_layers_are_sampled() -> None:
     results = [whole.y.value, *(term.value for term in whole.gradients)]
     for found, expected in zip(part.select(results), [part.y, *part.gradients], strict=True):
         np.testing.assert_allclose(found, expected.value, atol=1e-12)
-    assert tm.verify(spec.replace(in_features=4000, experts=(300, 200)), ("numpy",)).passed
+    assert tm.verify(layer.replace(in_features=4000, experts=(300, 200)), ("numpy",)).passed
 
 
 def test_what_would_take_too_long_is_refused_before_anything_is_computed() -> None:
     huge = tm.MuMoESpec(768, 3072, 64, tm.Dense())
-    with pytest.raises(tm.TensorMoEError, match=r'cores with 151,191,552 elements.*or with level="proof"'):
+    with pytest.raises(tm.TensorMoEError, match=r'cores with 151,191,552 elements.*or with methods="proof"'):
         tm.verify(huge, ("numpy",))
-    assert tm.verify(huge, ("numpy",), level="proof").passed
-    with pytest.raises(tm.TensorMoEError, match="tokens"):
-        tm.verify(CP, tokens=0)
-    with pytest.raises(tm.TensorMoEError, match="level: received 'prove'"):
-        tm.verify(CP, level="prove")
+    assert tm.verify(huge, ("numpy",), methods="proof").passed
+    with pytest.raises(tm.TensorMoEError, match="batch_size"):
+        tm.verify(CP, batch_size=0)
+    with pytest.raises(tm.TensorMoEError, match="methods: received 'prove'"):
+        tm.verify(CP, methods=("proof", "prove"))
+    with pytest.raises(tm.TensorMoEError, match="methods: received \\(\\): name at least one"):
+        tm.verify(CP, methods=())
 
 
 def test_a_backend_may_be_given_as_an_object() -> None:
-    report = tm.verify(CP, (tm.get_backend("torch"),), level="float")
+    report = tm.verify(CP, (tm.get_backend("torch"),), methods="float")
     assert {check.subject.split()[0] for check in report.checks} == {"torch"}
 
 
@@ -212,14 +238,14 @@ def test_bounds_are_the_literatures() -> None:
 def test_no_error_exceeds_its_bound_where_rounding_is_worst() -> None:
     """Long sums of one sign in half precision: the bound holds, and is not far off."""
     spec = tm.MuMoESpec(2000, 1, 1, tm.Dense(), bias=False)
-    report = tm.verify(spec, ("numpy", "torch"), level="float")
+    report = tm.verify(spec, ("numpy", "torch"), methods="float")
     assert report.passed
     assert max(check.ratio for check in report.checks) < 1
 
 
 def test_many_levels_of_many_experts_do_not_underflow() -> None:
     for experts in ((64,) * 3, (2,) * 6):
-        report = tm.verify(tm.MuMoESpec(64, 16, experts, tm.CP(8)), ("numpy", "torch"), level="float")
+        report = tm.verify(tm.MuMoESpec(64, 16, experts, tm.CP(8)), ("numpy", "torch"), methods="float")
         assert report.passed, str(report)
 
 
@@ -227,10 +253,10 @@ def test_an_infinite_bound_bounds_nothing() -> None:
     assert not Check("float", "numpy", "output", 0.5, inf).passed
 
 
-def test_the_exact_level_says_what_it_did_not_see() -> None:
+def test_exact_arithmetic_says_what_it_did_not_see() -> None:
     small, large = CP, CP.replace(in_features=500, out_features=50)
-    assert "a part was drawn" not in str(tm.verify(small, level="exact"))
-    assert "a part was drawn" in str(tm.verify(large, level="exact"))
+    assert "a part was drawn" not in str(tm.verify(small, methods="exact"))
+    assert "a part was drawn" in str(tm.verify(large, methods="exact"))
 
 
 def test_largest_finds_the_entry_closest_to_its_bound() -> None:
@@ -242,11 +268,11 @@ def test_largest_finds_the_entry_closest_to_its_bound() -> None:
 @pytest.mark.parametrize(("levels", "bias"), [*product([1, 2, 3], [True, False])])
 def test_the_degree_is_the_number_of_factors(levels: int, bias: bool) -> None:
     experts = (3, 2, 4)[:levels]
-    assert degree(tm.MuMoESpec(4, 5, experts, tm.CP(3), bias=bias)) == 1 + levels + levels + 2
-    assert degree(tm.MuMoESpec(4, 5, experts, tm.Dense(), bias=bias)) == 1 + levels + 1
+    assert degree(Stage(4, 5, experts, tm.CP(3), bias)) == 1 + levels + levels + 2
+    assert degree(Stage(4, 5, experts, tm.Dense(), bias)) == 1 + levels + 1
 
 
 def test_integer_inputs_have_no_limit() -> None:
-    inputs = integer_inputs(CP, np.random.default_rng(0), 2, 2**61 - 1)
+    inputs = integer_inputs(CP.layers["cores"], np.random.default_rng(0), 2, 2**61 - 1)
     assert all(value.dtype == object for value in inputs.operands)
     assert isinstance(inputs.x[0, 0] ** 20, int)

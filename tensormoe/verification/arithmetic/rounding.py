@@ -105,9 +105,7 @@ class CountingBackend:
     def sum(self, array: Counted, axis: int) -> Counted:
         shape = (*array.shape[:axis], *array.shape[axis + 1 :])
         operations = max(array.shape[axis] - 1, 0)
-        return replace(
-            array, shape=shape, bound=compound(array.bound, array.precision.rounding(operations))
-        )
+        return replace(array, shape=shape, bound=compound(array.bound, array.precision.rounding(operations)))
 
     def matmul(self, a: Counted, b: Counted) -> Counted:
         return a @ b

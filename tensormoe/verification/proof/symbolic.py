@@ -252,7 +252,9 @@ class SymbolicBackend:
         if len(a.axes) != len(b.axes) or len(a.axes) < 2:
             raise LawError(f"multiplies matrices with {len(a.axes)} and {len(b.axes)} axes")
         if a.axes[-1] != b.axes[-2]:
-            raise LawError(f"sums over ({_names(a.axes[-1])}) on the left, ({_names(b.axes[-2])}) on the right")
+            raise LawError(
+                f"sums over ({_names(a.axes[-1])}) on the left, ({_names(b.axes[-2])}) on the right"
+            )
         column = replace(b, axes=(*b.axes[:-2], (), b.axes[-2], b.axes[-1]))
         every = replace(a, axes=(*a.axes, ())) * column
         return self.sum(every, len(every.axes) - 2)

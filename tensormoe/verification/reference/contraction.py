@@ -49,7 +49,9 @@ class Reference:
         self._data = [IndexedArray((BATCH, mode), value[:, sample[mode]]) for mode, value in data]
         self._cotangent = IndexedArray((BATCH, OUTPUT), inputs.cotangent[:, sample[OUTPUT]])
         pairs = zip(network.cores, inputs.cores, strict=True)
-        self._cores = [IndexedArray(core.indices, value[self._positions(core.indices)]) for core, value in pairs]
+        self._cores = [
+            IndexedArray(core.indices, value[self._positions(core.indices)]) for core, value in pairs
+        ]
         self.weight = contract(self._cores, network.modes)
         self.y = contract([self.weight, *self._data], (BATCH, OUTPUT))
 

@@ -76,4 +76,6 @@ def _multiply_out(notation: str, levels: int, cores: Cores) -> NumPyArray:
     if levels == 1:
         terms = [["n1" if index == "n" else index for index in term] for term in terms]
     output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
-    return contract([IndexedArray(tuple(t), core) for t, core in zip(terms, cores, strict=True)], output).value
+    return contract(
+        [IndexedArray(tuple(t), core) for t, core in zip(terms, cores, strict=True)], output
+    ).value

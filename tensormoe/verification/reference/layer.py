@@ -39,7 +39,9 @@ def compute(
     levels = []
     for number in range(spec.levels):
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
-        levels.append(ExpertLevel(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64", training))
+        levels.append(
+            ExpertLevel(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64", training)
+        )
     coefficients = [level.p for level in levels]
     hidden = _input_norm(parameters, x) if spec.input_norm else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
