@@ -76,8 +76,6 @@ def test_the_installed_backends_are_the_default(monkeypatch: pytest.MonkeyPatch)
     report = tm.verify(CP, methods=("float", "frameworks"))
     assert report.passed
     assert {check.subject.split()[0] for check in report.checks} == {"numpy", "torch"}
-    with pytest.raises(tm.TensorMoEError, match=r'pip install "tensormoe\[jax\]"'):
-        tm.verify(CP, ("jax",))
 
 
 def test_a_report_without_a_comparison_is_not_a_pass() -> None:
@@ -96,7 +94,7 @@ def test_a_report_reads() -> None:
         "output and gradients, 5 steps",
         "torch bfloat16",
         "numpy = definition",
-        "gate: Linear() → layer norm → entmax15",
+        "gate: LinearRouter() → layer norm → entmax15",
         "probability at most d/p = 2.2e-18, d = 5",
         f"{len(report.checks)} of {len(report.checks)} comparisons hold",
     ):
@@ -197,7 +195,7 @@ def test_what_would_take_too_long_is_refused_before_anything_is_computed() -> No
         tm.verify(CP, batch_size=0)
     with pytest.raises(tm.TensorMoEError, match="methods: received 'prove'"):
         tm.verify(CP, methods=("proof", "prove"))
-    with pytest.raises(tm.TensorMoEError, match="methods: received \\(\\): name at least one"):
+    with pytest.raises(tm.TensorMoEError, match=r"methods: received \(\); name at least one"):
         tm.verify(CP, methods=())
 
 
