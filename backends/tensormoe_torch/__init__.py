@@ -9,6 +9,7 @@ Examples:
 """
 
 from ._backend import backend
+from ._containers import TensorGroup
 from ._module import MuMoE, MuMoEBlock
 
-__all__ = ["MuMoE", "MuMoEBlock", "backend"]
+__all__ = ["MuMoE", "MuMoEBlock", "TensorGroup", "backend"]

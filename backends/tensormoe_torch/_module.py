@@ -1,65 +1,81 @@
 """μMoE layers and blocks as `torch.nn.Module`s: parameters and idioms, no mathematics."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import torch
 from torch import nn
 
-import tensormoe as tm
+from tensormoe.gates.gate import Gate
+from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.functional import materialize, mix
+from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.parameters import grouped
+from tensormoe.layers.spec import Spec
+from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
-from ._distributed import over_processes
+from ._containers import LevelTensors, NamedTensors, TensorGroup
+from ._gate import AllReduce
+from ._gate import Gate as GateModule
+from ._values import Device, DType, check_arrays, element_type, fill, reset
+from ._weight import FactorizedWeight
 
-Device = torch.device | str | int | None
-# The name of an array, of the module that holds it, and its name there.
-Places = tuple[tuple[str, str, str], ...]
-
-
-class _Buffers(nn.Module):
-    """Running statistics, one for each expert level, by number."""
-
-    def __init__(self, values: Mapping[str, torch.Tensor]) -> None:
-        super().__init__()
-        for name, value in values.items():
-            self.register_buffer(name, value)
+Coefficients = list[torch.Tensor]
+# The full names of the tensors in each group.
+Groups = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class _Module(nn.Module):
-    """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
+    """Holds a spec's tensors in groups, under the names that `tm.initialize` gives them."""
 
-    spec: tm.Spec
-    gate_weights: nn.ParameterList
+    spec: Spec
+    gate_weights: LevelTensors
+    gate: GateModule
+    recompute: bool
 
-    def __init__(
-        self, spec: tm.Spec, seed: int | None, device: Device, dtype: torch.dtype | None, recompute: bool
-    ) -> None:
+    def __init__(self, spec: Spec, seed: int | None, dtype: DType, device: Device, recompute: bool) -> None:
         super().__init__()
-        if seed is None:
-            # As nn.Linear does: from PyTorch's global generator, so that torch.manual_seed governs.
-            seed = int(torch.randint(2**63 - 1, (), device="cpu"))
-        device = torch.get_default_device() if device is None else device
-        dtype = torch.get_default_dtype() if dtype is None else dtype
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type, such as torch.float32")
-        drawn = "float64" if dtype == torch.float64 else "float32"
-        parameters, state = tm.initialize(spec, seed, drawn)
+        kind = element_type(dtype)
         spec.prepare()
-        self.spec = spec
-        self.recompute = recompute
-        for group, members in grouped(parameters).items():
+        self.spec, self.recompute = spec, recompute
+        for group, shapes in grouped(spec.parameter_shapes).items():
             values = {
-                name: nn.Parameter(torch.from_numpy(value).to(device=device, dtype=dtype))
-                for name, value in members.items()
+                name: nn.Parameter(torch.empty(shape, dtype=kind, device=device))
+                for name, shape in shapes.items()
             }
-            numbered = all(name.isdigit() for name in values)
-            container = nn.ParameterList(values.values()) if numbered else nn.ParameterDict(values)
-            self.add_module(group, container)
-        for group, members in grouped(state).items():
-            buffers = {name: torch.from_numpy(value).to(device) for name, value in members.items()}
-            self.add_module(group, _Buffers(buffers))
-        self._parameter_places, self._state_places = _places(parameters), _places(state)
+            self.add_module(group, _group(spec, group, values))
+        # Statistics are float32 at least.
+        wide = torch.float64 if kind == torch.float64 else torch.float32
+        for group, shapes in grouped(spec.state_shapes).items():
+            buffers = {name: torch.empty(shape, dtype=wide, device=device) for name, shape in shapes.items()}
+            self.add_module(group, _group(spec, group, buffers))
+        self.gate = GateModule(spec)
+        self._gate_groups, self._mixture_groups = _groups(spec.gate_shapes), _groups(spec.mixture_shapes)
+        self._state_groups = _groups(spec.state_shapes)
+        self.reset_parameters(seed)
+
+    @overload
+    def forward(
+        self,
+        x: torch.Tensor,
+        return_coefficients: Literal[False] = False,
+        *,
+        previous: Sequence[torch.Tensor] | None = None,
+        generator: torch.Generator | None = None,
+        all_reduce: AllReduce | None = None,
+    ) -> torch.Tensor: ...
+
+    @overload
+    def forward(
+        self,
+        x: torch.Tensor,
+        return_coefficients: Literal[True],
+        *,
+        previous: Sequence[torch.Tensor] | None = None,
+        generator: torch.Generator | None = None,
+        all_reduce: AllReduce | None = None,
+    ) -> tuple[torch.Tensor, Coefficients]: ...
 
     def forward(
         self,
@@ -68,8 +84,8 @@ class _Module(nn.Module):
         *,
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
-        all_reduce: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> Any:
+        all_reduce: AllReduce | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Coefficients]:
         """Compute y (…, O) from x (…, I) with any leading dimensions.
 
         Args:
@@ -83,51 +99,125 @@ class _Module(nn.Module):
         Raises:
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
-        state = self._arrays(self._state_places)
-        y, coefficients, moved = tm.apply(
-            self.spec,
-            self._arrays(self._parameter_places),
-            x,
-            state=state,
-            training=self.training,
-            previous=previous,
-            generator=generator,
-            all_reduce=all_reduce or over_processes,
-            recompute=self.recompute,
-            backend=backend,
-        )
-        if self.training:
-            for name, buffer in state.items():
-                buffer.copy_(moved[name])
+        weights, statistics = self._tensors(self._gate_groups, x), self._tensors(self._state_groups, x)
+        gate: Any = self._modules["gate"]
+        coefficients: Coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
+        rest = self._tensors(self._mixture_groups, x)
+        y: torch.Tensor = mix(self.spec, rest, coefficients, x, recompute=self.recompute, backend=backend)
         return (y, coefficients) if return_coefficients else y
+
+    if TYPE_CHECKING:
+        __call__ = forward  # nn.Module's own has no types
+
+    def reset_parameters(self, seed: int | None = None) -> None:
+        """Give all parameters and running statistics initial values, as `tm.initialize` draws them.
+
+        Use it after `to_empty()`, on parameters that FSDP2 has sharded, or to start again. On the meta
+        device and in FakeTensorMode it does nothing.
+
+        Args:
+            seed: of the values; by default drawn from PyTorch's global generator.
+
+        Examples:
+            >>> import tensormoe as tm, torch
+            >>> from tensormoe_torch import MuMoE
+            >>> with torch.device("meta"):
+            ...     layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
+            >>> layer.to_empty(device="cpu").reset_parameters(seed=0)
+            >>> bool(layer.cores["input"].isfinite().all())
+            True
+        """
+        reset(self._all_tensors(), self.spec, seed)
+
+    def reset_running_stats(self) -> None:
+        """Start the gate's running statistics again; parameters stay.
+
+        With `norm="batch"`, averaged weights (`torch.optim.swa_utils.AveragedModel`) need statistics of
+        their own, and `update_bn` knows only PyTorch's layers: call this, then the model in training mode
+        on some batches, without gradients.
+        """
+        # The values of statistics hang on no seed.
+        reset(self._tensors(self._state_groups), self.spec, seed=0)
+
+    def load_arrays(self, arrays: Mapping[str, Any]) -> None:
+        """Take the values of NumPy, PyTorch or JAX arrays by the names that `tm.initialize` gives them.
+
+        Args:
+            arrays: all parameters and running statistics, such as `parameters | state` of `tm.initialize`.
+
+        Raises:
+            TensorMoEError: a missing or unknown name, or a wrong shape. Nothing is changed then.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> from tensormoe_torch import MuMoE
+            >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
+            >>> parameters, state = tm.initialize(layer.spec, seed=3)
+            >>> layer.load_arrays(parameters | state)
+            >>> bool((layer.cores["input"].detach().numpy() == parameters["cores.input"]).all())
+            True
+        """
+        tensors = self._all_tensors()
+        values = check_arrays(arrays, tensors)
+        fill((tensors[name], value) for name, value in values.items())
+
+    @property
+    def in_features(self) -> int:
+        """I."""
+        return self.spec.in_features
+
+    @property
+    def out_features(self) -> int:
+        """O."""
+        return self.spec.out_features
+
+    @property
+    def experts(self) -> tuple[int, ...]:
+        """The number of experts of each level, (N1, …, NE)."""
+        return self.spec.counts
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The element type of the parameters."""
+        return self.gate_weights[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the parameters."""
+        return self.gate_weights[0].device
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.spec.prepare()
 
-    def _arrays(self, places: Places) -> dict[str, torch.Tensor]:
-        """Parameters or statistics by name."""
-        groups = self._modules
-        return {name: _member(groups[group], member) for name, group, member in places}
+    def _tensors(self, groups: Groups, x: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The tensors of groups by their full names. Each group is called, as tools hook that."""
+        modules: Mapping[str, Any] = self._modules
+        tensors: dict[str, torch.Tensor] = {}
+        for group, names in groups:
+            tensors.update(zip(names, modules[group](x).values(), strict=True))
+        return tensors
+
+    def _all_tensors(self) -> dict[str, torch.Tensor]:
+        return self._tensors((*self._mixture_groups, *self._gate_groups, *self._state_groups))
 
     @classmethod
     def from_spec(
         cls,
-        spec: tm.Spec,
-        seed: int | None = 0,
+        spec: Spec,
+        *,
+        seed: int | None = None,
+        dtype: DType = None,
         device: Device = None,
-        dtype: torch.dtype | None = None,
         recompute: bool = False,
     ) -> Self:
-        """The module of a specification, by default with the initial values of seed 0.
+        """The module of a specification.
 
         Args:
             spec: of the kind that this class computes.
-            seed: of the initial values; None draws it from PyTorch's global generator.
-            device, dtype: of the parameters.
-            recompute: as for the class.
+            seed, dtype, device, recompute: as for the class.
         """
-        return cls(**spec.arguments, seed=seed, device=device, dtype=dtype, recompute=recompute)
+        return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)
 
     def extra_repr(self) -> str:
         spec = self.spec
@@ -147,8 +237,8 @@ class MuMoE(_Module):
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         gate: the gate.
         bias: whether each expert has a bias.
-        device, dtype: of the parameters.
         seed: of the initial values; by default drawn from PyTorch's global generator.
+        dtype, device: of the parameters; the type may be given by name.
         recompute: whether training keeps only the results of matrix products for its backward pass and
             computes the rest again: less memory for a little time. Compiled, PyTorch decides this itself.
 
@@ -156,6 +246,8 @@ class MuMoE(_Module):
         spec: the `tm.MuMoESpec`.
         cores: the factors of the weight tensor by name.
         gate_weights: the gate's parameters, (I, N_e) for each level.
+        gate: the gate without its parameters; forward hooks on it see the coefficients, and on
+            `gate.router` the logits.
 
     Raises:
         TensorMoEError: as `tm.MuMoESpec`.
@@ -173,29 +265,39 @@ class MuMoE(_Module):
         {'expert1': (256, 64), 'input': (769, 64), 'output': (3072, 64)}
     """
 
-    spec: tm.MuMoESpec
-    cores: nn.ParameterDict
+    spec: MuMoESpec
+    cores: NamedTensors
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: tm.Factorization,
+        factorization: Factorization,
         *,
-        gate: tm.Gate = tm.Gate(),
+        gate: Gate = Gate(),
         bias: bool = True,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
         seed: int | None = None,
+        dtype: DType = None,
+        device: Device = None,
         recompute: bool = False,
     ) -> None:
-        spec = tm.MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
-        super().__init__(spec, seed, device, dtype, recompute)
+        spec = MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
+        super().__init__(spec, seed, dtype, device, recompute)
+
+    @property
+    def weight(self) -> FactorizedWeight:
+        """What stands in the place of nn.Linear's weight: its type and device, no values."""
+        return FactorizedWeight(self.gate_weights[0], self.spec.network.weight_shape)
+
+    @property
+    def bias(self) -> None:
+        """None: biases are rows of the weight."""
+        return
 
     def materialize(self) -> torch.Tensor:
         """The weight tensor W (N1, …, NE, I[+1], O), multiplied out; differentiable."""
-        weight: torch.Tensor = tm.materialize(self.spec, dict(self.cores.items()), backend=backend)
+        weight: torch.Tensor = materialize(self.spec, self.cores(None), backend=backend)
         return weight
 
 
@@ -207,12 +309,14 @@ class MuMoEBlock(_Module):
         experts, factorization, gate, bias: of both layers.
         nonlinearity: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
-        device, dtype, seed, recompute: as for `MuMoE`.
+        seed, dtype, device, recompute: as for `MuMoE`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
         first, second: the cores of each layer by name.
         gate_weights: the gate's parameters, (D, N_e) for each level.
+        gate: as for `MuMoE`.
+        input_norm: weight and bias of the input's LayerNorm, if there is one.
 
     Examples:
         >>> import tensormoe as tm, torch
@@ -223,9 +327,9 @@ class MuMoEBlock(_Module):
         (torch.Size([7, 10]), torch.Size([7, 32]))
     """
 
-    spec: tm.MuMoEBlockSpec
-    first: nn.ParameterDict
-    second: nn.ParameterDict
+    spec: MuMoEBlockSpec
+    first: NamedTensors
+    second: NamedTensors
 
     def __init__(
         self,
@@ -233,18 +337,18 @@ class MuMoEBlock(_Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: tm.Factorization,
+        factorization: Factorization,
         *,
-        gate: tm.Gate = tm.Gate(),
+        gate: Gate = Gate(),
         bias: bool = True,
         nonlinearity: str = "gelu",
         input_norm: bool = False,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
         seed: int | None = None,
+        dtype: DType = None,
+        device: Device = None,
         recompute: bool = False,
     ) -> None:
-        spec = tm.MuMoEBlockSpec(
+        spec = MuMoEBlockSpec(
             in_features,
             hidden_features,
             out_features,
@@ -255,22 +359,26 @@ class MuMoEBlock(_Module):
             nonlinearity,
             input_norm,
         )
-        super().__init__(spec, seed, device, dtype, recompute)
+        super().__init__(spec, seed, dtype, device, recompute)
+
+    @property
+    def hidden_features(self) -> int:
+        """H."""
+        return self.spec.hidden_features
 
     def materialize(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The weight tensors of both layers, multiplied out; differentiable."""
         layers = self.spec.layers
-        first = tm.materialize(layers["first"], dict(self.first.items()), backend=backend)
-        second = tm.materialize(layers["second"], dict(self.second.items()), backend=backend)
+        first = materialize(layers["first"], self.first(None), backend=backend)
+        second = materialize(layers["second"], self.second(None), backend=backend)
         return first, second
 
 
-def _places(names: Iterable[str]) -> Places:
-    return tuple((name, *name.split(".", 1)) for name in names)  # type: ignore[misc]
+def _group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:
+    kind = LevelTensors if all(name.isdigit() for name in tensors) else NamedTensors
+    return kind(spec, prefix, tensors)
 
 
-def _member(group: Any, name: str) -> torch.Tensor:
-    # To find an attribute, nn.Module takes several times as long as a call's arithmetic in a small layer.
-    found: torch.Tensor | None = group._parameters.get(name)
-    tensor: torch.Tensor = getattr(group, name) if found is None else found
-    return tensor
+def _groups(names: Iterable[str]) -> Groups:
+    members = grouped(dict.fromkeys(names)).items()
+    return tuple((group, tuple(f"{group}.{name}" for name in own)) for group, own in members)

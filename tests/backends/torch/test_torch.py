@@ -247,8 +247,13 @@ def test_default_devices_are_kept_as_nn_linear_keeps_them() -> None:
     with torch.device("meta"):
         assert MuMoE(7, 6, 5, tm.CP(3)).cores["input"].is_meta
         assert tm.build(tm.MuMoESpec(7, 6, 5, tm.CP(3)), "torch").gate_weights[0].is_meta
-    with pytest.raises(tm.TensorMoEError, match=r"torch\.float32"):
-        MuMoE(7, 6, 5, tm.CP(3), dtype="float64")
+
+
+def test_element_types_may_be_given_by_name() -> None:
+    assert MuMoE(7, 6, 5, tm.CP(3), dtype="bfloat16").dtype == torch.bfloat16
+    for wrong in ("int32", "of float", torch.int32, 32):
+        with pytest.raises(tm.TensorMoEError, match=r"torch\.float32"):
+            MuMoE(7, 6, 5, tm.CP(3), dtype=wrong)
 
 
 def test_compiles_before_any_eager_call_and_after_a_pickle() -> None:

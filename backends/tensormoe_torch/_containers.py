@@ -1,0 +1,123 @@
+"""Where a module's tensors are registered: groups that are called to give them.
+
+Tools that move, shard, prune or adapt parameters hook the `forward` of the module that owns them. A group's
+`forward` therefore *is* the way to its tensors, and a layer takes it at every call of its own.
+"""
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+
+import torch
+from torch import nn
+
+from tensormoe.errors import TensorMoEError
+from tensormoe.layers.spec import Spec
+
+from ._values import reset
+
+
+class TensorGroup(nn.Module):
+    """Parameters or statistics of a layer, read by name. Calling the group gives them all as a dict.
+
+    A group owns what belongs together, such as a layer's cores, under the names and in the order of the
+    layer's specification. Tools that initialize a model module by module meet the groups and not the layer,
+    which owns no tensor itself:
+
+        if isinstance(module, tensormoe_torch.TensorGroup):
+            module.reset_parameters()
+
+    is all that the `_init_weights` of a Hugging Face model has to say of them.
+
+    Attributes:
+        spec: the layer's specification.
+        prefix: of the names in it, such as "cores".
+
+    Raises:
+        TensorMoEError: a name that PyTorch's modules need for themselves.
+    """
+
+    def __init__(self, spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.spec, self.prefix = spec, prefix
+        self._names = tuple(tensors)
+        for name, tensor in tensors.items():
+            if hasattr(self, name):
+                raise TensorMoEError("core name", name, "PyTorch's modules have such an attribute: rename it")
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(name, tensor)
+            else:
+                self.register_buffer(name, tensor)
+
+    def forward(self, x: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The tensors by name.
+
+        Args:
+            x: the layer's input, for tools whose hooks expect one, such as PEFT's; it changes nothing.
+        """
+        # To find an attribute, nn.Module takes several times as long as a call's arithmetic in a small layer.
+        own = self._parameters or self._buffers
+        # What is pruned or parametrized is an attribute and no parameter any more.
+        return {name: own[name] if name in own else getattr(self, name) for name in self._names}  # type: ignore[misc]
+
+    def reset_parameters(self, seed: int | None = None) -> None:
+        """Give the tensors of this group alone the initial values of a seed; see `MuMoE.reset_parameters`."""
+        reset({f"{self.prefix}.{name}": tensor for name, tensor in self.items()}, self.spec, seed)
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return dict.fromkeys(self._names).keys()
+
+    def values(self) -> ValuesView[torch.Tensor]:
+        """The tensors."""
+        return TensorGroup.forward(self).values()
+
+    def items(self) -> ItemsView[str, torch.Tensor]:
+        """Pairs of name and tensor."""
+        return TensorGroup.forward(self).items()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}: {tuple(tensor.shape)}" for name, tensor in self.items())
+
+
+class NamedTensors(TensorGroup):
+    """A group that is read as a mapping.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe_torch import MuMoE
+        >>> cores = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5)).cores
+        >>> cores
+        NamedTensors(expert1: (4, 5), input: (9, 5), output: (6, 5))
+        >>> list(cores), cores["input"].shape
+        (['expert1', 'input', 'output'], torch.Size([9, 5]))
+    """
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return TensorGroup.forward(self)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+
+class LevelTensors(TensorGroup):
+    """A group with one tensor for each expert level, named "0", "1", …; it is read as a sequence, too.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe_torch import MuMoE
+        >>> weights = MuMoE(8, 6, experts=(4, 3), factorization=tm.CP(rank=5)).gate_weights
+        >>> weights[1].shape, [tuple(weight.shape) for weight in weights]
+        (torch.Size([8, 3]), [(8, 4), (8, 3)])
+    """
+
+    def __getitem__(self, level: int | str) -> torch.Tensor:
+        tensors = TensorGroup.forward(self)
+        return tensors[level] if isinstance(level, str) else tuple(tensors.values())[level]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(self.values())

@@ -1,0 +1,78 @@
+"""The gate as a module without parameters, for what hooks see of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from tensormoe.layers.functional import compute_gate
+from tensormoe.layers.spec import Spec
+
+from ._backend import backend
+from ._distributed import over_processes
+
+AllReduce = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Gate(nn.Module):
+    """A layer's gate; its output is what the experts are mixed by.
+
+    It owns no tensors: the layer hands them over. A forward hook sees the coefficients of every call, and
+    what it returns in their place is used. A forward hook on `router` sees the logits.
+
+    Examples:
+        >>> import tensormoe as tm, torch
+        >>> from tensormoe_torch import MuMoE
+        >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> seen = []
+        >>> handle = layer.gate.register_forward_hook(lambda gate, inputs, output: seen.append(output[0]))
+        >>> _ = layer(torch.ones(2, 8))
+        >>> seen[0].tolist()
+        [[0.25, 0.25, 0.25, 0.25], [0.25, 0.25, 0.25, 0.25]]
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.router = Router()
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        weights: Mapping[str, torch.Tensor],
+        statistics: Mapping[str, torch.Tensor],
+        previous: Sequence[torch.Tensor] | None = None,
+        generator: torch.Generator | None = None,
+        all_reduce: AllReduce | None = None,
+    ) -> list[torch.Tensor]:
+        """The E coefficients (…, N_e); in training the statistics move.
+
+        Args:
+            x: (…, I).
+            weights, statistics: by the names that `tm.initialize` gives them.
+            previous, generator, all_reduce: as for `MuMoE`.
+        """
+        output = compute_gate(
+            self.spec,
+            weights,
+            x,
+            state=statistics,
+            training=self.training,
+            previous=previous,
+            generator=generator,
+            all_reduce=all_reduce or over_processes,
+            backend=backend,
+        )
+        if self.training:
+            for name, buffer in statistics.items():
+                buffer.copy_(output.state[name])
+        self._modules["router"](output.logits)  # type: ignore[misc]
+        return output.coefficients
+
+
+class Router(nn.Module):
+    """Hands on the router's logits, E tensors (…, N_e), so that hooks see them."""
+
+    def forward(self, logits: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The logits as they are."""
+        return logits

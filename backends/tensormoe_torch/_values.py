@@ -1,0 +1,91 @@
+"""Values of parameters and statistics: drawn, checked and written, wherever the tensors live."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from tensormoe.errors import TensorMoEError
+from tensormoe.layers.initialization import initialize
+from tensormoe.layers.spec import Spec
+from tensormoe.typing import NumPyArray
+
+Device: TypeAlias = torch.device | str | int | None
+DType: TypeAlias = torch.dtype | str | None
+
+
+def element_type(dtype: DType) -> torch.dtype:
+    """The floating-point type that an argument names; by default PyTorch's own default."""
+    if dtype is None:
+        return torch.get_default_dtype()
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise TensorMoEError("dtype", dtype, "pass a floating-point type, such as torch.float32")
+    return kind
+
+
+def has_values(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has memory to fill: it is not on the meta device and not FakeTensorMode's."""
+    return tensor.device.type != "meta" and not isinstance(tensor, FakeTensor)
+
+
+def reset(tensors: Mapping[str, torch.Tensor], spec: Spec, seed: int | None) -> None:
+    """Give tensors the initial values that a spec has under their names.
+
+    Where no tensor has values nothing is drawn: a large model takes no time on the meta device.
+    """
+    filled = {name: tensor for name, tensor in tensors.items() if has_values(tensor)}
+    if not filled:
+        return
+    if seed is None:
+        # As nn.Linear does: from PyTorch's global generator, so that torch.manual_seed governs.
+        seed = int(torch.randint(2**63 - 1, (), device="cpu"))
+    double = any(tensor.dtype == torch.float64 for tensor in filled.values())
+    parameters, state = initialize(spec, seed, "float64" if double else "float32")
+    values = parameters | state
+    fill((tensor, torch.from_numpy(values[name])) for name, tensor in filled.items())
+
+
+@torch.no_grad()
+def fill(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Write values into tensors; a tensor that is sharded over processes takes its own part."""
+    for tensor, value in pairs:
+        tensor.copy_(_distribute(value, tensor) if hasattr(tensor, "device_mesh") else value)
+
+
+def check_arrays(arrays: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Arrays of any framework as tensors, checked against those that are to take their values."""
+    if not isinstance(arrays, Mapping):
+        raise TensorMoEError("arrays", type(arrays), "pass arrays by name, as tm.initialize gives them")
+    if arrays.keys() != tensors.keys():
+        remedy = f"pass exactly these arrays by name: {', '.join(tensors)}"
+        raise TensorMoEError("arrays", sorted(map(str, arrays)), remedy)
+    values = {name: _as_tensor(name, arrays[name]) for name in tensors}
+    for name, value in values.items():
+        shape = tuple(tensors[name].shape)
+        if tuple(value.shape) != shape:
+            received = tuple(value.shape)
+            raise TensorMoEError(f"arrays[{name!r}]", received, f"pass an array of shape {shape}")
+    return values
+
+
+def _as_tensor(name: str, array: Any) -> torch.Tensor:
+    value = array.detach() if isinstance(array, torch.Tensor) else torch.from_numpy(_real(array))
+    if not value.is_floating_point():
+        raise TensorMoEError(f"arrays[{name!r}]", value.dtype, "pass floating-point numbers")
+    return value
+
+
+def _real(array: Any) -> NumPyArray:
+    """A NumPy array that PyTorch reads: of the types beyond NumPy's own, such as bfloat16, as float32."""
+    values = np.array(array)
+    return values.astype(np.float32) if values.dtype.kind not in "fiub" else values
+
+
+def _distribute(value: torch.Tensor, like: Any) -> torch.Tensor:
+    from torch.distributed.tensor import distribute_tensor
+
+    # Every process gets the values of the first, whatever the seeds of the others.
+    return distribute_tensor(value.to(like.device, like.dtype), like.device_mesh, like.placements)
