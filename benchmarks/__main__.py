@@ -38,7 +38,7 @@ BUSY = 0.5
 
 def case(name: str) -> Case:
     """The function that measures the case of this name."""
-    found: Case = getattr(import_module(f"{__package__}.{CASES[name]}"), name)
+    found: Case = getattr(import_module(f"{__package__}.cases.{CASES[name]}"), name)
     return found
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import tensormoe as tm
 
-from .contenders import as_published, cores, forward, mlp, ours
-from .contractions import bare_contraction, bare_products, by_opt_einsum, by_program
-from .suite import Measurement, Settings
+from ..contenders.contractions import bare_contraction, bare_products, by_opt_einsum, by_program
+from ..contenders.layers import as_published, cores, forward, mlp, ours
+from ..suite import Measurement, Settings
 
 WIDTH, EXPERTS, TOKENS = 768, 16, 1024
 FAMILIES: dict[str, Callable[[int], tm.Factorization]] = {

@@ -12,8 +12,8 @@ import tensormoe as tm
 import tensormoe_jax
 from tensormoe.benching.timing import Side
 
+from ..suite import Measurement, Settings
 from .gpt2 import CP, EXPERTS, HIDDEN, RING, TOKENS, WIDTH
-from .suite import Measurement, Settings
 from .tiny import BATCH, INPUTS, OUTPUTS, RANK
 from .tiny import EXPERTS as FEW
 

@@ -7,10 +7,19 @@ from torch import nn
 
 import tensormoe as tm
 
-from .contenders import as_published, compiled, cores, forward, mlp, ours, published_compiled, training_step
-from .contractions import bare_contraction, bare_products, by_opt_einsum, by_program
-from .memory import saved_for_backward
-from .suite import Measurement, Settings, exactly
+from ..contenders.contractions import bare_contraction, bare_products, by_opt_einsum, by_program
+from ..contenders.layers import (
+    as_published,
+    compiled,
+    cores,
+    forward,
+    mlp,
+    ours,
+    published_compiled,
+    training_step,
+)
+from ..memory import saved_for_backward
+from ..suite import Measurement, Settings, exactly
 
 WIDTH, HIDDEN, EXPERTS, TOKENS = 768, 3072, 256, 1024
 CP, RING = tm.CP(rank=556), tm.TensorRing(ranks=(4, 4, 149))

@@ -15,7 +15,7 @@ from torch import nn
 import tensormoe as tm
 from tensormoe.benching.timing import Side
 
-from .suite import Settings
+from ..suite import Settings
 
 Tensors = Sequence[torch.Tensor]
 

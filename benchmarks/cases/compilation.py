@@ -8,8 +8,8 @@ from torch._dynamo.testing import CompileCounter
 
 import tensormoe as tm
 
-from .contenders import ours
-from .suite import Measurement, Settings, exactly
+from ..contenders.layers import ours
+from ..suite import Measurement, Settings, exactly
 
 BATCHES = (2, 3, 8, 31, 257, 1024)
 

@@ -6,10 +6,10 @@ from torch import nn
 
 import tensormoe as tm
 
-from .contenders import as_published, compiled, forward, mlp, ours, training_step
-from .contractions import bare_products
-from .moe import Soft, Sparse, hidden_size, soft_elements, tensorly_linear, too_large
-from .suite import LARGEST, Measurement, Settings
+from ..contenders.contractions import bare_products
+from ..contenders.layers import as_published, compiled, forward, mlp, ours, training_step
+from ..contenders.moe import Soft, Sparse, hidden_size, soft_elements, tensorly_linear, too_large
+from ..suite import LARGEST, Measurement, Settings
 
 EXPERTS, IMAGES = 64, 32
 CHOSEN = 2

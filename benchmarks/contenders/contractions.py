@@ -12,8 +12,8 @@ from tensormoe.benching.timing import Side
 from tensormoe.networks.notation import BATCH
 from tensormoe.programs.program import Program
 
-from .contenders import with_one
-from .suite import Settings
+from ..suite import Settings
+from .layers import with_one
 
 Tensors = Sequence[torch.Tensor]
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import tensormoe as tm
 
-from .contenders import cores, ours
-from .contractions import by_plan
-from .suite import Measurement, Settings
+from ..contenders.contractions import by_plan
+from ..contenders.layers import cores, ours
+from ..suite import Measurement, Settings
 
 RING = tm.TensorRing(ranks=(4, 4, 149))
 SPECS = {

@@ -10,8 +10,8 @@ from torch import nn
 
 import tensormoe as tm
 
-from .contenders import coefficients, copies, gates, with_one
-from .suite import LARGEST
+from ..suite import LARGEST
+from .layers import coefficients, copies, gates, with_one
 
 
 class Sparse(nn.Module):

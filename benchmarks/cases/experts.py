@@ -11,8 +11,8 @@ import torch
 
 import tensormoe as tm
 
-from .contenders import forward, ours
-from .suite import Measurement, Settings, exactly
+from ..contenders.layers import forward, ours
+from ..suite import Measurement, Settings, exactly
 
 INPUTS, OUTPUTS, RANK, TOKENS = 768, 3072, 512, 1024
 COUNTS = (
@@ -69,7 +69,7 @@ def _in_process(counts: tuple[int, ...], settings: Settings) -> int:
     command = [sys.executable, "-m", __name__, str(settings.threads), *map(str, counts)]
     # So that every array of some size is memory mapped for it, and is given back when it is freed.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     printed = subprocess.run(command, env=environment, cwd=root, check=True, capture_output=True, text=True)
     return int(printed.stdout)
 

@@ -14,7 +14,7 @@ import torch
 import tensormoe as tm
 from tensormoe.benching.timing import Side
 
-from .suite import Measurement, Settings
+from ..suite import Measurement, Settings
 
 Shape = tuple[int, int]
 Function = Callable[..., Any]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import tensormoe as tm
 
-from .contenders import as_published, compiled, forward, mlp, ours, published_compiled
-from .contractions import bare_contraction, by_opt_einsum, by_program
-from .suite import Measurement, Settings
+from ..contenders.contractions import bare_contraction, by_opt_einsum, by_program
+from ..contenders.layers import as_published, compiled, forward, mlp, ours, published_compiled
+from ..suite import Measurement, Settings
 
 BATCH, INPUTS, OUTPUTS, EXPERTS, RANK = 32, 33, 24, 16, 8
 

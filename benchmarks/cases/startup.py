@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .suite import Measurement, Settings
+from ..suite import Measurement, Settings
 
 # Each prints the seconds that it takes.
 PROGRAM = """
@@ -52,7 +52,7 @@ def _measured(name: str, programs: dict[str, tuple[str, str]], rounds: int) -> M
 
 
 def _seconds(program: str) -> float:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True
     )
