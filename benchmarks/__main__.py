@@ -21,7 +21,7 @@ CASES = {
     "mixer_channels": "vision",
     "gpt2_cp": "gpt2",
     "gpt2_tr": "gpt2",
-    "activations": "gpt2",
+    "nonlinearities": "gpt2",
     "one_token": "gpt2",
     "levels": "levels",
     "paths": "paths",

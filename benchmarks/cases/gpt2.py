@@ -45,13 +45,13 @@ def gpt2_tr(settings: Settings) -> Iterator[Measurement | str]:
     yield settings.times("contraction", sides, same=("ours", "opt_einsum"))
 
 
-def activations(settings: Settings) -> Iterator[Measurement | str]:
-    """The CP block with other activation functions than GELU, against the MLP with the same."""
+def nonlinearities(settings: Settings) -> Iterator[Measurement | str]:
+    """The CP block with other nonlinearities than GELU, against the MLP with the same."""
     x, cotangent = (settings.normal(1, TOKENS, WIDTH) for _ in range(2))
     functions = {"gelu_tanh": nn.GELU("tanh"), "relu": nn.ReLU(), "silu": nn.SiLU()}
     share = settings.seconds / len(functions)
     for name, function in functions.items():
-        block = ours(_spec(CP).replace(activation=name), settings)
+        block = ours(_spec(CP).replace(nonlinearity=name), settings)
         dense = mlp(WIDTH, HIDDEN, WIDTH, device=settings.device, between=function)
         modules = {"ours": block, "MLP": dense}
         sides = {side: forward(module, x) for side, module in modules.items()}

@@ -9,6 +9,7 @@ import tensormoe as tm
 from tensormoe.benching.floor import Product, products, watched
 from tensormoe.benching.inputs import Source, inputs
 from tensormoe.benching.timing import Side
+from tensormoe.layers.stage import Stage
 from tensormoe.networks.notation import BATCH
 from tensormoe.programs.program import Program
 
@@ -18,7 +19,7 @@ from .layers import with_one
 Tensors = Sequence[torch.Tensor]
 
 
-def by_program(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+def by_program(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
     """The layer's program for this batch, on operands as they lie in memory."""
     return by_plan(spec.program_for(len(x)), x, a, cores)
 
@@ -29,7 +30,7 @@ def by_plan(program: Program, x: torch.Tensor, a: Tensors, cores: Tensors) -> Si
     return lambda: program.run(ops, operands)
 
 
-def by_opt_einsum(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+def by_opt_einsum(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
     """opt_einsum's expression on the cheapest path. The bias's 1 is appended beforehand, at no cost to it."""
     contraction = spec.contraction
     indices = {index: opt_einsum.get_symbol(n) for n, index in enumerate([BATCH, *dict(contraction.sizes)])}
@@ -49,7 +50,7 @@ def bare_products(spec: tm.Spec, settings: Settings, tokens: int) -> Side:
     return _multiplied(products(ops, spec, inputs(source, spec, tokens)))
 
 
-def bare_contraction(spec: tm.MuMoESpec, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+def bare_contraction(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
     """The same for a layer's contraction alone."""
     program, operands = spec.program_for(len(x)), (x, *a, *cores)
     return _multiplied(watched(tm.get_backend("torch"), lambda ops: program.run(ops, operands)))

@@ -14,6 +14,7 @@ from torch import nn
 
 import tensormoe as tm
 from tensormoe.benching.timing import Side
+from tensormoe.layers.stage import Stage
 
 from ..suite import Settings
 
@@ -44,7 +45,7 @@ def gates(module: nn.Module) -> list[nn.Parameter]:
 
 def cores(module: Any) -> list[list[nn.Parameter]]:
     """The cores of our module, for each of its layers, in the network's order."""
-    layers: dict[str, tm.MuMoESpec] = module.spec.layers
+    layers: dict[str, Stage] = module.spec.layers
     return [
         [getattr(module, prefix)[name] for name in layer.network.shapes] for prefix, layer in layers.items()
     ]
@@ -192,6 +193,6 @@ def published_compiled(modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]
 
 
 def mlp(*sizes: int, device: str, between: nn.Module | None = None) -> nn.Module:
-    """Linear layers with an activation function between them, by default GELU."""
+    """Linear layers with a nonlinearity between them, by default GELU."""
     layers = [nn.Linear(i, o, device=device) for i, o in pairwise(sizes)]
     return nn.Sequential(*[part for layer in layers for part in (layer, between or nn.GELU())][:-1])
