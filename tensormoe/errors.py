@@ -83,6 +83,13 @@ def number_from(least: float, argument: str, value: object) -> float:
     return number
 
 
+def true_or_false(argument: str, value: object) -> bool:
+    """Return a truth value, or raise the error that names `argument`."""
+    if not isinstance(value, bool):
+        raise TensorMoEError(argument, value, "pass True or False")
+    return value
+
+
 def one_of(argument: str, value: object, known: tuple[object, ...]) -> None:
     """Raise the error that lists `known` unless `value` is among them."""
     # Types are compared first: == of an array is an array.

@@ -9,6 +9,7 @@ from flax import nnx
 
 import tensormoe as tm
 from tensormoe.layers.parameters import grouped
+from tensormoe.programs.path import AnyOptimize
 
 from ._backend import backend
 
@@ -23,7 +24,9 @@ class _Module(nnx.Module):
         self, spec: tm.Spec, rngs: nnx.Rngs | None, seed: int | None, dtype: Any, recompute: bool
     ) -> None:
         if (rngs is None) == (seed is None):
-            raise tm.TensorMoEError("rngs", rngs, "pass either rngs=nnx.Rngs(0) or a seed")
+            raise tm.TensorMoEError(
+                "rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0: JAX has no generator of its own"
+            )
         if rngs is not None:
             seed = _drawn(rngs)
         parameters, state = initialize(spec, seed or 0, dtype)
@@ -38,19 +41,19 @@ class _Module(nnx.Module):
     def from_spec(
         cls,
         spec: tm.Spec,
-        seed: int | None = 0,
+        seed: int | None = None,
         dtype: Any = None,
         *,
         rngs: nnx.Rngs | None = None,
         recompute: bool = False,
     ) -> Self:
-        """The module of a specification, by default with the initial values of seed 0.
+        """The module of a specification.
 
         Args:
             spec: of the kind that this class computes.
-            seed: of the initial values.
+            seed: of the initial values, or
             dtype: of the parameters.
-            rngs: where to draw the seed from instead; pass seed=None with it.
+            rngs: where to draw the seed from.
             recompute: as for the class.
         """
         return cls(**spec.arguments, seed=seed, dtype=dtype, rngs=rngs, recompute=recompute)
@@ -118,6 +121,7 @@ class MuMoE(_Module):
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         gate: the gate.
         bias: whether each expert has a bias.
+        optimize, memory_limit: as for the spec.
         rngs: where the seed of the initial values is drawn from, or
         seed: the seed itself; the only choice where construction is traced, as under `nnx.eval_shape`.
         dtype: of the parameters.
@@ -158,12 +162,16 @@ class MuMoE(_Module):
         *,
         gate: tm.Gate = tm.Gate(),
         bias: bool = True,
+        optimize: AnyOptimize = "auto",
+        memory_limit: int | None = None,
         rngs: nnx.Rngs | None = None,
         seed: int | None = None,
         dtype: Any = None,
         recompute: bool = False,
     ) -> None:
-        spec = tm.MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
+        spec = tm.MuMoESpec(
+            in_features, out_features, experts, factorization, gate, bias, optimize, memory_limit
+        )
         super().__init__(spec, rngs, seed, dtype, recompute)
 
     def materialize(self) -> jax.Array:
@@ -179,6 +187,7 @@ class MuMoEBlock(_Module):
         experts, factorization, gate, bias: of both layers.
         nonlinearity: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
+        optimize, memory_limit: as for the spec.
         rngs, seed, dtype, recompute: as for `MuMoE`.
 
     Attributes:
@@ -212,6 +221,8 @@ class MuMoEBlock(_Module):
         bias: bool = True,
         nonlinearity: str = "gelu",
         input_norm: bool = False,
+        optimize: AnyOptimize | Sequence[AnyOptimize] = "auto",
+        memory_limit: int | None = None,
         rngs: nnx.Rngs | None = None,
         seed: int | None = None,
         dtype: Any = None,
@@ -227,6 +238,8 @@ class MuMoEBlock(_Module):
             bias,
             nonlinearity,
             input_norm,
+            optimize,
+            memory_limit,
         )
         super().__init__(spec, rngs, seed, dtype, recompute)
 

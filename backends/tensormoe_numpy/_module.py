@@ -1,5 +1,6 @@
 """Layers and blocks on NumPy arrays: values and evaluation, no training."""
 
+import secrets
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -14,9 +15,11 @@ class _Module:
 
     kind: type[tm.Spec]
 
-    def __init__(self, spec: tm.Spec, seed: int, dtype: str) -> None:
+    def __init__(self, spec: tm.Spec, seed: int | None, dtype: str) -> None:
         if not isinstance(spec, self.kind):
             raise tm.TensorMoEError("spec", spec, f"pass a {self.kind.__name__}")
+        if seed is None:
+            seed = secrets.randbits(63)
         self.spec = spec
         self.parameters, self.state = tm.initialize(spec, seed, dtype)
 
@@ -67,8 +70,8 @@ class MuMoE(_Module):
     spec: tm.MuMoESpec
 
     @classmethod
-    def from_spec(cls, spec: tm.MuMoESpec, seed: int = 0, dtype: str = "float32") -> Self:
-        """The layer of a specification with initial values from this seed."""
+    def from_spec(cls, spec: tm.MuMoESpec, seed: int | None = None, dtype: str = "float32") -> Self:
+        """The layer of a specification with initial values from this seed, or a random one."""
         return cls(spec, seed, dtype)
 
     @property
@@ -97,8 +100,8 @@ class MuMoEBlock(_Module):
     spec: tm.MuMoEBlockSpec
 
     @classmethod
-    def from_spec(cls, spec: tm.MuMoEBlockSpec, seed: int = 0, dtype: str = "float32") -> Self:
-        """The block of a specification with initial values from this seed."""
+    def from_spec(cls, spec: tm.MuMoEBlockSpec, seed: int | None = None, dtype: str = "float32") -> Self:
+        """The block of a specification with initial values from this seed, or a random one."""
         return cls(spec, seed, dtype)
 
     @property

@@ -13,6 +13,7 @@ from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.parameters import grouped
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
+from tensormoe.programs.path import AnyOptimize
 
 from ._backend import backend
 from ._containers import LevelTensors, NamedTensors, TensorGroup
@@ -237,6 +238,7 @@ class MuMoE(_Module):
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         gate: the gate.
         bias: whether each expert has a bias.
+        optimize, memory_limit: as for the spec.
         seed: of the initial values; by default drawn from PyTorch's global generator.
         dtype, device: of the parameters; the type may be given by name.
         recompute: whether training keeps only the results of matrix products for its backward pass and
@@ -277,12 +279,16 @@ class MuMoE(_Module):
         *,
         gate: Gate = Gate(),
         bias: bool = True,
+        optimize: AnyOptimize = "auto",
+        memory_limit: int | None = None,
         seed: int | None = None,
         dtype: DType = None,
         device: Device = None,
         recompute: bool = False,
     ) -> None:
-        spec = MuMoESpec(in_features, out_features, experts, factorization, gate, bias)
+        spec = MuMoESpec(
+            in_features, out_features, experts, factorization, gate, bias, optimize, memory_limit
+        )
         super().__init__(spec, seed, dtype, device, recompute)
 
     @property
@@ -309,6 +315,7 @@ class MuMoEBlock(_Module):
         experts, factorization, gate, bias: of both layers.
         nonlinearity: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
+        optimize, memory_limit: as for the spec.
         seed, dtype, device, recompute: as for `MuMoE`.
 
     Attributes:
@@ -343,6 +350,8 @@ class MuMoEBlock(_Module):
         bias: bool = True,
         nonlinearity: str = "gelu",
         input_norm: bool = False,
+        optimize: AnyOptimize | Sequence[AnyOptimize] = "auto",
+        memory_limit: int | None = None,
         seed: int | None = None,
         dtype: DType = None,
         device: Device = None,
@@ -358,6 +367,8 @@ class MuMoEBlock(_Module):
             bias,
             nonlinearity,
             input_norm,
+            optimize,
+            memory_limit,
         )
         super().__init__(spec, seed, dtype, device, recompute)
 

@@ -84,7 +84,7 @@ def _agree(sides: Mapping[str, Side]) -> None:
 
 def _module(spec: tm.Spec, parameters: Arrays) -> Any:
     """The nnx module with these values."""
-    module = tm.build(spec, "jax")
+    module = tm.build(spec, "jax", seed=0)
     for key, value in parameters.items():
         group, _, member = key.partition(".")
         getattr(module, group)[int(member) if member.isdigit() else member][...] = value

@@ -117,7 +117,7 @@ class BenchReport:
 def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
     """What the MLP is, where it is no even match, and what of the layer is left out."""
     sizes = " → ".join(f"{size:,}" for size in mlp_sizes(spec))
-    between = f" with {spec.nonlinearity}" if spec.nonlinearity else ""
+    between = f" with {spec.between}" if spec.between else ""
     found = [f"MLP: {sizes}{between}, dense; floor: the layer's bare matrix products"]
     if spec.num_parameters != mlp_parameters:
         counts = f"the MLP has {mlp_parameters:,} parameters, the layer {spec.num_parameters:,}"

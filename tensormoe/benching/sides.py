@@ -82,7 +82,7 @@ def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
 
     def forward(x: Array, *values: Array) -> Array:
         for number in range(0, len(values), 2):
-            hidden = nonlinearity(ops, spec.nonlinearity).value(ops, x) if number else x
+            hidden = nonlinearity(ops, spec.between).value(ops, x) if spec.between and number else x
             x = ops.linear(hidden, values[number], values[number + 1])
         return x
 

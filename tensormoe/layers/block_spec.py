@@ -1,19 +1,21 @@
 """The specification of a block of two layers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from ..arrays.nonlinearities import NONLINEARITIES
-from ..errors import one_of
+from ..errors import TensorMoEError, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
+from ..programs.path import AnyOptimize, Optimize
 from ..programs.plan import BlockPlan
-from .fields import check_fields, check_flag
+from ..typing import Shapes
 from .spec import Spec
 from .stage import Stage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MuMoEBlockSpec(Spec):
     """Two layers with one set of coefficients, in place of an MLP: μMoE(D→H), nonlinearity, μMoE(H→O).
 
@@ -27,6 +29,10 @@ class MuMoEBlockSpec(Spec):
         bias: of both layers.
         nonlinearity: between the layers: "gelu", "gelu_tanh", "relu" or "silu".
         input_norm: whether the first layer sees LayerNorm(x), with a learned scale and shift.
+        optimize: as for `MuMoESpec`: a search's name or an optimizer for both layers, or a pair with one for
+            each, as paths need it, and optimizers that serve one contraction, such as cotengra's
+            HyperOptimizer.
+        memory_limit: as for `MuMoESpec`, in each layer.
 
     Raises:
         TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity.
@@ -44,29 +50,79 @@ class MuMoEBlockSpec(Spec):
     in_features: int
     hidden_features: int
     out_features: int
-    experts: int | tuple[int, ...]
+    experts: tuple[int, ...]
     factorization: Factorization
-    gate: Gate = Gate()
-    bias: bool = True
-    nonlinearity: str = "gelu"
-    input_norm: bool = False
+    gate: Gate
+    bias: bool
+    nonlinearity: str
+    input_norm: bool
+    optimize: str | tuple[Optimize, Optimize]
+    memory_limit: int | None
 
-    def __post_init__(self) -> None:
-        check_fields(self, "in_features", "hidden_features", "out_features")
-        one_of("nonlinearity", self.nonlinearity, tuple(NONLINEARITIES))
-        check_flag("input_norm", self.input_norm)
-        for stage in self.layers.values():
-            _ = stage.network
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        out_features: int,
+        experts: int | Sequence[int],
+        factorization: Factorization,
+        gate: Gate = Gate(),
+        bias: bool = True,
+        nonlinearity: str = "gelu",
+        input_norm: bool = False,
+        optimize: AnyOptimize | Sequence[AnyOptimize] = "auto",
+        memory_limit: int | None = None,
+    ) -> None:
+        one_of("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
+        self._set(
+            in_features=positive_integer("in_features", in_features),
+            hidden_features=positive_integer("hidden_features", hidden_features),
+            out_features=positive_integer("out_features", out_features),
+            nonlinearity=nonlinearity,
+            input_norm=true_or_false("input_norm", input_norm),
+        )
+        self._set_shared(experts, factorization, gate, bias, memory_limit)
+        self._set(optimize=self._resolve(optimize))
+        self._check_plans()
 
     @cached_property
     def layers(self) -> dict[str, Stage]:
-        shared = self.counts, self.factorization, self.bias
+        first, second = (self.optimize,) * 2 if isinstance(self.optimize, str) else self.optimize
+        return self._stages(first, second)
+
+    def _stages(self, first: Optimize, second: Optimize) -> dict[str, Stage]:
+        def stage(in_features: int, out_features: int, optimize: Optimize) -> Stage:
+            shared = self.experts, self.factorization, self.bias, optimize, self.memory_limit
+            return Stage(in_features, out_features, *shared)
+
         return {
-            "first": Stage(self.in_features, self.hidden_features, *shared),
-            "second": Stage(self.hidden_features, self.out_features, *shared),
+            "first": stage(self.in_features, self.hidden_features, first),
+            "second": stage(self.hidden_features, self.out_features, second),
         }
 
-    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> BlockPlan:
+    def _resolve(self, optimize: object) -> str | tuple[Optimize, ...]:
+        """How each layer's path is found; a search's name stands for both."""
+        if not isinstance(optimize, list | tuple):
+            optimize = (optimize, optimize)
+        if len(optimize) != 2:
+            raise TensorMoEError(
+                "optimize", optimize, "pass one for both layers, or a pair with one for each"
+            )
+        stages = self._stages("auto", "auto").values()
+        resolved = tuple(stage.resolve(each) for stage, each in zip(stages, optimize, strict=True))
+        first, second = resolved
+        return first if isinstance(first, str) and first == second else resolved
+
+    @property
+    def between(self) -> str:
+        return self.nonlinearity
+
+    @cached_property
+    def mixture_shapes(self) -> Shapes:
+        norms = ("input_norm.weight", "input_norm.bias") if self.input_norm else ()
+        return super().mixture_shapes | dict.fromkeys(norms, (self.in_features,))
+
+    def plan(self, batch_size: int = 1024) -> BlockPlan:
         """The plans of both layers; see `MuMoESpec.plan`."""
-        first, second = (layer.plan(batch_size, memory_limit) for layer in self.layers.values())
+        first, second = (layer.plan(batch_size) for layer in self.layers.values())
         return BlockPlan(first, second)

@@ -191,7 +191,7 @@ def mix(
     _check_arrays(ops, "parameters", parameters, spec.mixture_shapes, x)
     leading = tuple(x.shape[:-1])
     cores = [parameters[name] for name in spec.core_names]
-    tokens = _normalize(ops, spec, parameters, _flatten(ops, x))
+    tokens = _normalize(ops, parameters, _flatten(ops, x))
     flat = _check_coefficients(ops, coefficients, spec.counts, leading, x)
     y = ops.compute(_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
     return y if len(leading) == 1 else ops.reshape(y, (*leading, spec.out_features))
@@ -292,9 +292,9 @@ def _flatten(ops: Backend, x: Array) -> Array:
     return x if len(x.shape) == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
-def _normalize(ops: Backend, spec: Spec, parameters: Mapping[str, Array], tokens: Array) -> Array:
+def _normalize(ops: Backend, parameters: Mapping[str, Array], tokens: Array) -> Array:
     """What the first layer of a block sees."""
-    if not spec.input_norm:
+    if "input_norm.weight" not in parameters:
         return tokens
     dtype = ops.dtype_name(tokens)
     normalized = ops.cast(layer_norm(ops, ops.cast(tokens, at_least_float32(dtype))), dtype)

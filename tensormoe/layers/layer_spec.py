@@ -1,19 +1,21 @@
 """The specification of one layer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..errors import positive_integer
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.network import Network
 from ..programs.contraction import Contraction
+from ..programs.path import AnyOptimize, Optimize
 from ..programs.plan import Plan
-from .fields import check_fields
 from .spec import Spec
 from .stage import Stage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MuMoESpec(Spec):
     """One multilinear mixture-of-experts layer: y = Σ W[n1 … nE, i, o] Π_e a_e[n_e] [x, 1][i].
 
@@ -25,9 +27,15 @@ class MuMoESpec(Spec):
         gate: how the coefficients a_e (…, N_e) follow from x (…, I).
         bias: whether x is extended by a constant 1, so that the last row of the input mode holds a bias
             for each expert.
+        optimize: how its path is found: "auto", the name of another of opt_einsum's searches, a path for x,
+            the coefficients and the cores (pairs of positions among the live tensors, results appended), or
+            an optimizer of opt_einsum's or cotengra's. An optimizer is asked once; the path that it finds for
+            1,024 input vectors becomes the field.
+        memory_limit: the largest intermediate allowed, in elements, for up to 1,024 input vectors.
 
     Raises:
-        TensorMoEError: a count that is no positive integer, or a factorization that does not fit.
+        TensorMoEError: a count that is not a positive integer, a factorization or a path that does not fit,
+            or a memory limit that no path keeps.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.
@@ -41,20 +49,50 @@ class MuMoESpec(Spec):
 
     in_features: int
     out_features: int
-    experts: int | tuple[int, ...]
+    experts: tuple[int, ...]
     factorization: Factorization
-    gate: Gate = Gate()
-    bias: bool = True
+    gate: Gate
+    bias: bool
+    optimize: Optimize
+    memory_limit: int | None
 
-    def __post_init__(self) -> None:
-        check_fields(self, "in_features", "out_features")
-        _ = self.network
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        experts: int | Sequence[int],
+        factorization: Factorization,
+        gate: Gate = Gate(),
+        bias: bool = True,
+        optimize: AnyOptimize = "auto",
+        memory_limit: int | None = None,
+    ) -> None:
+        self._set(
+            in_features=positive_integer("in_features", in_features),
+            out_features=positive_integer("out_features", out_features),
+        )
+        self._set_shared(experts, factorization, gate, bias, memory_limit)
+        self._set(optimize=self._stage("auto").resolve(optimize))
+        self._check_plans()
 
     @cached_property
     def layers(self) -> dict[str, Stage]:
-        return {
-            "cores": Stage(self.in_features, self.out_features, self.counts, self.factorization, self.bias)
-        }
+        return {"cores": self._stage(self.optimize)}
+
+    def _stage(self, optimize: Optimize) -> Stage:
+        return Stage(
+            self.in_features,
+            self.out_features,
+            self.experts,
+            self.factorization,
+            self.bias,
+            optimize,
+            self.memory_limit,
+        )
+
+    @property
+    def between(self) -> None:
+        return None
 
     @property
     def stage(self) -> Stage:
@@ -71,16 +109,14 @@ class MuMoESpec(Spec):
         """What the layer computes from x, the coefficients and the cores."""
         return self.stage.contraction
 
-    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan:
-        """How the layer is computed: a table of pairwise products with their costs.
+    def plan(self, batch_size: int = 1024) -> Plan:
+        """How the layer computes a batch of this size: a table of pairwise products with their costs.
 
         Args:
-            batch_size: the number of input vectors for which the path is chosen and the costs are given;
-                the resulting program runs at any.
-            memory_limit: the largest intermediate allowed, in elements.
+            batch_size: the number of input vectors.
 
         Raises:
-            TensorMoEError: a memory limit that no pairwise path meets.
+            TensorMoEError: a batch size that is not a positive integer.
 
         Examples:
             >>> import tensormoe as tm
@@ -88,7 +124,7 @@ class MuMoESpec(Spec):
             >>> plan.macs == 10 * 5 * (4 + 8 + 6)
             True
         """
-        return self.stage.plan(batch_size, memory_limit)
+        return self.stage.plan(batch_size)
 
     @property
     def plans(self) -> tuple[tuple[int, Plan], ...]:

@@ -7,7 +7,7 @@ from functools import cached_property, reduce
 from math import prod
 from typing import Any, ClassVar, Self, cast
 
-from ..errors import TensorMoEError, one_of, positive_integer
+from ..errors import TensorMoEError, as_tuple, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices
@@ -25,17 +25,44 @@ class Spec(ABC):
 
     in_features: int
     out_features: int
-    experts: int | tuple[int, ...]
+    experts: tuple[int, ...]
     factorization: Factorization
     gate: Gate
     bias: bool
-    # What only blocks have; a single layer has neither.
-    nonlinearity: str = ""
-    input_norm: bool = False
+    memory_limit: int | None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Spec._types[cls.__name__] = cls
+
+    def _set(self, **values: object) -> None:
+        """Set fields of an instance under construction; afterwards it is frozen."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _set_shared(
+        self, experts: object, factorization: object, gate: object, bias: object, memory_limit: object
+    ) -> None:
+        """Check and set the fields that layers and blocks share."""
+        if not isinstance(factorization, Factorization):
+            raise TensorMoEError("factorization", factorization, "pass one such as tm.CP(rank=64)")
+        if not isinstance(gate, Gate):
+            raise TensorMoEError("gate", gate, 'pass one such as tm.Gate(activation="softmax")')
+        counts = read_experts(experts)
+        gate.check(counts)
+        limit = None if memory_limit is None else positive_integer("memory_limit", memory_limit)
+        self._set(
+            experts=counts,
+            factorization=factorization,
+            gate=gate,
+            bias=true_or_false("bias", bias),
+            memory_limit=limit,
+        )
+
+    def _check_plans(self) -> None:
+        """Raise the error of a network that does not fit, or of a memory limit that is not kept."""
+        for stage in self.layers.values():
+            _ = stage.network if self.memory_limit is None else stage.plans
 
     def __getstate__(self) -> dict[str, Any]:
         # Networks and programs are cached on the instance; a pickle carries the fields alone.
@@ -64,13 +91,18 @@ class Spec(ABC):
         """The stages, in order, by the prefix of their cores' parameter names."""
 
     @abstractmethod
-    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan | BlockPlan:
+    def plan(self, batch_size: int = 1024) -> Plan | BlockPlan:
         """How it is computed, and what that costs."""
+
+    @property
+    @abstractmethod
+    def between(self) -> str | None:
+        """The nonlinearity between the stages, by name; None where there is only one stage."""
 
     @property
     def counts(self) -> tuple[int, ...]:
         """The number of experts of each level, (N1, …, NE)."""
-        return cast("tuple[int, ...]", self.experts)
+        return self.experts
 
     @property
     def levels(self) -> int:
@@ -91,15 +123,12 @@ class Spec(ABC):
 
     @cached_property
     def mixture_shapes(self) -> Shapes:
-        """The shape of every other parameter by name: the cores and the input norm."""
-        shapes = {
+        """The shape of every other parameter by name: the cores and, if there is one, the input norm."""
+        return {
             f"{prefix}.{name}": shape
             for prefix, layer in self.layers.items()
             for name, shape in layer.network.shapes.items()
         }
-        if self.input_norm:
-            shapes |= dict.fromkeys(("input_norm.weight", "input_norm.bias"), (self.in_features,))
-        return shapes
 
     @cached_property
     def core_names(self) -> tuple[str, ...]:
@@ -118,9 +147,8 @@ class Spec(ABC):
         return tuple((least, self._program(least)) for least in sorted(limits, reverse=True))
 
     def _program(self, batch_size: int) -> Program:
-        plans = (for_batch(layer.plans, batch_size) for layer in self.layers.values())
-        first, *further = (plan.program for plan in plans)
-        return reduce(lambda done, next_: chain(done, next_, self.levels, self.nonlinearity), further, first)
+        first, *further = (layer.program_for(batch_size) for layer in self.layers.values())
+        return reduce(lambda done, each: chain(done, each, self.levels, self.between or ""), further, first)
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None stands for one that is not known."""
@@ -182,9 +210,11 @@ class Spec(ABC):
         for name in growing:
             one_of("bond", name, tuple(bonds))
 
-        rank = largest_rank(lambda rank: self._with_rank(growing, rank).num_parameters, budget)
+        # Sizes are counted without plans: a memory limit may exclude ranks far above the budget.
+        free = self.replace(memory_limit=None)
+        rank = largest_rank(lambda rank: free._with_rank(growing, rank).num_parameters, budget)
         if rank is None:
-            smallest = self._with_rank(growing, 1).num_parameters
+            smallest = free._with_rank(growing, 1).num_parameters
             raise TensorMoEError(
                 "parameters",
                 parameters,
@@ -252,6 +282,19 @@ def spec_from_json(text: str) -> Spec:
         True
     """
     return Spec.from_json(text)
+
+
+def read_experts(value: object) -> tuple[int, ...]:
+    """The number of experts of each level, from one count or a sequence of counts."""
+    counts = as_tuple(value)
+    if not counts:
+        raise TensorMoEError("experts", value, "pass at least one count, such as 64 or (16, 16)")
+    try:
+        return tuple(positive_integer("experts", count) for count in counts)
+    except TensorMoEError as error:
+        raise TensorMoEError(
+            "experts", value, "pass a positive integer, or one for each level, such as 64 or (16, 16)"
+        ) from error
 
 
 def _fields(spec: Any) -> Any:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..errors import positive_integer
 from ..networks.factorization import Factorization
 from ..networks.network import Network
 from ..programs.contraction import Contraction, layer_contraction, weight_contraction
-from ..programs.plan import Plan, for_batch, plan, plans_by_batch
+from ..programs.path import Optimize, resolve
+from ..programs.plan import LARGE_BATCH, Plan, for_batch, plan, plans_by_batch
 from ..programs.program import Program
 
 
@@ -22,6 +24,8 @@ class Stage:
         experts: (N1, …, NE).
         factorization: of the weight tensor.
         bias: whether x is extended by a constant 1.
+        optimize: how its path is found: a search's name, or the path.
+        memory_limit: the largest intermediate allowed, in elements, or None.
 
     Examples:
         >>> import tensormoe as tm
@@ -36,6 +40,8 @@ class Stage:
     experts: tuple[int, ...]
     factorization: Factorization
     bias: bool
+    optimize: Optimize = "auto"
+    memory_limit: int | None = None
 
     @property
     def levels(self) -> int:
@@ -58,9 +64,13 @@ class Stage:
         """What is computed from x, the coefficients and the cores."""
         return layer_contraction(self.network, self.bias)
 
-    def plan(self, batch_size: int = 1024, memory_limit: int | None = None) -> Plan:
+    def plan(self, batch_size: int = 1024) -> Plan:
         """How it is computed; see `MuMoESpec.plan`."""
-        return plan(self.contraction, batch_size, memory_limit)
+        return for_batch(self.plans, positive_integer("batch_size", batch_size)).at(batch_size)
+
+    def resolve(self, optimize: object) -> Optimize:
+        """A search's name or a path, checked; for an optimizer, the path that it finds for large batches."""
+        return resolve(optimize, self.contraction, LARGE_BATCH, self.memory_limit)
 
     @cached_property
     def plans(self) -> tuple[tuple[int, Plan], ...]:
@@ -68,7 +78,7 @@ class Stage:
 
         Most stages have one. Another is kept for smaller batches if it saves a tenth of the operations there.
         """
-        return plans_by_batch(self.contraction)
+        return plans_by_batch(self.contraction, self.optimize, self.memory_limit)
 
     @property
     def default_plan(self) -> Plan:

@@ -1,31 +1,25 @@
-"""Plans: a contraction path from opt_einsum, its program and its cost, found from shapes alone."""
+"""Plans: a contraction's path, its program and its cost, for any batch size."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
 from typing import TypeVar
 
-import opt_einsum
-
-from ..errors import TensorMoEError, positive_integer
+from ..errors import positive_integer
 from ..networks.notation import BATCH, Indices
 from ..tables import table
-from ..typing import Shape
 from .contraction import Contraction, dense_contraction
-from .lowering import Pair, Step, lower
+from .lowering import Step, lower
+from .path import Optimize, Path, find_path
 from .program import Program
 
 Chosen = TypeVar("Chosen")
 
 # The batch sizes for which a layer has paths to choose from, and the size at which each is looked for.
-_BUCKETS = ((182, 1024), (23, 64), (3, 8), (0, 1))
+LARGE_BATCH = 1024
+_BUCKETS = ((182, LARGE_BATCH), (23, 64), (3, 8), (0, 1))
 # A smaller batch gets a path of its own only if that takes at most this share of the operations.
 _WORTHWHILE = 0.9
-
-# Up to this many operands opt_einsum tries every path, and up to this many its dynamic programming. Either
-# takes some ten milliseconds there and exponentially more above; its heuristics are quick at any number.
-_EXHAUSTIVE, _DYNAMIC = 6, 12
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ class Plan:
 
     contraction: Contraction
     batch_size: int
-    path: tuple[Pair, ...]
+    path: Path
     steps: tuple[PlannedStep, ...]
     program: Program
     peak: int
@@ -70,6 +64,11 @@ class Plan:
     def macs(self) -> int:
         """Multiply-accumulates of all steps."""
         return sum(step.macs for step in self.steps)
+
+    @property
+    def largest(self) -> int:
+        """Elements of the largest result of a step."""
+        return max(step.size for step in self.steps)
 
     @cached_property
     def soft_moe(self) -> "Plan":
@@ -117,90 +116,66 @@ class BlockPlan:
         return f"first layer\n{self.first}\n\nsecond layer\n{self.second}"
 
 
-def plan(contraction: Contraction, batch_size: int, memory_limit: int | None = None) -> Plan:
+def plan(
+    contraction: Contraction,
+    batch_size: int,
+    optimize: Optimize = "auto",
+    memory_limit: int | None = None,
+) -> Plan:
     """Find the path with the fewest operations, lower it, and count its cost.
 
     Args:
         contraction: what to compute.
         batch_size: the number of input vectors to plan for; the program serves any.
+        optimize: "auto", the name of one of opt_einsum's searches, or a path.
         memory_limit: the largest intermediate allowed, in elements, or None.
 
     Raises:
-        TensorMoEError: a size that is no positive integer, or a memory limit that no pairwise path meets.
+        TensorMoEError: a batch size that is not a positive integer, or a memory limit that no path keeps.
     """
-    batch_size = positive_integer("batch_size", batch_size)
-    if memory_limit is not None:
-        memory_limit = positive_integer("memory_limit", memory_limit)
-    return _plan(contraction, batch_size, memory_limit)
+    return _plan(contraction, positive_integer("batch_size", batch_size), optimize, memory_limit)
 
 
 @lru_cache(maxsize=1024)
-def _plan(contraction: Contraction, batch_size: int, memory_limit: int | None) -> Plan:
-    sizes = {**dict(contraction.sizes), BATCH: batch_size}
-    return _along(contraction, _path(contraction, sizes, memory_limit), batch_size)
+def _plan(contraction: Contraction, batch_size: int, optimize: Optimize, memory_limit: int | None) -> Plan:
+    return _along(contraction, find_path(contraction, batch_size, optimize, memory_limit), batch_size)
 
 
 @lru_cache(maxsize=1024)
-def plans_by_batch(contraction: Contraction) -> tuple[tuple[int, Plan], ...]:
+def plans_by_batch(
+    contraction: Contraction, optimize: Optimize = "auto", memory_limit: int | None = None
+) -> tuple[tuple[int, Plan], ...]:
     """The plans by which a layer runs, each with the batch size from which on it is used, falling to 0.
 
     What a large batch repays, such as multiplying cores with each other first, may cost a single vector tens
-    of times what it needs.
+    of times what it needs. With a memory limit every plan keeps it for all batches that it is used for, up to
+    1,024 vectors.
     """
-    found: list[tuple[int, Plan]] = []
+    kept: list[tuple[int, Plan]] = []
+    largest_batch = LARGE_BATCH
     for least, batch_size in _BUCKETS:
-        own = plan(contraction, batch_size)
-        if found and own.macs > _WORTHWHILE * found[-1][1].at(batch_size).macs:
-            own = found.pop()[1]
-        found.append((least, own))
-    return tuple(found)
+        own = plan(contraction, batch_size, optimize, memory_limit)
+        if kept and not _is_worthwhile(own, kept[-1][1], largest_batch, memory_limit):
+            own = kept.pop()[1]
+        kept.append((least, own))
+        largest_batch = least - 1
+    return tuple(kept)
 
 
-def _along(contraction: Contraction, path: tuple[Pair, ...], batch_size: int) -> Plan:
+def _is_worthwhile(own: Plan, other: Plan, largest_batch: int, memory_limit: int | None) -> bool:
+    """Whether a plan for smaller batches takes the place of the one for larger batches."""
+    if own.macs > _WORTHWHILE * other.at(own.batch_size).macs:
+        return False
+    return memory_limit is None or own.at(largest_batch).largest <= memory_limit
+
+
+@lru_cache(maxsize=1024)
+def _along(contraction: Contraction, path: Path, batch_size: int) -> Plan:
     """The plan of a path."""
     sizes = {**dict(contraction.sizes), BATCH: batch_size}
     program, steps = lower(contraction, path)
     planned = tuple(_priced(step, sizes) for step in steps)
     return Plan(contraction, batch_size, path, planned, program, _peak(steps, planned))
-
-
-def _path(contraction: Contraction, sizes: dict[str, int], memory_limit: int | None) -> tuple[Pair, ...]:
-    symbols = {index: opt_einsum.get_symbol(n) for n, index in enumerate(sizes)}
-    terms = ["".join(symbols[index] for index in op.indices) for op in contraction.operands]
-    output = "".join(symbols[index] for index in contraction.output)
-    shapes = [tuple(sizes[index] for index in op.indices) for op in contraction.operands]
-    expression = f"{','.join(terms)}->{output}"
-    searches = ["auto"] + ["dp"] * (len(terms) <= _DYNAMIC) + ["optimal"] * (len(terms) <= _EXHAUSTIVE)
-    found = [_searched(search, expression, shapes, memory_limit) for search in searches]
-    fitting = [candidate for candidate in found if candidate is not None]
-    if not fitting:
-        least = prod(sizes[index] for index in contraction.output)
-        raise TensorMoEError(
-            "memory_limit",
-            memory_limit,
-            "no sequence of pairwise products that was found keeps every intermediate within this many "
-            f"elements (the output alone holds {least}): raise the limit or plan for a smaller batch",
-        )
-    _, _, path = min(fitting)
-    return path
-
-
-def _searched(
-    search: str, expression: str, shapes: Sequence[Shape], memory_limit: int | None
-) -> tuple[int, int, tuple[Pair, ...]] | None:
-    """Operations, largest intermediate and path of one search; None if it found none within the limit."""
-    try:
-        path, info = opt_einsum.contract_path(
-            expression, *shapes, shapes=True, optimize=search, memory_limit=memory_limit
-        )
-    except RuntimeError:  # how opt_einsum's dynamic programming says so
-        return None
-    # Its other searches answer with one n-ary step, thousands of times as slow, or exceed the limit.
-    if any(len(pair) > 2 for pair in path):
-        return None
-    if memory_limit is not None and info.largest_intermediate > memory_limit:
-        return None
-    return int(info.opt_cost), int(info.largest_intermediate), tuple(tuple(pair) for pair in path)
 
 
 def _priced(step: Step, sizes: dict[str, int]) -> PlannedStep:

@@ -109,7 +109,7 @@ def test_the_layer_that_is_timed_is_the_one_that_is_used(spec: tm.Spec) -> None:
         y, _, gradients = side.training()
         assert [tuple(each.shape) for each in gradients] == [(10, 8), *spec.parameter_shapes.values()]
         results[backend] = [source.ops.to_float64(each) for each in (side.forward(), y, *gradients)]
-    module = tm.build(spec, "torch")
+    module = tm.build(spec, "torch", seed=0)
     given = inputs(source_of("torch"), spec, 10)
     x = given.x.requires_grad_()
     with torch.no_grad():

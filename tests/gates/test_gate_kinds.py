@@ -46,7 +46,7 @@ def test_layers_and_blocks_verify_and_travel_as_json(gate: tm.Gate) -> None:
 @every_gate
 def test_modules_of_pytorch_train_compile_and_copy(gate: tm.Gate) -> None:
     for spec in specs_with(gate):
-        module = tm.build(spec, "torch")
+        module = tm.build(spec, "torch", seed=0)
         for weights in module.gate_weights:
             torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(0))
         x = torch.randn(9, 6, generator=torch.Generator().manual_seed(1))
@@ -76,7 +76,7 @@ def test_modules_of_pytorch_train_compile_and_copy(gate: tm.Gate) -> None:
 @every_gate
 def test_modules_of_flax_train_and_jit(gate: tm.Gate) -> None:
     for spec in specs_with(gate):
-        module = tm.build(spec, "jax")
+        module = tm.build(spec, "jax", seed=0)
         x = jnp.asarray(np.random.default_rng(1).normal(size=(9, 6)), "float32")
         for weights in module.gate_weights:
             weights[...] = jnp.asarray(np.random.default_rng(0).normal(size=weights.shape), "float32")
@@ -154,7 +154,7 @@ def test_noise_without_a_generator() -> None:
     first = noisy("torch", True, None)
     torch.manual_seed(0)
     close(noisy("torch", True, None), first)
-    module = tm.build(tm.MuMoESpec(6, 5, 4, tm.CP(3), tm.Gate(noise=0.5)), "jax")
+    module = tm.build(tm.MuMoESpec(6, 5, 4, tm.CP(3), tm.Gate(noise=0.5)), "jax", seed=0)
     rngs = nnx.Rngs(noise=0)
     x = jnp.ones((3, 6))
     assert (module(x, generator=rngs) != module(x, generator=rngs)).any()

@@ -43,13 +43,13 @@ def test_any_leading_dimensions(backend: str, spec: tm.MuMoESpec, leading: list,
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu", "silu"])
+@pytest.mark.parametrize("nonlinearity", ["gelu", "gelu_tanh", "relu", "silu"])
 @pytest.mark.parametrize("input_norm", [True, False])
 def test_a_block_is_two_soft_moes_with_one_set_of_coefficients(
-    backend: str, activation: str, input_norm: bool
+    backend: str, nonlinearity: str, input_norm: bool
 ) -> None:
     block = tm.MuMoEBlockSpec(
-        6, 9, 5, (4, 3), tm.CP(4), tm.Gate(norm="batch"), activation=activation, input_norm=input_norm
+        6, 9, 5, (4, 3), tm.CP(4), tm.Gate(norm="batch"), nonlinearity=nonlinearity, input_norm=input_norm
     )
     parameters, state = random_parameters(block)
     x = np.random.default_rng(2).normal(size=(7, 6))
@@ -82,7 +82,7 @@ def test_a_block_is_two_soft_moes_with_one_set_of_coefficients(
         "gelu_tanh": lambda h: torch.nn.functional.gelu(h, approximate="tanh"),
         "relu": torch.relu,
         "silu": torch.nn.functional.silu,
-    }[activation]
+    }[nonlinearity]
     second = {name: parameters[f"second.{name}"] for name in alone.network.shapes}
     weight = tm.materialize(block.layers["second"], second)
     close(y, tm.soft_moe(weight, coefficients, function(hidden).numpy()))
@@ -135,7 +135,7 @@ SPEC = tm.MuMoESpec(6, 3, (4, 2), tm.CP(5), tm.Gate(norm="batch"))
 )
 def test_unfit_inputs_are_refused(backend: str, x: np.ndarray, said: str) -> None:
     ops = tm.get_backend(backend)
-    layer = tm.build(SPEC, backend)
+    layer = tm.build(SPEC, backend, seed=0)
     with ops.double_precision(), pytest.raises(tm.TensorMoEError, match=said):
         layer(ops.from_numpy(x))
 
@@ -194,7 +194,6 @@ def test_contract_refuses_unfit_arrays() -> None:
         (lambda: tm.materialize(spec, {}), "cores.*exactly these"),
         (lambda: tm.materialize(spec, cores[:-1]), "cores: received 3"),
         (lambda: tm.materialize(spec, [core.tolist() for core in cores]), "pass an array"),
-        (lambda: tm.contract(spec, cores, a, x[0]), r"shape \(T, 6\)"),
         (lambda: tm.contract(spec, cores, a, x[:, :5]), "in_features = 6"),
     ):
         with pytest.raises(tm.TensorMoEError, match=said):
@@ -221,7 +220,7 @@ def test_soft_moe_refuses_shapes_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_materialized_weight_is_never_the_parameter_itself(backend: str) -> None:
-    layer = tm.build(tm.MuMoESpec(4, 3, 2, tm.Dense()), backend)
+    layer = tm.build(tm.MuMoESpec(4, 3, 2, tm.Dense()), backend, seed=0)
     core = next(iter(layer.cores.values()))
     weight = layer.materialize()
     assert weight is not core

@@ -106,7 +106,7 @@ def test_unfit_fields_are_refused(fields: dict, said: str) -> None:
 def test_unfit_block_fields_are_refused() -> None:
     block = tm.MuMoEBlockSpec(8, 16, 6, 4, tm.CP(3))
     for fields, said in (
-        ({"activation": "swish"}, "activation: received 'swish'; choose one of 'gelu'"),
+        ({"nonlinearity": "swish"}, "nonlinearity: received 'swish'; choose one of 'gelu'"),
         ({"hidden_features": 0}, "hidden_features"),
         ({"input_norm": None}, "input_norm"),
     ):

@@ -133,7 +133,7 @@ def _remembered(
         known: dict[Hashable, planning.Plan] = {}
         find = planning._plan.__wrapped__
 
-        def remembered(contraction: Contraction, *further: int | None) -> planning.Plan:
+        def remembered(contraction: Contraction, *further: object) -> planning.Plan:
             return known.setdefault(key(contraction), find(contraction, *further))
 
         monkeypatch.setattr(planning, "_plan", remembered)
@@ -166,9 +166,9 @@ PLANNING = [
     ),
     edit(
         "a path's last step multiplies three",
-        "programs.plan:_path",
-        "return path",
-        "return (*path[:-2], tuple(range(min(len(terms), 3))))",
+        "programs.path:find_path",
+        "return min(candidates).path",
+        "return (*min(candidates).path[:-2], tuple(range(min(len(problem.terms), 3))))",
         DECODERS,
         "proof",
     ),

@@ -43,9 +43,9 @@ def compute(
             ExpertLevel(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64", training)
         )
     coefficients = [level.p for level in levels]
-    hidden = _input_norm(parameters, x) if spec.input_norm else x
+    hidden = _input_norm(parameters, x) if "input_norm.weight" in parameters else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
-        hidden = _POINTWISE[spec.nonlinearity](hidden) if number else hidden
+        hidden = _POINTWISE[spec.between](hidden) if spec.between and number else hidden
         hidden = _contraction(layer, _cores(layer, prefix, parameters), coefficients, hidden)
     moved = {
         f"{name}.{number}": value
