@@ -113,10 +113,10 @@ def _by_hand(spec: tm.Spec) -> Function:
 
 
 def _cp(a: jax.Array, x: jax.Array, n: jax.Array, i: jax.Array, o: jax.Array) -> jax.Array:
-    return ((a @ n) * (x @ i[:-1] + i[-1])) @ o.T
+    return ((a @ n) * (x @ i[:-1] + i[-1])) @ o
 
 
 def _ring(a: jax.Array, x: jax.Array, n: jax.Array, i: jax.Array, o: jax.Array) -> jax.Array:
-    experts = jnp.einsum("tn,pnq->tpq", a, n)
-    inputs = jnp.einsum("ti,qis->tqs", x, i[:, :-1]) + i[:, -1]
-    return jnp.einsum("tps,sop->to", jnp.einsum("tpq,tqs->tps", experts, inputs), o)
+    experts = jnp.einsum("tn,npq->tpq", a, n)
+    inputs = jnp.einsum("ti,iqs->tqs", x, i[:-1]) + i[-1]
+    return jnp.einsum("tps,pso->to", jnp.einsum("tpq,tqs->tps", experts, inputs), o)

@@ -71,8 +71,8 @@ def training_step(module: nn.Module, x: torch.Tensor, cotangent: torch.Tensor) -
 
 
 def copies(tensors: Tensors) -> nn.ParameterList:
-    """Parameters with the same values, stored in the order of their axes."""
-    return nn.ParameterList(nn.Parameter(t.detach().clone().contiguous()) for t in tensors)
+    """Parameters with the same values."""
+    return nn.ParameterList(nn.Parameter(t.detach().clone()) for t in tensors)
 
 
 def coefficients(x: torch.Tensor, weights: Tensors) -> list[torch.Tensor]:
@@ -91,20 +91,20 @@ def cp_as_published(factors: Tensors, a: Tensors, x: torch.Tensor) -> torch.Tens
     levels = [einsum(a_e, u, "b t n, n r -> b t r") for a_e, u in zip(a, factors, strict=False)]
     last = einsum(with_one(x), factors[-2], "b t i, i r -> b t r")
     terms = ", ".join(["b t r"] * (len(levels) + 1))
-    operands: list[Any] = [*levels, last, factors[-1], f"{terms}, o r -> b t o"]
+    operands: list[Any] = [*levels, last, factors[-1], f"{terms}, r o -> b t o"]
     y: torch.Tensor = einsum(*operands)
     return y
 
 
 def ring_as_published(factors: Tensors, a: Tensors, x: torch.Tensor) -> torch.Tensor:
     """A tensor ring layer: every core with its vector, then the matrices one after the other."""
-    chain = [einsum(a_e, g, "b t n, p n q -> b t p q") for a_e, g in zip(a, factors, strict=False)]
+    chain = [einsum(a_e, g, "b t n, n p q -> b t p q") for a_e, g in zip(a, factors, strict=False)]
     product = chain[0]
     for following in chain[1:]:
         product = einsum(product, following, "b t p q, b t q s -> b t p s")
-    last = einsum(with_one(x), factors[-2], "b t i, q i s -> b t q s")
+    last = einsum(with_one(x), factors[-2], "b t i, i q s -> b t q s")
     product = einsum(last, product, "b t q s, b t p q -> b t p s")
-    return einsum(factors[-1], product, "s o p, b t p s -> b t o")
+    return einsum(factors[-1], product, "p s o, b t p s -> b t o")
 
 
 class Published(nn.Module):
@@ -157,12 +157,14 @@ class Authors(nn.Module):
             hierarchy=network.levels,
         ).to(next(module.parameters()).device)
         inner = [self.inner.MuMoE] + ([self.inner.MuMoE2] if hidden else [])
+        order = spec.factorization.canonical(network.levels)
+        axes = [[core.indices.index(i) for i in o] for core, o in zip(network.cores, order, strict=True)]
         with torch.no_grad():
             for parameter, value in zip(self.inner.projs, gates(module), strict=True):
                 parameter.copy_(value)
             for layer, factors in zip(inner, cores(module), strict=True):
-                for parameter, value in zip(layer.factors, factors, strict=True):
-                    parameter.copy_(value)
+                for parameter, value, permutation in zip(layer.factors, factors, axes, strict=True):
+                    parameter.copy_(value.permute(permutation))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.inner(x)

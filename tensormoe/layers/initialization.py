@@ -13,6 +13,7 @@ over to any network.
 """
 
 from collections import Counter
+from dataclasses import replace
 from math import prod, sqrt
 from typing import Any
 
@@ -42,8 +43,8 @@ def initialize(
         dtype: "float32" or "float64". The float32 values are the float64 ones, rounded.
 
     Returns:
-        The parameters (see `spec.parameter_shapes`), in memory as `spec.storage` says, and the state: the
-        running statistics of the gate, float32 at least; empty for a gate that keeps none.
+        The parameters (see `spec.parameter_shapes`), each contiguous, and the state: the running statistics
+        of the gate, float32 at least; empty for a gate that keeps none.
 
     Raises:
         TensorMoEError: a seed that is no non-negative integer, an unknown dtype.
@@ -53,7 +54,7 @@ def initialize(
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
         >>> parameters, state = tm.initialize(spec, seed=0)
         >>> {name: value.shape for name, value in parameters.items()}
-        {'cores.expert1': (4, 5), 'cores.input': (9, 5), 'cores.output': (6, 5), 'gate_weights.0': (8, 4)}
+        {'cores.expert1': (4, 5), 'cores.input': (9, 5), 'cores.output': (5, 6), 'gate_weights.0': (8, 4)}
     """
     one_of("dtype", dtype, DTYPES)
     generator = np.random.default_rng(non_negative_integer("seed", seed))
@@ -63,22 +64,14 @@ def initialize(
             values[f"{prefix}.{name}"] = value
     if "input_norm.weight" in values:
         values["input_norm.weight"] += 1
-    parameters = {
-        name: _stored(value.astype(dtype), spec.storage.get(name)) for name, value in values.items()
-    }
+    # Copies: what is stretched over equal experts has memory of its own in the end.
+    parameters = {name: np.array(value, dtype, order="C") for name, value in values.items()}
     state = spec.gate.initial_state(spec.in_features, spec.counts)
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 
 
-def _stored(value: NumPyArray, axes: tuple[int, ...] | None) -> NumPyArray:
-    """The same array, in memory with its axes in this order."""
-    if axes is None:
-        return value
-    return np.ascontiguousarray(value.transpose(axes)).transpose(np.argsort(axes))
-
-
 def _cores(layer: Stage, generator: np.random.Generator) -> dict[str, NumPyArray]:
-    network = layer.network
+    network = _canonical(layer)
     bounds = _uniform_bounds(network, layer.in_features)
     values: dict[str, NumPyArray] = {}
     for core in network.cores:
@@ -88,7 +81,21 @@ def _cores(layer: Stage, generator: np.random.Generator) -> dict[str, NumPyArray
             start = generator.uniform(-bound, bound)
         start = start * _noise(core, network, generator)
         values[core.name] = np.broadcast_to(start, network.shapes[core.name])
-    return values
+    return {
+        core.name: _reorder(values[core.name], drawn, core)
+        for drawn, core in zip(network.cores, layer.network.cores, strict=True)
+    }
+
+
+def _canonical(layer: Stage) -> Network:
+    """The network with every core's axes in the order in which its values are drawn."""
+    orders = layer.factorization.canonical(layer.levels)
+    cores = zip(layer.network.cores, orders, strict=True)
+    return replace(layer.network, cores=tuple(Core(core.name, order) for core, order in cores))
+
+
+def _reorder(value: NumPyArray, drawn: Core, core: Core) -> NumPyArray:
+    return value.transpose([drawn.indices.index(index) for index in core.indices])
 
 
 def _uniform_bounds(network: Network, in_features: int) -> dict[str, float]:

@@ -155,17 +155,6 @@ class Spec(ABC):
         return self.programs[0][1] if batch_size is None else for_batch(self.programs, batch_size)
 
     @cached_property
-    def storage(self) -> Shapes:
-        """The order of axes in which a core is stored in memory, by parameter name, where it is not its own.
-
-        The order, under the same shape, in which matrix products read it: nothing is copied to merge axes,
-        and a single token's products take up to a third less time than with a transposed matrix.
-        """
-        program = self.program_for(None)
-        numbered = enumerate(self.core_names, start=program.num_operands - len(self.core_names))
-        return {name: program.storage[n] for n, name in numbered if n in program.storage}
-
-    @cached_property
     def state_shapes(self) -> Shapes:
         """The shape of every running statistic by name; empty for a gate that keeps none."""
         initial = self.gate.initial_state(self.in_features, self.counts)

@@ -57,6 +57,15 @@ class Factorization(ABC):
     def notation(self, levels: int) -> str:
         """The network in index notation for a layer with `levels` expert levels."""
 
+    def canonical(self, levels: int) -> tuple[Indices, ...]:
+        """The indices of each core in the order of the literature, here the notation's own.
+
+        Initial values are drawn in this order, whatever order the notation has in memory; the named
+        families' is TensorLy's, which `tm.from_tensorly` and `tm.to_tensorly` translate.
+        """
+        text = self.notation(levels)
+        return check_modes(text, parse(text), levels)
+
     def bonds(self, levels: int) -> dict[str, int]:
         """The size of every bond by name, in order of first appearance in the notation.
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from ..errors import TensorMoEError, positive_integer
 from .factorization import Factorization, numbered
-from .notation import Indices, at_levels, bond_names, expert_modes, is_mode, parse
+from .notation import Indices, at_levels, bond_names, expert_modes, is_mode, modes, parse
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,16 @@ class CP(Factorization):
     Examples:
         >>> import tensormoe as tm
         >>> tm.CP(rank=64).notation(levels=2)
-        'n1 r, n2 r, i r, o r'
+        'n1 r, n2 r, i r, r o'
     """
 
     rank: int
 
     def notation(self, levels: int) -> str:
-        return ", ".join(f"{mode} r" for mode in (*expert_modes(levels), "i", "o"))
+        return ", ".join([*(f"{mode} r" for mode in (*expert_modes(levels), "i")), "r o"])
+
+    def canonical(self, levels: int) -> tuple[Indices, ...]:
+        return tuple((mode, "r") for mode in modes(levels))
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,19 @@ class Tucker(Factorization):
     Examples:
         >>> import tensormoe as tm
         >>> tm.Tucker(ranks=(8, 64, 64)).notation(levels=1)
-        'n p, i q, o s, p q s'
+        'n p, i q, s o, q p s'
     """
 
     ranks: tuple[int, ...]
 
     def notation(self, levels: int) -> str:
-        experts = expert_modes(levels)
-        bonds = [mode.replace("n", "p") for mode in experts]
-        factors = [f"{mode} {bond}" for mode, bond in zip(experts, bonds, strict=True)]
-        return ", ".join([*factors, "i q", "o s", " ".join([*bonds, "q", "s"])])
+        factors = [f"{mode} {_expert_bond(mode)}" for mode in expert_modes(levels)]
+        core = ["q", *map(_expert_bond, expert_modes(levels)), "s"]
+        return ", ".join([*factors, "i q", "s o", " ".join(core)])
+
+    def canonical(self, levels: int) -> tuple[Indices, ...]:
+        bonds = (*map(_expert_bond, expert_modes(levels)), "q", "s")
+        return (*zip(modes(levels), bonds, strict=True), bonds)
 
     def growing_bonds(self, levels: int) -> Indices:
         return ("q", "s")
@@ -62,7 +68,7 @@ class Tucker(Factorization):
 
 @dataclass(frozen=True)
 class TensorRing(Factorization):
-    """Tensor ring: a cycle of cores (rank, mode, rank), one for each mode.
+    """Tensor ring: a cycle of cores with two ranks and a mode, one core for each mode.
 
     Parameter matching grows the last rank, the bond between the input and the output core.
 
@@ -75,17 +81,22 @@ class TensorRing(Factorization):
     Examples:
         >>> import tensormoe as tm
         >>> tm.TensorRing(ranks=(4, 4, 64)).notation(levels=1)
-        'r1 n r2, r2 i r3, r3 o r1'
+        'n r1 r2, i r2 r3, r1 r3 o'
     """
 
     ranks: tuple[int, ...]
 
     def notation(self, levels: int) -> str:
-        names = (*expert_modes(levels), "i", "o")
+        *before, last = self.canonical(levels)
+        cores = [f"{mode} {entering} {leaving}" for entering, mode, leaving in before]
+        entering, mode, leaving = last
+        return ", ".join([*cores, f"{leaving} {entering} {mode}"])
+
+    def canonical(self, levels: int) -> tuple[Indices, ...]:
+        names = modes(levels)
         following = [*range(2, len(names) + 1), 1]
-        return ", ".join(
-            f"r{k} {mode} r{after}" for k, (mode, after) in enumerate(zip(names, following, strict=True), 1)
-        )
+        pairs = enumerate(zip(names, following, strict=True), start=1)
+        return tuple((f"r{k}", mode, f"r{after}") for k, (mode, after) in pairs)
 
 
 @dataclass(frozen=True)
@@ -96,19 +107,22 @@ class TensorTrain(Factorization):
 
     Args:
         ranks: the E+1 inner ranks, between neighbouring cores. The outer cores have a rank of 1 at
-            their ends: shapes (1, N1, R_1), …, (R_{E+1}, O, 1).
+            their ends: shapes (N1, 1, R_1), …, (1, R_{E+1}, O).
 
     Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=5, factorization=tm.TensorTrain(ranks=(4, 3)))
         >>> spec.network.shapes
-        {'expert1': (1, 5, 4), 'input': (4, 9, 3), 'output': (3, 6, 1)}
+        {'expert1': (5, 1, 4), 'input': (9, 4, 3), 'output': (1, 3, 6)}
     """
 
     ranks: tuple[int, ...]
 
     def notation(self, levels: int) -> str:
         return TensorRing(self.ranks).notation(levels)
+
+    def canonical(self, levels: int) -> tuple[Indices, ...]:
+        return TensorRing(self.ranks).canonical(levels)
 
     def bonds(self, levels: int) -> dict[str, int]:
         names = bond_names(parse(self.notation(levels)))
@@ -210,3 +224,8 @@ class TensorNetwork(Factorization):
                 "factorization TensorNetwork", values, "its fields are: notation, bonds (an object of sizes)"
             )
         return cls(values["notation"], **values["bonds"])
+
+
+def _expert_bond(mode: str) -> str:
+    """Tucker's bond of an expert mode: p for n, p1 for n1."""
+    return mode.replace("n", "p")

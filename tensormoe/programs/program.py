@@ -169,23 +169,6 @@ class Program:
         return all(isinstance(instruction, Transpose | Reshape) for instruction in self.instructions)
 
     @cached_property
-    def storage(self) -> dict[int, Shape]:
-        """The order of axes in which to store an operand so that no run has to permute it, by number.
-
-        An operand that is not listed is best stored as it is.
-        """
-        readers: dict[int, list[Instruction]] = {}
-        for instruction in self.instructions:
-            for source in instruction.sources:
-                readers.setdefault(source, []).append(instruction)
-        found = {}
-        for operand in range(self.num_operands):
-            match readers.get(operand):
-                case [Transpose(axes=axes)]:
-                    found[operand] = axes
-        return found
-
-    @cached_property
     def _read(self) -> frozenset[int]:
         """The registers whose values reverse mode needs."""
         return frozenset(register for instruction in self.instructions for register in instruction.reads)

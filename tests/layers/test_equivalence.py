@@ -165,11 +165,18 @@ def test_materialization_is_tensorlys(levels: int, bias: bool) -> None:
 
     experts = (4, 3, 2, 3)[:levels]
     ranks = (2, 3, 2, 4, 3, 2)[: levels + 2]
+
+    def chain(cores: list[Any]) -> list[Any]:
+        *before, output = cores
+        return [*(np.moveaxis(core, 0, 1) for core in before), np.moveaxis(output, 0, 2)]
+
     theirs = {
-        tm.CP(5): lambda cores: cp_to_tensor((None, cores)),
-        tm.Tucker(ranks): lambda cores: tucker_to_tensor((cores[-1], cores[:-1])),
-        tm.TensorTrain(ranks[1:]): tt_to_tensor,
-        tm.TensorRing(ranks): tr_to_tensor,
+        tm.CP(5): lambda cores: cp_to_tensor((None, [*cores[:-1], cores[-1].T])),
+        tm.Tucker(ranks): lambda cores: tucker_to_tensor(
+            (np.moveaxis(cores[-1], 0, -2), [*cores[:-2], cores[-2].T])
+        ),
+        tm.TensorTrain(ranks[1:]): lambda cores: tt_to_tensor(chain(cores)),
+        tm.TensorRing(ranks): lambda cores: tr_to_tensor(chain(cores)),
     }
     for factorization, to_tensor in theirs.items():
         spec = tm.MuMoESpec(5, 6, experts, factorization, bias=bias)

@@ -71,7 +71,7 @@ def test_tensor_ring_starts_as_published() -> None:
     spec = tm.MuMoESpec(300, 150, (200, 10), tm.TensorRing((4, 4, 4, 7)))
     parameters, _ = tm.initialize(spec, 0, "float64")
     first, second = parameters["cores.expert1"], parameters["cores.expert2"]
-    diagonal = np.eye(4, dtype=bool)[:, None, :]
+    diagonal = np.eye(4, dtype=bool)[None]
     assert (first[np.broadcast_to(~diagonal, first.shape)] == 0).all()
     noise = first[np.broadcast_to(diagonal, first.shape)]
     assert abs(noise.mean() - 1) < 0.1

@@ -3,7 +3,7 @@
 from functools import partial
 
 from mutants.harness import edit
-from mutants.specs import BLOCK, CHAIN, CP, STORED
+from mutants.specs import BLOCK, CHAIN, CP
 
 # What no level looks at, these do.
 TESTS = "programs/test_program.py"
@@ -196,31 +196,4 @@ NONLINEARITIES = [
     ),
 ]
 
-STORAGE = [
-    edit(
-        "a core is stored in the inverse order",
-        "programs.program:Program.storage",
-        "[operand] = axes",
-        "[operand] = tuple(map(axes.index, range(len(axes))))",
-        STORED,
-        "programs/test_storage.py",
-    ),
-    edit(
-        "a transposed matrix is stored as it is",
-        "programs.program:Program.storage",
-        "case [Transpose(axes=axes)]",
-        "case [Transpose(axes=axes)] if len(axes) > 2",
-        CP,
-        "programs/test_storage.py",
-    ),
-    edit(
-        "the stored core has its axes permuted twice",
-        "layers.initialization:_stored",
-        ".transpose(np.argsort(axes))",
-        ".transpose(axes)",
-        STORED,
-        "programs/test_storage.py",
-    ),
-]
-
-MUTANTS = [*CHAINED, *REVERSE, *NONLINEARITIES, *STORAGE]
+MUTANTS = [*CHAINED, *REVERSE, *NONLINEARITIES]

@@ -26,7 +26,6 @@ HYPEREDGE = partial(_layer, 3, _network("g n p, g i q, g o s, g p q s", g=3, p=3
 # A bond in one core alone, to be summed at once.
 DANGLING = partial(_layer, 3, _network("d n r, i r, o r", d=3, r=3))
 # Its output core is stored with its axes moved round.
-STORED = partial(tm.MuMoESpec, 8, 4, 20, tm.TensorRing((4, 4, 4)))
 # Modes in two cores.
 DECODERS = partial(_layer, 3, _network("n o, i o"))
 SHARED = partial(_layer, 3, _network("n i o, n"))

@@ -10,7 +10,7 @@ EXPERTS = (7, 5, 3, 2)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
-def test_shapes_are_tensorlys_and_cores_are_called_by_their_role(levels: int) -> None:
+def test_shapes_follow_the_notation_and_cores_are_called_by_their_role(levels: int) -> None:
     experts = EXPERTS[:levels]
     names = [f"expert{e}" for e in range(1, levels + 1)]
     dims = [*experts, 12, 9]
@@ -20,14 +20,15 @@ def test_shapes_are_tensorlys_and_cores_are_called_by_their_role(levels: int) ->
         return tm.MuMoESpec(11, 9, experts, factorization).network.shapes
 
     keys = [*names, "input", "output"]
-    assert shapes(tm.CP(4)) == dict(zip(keys, [(d, 4) for d in dims], strict=True))
-    factors = dict(zip(keys, zip(dims, ranks, strict=True), strict=True))
-    assert shapes(tm.Tucker(ranks)) == {**factors, "core": ranks}
-    following = (*ranks[1:], ranks[0])
-    ring = zip(ranks, dims, following, strict=True)
+    *before, out = dims
+    assert shapes(tm.CP(4)) == dict(zip(keys, [*((d, 4) for d in before), (4, out)], strict=True))
+    factors = [*zip(before, ranks, strict=False), (ranks[-1], out)]
+    core = (ranks[-2], *ranks[:levels], ranks[-1])
+    assert shapes(tm.Tucker(ranks)) == {**dict(zip(keys, factors, strict=True)), "core": core}
+    ring = [*zip(before, ranks, ranks[1:], strict=False), (ranks[0], ranks[-1], out)]
     assert shapes(tm.TensorRing(ranks)) == dict(zip(keys, ring, strict=True))
     inner = ranks[1:]
-    train = zip((1, *inner), dims, (*inner, 1), strict=True)
+    train = [*zip(before, (1, *inner), inner, strict=False), (1, inner[-1], out)]
     assert shapes(tm.TensorTrain(inner)) == dict(zip(keys, train, strict=True))
     assert shapes(tm.Dense()) == {"core1": tuple(dims)}
 

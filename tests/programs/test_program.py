@@ -146,7 +146,7 @@ def products_of(program: Program) -> list[int]:
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_block_is_two_layers_with_an_activation_between(family: str, levels: int, bias: bool) -> None:
     for activation, (function, _) in ACTIVATIONS.items():
-        block = block_of(family, levels, bias, activation=activation)
+        block = block_of(family, levels, bias, nonlinearity=activation)
         operands = operands_of(block)
         y = program_of(block).run(NUMPY, operands)
         close(y, in_numpy(block, operands))
@@ -161,7 +161,7 @@ def test_a_block_is_two_layers_with_an_activation_between(family: str, levels: i
 @pytest.mark.parametrize("bias", [True, False])
 def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool) -> None:
     for activation in ACTIVATIONS:
-        block = block_of(family, levels, bias, activation=activation)
+        block = block_of(family, levels, bias, nonlinearity=activation)
         operands = operands_of(block)
         cotangent = np.random.default_rng(1).normal(size=(3, block.out_features))
         found = program_of(block).vjp(NUMPY, operands, cotangent)

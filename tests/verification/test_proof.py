@@ -71,7 +71,8 @@ def program_of(count: int, *instructions: Instruction) -> Program:
 
 
 # Every size is equal, so that only the indices tell axes apart.
-SQUARE = tm.MuMoESpec(4, 4, 4, tm.CP(4), bias=False)
+BY_ROWS = tm.TensorNetwork("n r, i r, o r", r=4)
+SQUARE = tm.MuMoESpec(4, 4, 4, BY_ROWS, bias=False)
 X, A, EXPERT, INPUT, OUTPUT = range(5)
 RIGHT = [Matmul(X, INPUT), Matmul(A, EXPERT), Multiply(5, 6), Transpose(OUTPUT, (1, 0)), Matmul(7, 8)]
 
@@ -90,7 +91,7 @@ def test_a_hand_made_program_is_proved() -> None:
         == "t3[…, r] = t1[…, r] t2[…, r]"
     )
     # The same with a matrix product written as products and a sum, and with the bias as a further input.
-    spec = tm.MuMoESpec(4, 4, 4, tm.CP(4))
+    spec = tm.MuMoESpec(4, 4, 4, BY_ROWS)
     program = program_of(
         5,
         AppendOne(X),
@@ -112,9 +113,9 @@ WRONG = {
         r"sums over \(r\) on the left, \(o\)",
     ),
     "input and output core exchanged": ([Matmul(X, OUTPUT), *RIGHT[1:]], 1, r"sums over \(i\) .* \(o\)"),
-    "a bond is summed early": ([*RIGHT[:3], Sum(7, 1), *RIGHT[3:]], 4, "sums over r before output"),
+    "a bond is summed early": ([*RIGHT[:3], Sum(7, 1), *RIGHT[3:]], 4, "sums over r before core3"),
     "an expert's sum is left out": ([RIGHT[0], Multiply(A, EXPERT)], 2, r"meets \(…\) with \(n\)"),
-    "a core is multiplied in twice": ([*RIGHT[:3], Multiply(7, 6)], 4, "multiplies a1, expert1 in twice"),
+    "a core is multiplied in twice": ([*RIGHT[:3], Multiply(7, 6)], 4, "multiplies a1, core1 in twice"),
     "a register is read too early": (
         [Matmul(X, 9), *RIGHT[1:]],
         1,
@@ -124,11 +125,11 @@ WRONG = {
     "an index is split": ([Reshape(INPUT, (2, 2, 4))], 1, "makes no whole indices an axis of size 2"),
     "the batch is forgotten": ([RIGHT[0], Reshape(5, (4, 4))], 2, "makes no whole indices an axis of size 4"),
     "half of the inputs": ([Rows(INPUT, 0, 0, 2)], 1, "takes the range 0 to 2 of i alone"),
-    "a stretched sum": ([*RIGHT[:3], Reshape(7, (-1, 4, 1)), Sum(8, 2)], None, "lacks the factor output"),
+    "a stretched sum": ([*RIGHT[:3], Reshape(7, (-1, 4, 1)), Sum(8, 2)], None, "lacks the factor core3"),
     "the sum of what is to be multiplied": (
         [*RIGHT[:2], Add(5, 6), *RIGHT[3:]],
         5,
-        "sums over r before expert1",
+        "sums over r before core1",
     ),
     "the same product twice": ([*RIGHT[:3], Add(7, 7)], 4, "adds the same product twice"),
     "the output is transposed": ([*RIGHT, Transpose(9, (1, 0))], None, r"its axes are o, …"),
@@ -153,7 +154,7 @@ def test_a_register_that_was_released_is_not_read() -> None:
 
 
 def test_the_bias_is_part_of_the_sum() -> None:
-    spec = tm.MuMoESpec(4, 4, 4, tm.CP(4))
+    spec = tm.MuMoESpec(4, 4, 4, BY_ROWS)
     rows = [Rows(INPUT, 0, 0, 4), Matmul(X, 5), Rows(INPUT, 0, 4, 5), Reshape(7, (4,)), Add(6, 8)]
     rest = [Matmul(A, EXPERT), Multiply(9, 10), Transpose(OUTPUT, (1, 0)), Matmul(11, 12)]
     tm.prove(spec.contraction, program_of(5, *rows, *rest))
@@ -249,7 +250,7 @@ def test_a_wrong_reverse_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_program_for_other_operands_is_refused() -> None:
-    with pytest.raises(tm.TensorMoEError, match=r"4 operands.*has 5: x, a1, expert1, input, output"):
+    with pytest.raises(tm.TensorMoEError, match=r"4 operands.*has 5: x, a1, core1, core2, core3"):
         tm.prove(SQUARE.contraction, program_of(4, *RIGHT))
 
 

@@ -30,19 +30,24 @@ def weight_of_family(layer: Stage, cores: Cores) -> NumPyArray:
 
 
 def _canonical(cores: Cores) -> NumPyArray:
-    """Σ_r of the outer products of all factors' r-th columns."""
-    columns = zip(*(core.T for core in cores), strict=True)
+    """Σ_r of the outer products of all factors' r-th columns. The output core's rank comes first."""
+    *factors, output = cores
+    columns = zip(*(factor.T for factor in factors), output, strict=True)
     terms = [reduce(np.multiply.outer, column) for column in columns]
     return np.asarray(sum(terms[1:], terms[0]))
 
 
 def _tucker(cores: Cores) -> NumPyArray:
-    """The core tensor times each factor along its mode."""
-    *factors, found = cores
-    for factor in factors:
+    """The core tensor times each factor along its mode.
+
+    The core tensor's first axis is the input rank, and the output factor's first axis is its rank.
+    """
+    *factors, output, core = cores
+    weight = np.moveaxis(core, 0, -2)
+    for factor in (*factors, output.T):
         # The first axis is summed, and the mode appended: after all of them, the order is the factors'.
-        found = np.tensordot(found, factor, axes=(0, 1))
-    return found
+        weight = np.tensordot(weight, factor, axes=(0, 1))
+    return weight
 
 
 def _ring(cores: Cores) -> NumPyArray:
@@ -52,14 +57,20 @@ def _ring(cores: Cores) -> NumPyArray:
 
 def _train(cores: Cores) -> NumPyArray:
     """The product of each mode's matrices, of which the first is a row and the last a column."""
-    found = _chain(cores)
-    if (found.shape[0], found.shape[-1]) != (1, 1):
-        raise ValueError(f"a tensor train's outer ranks are 1, not {found.shape[0]} and {found.shape[-1]}")
-    return np.asarray(found[0, ..., 0])
+    weight = _chain(cores)
+    if (weight.shape[0], weight.shape[-1]) != (1, 1):
+        raise ValueError(f"a tensor train's outer ranks are 1, not {weight.shape[0]} and {weight.shape[-1]}")
+    return np.asarray(weight[0, ..., 0])
 
 
 def _chain(cores: Cores) -> NumPyArray:
-    return reduce(lambda left, right: np.tensordot(left, right, axes=1), cores)
+    """The product of the cores, each as (entering rank, mode, leaving rank).
+
+    The output core has its leaving rank first, the others their mode.
+    """
+    *before, output = cores
+    matrices = [*(np.moveaxis(core, 0, 1) for core in before), np.moveaxis(output, 0, 2)]
+    return reduce(lambda left, right: np.tensordot(left, right, axes=1), matrices)
 
 
 _FORMULAS: dict[type, Callable[[Cores], NumPyArray]] = {
