@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import tensormoe as tm
-from tensormoe.arrays.backend import wall_clock
+from tensormoe.arrays.instruments import wall_clock
 from tensormoe.benching.timing import Side, interleaved
 
 # A weight or an intermediate with more elements than this is not materialized: 0.5 GiB in float32.

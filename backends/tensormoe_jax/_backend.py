@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tensormoe.arrays.backend import Backend
-from tensormoe.arrays.protocols import Correction, Differentiable, Elementwise
+from tensormoe.arrays.protocols import Differentiable, Elementwise, GateOps, Runnable
+from tensormoe.arrays.thresholds import Correction, ThresholdKernel
 from tensormoe.errors import TensorMoEError
-from tensormoe.programs.program import Program
+from tensormoe.typing import NumPyArray
 
 
 def _global_x64() -> bool:
@@ -49,58 +50,20 @@ def _tangent(
     return y, tangent
 
 
-def _gelu(ops: Backend, x: jax.Array) -> jax.Array:
+def _gelu(ops: GateOps, x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
 
-def _gelu_vjp(ops: Backend, x: jax.Array, gradient: jax.Array) -> jax.Array:
+def _gelu_vjp(ops: GateOps, x: jax.Array, gradient: jax.Array) -> jax.Array:
     _, vjp = jax.vjp(partial(_gelu, ops), x)
     pulled: jax.Array = vjp(gradient)[0]
     return pulled
 
 
-_POINTWISE = {"gelu": Elementwise(_gelu, _gelu_vjp)}
+_NONLINEARITIES = {"gelu": Elementwise(_gelu, _gelu_vjp)}
 
 
-class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
-    """Arrays are `jax.Array`, traced or not."""
-
-    tensormoe_name = "jax"
-    float_types = ("float64", "float32", "bfloat16", "float16")
-    nonlinearities = _POINTWISE
-
-    def cast(self, array: jax.Array, dtype: str) -> jax.Array:
-        return array.astype(dtype)
-
-    def from_numpy(self, array: Any) -> jax.Array:
-        return jnp.array(array)
-
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu", *{jax.default_backend()} - {"cpu"})
-
-    # Both convert on the host: a conversion by JAX is compiled anew for every shape.
-    def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> jax.Array:
-        host = np.asarray(array).astype(jnp.dtype(dtype))
-        placed: jax.Array = jax.device_put(host, jax.devices(device)[0])
-        return placed
-
-    def to_float64(self, array: jax.Array) -> Any:
-        return np.asarray(array).astype("float64")
-
-    def stop_gradient(self, array: jax.Array) -> jax.Array:
-        return jax.lax.stop_gradient(array)
-
-    def softmax(self, x: jax.Array) -> jax.Array:
-        return jax.nn.softmax(x, axis=-1)
-
-    def normal(self, like: jax.Array, generator: jax.Array, number: int) -> jax.Array:
-        if not isinstance(generator, jax.Array):
-            raise TensorMoEError("generator", generator, "noise in training needs a key: jax.random.key(0)")
-        return jax.random.normal(jax.random.fold_in(generator, number), like.shape, like.dtype)
-
-    def kth_largest(self, x: jax.Array, k: int) -> jax.Array:
-        return jax.lax.top_k(x, k)[0][..., -1:]
-
+class _Thresholds(ThresholdKernel):
     def refine(
         self,
         correction: Correction,
@@ -122,6 +85,54 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         _, value, change, *_ = jax.lax.while_loop(goes_on, advance, first)
         return value, change
 
+
+class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
+    """Arrays are `jax.Array`, traced or not."""
+
+    tensormoe_name = "jax"
+    float_types = ("float64", "float32", "bfloat16", "float16")
+    nonlinearities = _NONLINEARITIES
+    threshold_kernel = _Thresholds
+
+    def as_array(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return jnp.asarray(value)
+        # Flax is slow to import, and whoever has a variable has done so.
+        held = any(ancestor.__module__.startswith("flax.nnx") for ancestor in type(value).__mro__)
+        return self.as_array(value[...]) if held and not isinstance(value, jax.Array) else value
+
+    def cast(self, array: jax.Array, dtype: str) -> jax.Array:
+        return array.astype(dtype)
+
+    def from_numpy(self, array: Any) -> jax.Array:
+        return jnp.array(array)
+
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu", *{jax.default_backend()} - {"cpu"})
+
+    # Both convert on the host: a conversion by JAX is compiled anew for every shape.
+    def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> jax.Array:
+        host = np.asarray(array).astype(jnp.dtype(dtype))
+        placed: jax.Array = jax.device_put(host, jax.devices(device)[0])
+        return placed
+
+    def to_float64(self, array: jax.Array) -> NumPyArray:
+        return np.asarray(array).astype("float64")
+
+    def stop_gradient(self, array: jax.Array) -> jax.Array:
+        return jax.lax.stop_gradient(array)
+
+    def softmax(self, x: jax.Array) -> jax.Array:
+        return jax.nn.softmax(x, axis=-1)
+
+    def normal(self, like: jax.Array, generator: jax.Array, number: int) -> jax.Array:
+        if not isinstance(generator, jax.Array):
+            raise TensorMoEError("generator", generator, "noise in training needs a key: jax.random.key(0)")
+        return jax.random.normal(jax.random.fold_in(generator, number), like.shape, like.dtype)
+
+    def kth_largest(self, x: jax.Array, k: int) -> jax.Array:
+        return jax.lax.top_k(x, k)[0][..., -1:]
+
     def holds(self, condition: jax.Array) -> bool | None:
         return None if isinstance(condition, jax.core.Tracer) else bool(condition.all())
 
@@ -129,7 +140,7 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         result: jax.Array = _differentiable(function, x, *scalars)
         return result
 
-    def compute(self, program: Program, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
+    def compute(self, program: Runnable, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
         run: Callable[..., jax.Array] = partial(program.run, self)
         if recompute:
             run = jax.checkpoint(run, policy=jax.checkpoint_policies.dots_saveable)
@@ -153,7 +164,7 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         value, vjp, more = jax.vjp(function, *inputs, has_aux=True)
         return value, more, tuple(vjp(cotangent))
 
-    def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.jit(function)
 
     @contextmanager

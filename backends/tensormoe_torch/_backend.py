@@ -1,28 +1,24 @@
 """TensorLy's PyTorch backend with the operations that it lacks."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from inspect import signature
 from typing import Any
 
 import torch
-import torch.autograd.forward_ad as fwAD
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
-from tensormoe.arrays.protocols import Differentiable
-from tensormoe.arrays.registry import get_backend
+from tensormoe.arrays.protocols import Differentiable, Runnable
 from tensormoe.errors import TensorMoEError
-from tensormoe.gates.newton import Entmax15, Sparsemax
-from tensormoe.programs.program import Program
 
 from ._measuring import Measuring
-from ._memory import aligned, at_hand, disposable
+from ._memory import allocate_aligned, at_hand
 from ._nonlinearities import NONLINEARITIES
+from ._private import is_exporting, is_in_forward_mode, is_tracing, is_transformed
 from ._programs import compute
+from ._thresholds import TorchThresholds
 
-# Up to this many elements an operation takes about as long as none, and these are not iterated for.
+# Up to this many elements an operation takes about as long as none, and nothing is iterated for them.
 _SMALL = 2**12
-_CLOSED_FORMS = (Entmax15, Sparsemax)
 _FLOATS = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
 
@@ -33,7 +29,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
-        return backend.value_of(function, x, *scalars)
+        return backend.compute_value(function, x, *scalars)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -76,25 +72,14 @@ class _InBothModes(_Differentiable):
         return result
 
 
-def _tiny() -> float:
-    """A power of two that vanishes beside any weight."""
-    # Returned, since torch.compile may take a float that it finds in a module for a variable.
-    return 2.0**-100
-
-
-@cache
-def _numpy() -> Any:
-    return get_backend("numpy")
-
-
-def _derived(tensors: tuple[torch.Tensor, ...]) -> bool:
+def _may_be_differentiated(tensors: tuple[torch.Tensor, ...]) -> bool:
     """Whether derivatives with respect to these tensors may be asked for."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         # A graph of torch.jit can be saved only if it has no function of Python's in it.
-        return torch.compiler.is_compiling() or not torch._C._is_tracing()
+        return torch.compiler.is_compiling() or not is_tracing()
     if torch.compiler.is_compiling():
         return False
-    return torch._C._functorch.peek_interpreter_stack() is not None or fwAD._current_level >= 0
+    return is_in_forward_mode(tensors) or any(is_transformed(tensor) for tensor in tensors)
 
 
 class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  # type: ignore[misc, call-arg]
@@ -103,6 +88,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     tensormoe_name = "torch"
     float_types = tuple(_FLOATS.values())
     nonlinearities = NONLINEARITIES
+    threshold_kernel = TorchThresholds
 
     def dtype_name(self, array: torch.Tensor) -> str:
         # A type's own name takes ten times as long, and several are asked for in each call.
@@ -124,23 +110,23 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return array.detach()
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        memory = aligned(a, b)
+        memory = allocate_aligned(a, b)
         return torch.matmul(a, b) if memory is None else torch.mm(a, b, out=memory)
 
     def affine(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         weight, bias = matrix.split_with_sizes((x.shape[-1], 1), -2)
         if x.dim() != 2:
             return torch.matmul(x, weight) + bias
-        return torch.addmm(bias, x, weight, out=aligned(x, weight))
+        return torch.addmm(bias, x, weight, out=allocate_aligned(x, weight))
 
     def compute(
-        self, program: Program, operands: Sequence[torch.Tensor], recompute: bool = False
+        self, program: Runnable, operands: Sequence[torch.Tensor], recompute: bool = False
     ) -> torch.Tensor:
         return compute(self, program, tuple(operands), recompute)
 
     def batch_size(self, x: torch.Tensor) -> int | None:
         # An exported graph is to take any.
-        return None if torch.compiler.is_exporting() else super().batch_size(x)
+        return None if is_exporting() else super().batch_size(x)
 
     def layer_norm(self, x: torch.Tensor, epsilon: float) -> torch.Tensor:
         return torch.layer_norm(x, x.shape[-1:], eps=epsilon)
@@ -165,65 +151,6 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     def kth_largest(self, x: torch.Tensor, k: int) -> torch.Tensor:
         return torch.topk(x, k).values[..., -1:]
 
-    def scratch(self, array: torch.Tensor) -> torch.Tensor | None:
-        # Fresh memory for every intermediate takes several times as long as the arithmetic.
-        return torch.empty_like(array) if at_hand(array) else None
-
-    def root(self, x: torch.Tensor) -> torch.Tensor:
-        if not disposable(x):
-            slope: torch.Tensor = super().root(x)
-            return slope
-        # Without a further derivative there is no slope to mind; sqrt takes ten times as long at zeros.
-        return x.clamp_min(_tiny()).rsqrt_().mul_(x)
-
-    def row_dot(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        product: torch.Tensor = torch.linalg.vecdot(a, b)
-        return product.unsqueeze(-1)
-
-    def multiplied(self, x: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
-        # Compiled, a product in place is computed some hundred times slower than one that is not.
-        return x.mul_(factor) if disposable(x) else x * factor
-
-    def clipped(
-        self,
-        x: torch.Tensor,
-        offsets: tuple[torch.Tensor, ...],
-        top: float | None = None,
-        scratch: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        part = torch.sub(x, offsets[0], out=scratch)
-        for offset in offsets[1:]:
-            part = part.sub_(offset)
-        return part.relu_() if top is None else torch.nn.functional.hardtanh_(part, 0, top)
-
-    def clipped_sum(
-        self,
-        x: torch.Tensor,
-        offsets: tuple[torch.Tensor, ...],
-        top: float | None = None,
-        scratch: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        part = self.clipped(x, offsets, top, scratch)
-        total = part.sum(dim=-1, keepdim=True)
-        if top is not None:
-            part = part.div_(top).frac_()
-        # Counting what is cut to a power of two takes a tenth of the time of counting what is positive.
-        tiny = _tiny()
-        return total, part.clamp_max_(tiny).sum(dim=-1, keepdim=True) / tiny
-
-    def clipped_norms(
-        self, x: torch.Tensor, offsets: tuple[torch.Tensor, ...], scratch: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        part = self.clipped(x, offsets, None, scratch)
-        norm = torch.linalg.vector_norm(part, dim=-1, keepdim=True)
-        return norm, part.sum(dim=-1, keepdim=True)
-
-    def settled(self, change: torch.Tensor, tolerance: torch.Tensor | float) -> bool:
-        if not at_hand(change):
-            return False
-        # An empty tensor has no such norm.
-        return not change.numel() or torch.linalg.vector_norm(change / tolerance, torch.inf).item() <= 1
-
     def holds(self, condition: torch.Tensor) -> bool | None:
         return bool(condition.all()) if at_hand(condition) else None
 
@@ -231,21 +158,22 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor
     ) -> torch.Tensor:
         result: torch.Tensor
-        if _derived((x, *scalars)):
+        if _may_be_differentiated((x, *scalars)):
             kind = _Differentiable if torch.compiler.is_compiling() else _InBothModes
             result = kind.apply(function, x, *scalars)  # type: ignore[no-untyped-call]
         else:
             # autograd.Function costs tens of microseconds a call, which evaluation need not pay.
-            result = self.value_of(function, x, *scalars)
+            result = self.compute_value(function, x, *scalars)
         return result
 
-    def value_of(self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor) -> torch.Tensor:
+    def compute_value(
+        self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor
+    ) -> torch.Tensor:
         """The function's value; by NumPy where the number of calls takes the time: its calls are short."""
-        closed = isinstance(function, _CLOSED_FORMS) and x.dtype == torch.float32 and x.is_cpu
+        closed = function.closed_form
         # In this order: a traced batch has no size to compare.
-        if closed and at_hand(x) and x.numel() <= _SMALL:
-            values = (x.detach() if x.requires_grad else x).numpy()
-            return torch.from_numpy(function.value(_numpy(), values))
+        if closed and x.dtype == torch.float32 and x.is_cpu and at_hand(x) and x.numel() <= _SMALL:
+            return torch.from_numpy(closed((x.detach() if x.requires_grad else x).numpy()))
         result: torch.Tensor = function.value(self, x, *scalars)
         return result
 

@@ -1,4 +1,4 @@
-"""What `tensormoe.bench` asks of PyTorch."""
+"""What verification and benchmarks ask of PyTorch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager

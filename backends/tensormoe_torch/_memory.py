@@ -2,6 +2,8 @@
 
 import torch
 
+from ._private import count_modes, is_tracing, is_transformed
+
 # Rows that start at multiples of so many elements are written by whole vector registers.
 _ALIGNMENT = 8
 # Below this many elements the choice of memory takes longer than it saves.
@@ -13,12 +15,11 @@ def at_hand(tensor: torch.Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         # Of a traced call, by torch.jit or make_fx, the graph is wanted; values would become constants in it.
-        and not torch._C._is_tracing()
-        and not torch._C._len_torch_dispatch_stack()
+        and not is_tracing()
+        and not count_modes()
         and not tensor.is_meta
         and type(tensor) in (torch.Tensor, torch.nn.Parameter)
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and not torch._C._functorch.is_legacy_batchedtensor(tensor)
+        and not is_transformed(tensor)
         and not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
     )
 
@@ -28,10 +29,10 @@ def disposable(tensor: torch.Tensor) -> bool:
     return at_hand(tensor) and not (torch.is_grad_enabled() and tensor.requires_grad)
 
 
-def aligned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor | None:
-    """Memory for the product of two large matrices, if its rows would else start anywhere.
+def allocate_aligned(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor | None:
+    """Memory for the product of two large matrices, if its rows would otherwise start anywhere.
 
-    On CPUs a product whose columns are no multiple of the vector registers' width takes up to a quarter
+    On CPUs a product whose columns are not a multiple of the vector registers' width takes up to a quarter
     longer, unless its rows are kept apart so that each starts at such a multiple.
     """
     columns = b.shape[-1]

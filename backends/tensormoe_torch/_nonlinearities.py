@@ -1,20 +1,18 @@
-"""PyTorch's own activation functions, in memory that nothing else needs where that is allowed."""
+"""PyTorch's own nonlinearities, in memory that nothing else needs where that is allowed."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch.nn import functional
 
 from tensormoe.arrays import nonlinearities
-from tensormoe.arrays.backend import Backend
-from tensormoe.arrays.protocols import Elementwise
+from tensormoe.arrays.protocols import Elementwise, GateOps
 
 from ._memory import disposable
 
 _aten = torch.ops.aten
-_VJP = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
+_VJP = Callable[[GateOps, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def _native(
@@ -32,10 +30,10 @@ def _native(
         differentiable: the `vjp` that may itself be differentiated.
     """
 
-    def overwrite(ops: Backend, x: torch.Tensor) -> torch.Tensor:
+    def overwrite(ops: GateOps, x: torch.Tensor) -> torch.Tensor:
         return within(x) if disposable(x) else value(x)
 
-    def vjp(ops: Backend, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    def vjp(ops: GateOps, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         if disposable(gradient) and disposable(x):
             return backward(gradient, x, grad_input=gradient)
         return differentiable(ops, x, gradient)
@@ -43,7 +41,7 @@ def _native(
     return Elementwise(lambda ops, x: value(x), vjp, overwrite)
 
 
-def _gelu_vjp(ops: Backend, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def _gelu_vjp(ops: GateOps, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     pulled: torch.Tensor = _aten.gelu_backward(gradient, x)
     return pulled
 

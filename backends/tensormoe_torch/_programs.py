@@ -3,31 +3,31 @@
 from typing import Any
 
 import torch
-import torch.autograd.forward_ad as fwAD
 
 from tensormoe.arrays.backend import Backend
-from tensormoe.programs.program import Program, Shaped
+from tensormoe.arrays.protocols import Runnable
 
 from ._memory import at_hand
+from ._private import clear_saved_tensors, is_in_forward_mode
 
 # From this many elements on, our own reverse mode saves more than its calls from Python take.
 _LARGE = 2**21
 
 
 def compute(
-    ops: Backend, program: Program, operands: tuple[torch.Tensor, ...], recompute: bool
+    ops: Backend, program: Runnable, operands: tuple[torch.Tensor, ...], recompute: bool
 ) -> torch.Tensor:
     """A program's output, with reverse mode by `Program.backward` where that pays."""
     if _own_reverse_mode(operands, recompute):
         result: torch.Tensor = _Program.apply(ops, program, recompute, *operands)  # type: ignore[no-untyped-call]
         return result
-    result = program.run(ops, operands)
-    return result.contiguous()
+    output: torch.Tensor = program.run(ops, operands)
+    return output.contiguous()
 
 
 def _own_reverse_mode(operands: tuple[torch.Tensor, ...], recompute: bool) -> bool:
     """Whether PyTorch is to ask us for gradients: not where it traces, maps or differentiates forwards."""
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or fwAD._current_level >= 0:
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_in_forward_mode(operands):
         return False
     if not all(at_hand(operand) for operand in operands) or not any(x.requires_grad for x in operands):
         return False
@@ -37,11 +37,12 @@ def _own_reverse_mode(operands: tuple[torch.Tensor, ...], recompute: bool) -> bo
 class _Program(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, ops: Backend, program: Program, recompute: bool, *operands: torch.Tensor
+        ctx: Any, ops: Backend, program: Runnable, recompute: bool, *operands: torch.Tensor
     ) -> torch.Tensor:
         result, registers = program.forward(ops, operands, recompute)
         ctx.ops, ctx.program = ops, program
-        ctx.shapes = [each if isinstance(each, Shaped) else None for each in registers]
+        # What is not kept has only a shape.
+        ctx.shapes = [None if isinstance(each, torch.Tensor) else each for each in registers]
         ctx.save_for_backward(*(each for each in registers if isinstance(each, torch.Tensor)))
         device = operands[0].device.type
         ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
@@ -50,12 +51,10 @@ class _Program(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        program: Program = ctx.program
+        program: Runnable = ctx.program
         saved = iter(ctx.saved_tensors)
         registers = [next(saved) if shape is None else shape for shape in ctx.shapes]
-        if hasattr(ctx, "maybe_clear_saved_tensors"):
-            # Else PyTorch holds all of them until the end, though the graph is not used again.
-            ctx.maybe_clear_saved_tensors()
+        clear_saved_tensors(ctx)
         wanted = [n for n, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
         device, dtype, enabled = ctx.autocast
         with torch.autocast(device, dtype, enabled):

@@ -1,16 +1,10 @@
-"""The activation functions between the two layers of a block, with their derivatives."""
+"""The nonlinearities between the two layers of a block, with their derivatives."""
 
 from math import pi, sqrt
 
 from ..errors import TensorMoEError
 from ..typing import Array
 from .protocols import Elementwise, GateOps
-
-
-def nonlinearity(ops: GateOps, name: str) -> Elementwise:
-    """The activation function of this name in `NONLINEARITIES`; the framework's own, where it has one."""
-    own: Elementwise | None = ops.nonlinearities.get(name)
-    return NONLINEARITIES[name] if own is None else own
 
 
 def _no_error_function(ops: GateOps, *_: Array) -> Array:

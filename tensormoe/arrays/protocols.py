@@ -1,49 +1,110 @@
-"""What a framework has to offer, as protocols: one for programs, one for gates.
+"""What a framework has to offer, as protocols, by who asks for it.
 
-The prover, exact residues and counted roundings implement `ProgramOps`, too, so that the very program that a
-framework runs is proved, checked in exact arithmetic and bounded.
+`ProgramOps` is what a program may use. Frameworks, the symbolic prover, exact residues and counted roundings
+all offer it, so that the very program that a framework runs is proved, checked in exact arithmetic and
+bounded. `GateOps` is what gates, norms, routers and nonlinearities use: `ArrayOps`, which TensorLy's backends
+define, and what they lack. A framework's backend offers these, `tensormoe.arrays.execution.Execution` and
+`tensormoe.arrays.instruments.Instruments`, where the defaults stand beside what they are the defaults of.
+
+Arrays are passed by position. `tensormoe.testing.check_backend` tries a backend on all of this.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..typing import Array, Shape
-
-# From a value and what the last correction remembered, to what is to be added and what to remember.
-Correction: TypeAlias = Callable[..., tuple[Array, ...]]
+from ..typing import Array, NumPyArray, Shape
+from .array_ops import ArrayOps
+from .thresholds import ThresholdKernel
 
 
 class ProgramOps(Protocol):
     """The operations that a program may use, beside + and ∗ of arrays and slices of an axis."""
 
-    def transpose(self, tensor: Array, axes: Shape | None = None) -> Array:
+    def transpose(self, array: Array, axes: Shape, /) -> Array:
         """The array with its axes in this order."""
 
-    def reshape(self, tensor: Array, newshape: Shape) -> Array:
+    def reshape(self, array: Array, shape: Shape, /) -> Array:
         """The array with neighbouring axes merged, split, or inserted with size 1, in row-major order."""
 
-    def sum(self, tensor: Array, axis: int | None = None) -> Array:
+    def sum(self, array: Array, /, axis: int) -> Array:
         """The sum over one axis."""
 
-    def matmul(self, a: Array, b: Array) -> Array:
+    def matmul(self, a: Array, b: Array, /) -> Array:
         """The matrix product over the last two axes; equal leading axes are a batch of products."""
 
-    def affine(self, x: Array, matrix: Array) -> Array:
+    def affine(self, x: Array, matrix: Array, /) -> Array:
         """The product of x (…, T, I), extended by a constant 1, with a matrix (…, I + 1, M)."""
 
-    def concatenate(self, tensors: Sequence[Array], axis: int) -> Array:
+    def concatenate(self, arrays: Sequence[Array], /, axis: int) -> Array:
         """Arrays joined along an axis."""
 
-    def zeros_like(self, tensor: Array) -> Array:
+    def zeros_like(self, array: Array, /) -> Array:
         """Zeros of an array's shape and type."""
 
-    def copy(self, tensor: Array) -> Array:
+    def copy(self, array: Array, /) -> Array:
         """The same values in memory of their own."""
 
+    def nonlinear(self, name: str, x: Array, /) -> Array:
+        """The nonlinearity of this name of each element."""
+
+    def nonlinear_overwrite(self, name: str, x: Array, /) -> Array:
+        """The same, perhaps in the memory of x, which nothing else needs."""
+
+    def nonlinear_vjp(self, name: str, x: Array, gradient: Array, /) -> Array:
+        """A gradient with respect to the result, pulled back to x; perhaps in the gradient's memory."""
+
+
+class ProgramDefaults:
+    """Operations of `ProgramOps` in terms of its others."""
+
+    def affine(self: ProgramOps, x: Array, matrix: Array) -> Array:
+        """The product of x (…, T, I), extended by a constant 1, with a matrix (…, I + 1, M)."""
+        return self.matmul(x, matrix[..., :-1, :]) + matrix[..., -1:, :]
+
+
+class GateOps(ArrayOps, Protocol):
+    """What gates, norms, routers, clustering and nonlinearities use."""
+
     @property
-    def nonlinearities(self) -> "dict[str, Elementwise]":
-        """Nonlinearities that the framework computes better than the core, by name."""
+    def tensormoe_name(self) -> str:
+        """The backend's name, for errors."""
+
+    # The inner loops of sparse gates.
+    thresholds: ThresholdKernel
+
+    def dtype_name(self, array: Array, /) -> str:
+        """The element type's name, such as "float32" or "bfloat16"."""
+
+    def cast(self, array: Array, dtype: str, /) -> Array:
+        """The array with elements of the type of this name."""
+
+    def epsilon(self, array: Array, /) -> float:
+        """The distance from 1 to the next number of the array's type."""
+
+    def positions(self, count: int, like: Array, /) -> Array:
+        """The integers from 0 to count − 1, on the device of an array."""
+
+    def normal(self, like: Array, generator: Any, number: int, /) -> Array:
+        """Standard normal numbers of an array's shape and type; `number` tells one call's draws apart."""
+
+    def layer_norm(self, x: Array, epsilon: float, /) -> Array:
+        """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
+
+    def softmax(self, x: Array, /) -> Array:
+        """Softmax over the last axis."""
+
+    def kth_largest(self, x: Array, k: int, /) -> Array:
+        """The k-th largest entry of the last axis, (…, 1)."""
+
+    def stop_gradient(self, array: Array, /) -> Array:
+        """The array as a constant of differentiation."""
+
+    def holds(self, condition: Array, /) -> bool | None:
+        """Whether all of a condition holds; None while a framework traces."""
+
+    def differentiable(self, function: "Differentiable", x: Array, /, *scalars: Array) -> Array:
+        """The function's value, differentiated by its own Jacobian product."""
 
 
 class Differentiable(Protocol):
@@ -52,13 +113,20 @@ class Differentiable(Protocol):
     It may also depend on scalars, which are then passed along everywhere.
     """
 
-    def value(self, ops: Any, x: Array, *scalars: Array) -> Array:
+    @property
+    def closed_form(self) -> Callable[[NumPyArray], NumPyArray] | None:
+        """The value from a NumPy array alone, where NumPy computes few float32 numbers fastest; or None.
+
+        A backend may call it in place of `value` on an array whose values lie at hand.
+        """
+
+    def value(self, ops: GateOps, x: Array, /, *scalars: Array) -> Array:
         """The function's value."""
 
-    def jacobian_product(self, ops: Any, y: Array, v: Array, *scalars: Array) -> Array:
+    def jacobian_product(self, ops: GateOps, y: Array, v: Array, /, *scalars: Array) -> Array:
         """J v at the point whose value is y, where J = ∂y/∂x."""
 
-    def sensitivities(self, ops: Any, y: Array, *scalars: Array) -> tuple[Array, ...]:
+    def sensitivities(self, ops: GateOps, y: Array, /, *scalars: Array) -> tuple[Array, ...]:
         """∂y/∂scalar at the point whose value is y, for each scalar."""
 
 
@@ -73,9 +141,38 @@ class Elementwise:
         overwrite: like `value`, perhaps in the memory of x; None where nothing is gained by that.
     """
 
-    value: Callable[[Any, Array], Array]
-    vjp: Callable[[Any, Array, Array], Array]
-    overwrite: Callable[[Any, Array], Array] | None = None
+    value: Callable[[GateOps, Array], Array]
+    vjp: Callable[[GateOps, Array, Array], Array]
+    overwrite: Callable[[GateOps, Array], Array] | None = None
 
 
-GateOps: TypeAlias = Any
+class Runnable(Protocol):
+    """What a backend needs of a program."""
+
+    @property
+    def num_operands(self) -> int:
+        """How many arrays `run` takes."""
+
+    def run(self, ops: ProgramOps, operands: Sequence[Array], /) -> Array:
+        """The output."""
+
+    def forward(
+        self, ops: ProgramOps, operands: Sequence[Array], recompute: bool = False, /
+    ) -> tuple[Array, list[Any]]:
+        """The output, and the registers that `backward` takes: arrays, or objects that have only a shape."""
+
+    def backward(
+        self, ops: ProgramOps, registers: list[Any], cotangent: Array, wanted: Sequence[int], /
+    ) -> tuple[Array | None, ...]:
+        """One gradient per operand; None for one that is not wanted."""
+
+
+class BackendOps(GateOps, ProgramOps, Protocol):
+    """What programs and gates use: what every class that a backend is made of may call."""
+
+
+# The base of those classes: at run time TensorLy's own class, their neighbour, defines most of these.
+if TYPE_CHECKING:
+    Declared = BackendOps
+else:
+    Declared = object

@@ -2,32 +2,41 @@
 
 A backend object is an instance of a TensorLy backend class that also inherits `Backend`. It is passed along
 explicitly; TensorLy's global `set_backend` is never called, so two threads may run two frameworks at once.
-Backends are found through the entry-point group `tensormoe.backends`; any other TensorLy backend is made
-from its class on demand.
+
+NumPy's, PyTorch's and JAX's are known by name, so that they are found where there is no package metadata: in
+a frozen application, a zip, or a checkout. Further ones announce themselves by the entry-point group
+`tensormoe.backends` and cannot take a name that is known. Any other framework of TensorLy's is adapted.
 """
 
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TypeVar
 
 from ..errors import TensorMoEError
 from ..typing import Array
+from . import tensorly
 from .backend import Backend
+from .tracing import make_constant
 
 GROUP = "tensormoe.backends"
 
-# TensorLy's own names, for frameworks that need no package of ours, and what pip calls them.
-_TENSORLY = {"cupy": "cupy", "tensorflow": "tensorflow", "paddle": "paddlepaddle"}
+BUILT_IN = {"numpy": "tensormoe_numpy", "torch": "tensormoe_torch", "jax": "tensormoe_jax"}
 _ALIASES = {"pytorch": "torch"}
-# The import package that defines an array's class → the backend's name.
-_FRAMEWORKS = {"jaxlib": "jax"}
+# The import package that defines an array's class, or what holds arrays → the backend's name.
+_FRAMEWORKS = {"jaxlib": "jax", "flax": "jax"}
+
+_Loaded = TypeVar("_Loaded")
 
 
 @cache
-def _entry_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
+def _packages() -> dict[str, str]:
+    """The import package of every backend that has one, by name."""
+    taken = {*BUILT_IN, *tensorly.PACKAGES, *_ALIASES}
+    announced = {point.name: point.module for point in entry_points(group=GROUP) if point.name not in taken}
+    return announced | BUILT_IN
 
 
 def available_backends() -> tuple[str, ...]:
@@ -38,7 +47,7 @@ def available_backends() -> tuple[str, ...]:
         >>> {"numpy", "torch", "jax"} <= set(tm.available_backends())
         True
     """
-    return tuple(sorted({*_entry_points(), *_TENSORLY}))
+    return tuple(sorted({*_packages(), *tensorly.PACKAGES}))
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -49,19 +58,19 @@ def installed_backends() -> tuple[str, ...]:
         >>> "numpy" in installed_backends()
         True
     """
-    names = sorted(_entry_points(), key=lambda name: (name != "numpy", name))
+    names = sorted(_packages(), key=lambda name: (name != "numpy", name))
     return tuple(name for name in names if _imports(name))
 
 
 def _imports(name: str) -> bool:
     try:
-        _load(name)
+        _import_package(name)
     except ImportError:
         return False
     return True
 
 
-def get_backend(name: str) -> Any:
+def get_backend(name: str) -> Backend:
     """The backend object of this name.
 
     Args:
@@ -76,67 +85,58 @@ def get_backend(name: str) -> Any:
         >>> ops.matmul(ops.ones((2, 3)), ops.ones((3, 1))).shape
         (2, 1)
     """
-    return _found(_known(name), _object)
+    return _load(_check_name(name), _make_backend)
 
 
-def get_module(name: str) -> Any:
+def get_module(name: str) -> ModuleType:
     """The package that holds the module classes of the backend of this name.
 
     Raises:
         TensorMoEError: an unknown name, a framework that is not installed, or one without modules.
     """
-    known = _known(name)
-    if known not in _entry_points():
-        listed = ", ".join(sorted(_entry_points()))
+    known = _check_name(name)
+    if known not in _packages():
+        listed = ", ".join(sorted(_packages()))
         raise TensorMoEError(
             "backend", name, f"it has no modules, only the functional API; choose one of {listed}"
         )
-    return _found(known, _load)
+    return _load(known, _import_package)
 
 
-def _known(name: object) -> str:
+def _check_name(name: object) -> str:
     known = _ALIASES.get(name, name) if isinstance(name, str) else name
     if known not in available_backends():
         raise TensorMoEError("backend", name, f"known backends are {', '.join(available_backends())}")
     return str(known)
 
 
-def _found(name: str, find: Callable[[str], Any]) -> Any:
+def _load(name: str, load: Callable[[str], _Loaded]) -> _Loaded:
     try:
-        return find(name)
+        return load(name)
     except ImportError as error:
         reason = " ".join(str(error).split())
-        package = _TENSORLY.get(name, f'"tensormoe[{name}]"')
+        package = tensorly.PACKAGES.get(name, f'"tensormoe[{name}]"')
         raise TensorMoEError(
             "backend", name, f"its framework could not be imported ({reason}): pip install {package}"
         ) from error
 
 
-def _load(name: str) -> Any:
-    return _entry_points()[name].load()
+def _import_package(name: str) -> ModuleType:
+    return import_module(_packages()[name])
 
 
 @cache
-def _object(name: str) -> Any:
-    return _load(name).backend if name in _entry_points() else _from_tensorly(name)
+def _make_backend(name: str) -> Backend:
+    if name not in _packages():
+        return tensorly.adapt(name)
+    backend: Backend = _import_package(name).backend
+    return backend
 
 
-def _from_tensorly(name: str) -> Any:
-    base = import_module("tensorly.backend.core").Backend
-    import_module(f"tensorly.backend.{name}_backend")
-    theirs = base._available_backends[name]
-    ours = type(
-        f"{theirs.__name__}Extended",
-        (Backend, theirs),
-        {"tensormoe_name": name},
-        backend_name=f"tensormoe-{name}",
-    )
-    return ours()
+_BY_CLASS: dict[type, Backend] = {}
 
 
-_BY_CLASS: dict[type, Any] = {}
-
-
+@make_constant
 def _find(kind: type) -> bool:
     """Make sure that the backend of this class of arrays is known."""
     if kind in _BY_CLASS:
@@ -152,12 +152,8 @@ def _find(kind: type) -> bool:
     )
 
 
-# What torch.compiler.assume_constant_result sets: a tracer calls the function and does not look inside.
-_find._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def backend_of(array: Array) -> Any:
-    """The backend object that an array belongs to, told by the array's class.
+def backend_of(array: Array) -> Backend:
+    """The backend object that an array, or what holds one, belongs to; told by its class.
 
     Raises:
         TensorMoEError: not an array of a known framework.

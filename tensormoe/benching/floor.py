@@ -60,8 +60,11 @@ def watched(ops: Backend, call: Callable[[Any], object]) -> list[Product]:
 
     # The object itself is everyone's.
     recorder = copy(ops)
-    recorder.matmul, recorder.affine = matmul, affine
-    recorder.computed = lambda program, operands, recompute=False: program.run(recorder, operands)
+    vars(recorder).update(
+        matmul=matmul,
+        affine=affine,
+        compute=lambda program, operands, recompute=False: program.run(recorder, operands),
+    )
     call(recorder)
     return found
 

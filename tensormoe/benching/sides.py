@@ -7,7 +7,6 @@ from math import sqrt
 from typing import Any
 
 from ..arrays.backend import Backend
-from ..arrays.nonlinearities import nonlinearity
 from ..layers.functional import apply
 from ..layers.spec import Spec
 from ..typing import Array
@@ -82,7 +81,7 @@ def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
 
     def forward(x: Array, *values: Array) -> Array:
         for number in range(0, len(values), 2):
-            hidden = nonlinearity(ops, spec.between).value(ops, x) if spec.between and number else x
+            hidden = ops.nonlinear(spec.between, x) if spec.between and number else x
             x = ops.linear(hidden, values[number], values[number + 1])
         return x
 
@@ -100,5 +99,5 @@ def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
 def compiled(ops: Backend, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
     """The call of a function with arguments, compiled as a whole where a framework does that."""
     # Compiled without them: a framework would compute with constants once and for all.
-    ready = ops.compiled(function)
+    ready = ops.compile(function)
     return lambda: ready(*arguments)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..arrays.backend import wall_clock
+from ..arrays.instruments import wall_clock
 from ..errors import TensorMoEError, positive_integer, positive_number
 from ..typing import Clock
 

@@ -72,7 +72,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def checked(options: Mapping[str, Any], width: int | None = None) -> dict[str, Any]:
+def check_options(options: Mapping[str, Any], width: int | None = None) -> dict[str, Any]:
     """Options in the types that weightings want.
 
     Args:
@@ -120,7 +120,7 @@ class Activation:
         if real_number(options.get("alpha", 1)) is None:
             raise TensorMoEError("alpha", options["alpha"], "a gate's alpha is a number from 1 to 4")
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "options", tuple(checked(options).items()))
+        object.__setattr__(self, "options", tuple(check_options(options).items()))
 
     def __repr__(self) -> str:
         listed = "".join(f", {name}={value!r}" for name, value in self.options)

@@ -109,7 +109,7 @@ def per_token(ops: GateOps, mass: Array, sums: Array) -> Array:
     return sums / ops.where(mass > 0, mass, mass * 0 + 1)
 
 
-def gathered(ops: GateOps, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
+def gather_clusters(ops: GateOps, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
     """The mass (K,) and the sum of features (K, d) of every cluster, over all tokens and processes."""
     return [all_reduce(ops.sum(a, axis=0)), all_reduce(ops.matmul(ops.transpose(a), h))]
 
@@ -215,7 +215,7 @@ def adaptive_clustering_weights(
         a = ops.cast(ops.stop_gradient(previous), computed)
     else:
         raise TensorMoEError("previous", ops.dtype_name(previous), "coefficients are floating-point numbers")
-    mass, total = gathered(ops, tokens, a, all_reduce)
+    mass, total = gather_clusters(ops, tokens, a, all_reduce)
     mean = per_token(ops, mass, total)
     deviation = deviations(ops, tokens, a, mean, dispersion, hard, all_reduce)
     return ops.cast(ops.matmul(a, options.of_clusters(ops, mass, deviation)), dtype)

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from math import factorial
-from typing import Any
 
 from ..arrays.protocols import GateOps
 from ..typing import Array
-from .newton import centred, noise
+from .newton import centre, noise
 
 # In place of α − 1 = 0. Every formula below tends to softmax's, to the last bit.
 _SMALLEST = 1e-20
@@ -27,6 +26,8 @@ class Entmax:
 
     alpha: float | None = None
 
+    closed_form = None
+
     def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
         x = x - ops.max(x, axis=-1)[..., None]
         if self.alpha is not None:
@@ -36,7 +37,7 @@ class Entmax:
         return ops.where(h <= 1, _convex(ops, x, ops.clip(h, None, 1)), _steep(ops, x, ops.clip(h, 1)))
 
     def jacobian_product(self, ops: GateOps, y: Array, v: Array, *scalars: Array) -> Array:
-        return centred(ops, _power(ops, y, 1 - self._h(scalars)), v)
+        return centre(ops, _power(ops, y, 1 - self._h(scalars)), v)
 
     def sensitivities(self, ops: GateOps, y: Array, *scalars: Array) -> tuple[Array, ...]:
         """∂p/∂α: Correia, Niculae and Martins, "Adaptively Sparse Transformers", 2019, proposition 1.
@@ -55,11 +56,11 @@ class Entmax:
         slopes = mean(f) - f - log * mean(e) + e * mean(log)
         return (y * slopes / (1 + h * mean(e)),)
 
-    def _h(self, scalars: tuple[Array, ...]) -> Any:
+    def _h(self, scalars: tuple[Array, ...]) -> Array | float:
         return (scalars[0] if self.alpha is None else self.alpha) - 1
 
 
-def _convex(ops: GateOps, x: Array, h: Any) -> Array:
+def _convex(ops: GateOps, x: Array, h: Array | float) -> Array:
     """For h ≤ 1, with the largest x at 0, where μ cannot be less than 0."""
 
     def logarithm(mu: Array) -> tuple[Array, Array]:
@@ -73,13 +74,13 @@ def _convex(ops: GateOps, x: Array, h: Any) -> Array:
         slope = ops.sum(ops.where(inside, ops.exp(log / h - log), 0.0), axis=-1, keepdims=True)
         return (-total * _expm1(ops, -h * ops.log(total)) / (h * slope),)
 
-    mu, rest = ops.refine(correction, ops.zeros_like(x[..., :1]), _steps(x), noise(ops, x))
+    mu, rest = ops.thresholds.refine(correction, ops.zeros_like(x[..., :1]), _steps(x), noise(ops, x))
     log, inside = logarithm(mu + rest)
     weights = ops.where(inside, ops.exp(log / h), 0.0)
     return weights / ops.sum(weights, axis=-1, keepdims=True)
 
 
-def _steep(ops: GateOps, x: Array, h: Any) -> Array:
+def _steep(ops: GateOps, x: Array, h: Array | float) -> Array:
     """For h ≥ 1: first the smallest logit z of the support, by bisection among the sorted; then its weight v.
 
     The weights are (h (x_j − z) + v^h)^(1/h), norms of exponent h and so convex in v: Newton's iteration from
@@ -87,7 +88,7 @@ def _steep(ops: GateOps, x: Array, h: Any) -> Array:
     """
     # No x below −1/h is in the support; one of −∞, taken from itself, would be NaN.
     x = ops.clip(x, -2)
-    # The multiplication comes last: compilers fuse it with a subtraction, and z less z would not be 0.
+    # The multiplication comes last, or z less z would not be 0: see arrays/tracing.py.
     gaps = h * (x - _smallest_of_support(ops, x, h))
     inside = gaps >= 0
 
@@ -95,19 +96,19 @@ def _steep(ops: GateOps, x: Array, h: Any) -> Array:
         return ops.where(inside, _power(ops, ops.clip(gaps, 0) + _power(ops, v, h), 1 / h), ops.abs(gaps) * 0)
 
     def correction(v: Array) -> tuple[Array]:
-        found = weights(v)
-        ratio = v / ops.where(found > 0, found, 1.0)
+        p = weights(v)
+        ratio = v / ops.where(p > 0, p, 1.0)
         slope = ops.sum(ops.where(inside, _power(ops, ratio, h - 1), 0.0), axis=-1, keepdims=True)
-        change = (1 - ops.sum(found, axis=-1, keepdims=True)) / ops.clip(slope, 1)
+        change = (1 - ops.sum(p, axis=-1, keepdims=True)) / ops.clip(slope, 1)
         return (ops.where(v + change < 0, -v, change),)
 
     count = ops.sum(ops.where(inside, 1.0, ops.abs(gaps) * 0), axis=-1, keepdims=True)
-    v, rest = ops.refine(correction, 1 / count, _steps(x), noise(ops, x))
-    found = weights(v + rest)
-    return found / ops.sum(found, axis=-1, keepdims=True)
+    v, rest = ops.thresholds.refine(correction, 1 / count, _steps(x), noise(ops, x))
+    p = weights(v + rest)
+    return p / ops.sum(p, axis=-1, keepdims=True)
 
 
-def _smallest_of_support(ops: GateOps, x: Array, h: Any) -> Array:
+def _smallest_of_support(ops: GateOps, x: Array, h: Array | float) -> Array:
     """The smallest logit above which the weights sum to less than 1, (…, 1)."""
     width = int(x.shape[-1])
     descending = -ops.sort(-x, axis=-1)
@@ -128,7 +129,7 @@ def _steps(x: Array) -> int:
     return 8 + 2 * int(x.shape[-1]).bit_length()
 
 
-def _power(ops: GateOps, base: Array, exponent: Any) -> Array:
+def _power(ops: GateOps, base: Array, exponent: Array | float) -> Array:
     """base^exponent where the base is positive, 0 elsewhere; NaN stays."""
     log = ops.log(ops.where(base > 0, base, 1.0))
     return ops.where(base > 0, ops.exp(exponent * log), base * 0)

@@ -9,7 +9,7 @@ from ..arrays.protocols import GateOps
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
 from ..typing import Array
-from .activations import WEIGHTINGS, checked
+from .activations import WEIGHTINGS, check_options
 from .soft_rank import soft_ranks
 
 
@@ -204,7 +204,7 @@ def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) 
         raise TensorMoEError("axis", axis, f"pass an integer; x has {x.ndim} axes")
     if x.shape[axis] == 0:
         raise TensorMoEError("x", tuple(x.shape), f"axis {axis} has no entries that could sum to 1")
-    options = checked(options, x.shape[axis])
+    options = check_options(options, x.shape[axis])
     last = axis in (-1, x.ndim - 1)
     logits = ops.cast(x if last else ops.moveaxis(x, axis, -1), at_least_float32(dtype))
     y = ops.cast(function(ops, logits, **options), dtype)

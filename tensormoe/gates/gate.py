@@ -128,7 +128,7 @@ class Gate:
         found = []
         for level, logits in enumerate(routed):
             logits = ops.cast(logits, at_least_float32(dtype))
-            logits = self._normalized(ops, logits, level, moved, call.training)
+            logits = self._normalize(ops, logits, level, moved, call.training)
             if call.training and self.noise > 0:
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
             if self.temperature != 1:
@@ -136,7 +136,7 @@ class Gate:
             found.append(ops.cast(self.weighting.weights(ops, logits), dtype))
         return found, routed, moved
 
-    def _normalized(
+    def _normalize(
         self, ops: GateOps, logits: Array, level: int, state: dict[str, Array], training: bool
     ) -> Array:
         """The logits after the norm; its running statistics move in `state`."""

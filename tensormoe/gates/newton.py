@@ -1,6 +1,6 @@
 """Sparse weights as what rises above a threshold τ that is found by Newton's iteration, without sorting.
 
-Only where a call takes longer than its arithmetic are few logits sorted, for the closed form.
+Only where a call takes longer than its arithmetic are few logits sorted, by NumPy: see `gates/sorting.py`.
 
 Every class here is a map from logits z to weights with a symmetric Jacobian, the gradient of a convex
 function, so that one product with a vector serves forward and reverse mode. The iteration ends where only
@@ -11,7 +11,8 @@ from z − τ, so that the weights sum to what they should to the last bits. Nea
 from dataclasses import dataclass
 
 from ..arrays.protocols import GateOps
-from ..typing import Array
+from ..typing import Array, NumPyArray
+from .sorting import entmax15_by_sorting, sparsemax_by_sorting
 
 
 def _start() -> float:
@@ -20,12 +21,17 @@ def _start() -> float:
     It is near where the root is for normal logits. From its right, the first step leads to its left and not
     too far.
     """
-    # Returned, since torch.compile may take a float that it finds in a module for a variable.
+    # Returned: see arrays/tracing.py.
     return 0.6
 
 
+class _WithoutScalars:
+    def sensitivities(self, ops: GateOps, y: Array, *scalars: Array) -> tuple[Array, ...]:
+        return ()
+
+
 @dataclass(frozen=True)
-class Sparsemax:
+class Sparsemax(_WithoutScalars):
     """p = [z − τ]₊ with the τ for which p sums to 1: the point of the simplex that is nearest to z.
 
     The sum is convex and decreasing in τ and piecewise linear. Newton's iteration from the left climbs to
@@ -34,27 +40,29 @@ class Sparsemax:
     support is down to one expert, or the excess to nothing, after about 2 log₂ N steps.
     """
 
-    def value(self, ops: GateOps, x: Array) -> Array:
-        if ops.sorts(x):
-            return _by_sorting(ops, x, 1)
+    def closed_form(self, x: NumPyArray) -> NumPyArray:
+        return sparsemax_by_sorting(x)
+
+    def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
+        kernel = ops.thresholds
         largest = ops.max(x, axis=-1)[..., None]
-        scratch = ops.scratch(x)
+        memory = kernel.allocate(x)
 
         def correction(tau: Array) -> tuple[Array]:
-            total, support = ops.clipped_sum(x, (tau,), None, scratch)
+            total, support = kernel.sum_clipped(x, (tau,), None, memory)
             return ((total - 1) / support,)
 
         width = int(x.shape[-1])
         steps = 1 + min(width, 8 + 2 * width.bit_length())
-        tau, rest = ops.refine(correction, largest - _start(), steps, _resolution(ops, largest, 1.0))
-        return ops.clipped(x, (tau, rest), None, scratch)
+        tau, rest = kernel.refine(correction, largest - _start(), steps, _resolution(ops, largest, 1.0))
+        return kernel.clip(x, (tau, rest), None, memory)
 
-    def jacobian_product(self, ops: GateOps, y: Array, v: Array) -> Array:
-        return centred(ops, ops.sign(y), v)
+    def jacobian_product(self, ops: GateOps, y: Array, v: Array, *scalars: Array) -> Array:
+        return centre(ops, ops.sign(y), v)
 
 
 @dataclass(frozen=True)
-class Entmax15:
+class Entmax15(_WithoutScalars):
     """p = [z − τ]₊²/4 with the τ for which p sums to 1.
 
     Newton's iteration solves ‖[z − τ]₊‖₂ = 2, whose left side is convex, decreasing and almost linear. From
@@ -62,29 +70,31 @@ class Entmax15:
     log₄ N steps bring it to 1, where the convergence is quadratic.
     """
 
-    def value(self, ops: GateOps, x: Array) -> Array:
-        if ops.sorts(x):
-            return _by_sorting(ops, x, 2)
+    def closed_form(self, x: NumPyArray) -> NumPyArray:
+        return entmax15_by_sorting(x)
+
+    def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
+        kernel = ops.thresholds
         largest = ops.max(x, axis=-1)[..., None]
-        scratch = ops.scratch(x)
+        memory = kernel.allocate(x)
 
         # This sum is not linear in the last correction, which must not be as coarse as large logits are:
         # τ counts from the largest.
         def correction(tau: Array) -> tuple[Array]:
-            norm, total = ops.clipped_norms(x, (largest, tau), scratch)
+            norm, total = kernel.measure_clipped(x, (largest, tau), memory)
             return (norm * (norm - 2) / total,)
 
         steps = 6 + (int(x.shape[-1]).bit_length() + 1) // 2
-        tau, rest = ops.refine(correction, ops.zeros_like(largest) - 2 * _start(), steps, noise(ops, x))
-        root = ops.multiplied(ops.clipped(x, (largest, tau, rest), None, scratch), 0.5)
-        return ops.multiplied(root, root)
+        tau, rest = kernel.refine(correction, ops.zeros_like(largest) - 2 * _start(), steps, noise(ops, x))
+        root = kernel.multiply(kernel.clip(x, (largest, tau, rest), None, memory), 0.5)
+        return kernel.multiply(root, root)
 
-    def jacobian_product(self, ops: GateOps, y: Array, v: Array) -> Array:
-        return centred(ops, ops.root(y), v)
+    def jacobian_product(self, ops: GateOps, y: Array, v: Array, *scalars: Array) -> Array:
+        return centre(ops, ops.thresholds.root(y), v)
 
 
 @dataclass(frozen=True)
-class SoftTopK:
+class SoftTopK(_WithoutScalars):
     """p = clip(z − τ, 0, ε)/(k ε) with the τ for which p sums to 1.
 
     k p is the nearest point of the hypersimplex to z/ε. The root lies between the k-th largest z and ε below
@@ -99,16 +109,19 @@ class SoftTopK:
     k: int
     eps: float
 
-    def value(self, ops: GateOps, x: Array) -> Array:
+    closed_form = None
+
+    def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
+        kernel = ops.thresholds
         # In place of −∞, with room for a sum of two.
         kth = ops.clip(
             ops.kth_largest(x, self.k), -(2.0**1022 if ops.dtype_name(x) == "float64" else 2.0**126)
         )
-        scratch = ops.scratch(x)
+        memory = kernel.allocate(x)
         tolerance = self.k * _resolution(ops, kth, self.eps)
 
         def correction(tau: Array, low: Array, high: Array, last: Array, width: Array) -> tuple[Array, ...]:
-            total, inside = ops.clipped_sum(x, (tau,), self.eps, scratch)
+            total, inside = kernel.sum_clipped(x, (tau,), self.eps, memory)
             excess = total - self.k * self.eps
             low, high = ops.where(excess > 0, tau, low), ops.where(excess < 0, tau, high)
             change = excess / ops.clip(inside, 1)
@@ -119,42 +132,19 @@ class SoftTopK:
             return change, low, high, change, high - low
 
         wide = ops.zeros_like(kth) + 2 * self.eps
-        start, memory = kth - _start() * self.eps, (kth - self.eps, kth, wide, wide)
+        start, known = kth - _start() * self.eps, (kth - self.eps, kth, wide, wide)
         steps = 64 if "64" in ops.dtype_name(x) else 32
-        tau, rest = ops.refine(correction, start, steps, tolerance, memory)
-        chosen = ops.clipped(x, (tau, rest), self.eps, scratch)
+        tau, rest = kernel.refine(correction, start, steps, tolerance, known)
+        chosen = kernel.clip(x, (tau, rest), self.eps, memory)
         total = ops.sum(chosen, axis=-1, keepdims=True)
         enough = total > (self.k - 0.5) * self.eps
-        return ops.multiplied(chosen, 1 / ops.where(enough, kth * 0 + self.k * self.eps, total))
+        return kernel.multiply(chosen, 1 / ops.where(enough, kth * 0 + self.k * self.eps, total))
 
-    def jacobian_product(self, ops: GateOps, y: Array, v: Array) -> Array:
+    def jacobian_product(self, ops: GateOps, y: Array, v: Array, *scalars: Array) -> Array:
         # A weight at the top is 1/k up to rounding.
         top = (1 - noise(ops, y)) / self.k
         inside = ops.sign(ops.clip(y * (top - y), 0))
-        return centred(ops, inside, v) / (self.k * self.eps)
-
-
-def _by_sorting(ops: GateOps, x: Array, power: int) -> Array:
-    """The weights [τ' − d]₊ᵖ that sum to 1, d the distances from the largest logit over p, in closed form.
-
-    The k smallest distances alone give a τ'_k, from the means of their powers. On the support, up to k*, it
-    is no less than d_k and falls to τ'; beyond, d_k is above τ'. Sums cancel: they are taken in float64.
-    """
-    scaled = ops.cast(x, "float64") / power
-    distance = ops.max(scaled, axis=-1)[..., None] - scaled
-    # What is further away has no weight; clipped, it does no harm to the means.
-    rising = ops.minimum(ops.sort(distance, axis=-1), 1.0)
-    count = ops.arange(1.0, x.shape[-1] + 1.0)
-    mean = ops.cumsum(rising, axis=-1) / count
-    if power == 1:
-        tau = mean + 1 / count
-    else:
-        excess = (ops.cumsum(rising * rising, axis=-1) - 1) / count
-        # Beyond the support the root may not exist, and any value serves.
-        tau = mean + ops.sqrt(ops.abs(mean * mean - excess))
-    tau = ops.min(ops.maximum(tau, rising), axis=-1)[..., None]
-    root = ops.maximum(tau - distance, 0)
-    return ops.cast(root if power == 1 else root * root, ops.dtype_name(x))
+        return centre(ops, inside, v) / (self.k * self.eps)
 
 
 def _resolution(ops: GateOps, logit: Array, unit: float) -> Array:
@@ -167,8 +157,8 @@ def noise(ops: GateOps, x: Array) -> float:
     return 16 * float(ops.epsilon(x))
 
 
-def centred(ops: GateOps, slopes: Array, v: Array) -> Array:
+def centre(ops: GateOps, slopes: Array, v: Array) -> Array:
     """The product of diag(s) − s sᵀ / Σs with v; zero where all slopes are."""
     total = ops.sum(slopes, axis=-1, keepdims=True)
-    mean = ops.row_dot(slopes, v) / (total + (total == 0))
-    return ops.multiplied(v - mean, slopes)
+    mean = ops.thresholds.multiply_rows(slopes, v) / (total + (total == 0))
+    return ops.thresholds.multiply(v - mean, slopes)

@@ -36,12 +36,12 @@ def batch_norm(
     batch_mean = ops.sum(x, axis=0) / tokens
     centred = x - batch_mean
     squares = ops.sum(centred * centred, axis=0)
-    moved_mean = _moved(ops, mean, batch_mean)
-    moved_variance = variance if tokens == 1 else _moved(ops, variance, squares / (tokens - 1))
+    moved_mean = _move(ops, mean, batch_mean)
+    moved_variance = variance if tokens == 1 else _move(ops, variance, squares / (tokens - 1))
     return centred / ops.sqrt(squares / tokens + EPSILON), (moved_mean, moved_variance)
 
 
-def _moved(ops: GateOps, running: Array, current: Array) -> Array:
+def _move(ops: GateOps, running: Array, current: Array) -> Array:
     dtype = ops.dtype_name(running)
     current = ops.cast(ops.stop_gradient(current), dtype)
     return (1 - MOMENTUM) * running + MOMENTUM * current

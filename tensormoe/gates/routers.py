@@ -212,7 +212,7 @@ class AdaptiveClustering(Router):
         by_batch = (self.statistics if call.training else self.evaluation) == "batch"
         if running is not None and not (by_batch or call.training):
             return running, None
-        batch = clustering.gathered(ops, h, a, call.all_reduce)
+        batch = clustering.gather_clusters(ops, h, a, call.all_reduce)
         following = None
         # A batch without a token in any process moves nothing.
         tokens = ops.sum(batch[0])

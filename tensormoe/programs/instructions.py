@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from ..arrays.nonlinearities import nonlinearity
 from ..arrays.protocols import ProgramOps
 from ..typing import Array, Shape
 
@@ -118,7 +117,7 @@ class AppendOne(Instruction):
 
 @dataclass(frozen=True)
 class Nonlinearity(Instruction):
-    """An activation function of each element, by its name in `NONLINEARITIES`."""
+    """A nonlinearity of each element, by its name in `NONLINEARITIES`."""
 
     name: str
 
@@ -127,14 +126,13 @@ class Nonlinearity(Instruction):
         return (self.source,)
 
     def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
-        return nonlinearity(ops, self.name).value(ops, registers[self.source])
+        return ops.nonlinear(self.name, registers[self.source])
 
     def overwrite(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
-        function = nonlinearity(ops, self.name)
-        return (function.overwrite or function.value)(ops, registers[self.source])
+        return ops.nonlinear_overwrite(self.name, registers[self.source])
 
     def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
-        return nonlinearity(ops, self.name).vjp(ops, registers[self.source], gradient)
+        return ops.nonlinear_vjp(self.name, registers[self.source], gradient)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str
     with ops.double_precision():
         values = (inputs.cotangent, *inputs.operands)
         arrays = [ops.from_float64(value, dtype, device) for value in values]
-        return [ops.to_float64(array) for array in ops.compiled(run)(*arrays)]
+        return [ops.to_float64(array) for array in ops.compile(run)(*arrays)]
 
 
 class _Expected:

@@ -104,7 +104,7 @@ def _whole(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, 
         gradients = ops.gradients(lambda *leaves: run(*leaves).y, (x, *parameters), found - y) or ()
         return (found, coefficients, gradients, evaluation, _weights(ops, spec, given)), moved
 
-    compiled = ops.compiled(step)
+    compiled = ops.compile(step)
     state = {name: ops.from_numpy(value) for name, value in values.state.items()}
     parameters = [ops.from_numpy(value) for value in values.parameters.values()]
     (found, coefficients, gradients, evaluation, weights), moved = compiled(state, x, *parameters)

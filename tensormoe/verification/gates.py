@@ -67,4 +67,4 @@ def _compile(ops: Backend, gate: Gate, levels: int) -> Any:
         parameters = {f"gate_weights.{level}": g for level, g in enumerate(weights)}
         return gate.coefficients(ops, parameters, x, levels, state, call)
 
-    return ops.compiled(run)
+    return ops.compile(run)

@@ -9,7 +9,7 @@ import pytest
 from support.strategies import BACKENDS, close, truth, values_for
 
 import tensormoe as tm
-from tensormoe.arrays import registry as finding
+from tensormoe.arrays import tensorly as adapter
 
 SPEC = tm.MuMoESpec(6, 3, (4, 2), tm.CP(5))
 
@@ -119,7 +119,7 @@ def test_pytorch_is_another_name_for_torch() -> None:
 
 def test_any_tensorly_backend_runs_the_functional_api() -> None:
     """TensorLy's own NumPy class, through the path that CuPy, TensorFlow and Paddle take."""
-    ops = finding._from_tensorly("numpy")
+    ops = adapter.adapt("numpy")
     assert type(ops) is not type(tm.get_backend("numpy"))
     spec = tm.MuMoEBlockSpec(6, 8, 3, (4, 2), tm.CP(5), nonlinearity="gelu_tanh", input_norm=True)
     parameters, state = tm.initialize(spec, 0, "float64")

@@ -25,6 +25,7 @@ from mutants.specs import (
 
 NUMPY, TORCH, JAX = (f"tensormoe_{name}._backend" for name in ("numpy", "torch", "jax"))
 PROGRAMS, NONLINEARITIES = "tensormoe_torch._programs", "tensormoe_torch._nonlinearities"
+THRESHOLDS = "tensormoe_torch._thresholds"
 TORCH_TESTS = "backends/torch/test_torch_programs.py"
 # Only these two differentiate by themselves.
 BOTH = ("torch", "jax")
@@ -183,7 +184,7 @@ GATES = [
     ),
     edit(
         "PyTorch: soft top-k has no upper bound",
-        f"{TORCH}:TorchBackend.clipped",
+        f"{THRESHOLDS}:TorchThresholds.clip",
         "if top is None else",
         "if top else",
         MANY_SOFT_TOP_K,
@@ -192,7 +193,7 @@ GATES = [
     ),
     edit(
         "PyTorch: the iteration ends with the first token's",
-        f"{TORCH}:TorchBackend.settled",
+        f"{THRESHOLDS}:TorchThresholds.settles",
         "torch.linalg.vector_norm(change / tolerance, torch.inf).item()",
         "(change / tolerance).abs().min().item()",
         MANY_SPARSEMAX,
@@ -201,7 +202,7 @@ GATES = [
     ),
     edit(
         "JAX: the iteration ends with the first token's",
-        f"{JAX}:JaxBackend.refine",
+        f"{JAX}:_Thresholds.refine",
         "jnp.all(",
         "jnp.any(",
         SPARSEMAX,
@@ -237,7 +238,7 @@ DERIVATIVES = [
     ),
     edit(
         "PyTorch: a root in place lacks a factor",
-        f"{TORCH}:TorchBackend.root",
+        f"{THRESHOLDS}:TorchThresholds.root",
         "rsqrt_().mul_(x)",
         "rsqrt_()",
         ENTMAX15,
@@ -375,7 +376,7 @@ OWN_REVERSE_MODE = [
     ),
     edit(
         "PyTorch: products under differentiation choose their memory",
-        "tensormoe_torch._memory:aligned",
+        "tensormoe_torch._memory:allocate_aligned",
         "torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)",
         "False",
         BLOCK,

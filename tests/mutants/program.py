@@ -164,8 +164,8 @@ NONLINEARITIES = [
     ),
     edit(
         "every activation is GELU by tanh",
-        "arrays.nonlinearities:nonlinearity",
-        "ops.nonlinearities.get(name)",
+        "arrays.backend:Backend.nonlinearity",
+        "self.nonlinearities.get(name)",
         "NONLINEARITIES['gelu_tanh']",
         BLOCK,
         "frameworks",

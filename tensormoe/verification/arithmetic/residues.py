@@ -27,8 +27,8 @@ class _Exact(Backend):
     def matmul(self, a: Residues, b: Residues) -> Residues:
         return self.from_numpy(np.matmul(np.asarray(a), np.asarray(b)) % PRIME)
 
-    def sum(self, array: Residues, axis: int | None = None) -> Residues:
-        return self.from_numpy(np.sum(np.asarray(array), axis=axis) % PRIME)
+    def sum(self, array: Residues, axis: int | None = None, keepdims: bool = False) -> Residues:
+        return self.from_numpy(np.sum(np.asarray(array), axis=axis, keepdims=keepdims) % PRIME)
 
 
 @cache

@@ -72,9 +72,9 @@ def test_frozen_parameters_and_inputs_have_no_gradient(frozen: tuple[str, ...], 
 
 
 @ways
-@pytest.mark.parametrize("activation", NONLINEARITIES)
-def test_second_derivatives(activation: str, way: str) -> None:
-    spec = tm.MuMoEBlockSpec(2, 3, 2, (2, 2), tm.CP(2), tm.Gate("softmax"), activation=activation)
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+def test_second_derivatives(nonlinearity: str, way: str) -> None:
+    spec = tm.MuMoEBlockSpec(2, 3, 2, (2, 2), tm.CP(2), tm.Gate("softmax"), nonlinearity=nonlinearity)
     module = module_of(spec, recompute=way == "recompute")
     names = [name for name, _ in module.named_parameters()]
 
@@ -90,11 +90,11 @@ def test_second_derivatives(activation: str, way: str) -> None:
         assert torch.autograd.gradgradcheck(call, inputs)
 
 
-@pytest.mark.parametrize("activation", sorted(NONLINEARITIES.keys() - {"relu"}))
-def test_second_derivatives_with_frozen_parameters(activation: str) -> None:
+@pytest.mark.parametrize("nonlinearity", sorted(NONLINEARITIES.keys() - {"relu"}))
+def test_second_derivatives_with_frozen_parameters(nonlinearity: str) -> None:
     """A gradient that depends on nothing meets a hidden layer that does."""
     gate = tm.Gate(lambda logits: torch.softmax(logits.detach(), -1))
-    spec = spec_of("block", gate=gate, activation=activation)
+    spec = spec_of("block", gate=gate, nonlinearity=nonlinearity)
     found = []
     for recompute in (False, True):
         module, x = module_of(spec, recompute).requires_grad_(False), tokens().requires_grad_()

@@ -1,0 +1,73 @@
+"""What only private names of PyTorch tell: one function each, and what public ones tell where it is gone.
+
+They are resolved once, on import: a layer's call asks several times, and torch.compile knows the functions
+themselves.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.autograd.forward_ad as fwAD
+
+_functorch = getattr(torch._C, "_functorch", None)
+
+
+def _is_without_memory(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's memory has no address: it is mapped, differentiated by a transform, or traced."""
+    try:
+        tensor.data_ptr()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _never() -> bool:
+    return False
+
+
+def _is_mapped_or_differentiated(tensor: torch.Tensor) -> bool:
+    return _functorch.peek_interpreter_stack() is not None or _functorch.is_legacy_batchedtensor(tensor)  # type: ignore[union-attr]
+
+
+def _has_tangent(tensors: Iterable[torch.Tensor]) -> bool:
+    unpack: Callable[..., Any] = fwAD.unpack_dual
+    return any(unpack(tensor).tangent is not None for tensor in tensors)
+
+
+def _is_in_forward_mode(tensors: Iterable[torch.Tensor]) -> bool:
+    return fwAD._current_level >= 0
+
+
+def _offers(owner: object, *names: str) -> bool:
+    return all(hasattr(owner, name) for name in names)
+
+
+# Whether torch.jit or make_fx traces this call.
+is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", None) or torch.jit.is_tracing  # type: ignore[attr-defined]
+
+# Whether a mode watches operations, such as make_fx's with tensors of the usual class. The public class of a
+# tensor tells of other modes.
+count_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", _never)
+
+# Whether torch.func or a mapped backward pass has a part in a tensor's operations.
+is_transformed: Callable[[torch.Tensor], bool] = (
+    _is_mapped_or_differentiated
+    if _offers(_functorch, "peek_interpreter_stack", "is_legacy_batchedtensor")
+    else _is_without_memory
+)
+
+# Whether forward mode may have a part in operations on these tensors.
+is_in_forward_mode: Callable[[Iterable[torch.Tensor]], bool] = (
+    _is_in_forward_mode if _offers(fwAD, "_current_level") else _has_tangent
+)
+
+# Whether torch.export traces this call; before PyTorch 2.7 torch.compile and it are told apart by nothing.
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
+
+def clear_saved_tensors(context: Any) -> None:
+    """Let go of what a function has saved, unless its graph is kept; by itself PyTorch waits for the end."""
+    clear = getattr(context, "maybe_clear_saved_tensors", None)
+    if clear is not None:
+        clear()

@@ -1,0 +1,65 @@
+"""How a framework runs, differentiates and compiles; with defaults for one that only runs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ..typing import Array
+from .protocols import Declared, Differentiable, Runnable
+
+
+class Execution(Declared):
+    """Running, differentiating and compiling; the defaults are those of arrays that are only values."""
+
+    # The floating-point types that layers run in.
+    float_types: tuple[str, ...] = ("float64", "float32")
+
+    def as_array(self, value: Any) -> Array:
+        """The framework's array that a value is or holds; other values as they are."""
+        return value
+
+    def batch_size(self, x: Array) -> int | None:
+        """The size of the first axis; None where it is only a symbol."""
+        size = x.shape[0]
+        return size if isinstance(size, int) else None
+
+    def mixes_precision(self) -> bool:
+        """Whether products may now mix element types, as under PyTorch's autocast."""
+        return False
+
+    def holds(self, condition: Array) -> bool | None:
+        """Whether all of a condition holds; None while a framework traces."""
+        return bool(self.all(condition))
+
+    def stop_gradient(self, array: Array) -> Array:
+        """The array as a constant of differentiation."""
+        return array
+
+    def differentiable(self, function: Differentiable, x: Array, *scalars: Array) -> Array:
+        """The function's value, differentiated by its own Jacobian product."""
+        return function.value(self, x, *scalars)
+
+    def compute(self, program: Runnable, operands: Sequence[Array], recompute: bool = False) -> Array:
+        """A program's output; with `recompute`, reverse mode keeps nothing that is cheap to compute again."""
+        return program.run(self, operands)
+
+    def gradients(
+        self, function: Callable[..., Array], inputs: Sequence[Array], cotangent: Array
+    ) -> tuple[Array, ...] | None:
+        """∂ Σ function(*inputs) ∗ cotangent / ∂ inputs by automatic differentiation; None without it."""
+        return None
+
+    def with_gradients(
+        self, function: Callable[..., tuple[Array, Any]], inputs: Sequence[Array], cotangent: Array
+    ) -> tuple[Array, Any, tuple[Array, ...]] | None:
+        """The value of a function, what else it returns, and the value's `gradients`; None without them."""
+        gradients = self.gradients(lambda *leaves: function(*leaves)[0], inputs, cotangent)
+        return None if gradients is None else (*function(*inputs), gradients)
+
+    def without_gradients(self) -> AbstractContextManager[Any]:
+        """A context in which a framework that records operations for derivatives need not."""
+        return nullcontext()
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function compiled as a whole, where a framework is made for that."""
+        return function

@@ -1,0 +1,67 @@
+"""What verification and benchmarks ask of a framework: conversions, products, clocks, devices, threads."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..errors import TensorMoEError
+from ..typing import Array, Clock, NumPyArray
+from .protocols import Declared
+
+
+class Instruments(Declared):
+    """Values in and out, time and place; the defaults are those of a framework that computes on the host."""
+
+    def from_numpy(self, array: Any) -> Array:
+        """The framework's array with a NumPy array's values."""
+        return self.tensor(array)
+
+    def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> Array:
+        """The framework's array with a NumPy array's values, rounded to a type, on a device."""
+        return self.cast(self.from_numpy(array), dtype)
+
+    def to_float64(self, array: Array) -> NumPyArray:
+        """A NumPy array with the values."""
+        return np.asarray(self.to_numpy(self.cast(array, "float64")))
+
+    def double_precision(self) -> AbstractContextManager[Any]:
+        """A context in which float64 arrays can be made, and products are as precise as their type."""
+        return nullcontext()
+
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+        """The product of x (T, I) with a weight (I, O), and a bias (O,) added to each row."""
+        return self.matmul(x, weight) + bias
+
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices that are present, the host's "cpu" first."""
+        return ("cpu",)
+
+    def device_name(self, device: str) -> str:
+        """What the device of this name is."""
+        return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+    def clock(self, device: str) -> Clock:
+        """What measures the time that work on a device takes; see `tensormoe.benching.timing.interleaved`."""
+        return wall_clock
+
+    def wait(self, result: Any) -> None:
+        """Block until a result, an array or several, is computed; not needed where `clock` waits."""
+
+    @contextmanager
+    def threads(self, count: int | None) -> Iterator[int | None]:
+        """A context in which the host computes with so many threads; gives their number, if it is known."""
+        if count is not None:
+            remedy = f"environment variables set the threads of {self.tensormoe_name}: omit threads"
+            raise TensorMoEError("threads", count, remedy)
+        yield None
+
+
+def wall_clock() -> Callable[[], float]:
+    """Start the host's clock; what it returns gives the seconds since then."""
+    start = perf_counter()
+    return lambda: perf_counter() - start
