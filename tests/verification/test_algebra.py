@@ -47,7 +47,7 @@ def on_every_backend(*strategies: st.SearchStrategy) -> Callable[[Callable[..., 
 def computed(backend: str, function: Callable[..., Any]) -> Callable[..., Array]:
     """A function of a framework's arrays, as one of NumPy's in float64; it is compiled once a shape."""
     ops = tm.get_backend(backend)
-    compiled = ops.compiled(function)
+    compiled = ops.compile(function)
 
     def compute(arrays: Iterable[Array]) -> Array:
         with ops.double_precision():
