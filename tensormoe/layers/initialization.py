@@ -13,7 +13,8 @@ over to any network.
 """
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from typing import Any
 
@@ -23,7 +24,7 @@ import opt_einsum
 from ..errors import non_negative_integer, one_of
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
-from ..typing import NumPyArray
+from ..typing import Array, NumPyArray, Shape
 from .spec import Spec
 from .stage import Stage
 
@@ -59,9 +60,12 @@ def initialize(
     one_of("dtype", dtype, DTYPES)
     generator = np.random.default_rng(non_negative_integer("seed", seed))
     values = {name: np.zeros(shape) for name, shape in spec.parameter_shapes.items()}
-    for prefix, layer in spec.layers.items():
-        for name, value in _cores(layer, generator).items():
-            values[f"{prefix}.{name}"] = value
+    for prefix, stage in spec.layers.items():
+        for core in recipe(stage):
+            values[f"{prefix}.{core.name}"] = core.draw(
+                lambda shape, bound: generator.uniform(-bound, bound, shape),
+                lambda shape: generator.normal(1.0, 1.0, shape),
+            )
     if "input_norm.weight" in values:
         values["input_norm.weight"] += 1
     # Copies: what is stretched over equal experts has memory of its own in the end.
@@ -70,32 +74,86 @@ def initialize(
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 
 
-def _cores(layer: Stage, generator: np.random.Generator) -> dict[str, NumPyArray]:
-    network = _canonical(layer)
-    bounds = _uniform_bounds(network, layer.in_features)
-    values: dict[str, NumPyArray] = {}
-    for core in network.cores:
-        start = _identity(core, network)
-        if core.name in bounds:
-            bound = np.full(start.shape, bounds[core.name])
-            start = generator.uniform(-bound, bound)
-        start = start * _noise(core, network, generator)
-        values[core.name] = np.broadcast_to(start, network.shapes[core.name])
-    return {
-        core.name: _reorder(values[core.name], drawn, core)
-        for drawn, core in zip(network.cores, layer.network.cores, strict=True)
-    }
+@dataclass(frozen=True)
+class CoreRecipe:
+    """How the initial values of one core are distributed.
+
+    They are a start, drawn or constant, times noise, both stretched to the core's shape. Any framework can
+    draw them: `draw` takes its generators.
+
+    Args:
+        name: the core's.
+        shape: with axes in the order in which values are drawn, that of `Factorization.canonical`.
+        axes: the permutation that takes these axes to the notation's order.
+        start: the shape of the start, 1 along every expert axis.
+        bound: of the uniform distribution of the start, U(−bound, bound); None for a constant start.
+        diagonal: two axes of a constant start that is 1 where their positions are equal and 0 elsewhere;
+            None for ones.
+        noise: the shape of the noise, N(1, 1); None without noise.
+    """
+
+    name: str
+    shape: Shape
+    axes: Shape
+    start: Shape
+    bound: float | None
+    diagonal: tuple[int, int] | None
+    noise: Shape | None
+
+    def draw(self, uniform: Callable[[Shape, float], Array], normal: Callable[[Shape], Array]) -> Array:
+        """The core's values, in the notation's order of axes; perhaps a view.
+
+        Args:
+            uniform: draws an array of a shape from U(−bound, bound).
+            normal: draws an array of a shape from N(1, 1).
+        """
+        if self.bound is None:
+            values: Array = _constant(self.start, self.diagonal)
+        else:
+            values = uniform(self.start, self.bound)
+        if self.noise is not None:
+            values = values * normal(self.noise)
+        if tuple(values.shape) != self.shape:
+            values = values * np.ones(self.shape)
+        return values.transpose(self.axes)
 
 
-def _canonical(layer: Stage) -> Network:
+def recipe(stage: Stage) -> tuple[CoreRecipe, ...]:
+    """How the initial values of a stage's cores are distributed, core by core.
+
+    Use it where NumPy's generator can't be used, such as under a tracer; `initialize` draws from it.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.initialization import recipe
+        >>> stage = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False).stage
+        >>> for core in recipe(stage):
+        ...     print(core.name, core.start, core.bound and round(core.bound, 3), core.noise)
+        expert1 (1, 5) None (4, 5)
+        input (8, 5) 0.354 None
+        output (6, 5) 0.447 None
+    """
+    network = _canonical(stage)
+    bounds = _uniform_bounds(network, stage.in_features)
+    return tuple(
+        CoreRecipe(
+            name=drawn.name,
+            shape=network.shapes[drawn.name],
+            axes=tuple(drawn.indices.index(index) for index in core.indices),
+            start=_start(drawn, network),
+            bound=bounds.get(drawn.name),
+            diagonal=_diagonal(drawn, network),
+            noise=_noise(drawn, network),
+        )
+        for drawn, core in zip(network.cores, stage.network.cores, strict=True)
+    )
+
+
+def _canonical(stage: Stage) -> Network:
     """The network with every core's axes in the order in which its values are drawn."""
-    orders = layer.factorization.canonical(layer.levels)
-    cores = zip(layer.network.cores, orders, strict=True)
-    return replace(layer.network, cores=tuple(Core(core.name, order) for core, order in cores))
-
-
-def _reorder(value: NumPyArray, drawn: Core, core: Core) -> NumPyArray:
-    return value.transpose([drawn.indices.index(index) for index in core.indices])
+    orders = stage.factorization.canonical(stage.levels)
+    cores = zip(stage.network.cores, orders, strict=True)
+    return replace(stage.network, cores=tuple(Core(core.name, order) for core, order in cores))
 
 
 def _uniform_bounds(network: Network, in_features: int) -> dict[str, float]:
@@ -143,28 +201,35 @@ def _independent_terms(network: Network) -> float:
         if core in linear:
             operands += [np.ones([network.sizes[index] for index in bonds]), [names[i] for i in bonds]]
             continue
-        # The same along every mode: one entry stands for all.
         modes = tuple(axis for axis, index in enumerate(core.indices) if is_mode(index))
-        mixing = _identity(core, network).mean(axis=modes)
+        # The same along every mode: one entry stands for all.
+        mixing = _constant(_start(core, network), _diagonal(core, network)).mean(axis=modes)
         operands += [mixing, [names[index] for index in bonds]]
         operands += [mixing, [copies.get(index, names[index]) for index in bonds]]
     return float(opt_einsum.contract(*operands, []))
 
 
-def _identity(core: Core, network: Network) -> NumPyArray:
-    """What leaves one expert as it is: an identity matrix between two bonds, else ones.
-
-    The expert axes have size 1: every expert gets the same.
-    """
-    experts = _experts_of(core, network)
-    shape = [1 if index in experts else network.sizes[index] for index in core.indices]
-    bonds = _ordinary_bonds(core, network)
-    others = [i for i in core.indices if i not in experts and network.sizes[i] > 1]
-    if len(bonds) != 2 or len(others) != 2:
+def _constant(shape: Shape, diagonal: tuple[int, int] | None) -> NumPyArray:
+    """What leaves one expert as it is: ones, or an identity matrix along two axes."""
+    if diagonal is None:
         return np.ones(shape)
-    rows, columns = (core.indices.index(bond) for bond in bonds)
     positions = np.indices(shape)
-    return np.asarray(positions[rows] == positions[columns], dtype=float)
+    return np.asarray(positions[diagonal[0]] == positions[diagonal[1]], dtype=float)
+
+
+def _start(core: Core, network: Network) -> Shape:
+    """The core's shape with expert axes of size 1: every expert gets the same."""
+    experts = _experts_of(core, network)
+    return tuple(1 if index in experts else network.sizes[index] for index in core.indices)
+
+
+def _diagonal(core: Core, network: Network) -> tuple[int, int] | None:
+    """The two axes of a core that is a matrix between two ordinary bonds; None for any other core."""
+    bonds = _ordinary_bonds(core, network)
+    long = [size for size in _start(core, network) if size > 1]
+    if len(bonds) != 2 or len(long) != 2:
+        return None
+    return core.indices.index(bonds[0]), core.indices.index(bonds[1])
 
 
 def _ordinary_bonds(core: Core, network: Network) -> Indices:
@@ -178,10 +243,9 @@ def _experts_of(core: Core, network: Network) -> Indices:
     return tuple(index for index in core.indices if index in expert_modes(network.levels))
 
 
-def _noise(core: Core, network: Network, generator: np.random.Generator) -> NumPyArray:
-    """Noise of mean 1 and variance 1 on the first expert level, the same for all experts of other levels."""
+def _noise(core: Core, network: Network) -> Shape | None:
+    """The shape of noise on the first expert level, the same for all experts of other levels."""
     first, *further = expert_modes(network.levels)
     if first not in core.indices:
-        return np.ones(())
-    shape = [1 if index in further else network.sizes[index] for index in core.indices]
-    return generator.normal(1.0, 1.0, size=shape)
+        return None
+    return tuple(1 if index in further else network.sizes[index] for index in core.indices)

@@ -33,9 +33,9 @@ class Network:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(4, 3, experts=5, factorization=tm.CP(rank=2), bias=False)
         >>> print(spec.network)
-        n r, i r, o r
+        n r, i r, r o
         >>> spec.network.shapes
-        {'expert1': (5, 2), 'input': (4, 2), 'output': (3, 2)}
+        {'expert1': (5, 2), 'input': (4, 2), 'output': (2, 3)}
         >>> spec.network.num_parameters
         24
     """

@@ -97,6 +97,9 @@ def find_path(
     Raises:
         TensorMoEError: a memory limit that no path which was found keeps.
     """
+    if len(contraction.operands) == 1:
+        # One step all the same, which sums over what the output lacks.
+        return ((0,),)
     problem = _pose(contraction, batch_size)
     candidates = _candidates(problem, optimize, memory_limit)
     if memory_limit is not None:
