@@ -5,6 +5,7 @@ Tools that move, shard, prune or adapt parameters hook the `forward` of the modu
 """
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,7 +39,7 @@ class TensorGroup(nn.Module):
     def __init__(self, spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
         self.spec, self.prefix = spec, prefix
-        self._names = tuple(tensors)
+        self._names = {name: f"{prefix}.{name}" for name in tensors}
         for name, tensor in tensors.items():
             if hasattr(self, name):
                 raise TensorMoEError("core name", name, "PyTorch's modules have such an attribute: rename it")
@@ -48,23 +49,23 @@ class TensorGroup(nn.Module):
                 self.register_buffer(name, tensor)
 
     def forward(self, x: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The tensors by name.
+        """The tensors by the names that `tm.initialize` gives them, such as "cores.input".
 
         Args:
             x: the layer's input, for tools whose hooks expect one, such as PEFT's; it changes nothing.
         """
         # To find an attribute, nn.Module takes several times as long as a call's arithmetic in a small layer.
-        own = self._parameters or self._buffers
+        own: Mapping[str, Any] = self._parameters or self._buffers
         # What is pruned or parametrized is an attribute and no parameter any more.
-        return {name: own[name] if name in own else getattr(self, name) for name in self._names}  # type: ignore[misc]
+        return {full: own[name] if name in own else getattr(self, name) for name, full in self._names.items()}
 
     def reset_parameters(self, seed: int | None = None) -> None:
         """Give the tensors of this group alone the initial values of a seed; see `MuMoE.reset_parameters`."""
-        reset({f"{self.prefix}.{name}": tensor for name, tensor in self.items()}, self.spec, seed)
+        reset(TensorGroup.forward(self), self.spec, seed)
 
     def keys(self) -> KeysView[str]:
-        """The names."""
-        return dict.fromkeys(self._names).keys()
+        """The names, such as "input"."""
+        return self._names.keys()
 
     def values(self) -> ValuesView[torch.Tensor]:
         """The tensors."""
@@ -72,7 +73,7 @@ class TensorGroup(nn.Module):
 
     def items(self) -> ItemsView[str, torch.Tensor]:
         """Pairs of name and tensor."""
-        return TensorGroup.forward(self).items()
+        return dict(zip(self._names, self.values(), strict=True)).items()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -98,7 +99,7 @@ class NamedTensors(TensorGroup):
     """
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return TensorGroup.forward(self)[name]
+        return TensorGroup.forward(self)[self._names[name]]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -116,8 +117,7 @@ class LevelTensors(TensorGroup):
     """
 
     def __getitem__(self, level: int | str) -> torch.Tensor:
-        tensors = TensorGroup.forward(self)
-        return tensors[level] if isinstance(level, str) else tuple(tensors.values())[level]
+        return tuple(self.values())[int(level)]
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         return iter(self.values())

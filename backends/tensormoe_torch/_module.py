@@ -23,8 +23,7 @@ from ._values import Device, DType, check_arrays, element_type, fill, reset
 from ._weight import FactorizedWeight
 
 Coefficients = list[torch.Tensor]
-# The full names of the tensors in each group.
-Groups = tuple[tuple[str, tuple[str, ...]], ...]
+Groups = tuple[str, ...]
 
 
 class _Module(nn.Module):
@@ -195,9 +194,14 @@ class _Module(nn.Module):
         """The tensors of groups by their full names. Each group is called, as tools hook that."""
         modules: Mapping[str, Any] = self._modules
         tensors: dict[str, torch.Tensor] = {}
-        for group, names in groups:
-            tensors.update(zip(names, modules[group](x).values(), strict=True))
+        for group in groups:
+            tensors |= modules[group](x)
         return tensors
+
+    def _cores(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The cores of one of the spec's stages, in order."""
+        values = self._tensors((prefix,)).values()
+        return dict(zip(self.spec.layers[prefix].network.shapes, values, strict=True))
 
     def _all_tensors(self) -> dict[str, torch.Tensor]:
         return self._tensors((*self._mixture_groups, *self._gate_groups, *self._state_groups))
@@ -303,7 +307,7 @@ class MuMoE(_Module):
 
     def materialize(self) -> torch.Tensor:
         """The weight tensor W (N1, …, NE, I[+1], O), multiplied out; differentiable."""
-        weight: torch.Tensor = materialize(self.spec, self.cores(None), backend=backend)
+        weight: torch.Tensor = materialize(self.spec, self._cores("cores"), backend=backend)
         return weight
 
 
@@ -380,8 +384,8 @@ class MuMoEBlock(_Module):
     def materialize(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The weight tensors of both layers, multiplied out; differentiable."""
         layers = self.spec.layers
-        first = materialize(layers["first"], self.first(None), backend=backend)
-        second = materialize(layers["second"], self.second(None), backend=backend)
+        first = materialize(layers["first"], self._cores("first"), backend=backend)
+        second = materialize(layers["second"], self._cores("second"), backend=backend)
         return first, second
 
 
@@ -391,5 +395,4 @@ def _group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tens
 
 
 def _groups(names: Iterable[str]) -> Groups:
-    members = grouped(dict.fromkeys(names)).items()
-    return tuple((group, tuple(f"{group}.{name}" for name in own)) for group, own in members)
+    return tuple(grouped(dict.fromkeys(names)))
