@@ -9,9 +9,11 @@ Examples:
     (2, 6)
 """
 
-from tensormoe import apply
+from tensormoe.layers.functional import apply
 
 from ._backend import backend
-from ._module import MuMoE, MuMoEBlock, initialize
+from ._initialization import initialize
+from ._module import MuMoE, MuMoEBlock
+from ._stacking import stacked
 
-__all__ = ["MuMoE", "MuMoEBlock", "apply", "backend", "initialize"]
+__all__ = ["MuMoE", "MuMoEBlock", "apply", "backend", "initialize", "stacked"]

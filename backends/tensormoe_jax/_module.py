@@ -1,131 +1,252 @@
 """μMoE layers and blocks as `flax.nnx.Module`s: parameters and idioms, no mathematics."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike, DTypeLike
 
-import tensormoe as tm
-from tensormoe.layers.parameters import grouped
-from tensormoe.programs.path import AnyOptimize
+from tensormoe.errors import TensorMoEError
+from tensormoe.layers import functional
+from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.options import BlockOptions, LayerOptions
+from tensormoe.layers.parameters import check_complete, grouped
+from tensormoe.layers.spec import Spec
+from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
+from ._initialization import Seed, initialize
+
+Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
+
+
+class ModuleOptions(TypedDict, total=False):
+    """What every module takes beside a specification."""
+
+    seed: Seed | None
+    rngs: nnx.Rngs | None
+    dtype: DTypeLike | None
+    device: Device
+    recompute: bool
+
+
+class CallOptions(TypedDict, total=False):
+    """What a call takes beside x."""
+
+    previous: Sequence[ArrayLike] | None
+    generator: jax.Array | nnx.Rngs | None
+    all_reduce: Callable[[jax.Array], jax.Array] | None
+
+
+class Cores(nnx.Dict[nnx.Param[jax.Array]]):
+    """The cores of a network by name, in the network's order, whatever order nnx keeps attributes in."""
+
+    def __init__(self, variables: Mapping[str, nnx.Param[jax.Array]]) -> None:
+        super().__init__(variables)
+        # One string, since nnx looks for arrays in a tuple.
+        self._order = " ".join(variables)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._order.split())
 
 
 class _Module(nnx.Module):
     """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
 
-    spec: tm.Spec
+    kind: type[Spec]
+    spec: Spec
     gate_weights: nnx.List[nnx.Param[jax.Array]]
 
     def __init__(
-        self, spec: tm.Spec, rngs: nnx.Rngs | None, seed: int | None, dtype: Any, recompute: bool
+        self,
+        spec: Spec,
+        *,
+        seed: Seed | None,
+        rngs: nnx.Rngs | None,
+        dtype: DTypeLike | None,
+        device: Device,
+        recompute: bool,
     ) -> None:
-        if (rngs is None) == (seed is None):
-            raise tm.TensorMoEError(
-                "rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0: JAX has no generator of its own"
+        if rngs is not None and seed is None:
+            parameters, state = initialize(spec, dtype=dtype, key=rngs.params())
+        elif seed is not None and rngs is None:
+            parameters, state = initialize(spec, seed, dtype)
+        else:
+            raise TensorMoEError(
+                "rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0, not both: JAX has no generator of its own"
             )
-        if rngs is not None:
-            seed = _drawn(rngs)
-        parameters, state = initialize(spec, seed or 0, dtype)
+        if device is not None:
+            parameters, state = jax.device_put((parameters, state), device)
         self.spec = spec
         self.recompute = recompute
-        # nnx's own name for it, so that train() and eval() find it.
+        # nnx's own name for it, so that train(), eval() and nnx.view find it.
         self.use_running_average = False
         self._hold(parameters, nnx.Param)
         self._hold(state, nnx.BatchStat)
 
     @classmethod
-    def from_spec(
-        cls,
-        spec: tm.Spec,
-        seed: int | None = None,
-        dtype: Any = None,
-        *,
-        rngs: nnx.Rngs | None = None,
-        recompute: bool = False,
-    ) -> Self:
+    def from_spec(cls, spec: Spec, **options: Unpack[ModuleOptions]) -> Self:
         """The module of a specification.
 
         Args:
             spec: of the kind that this class computes.
-            seed: of the initial values, or
-            dtype: of the parameters.
-            rngs: where to draw the seed from.
-            recompute: as for the class.
+            options: seed or rngs, dtype, device, recompute, as for the class.
+
+        Raises:
+            TensorMoEError: a specification of another kind, neither a seed nor rngs, or both.
         """
-        return cls(**spec.arguments, seed=seed, dtype=dtype, rngs=rngs, recompute=recompute)
+        if not isinstance(spec, cls.kind):
+            raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
+        return cls(**spec.arguments, **options)
+
+    @property
+    def in_features(self) -> int:
+        """I, or D of a block."""
+        return self.spec.in_features
+
+    @property
+    def out_features(self) -> int:
+        """O."""
+        return self.spec.out_features
+
+    @property
+    def experts(self) -> tuple[int, ...]:
+        """The number of experts of each level."""
+        return self.spec.counts
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The parameters' element type."""
+        dtype: jnp.dtype = self._variable(self.spec.core_names[0]).dtype
+        return dtype
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """What `nnx.view` calls.
+
+        Args:
+            use_running_average: whether the gate uses its running statistics and adds no noise, as `eval()`
+                says.
+        """
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
+
+    def load_arrays(self, arrays: Mapping[str, ArrayLike]) -> None:
+        """Take parameters and running statistics from elsewhere, such as another framework.
+
+        Nothing is changed unless everything fits. Each array keeps the element type and the sharding it has
+        here.
+
+        Args:
+            arrays: JAX or NumPy arrays by the names that `tm.initialize` gives them: all parameters and all
+                running statistics.
+
+        Raises:
+            TensorMoEError: a missing or unknown name, a wrong shape, or something that is not an array.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> from tensormoe_jax import MuMoE
+            >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5), seed=0)
+            >>> parameters, state = tm.initialize(layer.spec, seed=1)
+            >>> layer.load_arrays(parameters | state)
+            >>> bool((layer.cores["input"][...] == parameters["cores.input"]).all())
+            True
+        """
+        variables = {
+            name: self._variable(name) for name in (*self.spec.parameter_shapes, *self.spec.state_shapes)
+        }
+        check_complete(arrays, {name: tuple(variable.shape) for name, variable in variables.items()})
+        values = {name: backend.as_array(arrays[name]) for name in variables}
+        for name, value in values.items():
+            if not backend.is_tensor(value) or "float" not in backend.dtype_name(value):
+                raise TensorMoEError(
+                    f"arrays[{name!r}]", type(value), "pass a floating-point array of JAX or NumPy"
+                )
+        for name, variable in variables.items():
+            sharding = getattr(variable.get_value(), "sharding", None)
+            value = jnp.array(values[name], variable.dtype)
+            variable.set_value(value if sharding is None else jax.device_put(value, sharding))
 
     def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
         for group, members in grouped(arrays).items():
             variables = {name: kind(array) for name, array in members.items()}
             numbered = all(name.isdigit() for name in variables)
-            setattr(self, group, nnx.List(variables.values()) if numbered else nnx.Dict(variables))
+            setattr(self, group, nnx.List(variables.values()) if numbered else Cores(variables))
 
     def _variable(self, name: str) -> Any:
         group, _, member = name.partition(".")
         return getattr(self, group)[int(member) if member.isdigit() else member]
 
+    @overload
     def __call__(
-        self,
-        x: jax.Array,
-        return_coefficients: bool = False,
-        *,
-        previous: Sequence[jax.Array] | None = None,
-        generator: jax.Array | nnx.Rngs | None = None,
-        all_reduce: Callable[[jax.Array], jax.Array] | None = None,
-    ) -> Any:
+        self, x: ArrayLike, return_coefficients: Literal[False] = False, **options: Unpack[CallOptions]
+    ) -> jax.Array: ...
+
+    @overload
+    def __call__(
+        self, x: ArrayLike, return_coefficients: Literal[True], **options: Unpack[CallOptions]
+    ) -> tuple[jax.Array, list[jax.Array]]: ...
+
+    def __call__(
+        self, x: ArrayLike, return_coefficients: bool = False, **options: Unpack[CallOptions]
+    ) -> jax.Array | tuple[jax.Array, list[jax.Array]]:
         """Compute y (…, O) from x (…, I) with any leading dimensions.
 
         Args:
-            x: of the layer's element type.
+            x: of the layer's element type; a JAX or a NumPy array.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
-            previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
-            generator: of the gate's noise in training: a key, or the `nnx.Rngs` whose stream "noise" gives
-                one.
-            all_reduce: the sum of an array over all devices that share the batch, for the statistics of
-                `tm.AdaptiveClustering`, such as `lambda a: jax.lax.psum(a, "batch")` where that axis is
-                mapped. Arrays that `jax.jit` shards need none.
+            options: by keyword,
+
+                - previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`;
+                - generator: of the gate's noise in training: a key, or the `nnx.Rngs` whose stream "noise"
+                  gives one;
+                - all_reduce: the sum of an array over all devices that share the batch, for the statistics
+                  of `tm.AdaptiveClustering`, such as `lambda a: jax.lax.psum(a, "batch")` where that axis
+                  is mapped. Arrays that `jax.jit` shards need none.
 
         Raises:
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
+        generator = options.get("generator")
+        if isinstance(generator, nnx.Rngs):
+            options["generator"] = generator.noise()
         training = not self.use_running_average
-        y, coefficients, moved = tm.apply(
+        result = functional.apply(
             self.spec,
-            {name: self._variable(name)[...] for name in self.spec.parameter_shapes},
+            {name: self._variable(name) for name in self.spec.parameter_shapes},
             x,
-            state={name: self._variable(name)[...] for name in self.spec.state_shapes},
+            state={name: self._variable(name) for name in self.spec.state_shapes},
             training=training,
-            previous=previous,
-            generator=generator.noise() if isinstance(generator, nnx.Rngs) else generator,
-            all_reduce=all_reduce,
             recompute=self.recompute,
             backend=backend,
+            **options,
         )
         if training:
-            for name, value in moved.items():
+            for name, value in result.state.items():
                 self._variable(name)[...] = value
-        return (y, coefficients) if return_coefficients else y
+        return (result.y, result.coefficients) if return_coefficients else result.y
 
 
 class MuMoE(_Module):
     """A multilinear mixture-of-experts layer, in the manner of `nnx.Linear`.
+
+    As every nnx module it starts in training mode: `layer.eval()`, or `nnx.view(model,
+    use_running_average=True)`, makes the gate use its running statistics and add no noise.
 
     Args:
         in_features: I.
         out_features: O.
         experts: N, or one count for each level.
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
-        gate: the gate.
-        bias: whether each expert has a bias.
-        optimize, memory_limit: as for the spec.
-        rngs: where the seed of the initial values is drawn from, or
-        seed: the seed itself; the only choice where construction is traced, as under `nnx.eval_shape`.
-        dtype: of the parameters.
+        rngs: whose stream "params" gives the key of the initial values, traced or not, or
+        seed: of the initial values, the same bits as in every framework; see `tensormoe_jax.initialize`.
+        dtype: of the parameters; float32 by default.
+        device: that holds the parameters, or a sharding; by default JAX's own choice.
         recompute: whether reverse mode keeps only the results of matrix products and computes the rest again.
+        options: gate, bias, optimize and memory_limit by keyword, as for `tm.MuMoESpec`.
 
     Attributes:
         spec: the `tm.MuMoESpec`.
@@ -133,7 +254,7 @@ class MuMoE(_Module):
         gate_weights: the gate's parameters, (I, N_e) for each level.
 
     Raises:
-        TensorMoEError: as `tm.MuMoESpec`.
+        TensorMoEError: as `tm.MuMoESpec`; neither rngs nor a seed, or both.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024.
@@ -147,36 +268,34 @@ class MuMoE(_Module):
         >>> layer(jnp.ones((2, 5, 768))).shape
         (2, 5, 3072)
         >>> {name: core.shape for name, core in layer.cores.items()}
-        {'expert1': (256, 64), 'input': (769, 64), 'output': (3072, 64)}
+        {'expert1': (256, 64), 'input': (769, 64), 'output': (64, 3072)}
     """
 
-    spec: tm.MuMoESpec
-    cores: nnx.Dict[nnx.Param[jax.Array]]
+    kind = MuMoESpec
+    spec: MuMoESpec
+    cores: Cores
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: tm.Factorization,
+        factorization: Factorization,
         *,
-        gate: tm.Gate = tm.Gate(),
-        bias: bool = True,
-        optimize: AnyOptimize = "auto",
-        memory_limit: int | None = None,
         rngs: nnx.Rngs | None = None,
-        seed: int | None = None,
-        dtype: Any = None,
+        seed: Seed | None = None,
+        dtype: DTypeLike | None = None,
+        device: Device = None,
         recompute: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        spec = tm.MuMoESpec(
-            in_features, out_features, experts, factorization, gate, bias, optimize, memory_limit
-        )
-        super().__init__(spec, rngs, seed, dtype, recompute)
+        spec = MuMoESpec(in_features, out_features, experts, factorization, **options)
+        super().__init__(spec, seed=seed, rngs=rngs, dtype=dtype, device=device, recompute=recompute)
 
     def materialize(self) -> jax.Array:
         """The weight tensor W (N1, …, NE, I[+1], O), multiplied out; differentiable."""
-        return _materialize(self.spec, self.cores)
+        weight: jax.Array = functional.materialize(self.spec, self.cores, backend=backend)
+        return weight
 
 
 class MuMoEBlock(_Module):
@@ -184,11 +303,10 @@ class MuMoEBlock(_Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, factorization, gate, bias: of both layers.
-        nonlinearity: between the layers.
-        input_norm: whether the first layer sees LayerNorm(x).
-        optimize, memory_limit: as for the spec.
-        rngs, seed, dtype, recompute: as for `MuMoE`.
+        experts, factorization: of both layers.
+        rngs, seed, dtype, device, recompute: as for `MuMoE`.
+        options: gate, bias, nonlinearity, input_norm, optimize and memory_limit by keyword, as for
+            `tm.MuMoEBlockSpec`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
@@ -205,9 +323,10 @@ class MuMoEBlock(_Module):
         ((7, 10), (7, 32))
     """
 
-    spec: tm.MuMoEBlockSpec
-    first: nnx.Dict[nnx.Param[jax.Array]]
-    second: nnx.Dict[nnx.Param[jax.Array]]
+    kind = MuMoEBlockSpec
+    spec: MuMoEBlockSpec
+    first: Cores
+    second: Cores
 
     def __init__(
         self,
@@ -215,93 +334,20 @@ class MuMoEBlock(_Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: tm.Factorization,
+        factorization: Factorization,
         *,
-        gate: tm.Gate = tm.Gate(),
-        bias: bool = True,
-        nonlinearity: str = "gelu",
-        input_norm: bool = False,
-        optimize: AnyOptimize | Sequence[AnyOptimize] = "auto",
-        memory_limit: int | None = None,
         rngs: nnx.Rngs | None = None,
-        seed: int | None = None,
-        dtype: Any = None,
+        seed: Seed | None = None,
+        dtype: DTypeLike | None = None,
+        device: Device = None,
         recompute: bool = False,
+        **options: Unpack[BlockOptions],
     ) -> None:
-        spec = tm.MuMoEBlockSpec(
-            in_features,
-            hidden_features,
-            out_features,
-            experts,
-            factorization,
-            gate,
-            bias,
-            nonlinearity,
-            input_norm,
-            optimize,
-            memory_limit,
-        )
-        super().__init__(spec, rngs, seed, dtype, recompute)
+        spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
+        super().__init__(spec, seed=seed, rngs=rngs, dtype=dtype, device=device, recompute=recompute)
 
     def materialize(self) -> tuple[jax.Array, jax.Array]:
         """The weight tensors of both layers, multiplied out; differentiable."""
         layers = self.spec.layers
-        return _materialize(layers["first"], self.first), _materialize(layers["second"], self.second)
-
-
-def _materialize(spec: tm.MuMoESpec, cores: Any) -> jax.Array:
-    values = {name: core[...] for name, core in cores.items()}
-    weight: jax.Array = tm.materialize(spec, values, backend=backend)
-    return weight
-
-
-def _drawn(rngs: nnx.Rngs) -> int:
-    try:
-        return int(jax.random.bits(rngs.params(), dtype=jnp.uint32))
-    except jax.errors.ConcretizationTypeError as error:
-        raise tm.TensorMoEError(
-            "rngs", "a traced key", "initial values come from NumPy: pass seed= where construction is traced"
-        ) from error
-
-
-def _floating(dtype: Any) -> Any:
-    try:
-        wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
-    except TypeError as error:
-        raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type") from error
-    if not jnp.issubdtype(wanted, jnp.floating):
-        raise tm.TensorMoEError("dtype", dtype, "pass a floating-point type")
-    return wanted
-
-
-def initialize(
-    spec: tm.Spec, seed: int = 0, dtype: Any = None
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Initial parameters and state as plain pytrees of JAX arrays, for `apply`.
-
-    Args:
-        spec: a layer's or a block's specification.
-        seed: of the initial values, the same bits as in every framework.
-        dtype: of the parameters; float32 by default. float64 needs JAX's 64-bit mode.
-
-    Raises:
-        TensorMoEError: no floating-point type, or float64 without 64-bit mode.
-
-    Examples:
-        >>> import jax, jax.numpy as jnp
-        >>> import tensormoe as tm
-        >>> import tensormoe_jax
-        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
-        >>> parameters, state = tensormoe_jax.initialize(spec, seed=0)
-        >>> apply = jax.jit(tensormoe_jax.apply, static_argnums=0, static_argnames="training")
-        >>> y, _, state = apply(spec, parameters, jnp.ones((2, 8)), state=state, training=True)
-        >>> y.shape
-        (2, 6)
-    """
-    wanted = _floating(dtype)
-    if jax.dtypes.canonicalize_dtype(wanted) != wanted:
-        raise tm.TensorMoEError("dtype", "float64", "turn JAX's 64-bit mode on first: jax_enable_x64")
-    drawn = "float64" if wanted == jnp.float64 else "float32"
-    parameters, state = tm.initialize(spec, seed, drawn)
-    values = {name: jnp.asarray(value).astype(wanted) for name, value in parameters.items()}
-    return values, {name: jnp.asarray(value) for name, value in state.items()}
+        first = functional.materialize(layers["first"], self.first, backend=backend)
+        return first, functional.materialize(layers["second"], self.second, backend=backend)

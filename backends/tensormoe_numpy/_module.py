@@ -1,121 +1,294 @@
 """Layers and blocks on NumPy arrays: values and evaluation, no training."""
 
-import secrets
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self, TypedDict, Unpack, overload
 
-import tensormoe as tm
-from tensormoe.layers.parameters import grouped
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tensormoe.errors import TensorMoEError
+from tensormoe.layers import functional
+from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.initialization import initialize
+from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.options import BlockOptions, LayerOptions
+from tensormoe.layers.parameters import check_complete, grouped
+from tensormoe.layers.spec import Spec
+from tensormoe.networks.factorization import Factorization
+from tensormoe.typing import NumPyArray
 
 from ._backend import backend
+
+
+class ModuleOptions(TypedDict, total=False):
+    """What every module takes beside a specification."""
+
+    seed: int | None
+    dtype: DTypeLike | None
+    device: str | None
+    recompute: bool
 
 
 class _Module:
     """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
 
-    kind: type[tm.Spec]
+    kind: type[Spec]
 
-    def __init__(self, spec: tm.Spec, seed: int | None, dtype: str) -> None:
-        if not isinstance(spec, self.kind):
-            raise tm.TensorMoEError("spec", spec, f"pass a {self.kind.__name__}")
+    def __init__(
+        self, spec: Spec, *, seed: int | None, dtype: DTypeLike | None, device: str | None, recompute: bool
+    ) -> None:
+        if device not in (None, "cpu"):
+            raise TensorMoEError("device", device, 'NumPy has none but "cpu"')
         if seed is None:
-            seed = secrets.randbits(63)
+            # From NumPy's global generator, so that np.random.seed governs.
+            seed = int(np.random.randint(2**63 - 1, dtype=np.int64))
+        wanted = _floating(dtype)
+        drawn = "float64" if wanted == "float64" else "float32"
+        parameters, self.state = initialize(spec, seed, drawn)
+        self.parameters = {name: value.astype(wanted, copy=False) for name, value in parameters.items()}
         self.spec = spec
-        self.parameters, self.state = tm.initialize(spec, seed, dtype)
+        self.recompute = recompute
+
+    @classmethod
+    def from_spec(cls, spec: Spec, **options: Unpack[ModuleOptions]) -> Self:
+        """The module of a specification.
+
+        Args:
+            spec: of the kind that this class computes.
+            options: seed, dtype, device and recompute, as for the class.
+
+        Raises:
+            TensorMoEError: a specification of another kind.
+        """
+        if not isinstance(spec, cls.kind):
+            raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
+        return cls(**spec.arguments, **options)
 
     @property
-    def gate_weights(self) -> list[Any]:
+    def in_features(self) -> int:
+        """I, or D of a block."""
+        return self.spec.in_features
+
+    @property
+    def out_features(self) -> int:
+        """O."""
+        return self.spec.out_features
+
+    @property
+    def experts(self) -> tuple[int, ...]:
+        """The number of experts of each level."""
+        return self.spec.counts
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The parameters' element type."""
+        return self.parameters[self.spec.core_names[0]].dtype
+
+    @property
+    def gate_weights(self) -> list[NumPyArray]:
         """The gate's parameters, (I, N_e) for each expert level."""
         return list(self._members("gate_weights").values())
 
-    def _members(self, group: str) -> dict[str, Any]:
+    def load_arrays(self, arrays: Mapping[str, NumPyArray]) -> None:
+        """Take parameters and running statistics from elsewhere, such as another framework.
+
+        Nothing is changed unless everything fits. Each array is copied to the element type it has here.
+
+        Args:
+            arrays: NumPy arrays by the names that `tm.initialize` gives them: all parameters and all running
+                statistics.
+
+        Raises:
+            TensorMoEError: a missing or unknown name, a wrong shape, or something that is not an array.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> from tensormoe_numpy import MuMoE
+            >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
+            >>> parameters, state = tm.initialize(layer.spec, seed=1)
+            >>> layer.load_arrays(parameters | state)
+            >>> bool((layer.cores["input"] == parameters["cores.input"]).all())
+            True
+        """
+        check_complete(arrays, self.spec.parameter_shapes | self.spec.state_shapes)
+        for name, value in arrays.items():
+            if not backend.is_tensor(value) or "float" not in value.dtype.name:
+                raise TensorMoEError(f"arrays[{name!r}]", type(value), "pass a floating-point array of NumPy")
+        for held in (self.parameters, self.state):
+            held.update({name: np.array(arrays[name], old.dtype) for name, old in held.items()})
+
+    def _members(self, group: str) -> dict[str, NumPyArray]:
         return grouped(self.parameters)[group]
 
+    @overload
     def __call__(
-        self, x: Any, return_coefficients: bool = False, *, previous: Sequence[Any] | None = None
-    ) -> Any:
+        self,
+        x: NumPyArray,
+        return_coefficients: Literal[False] = False,
+        *,
+        previous: Sequence[NumPyArray] | None = None,
+    ) -> NumPyArray: ...
+
+    @overload
+    def __call__(
+        self,
+        x: NumPyArray,
+        return_coefficients: Literal[True],
+        *,
+        previous: Sequence[NumPyArray] | None = None,
+    ) -> tuple[NumPyArray, list[NumPyArray]]: ...
+
+    def __call__(
+        self,
+        x: NumPyArray,
+        return_coefficients: bool = False,
+        *,
+        previous: Sequence[NumPyArray] | None = None,
+    ) -> NumPyArray | tuple[NumPyArray, list[NumPyArray]]:
         """Compute y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) if asked for.
 
         Args:
             x: of the layer's element type.
             return_coefficients: whether to return the pair of y and the coefficients.
             previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
+
+        Raises:
+            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
-        y, coefficients, _ = tm.apply(
-            self.spec,
-            self.parameters,
-            x,
-            state=self.state,
-            previous=previous,
-            backend=backend,
+        result = functional.apply(
+            self.spec, self.parameters, x, state=self.state, previous=previous, backend=backend
         )
-        return (y, coefficients) if return_coefficients else y
+        return (result.y, result.coefficients) if return_coefficients else result.y
 
 
 class MuMoE(_Module):
-    """A μMoE layer on NumPy arrays.
+    """A μMoE layer on NumPy arrays, with the arguments that it has in PyTorch and JAX.
+
+    Args:
+        in_features: I.
+        out_features: O.
+        experts: N, or one count for each level.
+        factorization: of the weight tensor, such as `tm.CP(rank=64)`.
+        seed: of the initial values; by default drawn from NumPy's global generator.
+        dtype: of the parameters; float32 by default.
+        device: "cpu" or None.
+        recompute: without effect, since NumPy differentiates nothing.
+        options: gate, bias, optimize and memory_limit by keyword, as for `tm.MuMoESpec`.
+
+    Attributes:
+        spec: the `tm.MuMoESpec`.
+        parameters, state: all arrays by the names that `tm.initialize` gives them.
+
+    Raises:
+        TensorMoEError: as `tm.MuMoESpec`.
 
     Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
-        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
-        >>> layer = tm.build(spec, backend="numpy", seed=0)
+        >>> from tensormoe_numpy import MuMoE
+        >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5), seed=0)
         >>> layer(np.ones((2, 8), dtype="float32")).shape
         (2, 6)
         >>> layer.materialize().shape
         (4, 9, 6)
     """
 
-    kind = tm.MuMoESpec
-    spec: tm.MuMoESpec
+    kind = MuMoESpec
+    spec: MuMoESpec
 
-    @classmethod
-    def from_spec(cls, spec: tm.MuMoESpec, seed: int | None = None, dtype: str = "float32") -> Self:
-        """The layer of a specification with initial values from this seed, or a random one."""
-        return cls(spec, seed, dtype)
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        experts: int | tuple[int, ...],
+        factorization: Factorization,
+        *,
+        seed: int | None = None,
+        dtype: DTypeLike | None = None,
+        device: str | None = None,
+        recompute: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        spec = MuMoESpec(in_features, out_features, experts, factorization, **options)
+        super().__init__(spec, seed=seed, dtype=dtype, device=device, recompute=recompute)
 
     @property
-    def cores(self) -> dict[str, Any]:
+    def cores(self) -> dict[str, NumPyArray]:
         """The factors of the weight tensor by name."""
         return self._members("cores")
 
-    def materialize(self) -> Any:
+    def materialize(self) -> NumPyArray:
         """The weight tensor W (N1, …, NE, I[+1], O), multiplied out."""
-        return tm.materialize(self.spec, self.cores, backend=backend)
+        weight: NumPyArray = functional.materialize(self.spec, self.cores, backend=backend)
+        return weight
 
 
 class MuMoEBlock(_Module):
-    """A μMoE block on NumPy arrays.
+    """A μMoE block on NumPy arrays. See `tm.MuMoEBlockSpec`.
+
+    Args:
+        in_features, hidden_features, out_features: D, H and O.
+        experts, factorization: of both layers.
+        seed, dtype, device, recompute: as for `MuMoE`.
+        options: gate, bias, nonlinearity, input_norm, optimize and memory_limit by keyword, as for
+            `tm.MuMoEBlockSpec`.
+
+    Attributes:
+        spec: the `tm.MuMoEBlockSpec`.
+        parameters, state: all arrays by the names that `tm.initialize` gives them.
 
     Examples:
         >>> import numpy as np
         >>> import tensormoe as tm
-        >>> spec = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))
-        >>> block = tm.build(spec, backend="numpy", seed=0)
+        >>> from tensormoe_numpy import MuMoEBlock
+        >>> block = MuMoEBlock(8, 16, 6, experts=4, factorization=tm.CP(rank=5), seed=0)
         >>> block(np.ones((2, 8), dtype="float32")).shape
         (2, 6)
     """
 
-    kind = tm.MuMoEBlockSpec
-    spec: tm.MuMoEBlockSpec
+    kind = MuMoEBlockSpec
+    spec: MuMoEBlockSpec
 
-    @classmethod
-    def from_spec(cls, spec: tm.MuMoEBlockSpec, seed: int | None = None, dtype: str = "float32") -> Self:
-        """The block of a specification with initial values from this seed, or a random one."""
-        return cls(spec, seed, dtype)
+    def __init__(
+        self,
+        in_features: int,
+        hidden_features: int,
+        out_features: int,
+        experts: int | tuple[int, ...],
+        factorization: Factorization,
+        *,
+        seed: int | None = None,
+        dtype: DTypeLike | None = None,
+        device: str | None = None,
+        recompute: bool = False,
+        **options: Unpack[BlockOptions],
+    ) -> None:
+        spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
+        super().__init__(spec, seed=seed, dtype=dtype, device=device, recompute=recompute)
 
     @property
-    def first(self) -> dict[str, Any]:
+    def first(self) -> dict[str, NumPyArray]:
         """The first layer's cores by name."""
         return self._members("first")
 
     @property
-    def second(self) -> dict[str, Any]:
+    def second(self) -> dict[str, NumPyArray]:
         """The second layer's cores by name."""
         return self._members("second")
 
-    def materialize(self) -> tuple[Any, Any]:
+    def materialize(self) -> tuple[NumPyArray, NumPyArray]:
         """The weight tensors of both layers, multiplied out."""
         layers = self.spec.layers
-        first = tm.materialize(layers["first"], self.first, backend=backend)
-        return first, tm.materialize(layers["second"], self.second, backend=backend)
+        first = functional.materialize(layers["first"], self.first, backend=backend)
+        return first, functional.materialize(layers["second"], self.second, backend=backend)
+
+
+def _floating(dtype: DTypeLike | None) -> np.dtype:
+    try:
+        wanted = np.dtype(np.float32 if dtype is None else dtype)
+    except TypeError as error:
+        raise TensorMoEError("dtype", dtype, "pass a floating-point type") from error
+    if wanted.name not in backend.float_types:
+        listed = ", ".join(backend.float_types)
+        raise TensorMoEError("dtype", dtype, f"choose one of {listed}")
+    return wanted

@@ -1,0 +1,101 @@
+"""Initial values as JAX arrays: NumPy's bits from a seed, or JAX's own numbers from a key."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from tensormoe.errors import TensorMoEError, non_negative_integer
+from tensormoe.layers import initialization
+from tensormoe.layers.spec import Spec
+from tensormoe.typing import NumPyArray
+
+from ._drawing import draw
+
+Arrays = dict[str, jax.Array]
+# A traced one, as under jax.vmap, is used as a key.
+Seed = int | jax.Array
+
+
+def initialize(
+    spec: Spec, seed: Seed = 0, dtype: DTypeLike | None = None, *, key: jax.Array | None = None
+) -> tuple[Arrays, Arrays]:
+    """Initial parameters and state as plain pytrees of JAX arrays, for `apply`.
+
+    A seed gives NumPy's numbers: the same bits as in every framework, drawn on the host, under `jax.jit` by a
+    callback. A key, or a seed that is traced itself, gives JAX's numbers: others, of the same distribution.
+    They are drawn on the device, in shards where the result is sharded, and `jax.vmap` takes many keys. Under
+    `jax.eval_shape` nothing is drawn, and `jax.jit` embeds no values in what it compiles.
+
+    Args:
+        spec: a layer's or a block's specification.
+        seed: of the initial values.
+        dtype: of the parameters; float32 by default. float64 needs JAX's 64-bit mode.
+        key: to draw from in place of the seed, such as `jax.random.key(0)`.
+
+    Raises:
+        TensorMoEError: a seed that is not a non-negative integer, a type that is not a floating-point one, or
+            float64 without 64-bit mode.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> import tensormoe as tm
+        >>> import tensormoe_jax
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> parameters, state = tensormoe_jax.initialize(spec, seed=0)
+        >>> apply = jax.jit(tensormoe_jax.apply, static_argnums=0, static_argnames="training")
+        >>> result = apply(spec, parameters, jnp.ones((2, 8)), state=state, training=True)
+        >>> result.y.shape
+        (2, 6)
+
+        Many layers at once, as for an ensemble:
+
+        >>> create = lambda key: tensormoe_jax.initialize(spec, key=key)[0]
+        >>> parameters = jax.vmap(create)(jax.random.split(jax.random.key(0), 3))
+        >>> parameters["cores.input"].shape
+        (3, 9, 5)
+    """
+    wanted = _floating(dtype)
+    drawn = "float64" if wanted == jnp.float64 else "float32"
+    if key is None and isinstance(seed, jax.core.Tracer):
+        key = jax.random.key(seed)
+    values: Mapping[str, ArrayLike]
+    values = _from_numpy(spec, seed, drawn) if key is None else draw(spec, key, drawn)
+    parameters = {name: jnp.asarray(values[name]).astype(wanted) for name in spec.parameter_shapes}
+    initial = spec.gate.initial_state(spec.in_features, spec.counts)
+    return parameters, {name: jnp.full(shape, value, drawn) for name, (shape, value) in initial.items()}
+
+
+def _from_numpy(spec: Spec, seed: object, dtype: str) -> Mapping[str, ArrayLike]:
+    number = non_negative_integer("seed", seed)
+
+    def values() -> dict[str, NumPyArray]:
+        return initialization.initialize(spec, number, dtype)[0]
+
+    # Otherwise jax.jit would embed the values in its program, and jax.eval_shape would draw them for nothing.
+    if _is_traced():
+        shapes = {
+            name: jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+            for name, shape in spec.parameter_shapes.items()
+        }
+        drawn: Arrays = jax.pure_callback(values, shapes)
+        return drawn
+    return values()
+
+
+def _is_traced() -> bool:
+    """Whether operations are recorded now, as under `jax.jit`, though no operand says so."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+def _floating(dtype: DTypeLike | None) -> jnp.dtype:
+    try:
+        wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
+    except TypeError as error:
+        raise TensorMoEError("dtype", dtype, "pass a floating-point type") from error
+    if not jnp.issubdtype(wanted, jnp.floating):
+        raise TensorMoEError("dtype", dtype, "pass a floating-point type")
+    if jax.dtypes.canonicalize_dtype(wanted) != wanted:
+        raise TensorMoEError("dtype", "float64", "turn JAX's 64-bit mode on first: jax_enable_x64")
+    return wanted

@@ -1,0 +1,98 @@
+"""Many layers in one module, stacked along a leading axis for `nnx.scan` and `nnx.vmap`."""
+
+from typing import overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from tensormoe.errors import TensorMoEError, non_negative_integer, positive_integer
+from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.layer_spec import MuMoESpec
+
+from ._initialization import initialize
+from ._module import MuMoE, MuMoEBlock
+
+
+@overload
+def stacked(
+    spec: MuMoESpec,
+    n: int,
+    seed: int | None = None,
+    *,
+    rngs: nnx.Rngs | None = None,
+    dtype: DTypeLike | None = None,
+    recompute: bool = False,
+) -> MuMoE: ...
+
+
+@overload
+def stacked(
+    spec: MuMoEBlockSpec,
+    n: int,
+    seed: int | None = None,
+    *,
+    rngs: nnx.Rngs | None = None,
+    dtype: DTypeLike | None = None,
+    recompute: bool = False,
+) -> MuMoEBlock: ...
+
+
+def stacked(
+    spec: MuMoESpec | MuMoEBlockSpec,
+    n: int,
+    seed: int | None = None,
+    *,
+    rngs: nnx.Rngs | None = None,
+    dtype: DTypeLike | None = None,
+    recompute: bool = False,
+) -> MuMoE | MuMoEBlock:
+    """One module that holds n layers: every array has a leading axis of n.
+
+    For `nnx.scan`, which applies the layers one after the other and compiles one of them, and for `nnx.vmap`,
+    which applies them side by side. Outside of these the module is not to be called.
+
+    Args:
+        spec: of every layer.
+        n: how many.
+        seed: layer k is the one of seed `np.random.SeedSequence(seed).generate_state(n, "uint64")[k]`, or
+        rngs: whose stream "params" gives the key that is split into one for each layer.
+        dtype, recompute: as for `MuMoE`.
+
+    Raises:
+        TensorMoEError: neither a seed nor rngs, or both; a count that is not a positive integer.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import tensormoe as tm
+        >>> from flax import nnx
+        >>> import tensormoe_jax
+        >>> spec = tm.MuMoEBlockSpec(8, 16, 8, experts=4, factorization=tm.CP(rank=5))
+        >>> blocks = tensormoe_jax.stacked(spec, n=12, seed=0)
+        >>> blocks.first["input"].shape
+        (12, 9, 5)
+        >>> @nnx.scan(in_axes=(0, nnx.Carry), out_axes=nnx.Carry)
+        ... def run(block, x):
+        ...     return x + block(x)
+        >>> run(blocks, jnp.ones((2, 8))).shape
+        (2, 8)
+    """
+    if (rngs is None) == (seed is None):
+        raise TensorMoEError("rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0, not both")
+    count = positive_integer("n", n)
+    kind = MuMoE if isinstance(spec, MuMoESpec) else MuMoEBlock
+
+    def create(key: jax.Array) -> MuMoE | MuMoEBlock:
+        return kind.from_spec(spec, rngs=nnx.Rngs(params=key), dtype=dtype, recompute=recompute)
+
+    if rngs is not None:
+        return nnx.vmap(create)(jax.random.split(rngs.params(), count))
+    seeds = np.random.SeedSequence(non_negative_integer("seed", seed)).generate_state(count, "uint64")
+    layers = [initialize(spec, int(number), dtype) for number in seeds]
+    arrays = [parameters | state for parameters, state in layers]
+    # Under eval_shape a module is made without values.
+    module = nnx.eval_shape(nnx.vmap(create), jax.random.split(jax.random.key(0), count))
+    module.load_arrays(jax.tree.map(lambda *values: jnp.stack(values), *arrays))
+    return module
