@@ -19,7 +19,7 @@ def draw(spec: Spec, key: jax.Array, dtype: str) -> dict[str, jax.Array]:
     ]
     for number, (name, stage, core) in enumerate(cores):
         values[name] = _core(stage, core, jax.random.fold_in(key, number), dtype)
-    if spec.input_norm:
+    if "input_norm.weight" in values:
         values["input_norm.weight"] = jnp.ones((spec.in_features,), dtype)
     return values
 

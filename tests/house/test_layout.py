@@ -30,7 +30,6 @@ def test_the_drawing_shows_every_folder() -> None:
     assert drawn == {unit(module) for module in MODULES} - {"__main__"}
 
 
-@pytest.mark.xfail(reason="modules import the face still")
 def test_backends_import_folders_of_the_core_and_never_its_face_or_each_other() -> None:
     edges = [(a, b) for a, b in EDGES if unit(a) in BACKENDS and b.startswith("tensormoe")]
     assert len(edges) > 10
