@@ -2,7 +2,10 @@
 
 import doctest
 import re
+import subprocess
+import sys
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
@@ -12,9 +15,19 @@ ROOT = Path(__file__).parents[2]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 # Code, and what it prints if a block of text follows it directly.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+# Packages of the extra "integrations": a block that imports one runs where it is installed.
+OPTIONAL = ("equinox", "orbax", "peft", "safetensors", "transformers")
 
 texts = {path: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 PAGES = {str(path.relative_to(ROOT)): text for path, text in texts.items() if BLOCK.search(text)}
+
+
+def blocks(page: str) -> list[tuple[int, str, str | None]]:
+    """The line, the code and the shown output of every block that can run here."""
+    missing = [name for name in OPTIONAL if find_spec(name) is None]
+    wanted = re.compile(rf"^(?:import|from) (?:{'|'.join(missing)})\b", re.MULTILINE)
+    matches = [(PAGES[page].count("\n", 0, m.start()) + 1, *m.groups()) for m in BLOCK.finditer(PAGES[page])]
+    return [match for match in matches if not missing or not wanted.search(match[1])]
 
 
 def test_the_pages_with_code_are_found() -> None:
@@ -28,9 +41,7 @@ def test_the_pages_with_code_are_found() -> None:
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_code_runs_and_prints_what_is_shown(page: str) -> None:
     namespace = {"__name__": "__main__"}
-    for block in BLOCK.finditer(PAGES[page]):
-        code, shown = block.groups()
-        line = PAGES[page].count("\n", 0, block.start()) + 1
+    for line, code, shown in blocks(page):
         if ">>>" in code:
             example = doctest.DocTestParser().get_doctest(code, {}, page, page, line)
             example.globs = namespace
@@ -43,5 +54,35 @@ def test_code_runs_and_prints_what_is_shown(page: str) -> None:
         with redirect_stdout(printed):
             exec(compile("\n" * line + code, page, "exec"), namespace)
         if shown is not None:
-            found = printed.getvalue()
-            assert doctest.OutputChecker().check_output(shown, found, FLAGS), f"{page}:{line}\n{found}"
+            output = printed.getvalue()
+            assert doctest.OutputChecker().check_output(shown, output, FLAGS), f"{page}:{line}\n{output}"
+
+
+TORCH, JAX = ("torch", "tensormoe_torch"), ("jax", "jaxlib", "flax", "tensormoe_jax")
+
+
+@pytest.mark.parametrize(
+    ("page", "absent"),
+    [("docs/pytorch.md", JAX), ("docs/tutorial.md", JAX), ("docs/jax.md", TORCH)],
+)
+def test_a_page_for_one_framework_runs_without_the_other(page: str, absent: tuple[str, ...]) -> None:
+    _run_without(absent, [code for _, code, _ in blocks(page)])
+
+
+@pytest.mark.parametrize(("first", "absent"), [("import torch", JAX), ("import jax", TORCH)])
+def test_a_first_block_of_the_readme_runs_alone(first: str, absent: tuple[str, ...]) -> None:
+    code = next(code for _, code, _ in blocks("README.md") if re.search(rf"^{first}\b", code, re.MULTILINE))
+    _run_without(absent, [code])
+
+
+def _run_without(absent: tuple[str, ...], codes: list[str]) -> None:
+    """Run blocks in a new interpreter in which some packages cannot be imported."""
+    hidden = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in absent)
+    script = "\n".join([hidden, *map(_statements, codes)])
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _statements(code: str) -> str:
+    """The code of a block, without prompts and without the output shown between them."""
+    return doctest.script_from_examples(code) if ">>>" in code else code
