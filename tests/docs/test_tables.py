@@ -14,10 +14,8 @@ from tensormoe.networks import families
 
 DOCS = Path(__file__).parents[2] / "docs"
 NAMED = {
-    cls
-    for cls in vars(families).values()
-    if isinstance(cls, type) and issubclass(cls, tm.Factorization) and cls not in (tm.Factorization, tm.TensorNetwork)
-}
+    kind for kind in vars(families).values() if isinstance(kind, type) and issubclass(kind, tm.Factorization)
+} - {tm.Factorization, tm.TensorNetwork}
 
 
 def table(page: str, heading: str) -> list[list[str]]:
@@ -69,7 +67,9 @@ def test_every_option_of_adaptive_clustering_is_listed() -> None:
     assert {cell.split("=")[0] for cell in listed} == {field.name for field in fields(tm.AdaptiveClustering)}
     for cell in listed:
         name, _, default = cell.partition("=")
-        assert not default or name == "preset" or getattr(tm.AdaptiveClustering(), name) == eval(default), cell
+        assert not default or name == "preset" or getattr(tm.AdaptiveClustering(), name) == eval(default), (
+            cell
+        )
 
 
 def test_every_nonlinearity_is_named() -> None:
