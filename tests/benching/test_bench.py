@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 import pytest
-import torch
+from support.frameworks import optional
 
 import tensormoe as tm
 from tensormoe.arrays.backend import Backend
@@ -14,6 +14,8 @@ from tensormoe.benching.floor import floor, products
 from tensormoe.benching.inputs import Source, inputs
 from tensormoe.benching.sides import layer, mlp
 from tensormoe.cli import main
+
+torch = optional("torch")
 
 BACKENDS = ("numpy", "torch", "jax")
 FAMILIES = {

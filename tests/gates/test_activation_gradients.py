@@ -3,15 +3,17 @@ from decimal import Decimal, localcontext
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-import torch
-from jax.test_util import check_grads
 from support.activation_oracles import CASES, WEIGHTINGS, Case, precise_entmax
+from support.frameworks import optional
 from support.strategies import close
 
 import tensormoe as tm
+
+torch = optional("torch")
+jax = optional("jax")
+check_grads = optional("jax.test_util").check_grads
 
 every = pytest.mark.parametrize("name", CASES)
 # Where tracing takes its own way; each is compiled many times.

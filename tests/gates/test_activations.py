@@ -5,10 +5,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.activation_oracles import (
@@ -24,9 +22,13 @@ from support.activation_oracles import (
     precise_entmax,
     with_options,
 )
+from support.frameworks import optional
 from support.strategies import BACKENDS, close
 
 import tensormoe as tm
+
+torch = optional("torch")
+jax = optional("jax")
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
 every = pytest.mark.parametrize("name", CASES)

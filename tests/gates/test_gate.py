@@ -2,11 +2,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from support.activation_oracles import entmax
+from support.frameworks import optional
 from support.strategies import BACKENDS, close
 
 import tensormoe as tm
+
+torch = optional("torch")
 
 entmax15_by_bisection = partial(entmax, alpha=1.5)
 

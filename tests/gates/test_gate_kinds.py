@@ -5,15 +5,17 @@ import json
 import pickle
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from flax import nnx
+from support.frameworks import optional
 from support.strategies import BACKENDS, EVERY_GATE, close
 
 import tensormoe as tm
+
+torch = optional("torch")
+jax = optional("jax")
+jnp = optional("jax.numpy")
+nnx = optional("flax.nnx")
 
 every_gate = pytest.mark.parametrize("gate", EVERY_GATE, ids=lambda gate: gate.steps)
 

@@ -4,19 +4,21 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
+from support.frameworks import optional
 from support.strategies import BACKENDS, close
 
 import tensormoe as tm
-from tensormoe_jax import MuMoE as JaxMuMoE
-from tensormoe_torch import MuMoE, MuMoEBlock
+
+torch = optional("torch")
+jax = optional("jax")
+jnp = optional("jax.numpy")
+nnx = optional("flax.nnx")
+JaxMuMoE = optional("tensormoe_jax").MuMoE
+MuMoE, MuMoEBlock = optional("tensormoe_torch").MuMoE, optional("tensormoe_torch").MuMoEBlock
 
 PRESETS = {"language": (10.0, "feature"), "vision": (1.5, "global")}
 

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.frameworks import optional
 from support.strategies import BACKENDS, close
 
 import tensormoe as tm
 from tensormoe.testing import specs
+
+torch = optional("torch")
 
 
 def random_parameters(spec: tm.Spec, dtype: str = "float64") -> tuple[dict, dict]:

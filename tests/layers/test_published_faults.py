@@ -9,11 +9,13 @@ import types
 
 import numpy as np
 import pytest
-import torch
+from support.frameworks import optional
 from support.strategies import BACKENDS, close
 
 import tensormoe as tm
 from tensormoe_torch import MuMoE
+
+torch = optional("torch")
 
 CP = tm.CP(6)
 

@@ -8,15 +8,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-import torch
+from support.frameworks import optional
 from support.strategies import close
 
 import tensormoe as tm
 from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Nonlinearity, Reshape
 from tensormoe.programs.program import Program, chain, find_releases
+
+torch = optional("torch")
+jax = optional("jax")
 
 NUMPY = tm.get_backend("numpy")
 

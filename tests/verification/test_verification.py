@@ -5,7 +5,7 @@ from math import inf, nan
 
 import numpy as np
 import pytest
-import torch
+from support.frameworks import optional
 from support.strategies import BACKENDS
 
 import tensormoe as tm
@@ -25,6 +25,8 @@ from tensormoe.verification.exact import degree
 from tensormoe.verification.floating import largest, round_to
 from tensormoe.verification.inputs import draw_sample, integer_inputs, real_inputs
 from tensormoe.verification.reference.contraction import Reference
+
+torch = optional("torch")
 
 CP = tm.MuMoESpec(7, 6, 4, tm.CP(5))
 

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 from flax import nnx
+from support.frameworks import optional
 from support.strategies import EVERY, close
 
 import tensormoe as tm
 import tensormoe_jax
 from tensormoe_jax import MuMoE, MuMoEBlock
-from tensormoe_torch import MuMoE as TorchMuMoE
+
+torch = optional("torch")
+TorchMuMoE = optional("tensormoe_torch").MuMoE
 
 
 def layer(factorization: tm.Factorization = EVERY[0], **options) -> MuMoE:
