@@ -22,8 +22,9 @@ from .layers.building import build
 from .layers.functional import apply, contract, materialize
 from .layers.initialization import initialize
 from .layers.layer_spec import MuMoESpec
+from .layers.serialization import spec_from_json
 from .layers.soft_moe import soft_moe
-from .layers.spec import Spec, spec_from_json
+from .layers.spec import Spec
 from .networks.factorization import Factorization
 from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from .networks.network import Core, Network

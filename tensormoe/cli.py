@@ -12,7 +12,8 @@ from . import __version__
 from .benching import BenchReport, bench
 from .errors import TensorMoEError, positive_integer
 from .layers.layer_spec import MuMoESpec
-from .layers.spec import Spec, spec_from_json
+from .layers.serialization import spec_from_json
+from .layers.spec import Spec
 from .networks.families import TensorNetwork
 from .verification import METHODS, VerificationReport, verify
 from .verification.proof.prove import ProofError

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from math import inf
 from typing import cast
 
+# No axis of any framework's arrays is longer.
+_LARGEST = 2**63 - 1
+
 
 class TensorMoEError(ValueError):
     """An argument that cannot be used, with its value and what to do about it.
@@ -40,7 +43,10 @@ class TensorMoEError(ValueError):
 
 def positive_integer(argument: str, value: object) -> int:
     """Return `value` as an int, or raise the error that names `argument`."""
-    return _integer(argument, value, 1, "pass a positive integer")
+    number = _integer(argument, value, 1, "pass a positive integer")
+    if number > _LARGEST:
+        raise TensorMoEError(argument, value, "pass a positive integer below 2**63")
+    return number
 
 
 def non_negative_integer(argument: str, value: object) -> int:

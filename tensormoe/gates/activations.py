@@ -6,9 +6,10 @@ A weighting is added here, in `WEIGHTINGS`, and nowhere else.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, Self
 
 from ..arrays.protocols import GateOps
+from ..codec import Data, Serializable, decode, encode
 from ..errors import TensorMoEError, one_of, positive_integer, positive_number, real_number
 from ..typing import Array
 from .entmax import Entmax
@@ -89,7 +90,7 @@ def check_options(options: Mapping[str, Any], width: int | None = None) -> dict[
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Activation:
+class Activation(Serializable):
     """A gate's activation by name, with options, to be passed to `tm.Gate`.
 
     Args:
@@ -105,6 +106,8 @@ class Activation:
         >>> tm.Gate(activation=tm.Activation("soft_top_k", k=2, eps=0.5)).activation
         Activation('soft_top_k', k=2, eps=0.5)
     """
+
+    _what = "gate activation"
 
     name: str
     options: tuple[tuple[str, Any], ...]
@@ -125,6 +128,14 @@ class Activation:
     def __repr__(self) -> str:
         listed = "".join(f", {name}={value!r}" for name, value in self.options)
         return f"Activation({self.name!r}{listed})"
+
+    def _to_data(self) -> dict[str, Data]:
+        return {"name": self.name, **{name: encode(name, value) for name, value in self.options}}
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, object]) -> Self:
+        options = {name: decode(value) for name, value in data.items() if name != "name"}
+        return cls(data.get("name"), **options)  # type: ignore[arg-type]
 
     def weights(self, ops: GateOps, logits: Array) -> Array:
         """The mixture weights of logits (…, N) that are float32 or wider."""

@@ -1,12 +1,13 @@
 """The gate: from input vectors to the mixture coefficients of every expert level."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Self
 
 from ..arrays.backend import at_least_float32
 from ..arrays.protocols import GateOps
+from ..codec import Serializable
 from ..errors import TensorMoEError, number_from, one_of, positive_number
 from ..typing import Array, State
 from .activations import Activation
@@ -18,7 +19,7 @@ NORMS = ("batch", "layer", None)
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gate(Serializable):
     """a_e = activation((norm(router(z, G_e)) + noise)/temperature) for each expert level e.
 
     Args:
@@ -44,6 +45,8 @@ class Gate:
         >>> tm.Gate("softmax", norm="batch", temperature=0.5).activation
         'softmax'
     """
+
+    _what = "gate"
 
     activation: str | Activation | Callable[[Array], Array] = "entmax15"
     norm: str | Callable[[Array], Array] | None = "layer"
@@ -152,39 +155,14 @@ class Gate:
         )
         return logits
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data that `from_dict` turns back into this gate.
-
-        Raises:
-            TensorMoEError: an activation or a norm that is a function: it has no such form.
-        """
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in ("activation", "norm"):
-            if callable(data[name]) and not isinstance(data[name], Activation):
-                raise TensorMoEError(f"gate {name}", data[name], "a function cannot be written as JSON")
-        if isinstance(self.activation, Activation):
-            data["activation"] = {"name": self.activation.name, **dict(self.activation.options)}
-        return {**data, "router": self.router.to_dict()}
-
-    @staticmethod
-    def from_dict(data: object) -> "Gate":
-        """The gate that `to_dict` described.
-
-        Raises:
-            TensorMoEError: not such data, an unknown or an unfit field.
-        """
-        known = tuple(field.name for field in fields(Gate))
-        if not isinstance(data, Mapping):
-            raise TensorMoEError("gate", data, f"pass an object with the fields {', '.join(known)}")
-        for name in data:
-            one_of("gate field", name, known)
+    @classmethod
+    def _from_data(cls, data: Mapping[str, object]) -> Self:
         values = dict(data)
-        activation = values.get("activation")
-        if isinstance(activation, Mapping):
-            values["activation"] = Activation(**{"name": None, **activation})
+        if isinstance(values.get("activation"), Mapping):
+            values["activation"] = Activation.from_dict(values["activation"])
         if "router" in values:
             values["router"] = Router.from_dict(values["router"])
-        return Gate(**values)
+        return super()._from_data(values)
 
 
 @dataclass(frozen=True)

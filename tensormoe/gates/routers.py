@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import cast
 
 from ..arrays.backend import at_least_float32
 from ..arrays.protocols import GateOps
+from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, number_from, one_of, positive_integer
 from ..typing import Array, State
 from . import clustering
@@ -18,17 +19,15 @@ from .call import Call, InitialState
 _PARTS = ("mass", "total", "deviation")
 
 
-class Router(ABC):
+class Router(Registered, ABC):
     """What turns x (T, I) and the gate's weights G_e (I, N_e) into logits (T, N_e) for each level.
 
-    A router of one's own is a frozen dataclass that inherits this; specifications carry its fields as JSON.
+    A router of your own is a frozen dataclass that inherits this. Specifications carry its fields as JSON,
+    under the name of its class without the suffix "Router".
     """
 
-    _registry: ClassVar[dict[str, type["Router"]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        Router._registry[cls.__name__] = cls
+    _what = "router"
+    _suffix = "Router"
 
     @abstractmethod
     def logits(
@@ -53,32 +52,9 @@ class Router(ABC):
         return None
 
     def __str__(self) -> str:
-        changed = [field for field in _fields(self) if getattr(self, field.name) != field.default]
+        changed = [field for field in fields(self) if getattr(self, field.name) != field.default]
         listed = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in changed)
         return f"{type(self).__name__}({listed})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data that `from_dict` turns back into this router."""
-        values = {field.name: getattr(self, field.name) for field in _fields(self)}
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
-        return {"type": type(self).__name__, **plain}
-
-    @staticmethod
-    def from_dict(data: object) -> "Router":
-        """The router that `to_dict` described; any subclass defined so far is known by name.
-
-        Raises:
-            TensorMoEError: not such data, an unknown type, or unfit fields.
-        """
-        if not isinstance(data, Mapping) or "type" not in data:
-            raise TensorMoEError("router", data, 'pass an object with a "type", such as "LinearRouter"')
-        one_of("router type", data["type"], tuple(Router._registry))
-        kind = Router._registry[data["type"]]
-        known = tuple(field.name for field in _fields(kind))
-        values = {name: value for name, value in data.items() if name != "type"}
-        for name in values:
-            one_of(f"field of router {kind.__name__}", name, known)
-        return kind(**values)
 
 
 @dataclass(frozen=True)
@@ -226,7 +202,3 @@ class AdaptiveClustering(Router):
         if running is not None and following is not None:
             following.append(kept * running[2] + batch[2])
         return batch if by_batch or running is None else running, following
-
-
-def _fields(router: Any) -> Any:
-    return fields(router)

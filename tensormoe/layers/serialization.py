@@ -1,12 +1,29 @@
-"""Specifications as plain data."""
+"""Specifications as JSON, whichever their type."""
 
-import json
-from typing import Any
+from ..codec import Data
+from ..errors import TensorMoEError
+from .spec import Spec
+from .stage import Stage
 
 
-def spec_data(spec: Any) -> Any:
-    """A specification as plain data, or as text if its gate has a function of one's own."""
+def spec_from_json(text: str) -> Spec:
+    """A layer's or a block's specification from JSON text, whichever its "type" names.
+
+    Raises:
+        TensorMoEError: as `MuMoESpec.from_json`.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.Dense())
+        >>> tm.spec_from_json(spec.to_json()) == spec
+        True
+    """
+    return Spec.from_json(text)
+
+
+def spec_data(spec: Spec | Stage) -> Data:
+    """A specification as plain data for a report, or as text if its gate holds a function of your own."""
     try:
-        return json.loads(spec.to_json())
-    except ValueError:
+        return spec.to_dict()
+    except TensorMoEError:
         return repr(spec)

@@ -1,12 +1,13 @@
 """What specifications share: names and shapes of parameters, rank matching, JSON."""
 
-import json
 from abc import ABC, abstractmethod
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, reduce
 from math import prod
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self
 
+from ..codec import Data, Registered, read_json, write_json
 from ..errors import TensorMoEError, as_tuple, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
@@ -17,11 +18,17 @@ from ..typing import Shapes
 from .matching import largest_rank
 from .stage import Stage
 
+# Of the data that specifications are written as; a change that older versions misread raises it.
+FORMAT = 1
+# With more, a weight tensor or its cores would pass what arrays allow: 32 axes in older versions of NumPy, 52
+# letters in einsum, which a train of so many levels uses up.
+MAX_LEVELS = 24
 
-class Spec(ABC):
+
+class Spec(Registered, ABC):
     """What layers and blocks share. Use `MuMoESpec` or `MuMoEBlockSpec`."""
 
-    _types: ClassVar[dict[str, type["Spec"]]] = {}
+    _what = "spec"
 
     in_features: int
     out_features: int
@@ -30,10 +37,6 @@ class Spec(ABC):
     gate: Gate
     bias: bool
     memory_limit: int | None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        Spec._types[cls.__name__] = cls
 
     def _set(self, **values: object) -> None:
         """Set fields of an instance under construction; afterwards it is frozen."""
@@ -79,11 +82,6 @@ class Spec(ABC):
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
         _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes, self.gate.weighting
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The fields by name, as the constructor takes them."""
-        return {field.name: getattr(self, field.name) for field in _fields(self)}
 
     @property
     @abstractmethod
@@ -167,8 +165,7 @@ class Spec(ABC):
 
     def replace(self, **changes: Any) -> Self:
         """The same specification with some fields changed."""
-        instance: Any = self
-        return cast("Self", replace(instance, **changes))
+        return replace(self, **changes)
 
     def matched(self, parameters: int, bond: str | None = None) -> Self:
         """The same specification at the largest rank whose parameters stay within a budget.
@@ -221,19 +218,47 @@ class Spec(ABC):
             )
         return self.replace(factorization=grown)
 
+    def to_dict(self) -> dict[str, Data]:
+        """The specification as plain data, for `from_dict`: what strict JSON can say.
+
+        Raises:
+            TensorMoEError: a gate with a function in it.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+            >>> spec.to_dict()["format"], spec.to_dict()["factorization"]
+            (1, {'type': 'CP', 'rank': 5})
+        """
+        return {"format": FORMAT, **super().to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """The specification that `to_dict` described.
+
+        Raises:
+            TensorMoEError: other data, a newer format, an unknown type, a missing, unknown or unfit field.
+        """
+        return super().from_dict(_check_format(data))
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, object]) -> Self:
+        values = dict(data)
+        values["factorization"] = Factorization.from_dict(values.get("factorization"))
+        if "gate" in values:
+            values["gate"] = Gate.from_dict(values["gate"])
+        return super()._from_data(values)
+
     def to_json(self) -> str:
-        """The specification as JSON text, for `from_json`."""
-        data = self.arguments
-        data["factorization"] = self.factorization.to_dict()
-        data["gate"] = self.gate.to_dict()
-        return json.dumps({"type": type(self).__name__, **data}, indent=2)
+        """The specification as strict JSON text, for `from_json`."""
+        return write_json(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The specification that `to_json` wrote.
 
         Raises:
-            TensorMoEError: malformed JSON, another type, a missing, unknown or unfit field.
+            TensorMoEError: malformed JSON, and as `from_dict`.
 
         Examples:
             >>> import tensormoe as tm
@@ -241,36 +266,18 @@ class Spec(ABC):
             >>> tm.MuMoESpec.from_json(spec.to_json()) == spec
             True
         """
-        data = _parsed(text)
-        kinds = [name for name, kind in Spec._types.items() if issubclass(kind, cls)]
-        kind = data.pop("type", None)
-        one_of("type", kind, tuple(kinds))
-        found = Spec._types[kind]
-        known = {field.name for field in _fields(found)}
-        for name in data:
-            one_of("field", name, tuple(sorted(known)))
-        data["factorization"] = Factorization.from_dict(data.get("factorization"))
-        if "gate" in data:
-            data["gate"] = Gate.from_dict(data["gate"])
-        try:
-            return cast("Self", found(**data))
-        except TypeError as error:
-            raise TensorMoEError("text", text, f"{kind}: {error}") from error
+        return cls.from_dict(read_json(text))
 
 
-def spec_from_json(text: str) -> Spec:
-    """A layer's or a block's specification from JSON text, whichever its "type" names.
-
-    Raises:
-        TensorMoEError: as `MuMoESpec.from_json`.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.Dense())
-        >>> tm.spec_from_json(spec.to_json()) == spec
-        True
-    """
-    return Spec.from_json(text)
+def _check_format(data: object) -> object:
+    """Data without the number of their format, which is one that this version reads."""
+    if not isinstance(data, Mapping):
+        return data
+    number = data.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        raise TensorMoEError("format", number, f"this version reads format {FORMAT}: update tensormoe")
+    one_of("format", number, (FORMAT,))
+    return {name: value for name, value in data.items() if name != "format"}
 
 
 def read_experts(value: object) -> tuple[int, ...]:
@@ -278,30 +285,11 @@ def read_experts(value: object) -> tuple[int, ...]:
     counts = as_tuple(value)
     if not counts:
         raise TensorMoEError("experts", value, "pass at least one count, such as 64 or (16, 16)")
+    if len(counts) > MAX_LEVELS:
+        raise TensorMoEError("experts", value, f"pass at most {MAX_LEVELS} levels, not {len(counts)}")
     try:
         return tuple(positive_integer("experts", count) for count in counts)
     except TensorMoEError as error:
         raise TensorMoEError(
             "experts", value, "pass a positive integer, or one for each level, such as 64 or (16, 16)"
         ) from error
-
-
-def _fields(spec: Any) -> Any:
-    return fields(spec)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"a field occurs twice among {', '.join(names)}")
-    return dict(pairs)
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise TensorMoEError("text", text, f"this is not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise TensorMoEError("text", text, 'pass a JSON object with a "type", as to_json writes it')
-    return data

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..codec import Serializable
 from ..errors import positive_integer
 from ..networks.factorization import Factorization
 from ..networks.network import Network
@@ -13,7 +14,7 @@ from ..programs.program import Program
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Serializable):
     """y = Σ W[n1 … nE, i, o] Π_e a_e[n_e] [x, 1][i], with coefficients from elsewhere.
 
     A layer has one stage, a block two. `spec.layers` holds them.
@@ -34,6 +35,8 @@ class Stage:
         >>> second.in_features, second.num_parameters
         (16, 135)
     """
+
+    _what = "stage"
 
     in_features: int
     out_features: int

@@ -3,15 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
+from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, is_listed, positive_integer
 from .network import Core, Network
 from .notation import INPUT, OUTPUT, Indices, bond_names, check_modes, expert_modes, is_mode, parse
 
 
 @dataclass(frozen=True)
-class Factorization(ABC):
+class Factorization(Registered, ABC):
     """Base of all factorizations. A new family is a frozen dataclass that writes its notation.
 
     Its fields hold the bonds' sizes, integers or tuples of integers, in the order in which the bonds
@@ -24,27 +25,17 @@ class Factorization(ABC):
         >>> from dataclasses import dataclass
         >>> import tensormoe as tm
         >>> @dataclass(frozen=True)
-        ... class LowRankExperts(tm.Factorization):
+        ... class LowRankPairs(tm.Factorization):
         ...     rank: int
         ...     def notation(self, levels):
         ...         experts = " ".join(tm.expert_modes(levels))
         ...         return f"{experts} i r, {experts} r o"
-        >>> spec = tm.MuMoESpec(8, 6, experts=(3, 2), factorization=LowRankExperts(rank=4))
+        >>> spec = tm.MuMoESpec(8, 6, experts=(3, 2), factorization=LowRankPairs(rank=4))
         >>> print(spec.network)
         n1 n2 i r, n1 n2 r o
     """
 
-    _registry: ClassVar[dict[str, type["Factorization"]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        known = Factorization._registry.get(cls.__name__)
-        built_in = f"{__package__}.families"
-        if known is not None and known.__module__ == built_in != cls.__module__:
-            raise TensorMoEError(
-                "class name", cls.__name__, "a built-in family has this name: choose another"
-            )
-        Factorization._registry[cls.__name__] = cls
+    _what = "factorization"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -115,37 +106,6 @@ class Factorization(ABC):
         names = self.core_names(cores, levels)
         named = tuple(Core(name, core) for name, core in zip(names, cores, strict=True))
         return Network(named, experts, input_size, output_size, tuple(bonds.items()))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data that `from_dict` turns back into this factorization."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
-        return {"type": type(self).__name__, **plain}
-
-    @staticmethod
-    def from_dict(data: object) -> "Factorization":
-        """The factorization that `to_dict` described; any subclass defined so far is known by name.
-
-        Raises:
-            TensorMoEError: not such data, an unknown type, or unfit fields.
-        """
-        if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
-            raise TensorMoEError("factorization", data, 'pass an object with a "type", such as "CP"')
-        family = Factorization._registry.get(data["type"])
-        if family is None:
-            known = ", ".join(sorted(Factorization._registry))
-            raise TensorMoEError(
-                "factorization", data["type"], f"known types are {known}; define or import yours first"
-            )
-        return family._from_fields({name: value for name, value in data.items() if name != "type"})
-
-    @classmethod
-    def _from_fields(cls, values: dict[str, Any]) -> Self:
-        wanted = {field.name for field in fields(cls)}
-        if set(values) != wanted:
-            listed = ", ".join(sorted(wanted)) or "none"
-            raise TensorMoEError(f"factorization {cls.__name__}", sorted(values), f"its fields are: {listed}")
-        return cls(**values)
 
     def _sizes(self) -> tuple[int, ...]:
         values = [getattr(self, field.name) for field in fields(self)]

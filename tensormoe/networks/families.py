@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
+from ..codec import Data
 from ..errors import TensorMoEError, positive_integer
 from .factorization import Factorization, numbered
 from .notation import Indices, at_levels, bond_names, expert_modes, is_mode, modes, parse
@@ -214,16 +215,17 @@ class TensorNetwork(Factorization):
     def core_names(self, cores: tuple[Indices, ...], levels: int) -> tuple[str, ...]:
         return numbered(cores)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": "TensorNetwork", "notation": self.text, "bonds": dict(self.ranks)}
+    def _to_data(self) -> dict[str, Data]:
+        return {"notation": self.text, "bonds": dict(self.ranks)}
 
     @classmethod
-    def _from_fields(cls, values: dict[str, Any]) -> Self:
-        if set(values) != {"notation", "bonds"} or not isinstance(values["bonds"], Mapping):
+    def _from_data(cls, data: Mapping[str, object]) -> Self:
+        notation, bonds = data.get("notation"), data.get("bonds")
+        if set(data) != {"notation", "bonds"} or not isinstance(bonds, Mapping):
             raise TensorMoEError(
-                "factorization TensorNetwork", values, "its fields are: notation, bonds (an object of sizes)"
+                cls._what, dict(data), "its fields are notation and bonds, an object of sizes"
             )
-        return cls(values["notation"], **values["bonds"])
+        return cls(notation, **bonds)  # type: ignore[arg-type]
 
 
 def _expert_bond(mode: str) -> str:

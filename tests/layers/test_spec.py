@@ -11,76 +11,18 @@ CLIP = {"in_features": 768, "out_features": 1000}
 
 
 @given(specs())
-def test_json_and_pickle_round_trip(spec: tm.MuMoESpec) -> None:
+def test_a_pickle_carries_the_fields_alone(spec: tm.MuMoESpec) -> None:
     _ = spec.default_plan
-    for again in (tm.MuMoESpec.from_json(spec.to_json()), pickle.loads(pickle.dumps(spec))):
-        assert again == spec
-        assert hash(again) == hash(spec)
-        assert again.default_plan == spec.default_plan
-    assert tm.spec_from_json(spec.to_json()) == spec
-
-
-def test_blocks_round_trip() -> None:
-    gate = tm.Gate("softmax", "batch")
-    block = tm.MuMoEBlockSpec(8, 16, 6, (4, 3), tm.TensorTrain((2, 2, 3)), gate, False, "relu", True)
-    assert tm.MuMoEBlockSpec.from_json(block.to_json()) == block
-    assert tm.spec_from_json(block.to_json()) == block
-    assert pickle.loads(pickle.dumps(block)) == block
-    with pytest.raises(tm.TensorMoEError, match="type: received 'MuMoEBlockSpec'; choose one of 'MuMoESpec'"):
-        tm.MuMoESpec.from_json(block.to_json())
-
-
-def changed(**fields) -> str:
-    data = json.loads(tm.MuMoESpec(8, 6, 4, tm.CP(3)).to_json())
-    data.update(fields)
-    return json.dumps({name: value for name, value in data.items() if value is not ...})
-
-
-def without(name: str) -> str:
-    data = json.loads(tm.MuMoESpec(8, 6, 4, tm.CP(3)).to_json())
-    del data[name]
-    return json.dumps(data)
+    again = pickle.loads(pickle.dumps(spec))
+    assert again == spec
+    assert hash(again) == hash(spec)
+    assert vars(again).keys() == spec.arguments.keys()
+    assert again.default_plan == spec.default_plan
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "this is not JSON"),
-        (None, "this is not JSON"),
-        ("[1, 2]", "pass a JSON object"),
-        ("[" * 100_000, "this is not JSON"),
-        (b"\xff\xfe{", "this is not JSON"),
-        ('{"bias": true, "bias": false}', "a field occurs twice"),
-        ('{"in_features": ' + "9" * 5000 + "}", "this is not JSON"),
-        ("{}", "type: received None"),
-        (changed(type="Linear"), "type: received 'Linear'"),
-        (changed(colour="red"), "field: received 'colour'"),
-        (without("in_features"), "in_features"),
-        (without("factorization"), 'an object with a "type"'),
-        (changed(in_features="8"), "in_features: received '8'"),
-        (changed(in_features=8.5), "in_features: received 8.5"),
-        (changed(experts=[]), "experts"),
-        (changed(experts=[4, 0]), "experts"),
-        (changed(bias="yes"), "bias"),
-        (changed(gate="softmax"), "gate"),
-        (changed(gate={"activation": "relu"}), "gate activation: received 'relu'"),
-        (changed(gate={"activation": ["softmax"]}), "gate activation"),
-        (changed(gate={"softness": 2}), "gate field: received 'softness'"),
-        (changed(factorization="CP"), 'an object with a "type"'),
-        (changed(factorization={"type": "PARAFAC", "rank": 3}), "known types are.*CP"),
-        (changed(factorization={"type": "CP"}), "its fields are: rank"),
-        (changed(factorization={"type": "CP", "rank": 3, "ranks": 3}), "its fields are: rank"),
-        (changed(factorization={"type": "CP", "rank": "3"}), "CP rank"),
-        (changed(factorization={"type": "TensorNetwork", "notation": "n o, i o"}), "notation, bonds"),
-        (changed(factorization={"type": "TensorNetwork", "notation": 3, "bonds": {}}), "pass a text"),
-    ],
+    "experts", [(), [], 0, -1, (4, 0), 2.0, "16", (4, "3"), None, True, ((4, 3),), (1,) * 25]
 )
-def test_unfit_json_is_refused(text: str, said: str) -> None:
-    with pytest.raises(tm.TensorMoEError, match=said):
-        tm.MuMoESpec.from_json(text)
-
-
-@pytest.mark.parametrize("experts", [(), [], 0, -1, (4, 0), 2.0, "16", (4, "3"), None, True, ((4, 3),)])
 def test_unfit_expert_counts_are_refused(experts) -> None:
     with pytest.raises(tm.TensorMoEError, match="experts") as caught:
         tm.MuMoESpec(8, 6, experts, tm.CP(3))

@@ -1,0 +1,185 @@
+"""Values as plain data: one codec and one rule for names, for everything that a specification holds."""
+
+import json
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from inspect import signature
+from math import isfinite
+from typing import Any, ClassVar, Self
+
+from .errors import TensorMoEError, one_of
+
+# What JSON can say.
+Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
+
+
+@dataclass(frozen=True, eq=False)
+class Serializable:
+    """A frozen dataclass that travels as plain data: its fields by name."""
+
+    # What errors call it.
+    _what: ClassVar[str]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The fields by name, as the constructor takes them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def to_dict(self) -> dict[str, Data]:
+        """Plain data that `from_dict` turns back into this: what strict JSON can say.
+
+        Raises:
+            TensorMoEError: a field that has no such form, such as a function.
+        """
+        return self._to_data()
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """What `to_dict` described. Fields with a default may be left out.
+
+        Raises:
+            TensorMoEError: other data, an unknown type, a missing, unknown or unfit field.
+        """
+        return cls._from_data(_check_object(cls._what, data))
+
+    def _to_data(self) -> dict[str, Data]:
+        return {name: encode(f"{self._what} {name}", value) for name, value in self.arguments.items()}
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, object]) -> Self:
+        known = tuple(field.name for field in fields(cls))
+        for name in data:
+            one_of(f"{cls._what} field", name, known)
+        for name, parameter in signature(cls).parameters.items():
+            if parameter.default is parameter.empty and name not in data:
+                raise TensorMoEError(cls._what, sorted(data), f"add the field {name!r}")
+        try:
+            return cls(**{name: decode(value) for name, value in data.items()})
+        except TypeError as error:
+            raise TensorMoEError(cls._what, dict(data), f"its fields do not fit: {error}") from error
+
+
+class Registered(Serializable):
+    """A serializable class whose data begin with the name of its type.
+
+    A class that inherits this directly is the base of a registry; the classes below it enter that by name.
+    """
+
+    _registry: ClassVar[dict[str, type["Registered"]]]
+    # A part of class names that registered names leave out.
+    _suffix: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if Registered in cls.__bases__:
+            cls._registry = {}
+            return
+        known = cls._registry.get(cls.type_name())
+        # The same definition may run again, as in a notebook.
+        if known is not None and not _is_same_definition(cls, known):
+            raise TensorMoEError(
+                "class name",
+                cls.__name__,
+                f"{_place(known)} is known by the name {cls.type_name()!r}: choose another",
+            )
+        cls._registry[cls.type_name()] = cls
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The name by which data refer to this type."""
+        return cls.__name__.removesuffix(cls._suffix) or cls.__name__
+
+    def to_dict(self) -> dict[str, Data]:
+        return {"type": self.type_name(), **self._to_data()}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        values = _check_object(cls._what, data)
+        known = {name: kind for name, kind in cls._registry.items() if issubclass(kind, cls)}
+        name = values.pop("type", None)
+        one_of(f"{cls._what} type", name, tuple(sorted(known)))
+        return known[str(name)]._from_data(values)
+
+
+def _is_same_definition(kind: type, known: type) -> bool:
+    # A dataclass with slots is a second class, which gets its qualified name later.
+    made_anew = "__dataclass_fields__" in vars(kind) and kind.__module__ == known.__module__
+    return made_anew or _place(kind) == _place(known)
+
+
+def _place(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _check_object(what: str, data: object) -> dict[str, object]:
+    if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
+        raise TensorMoEError(what, data, "pass an object with fields by name, as to_dict gives it")
+    return dict(data)
+
+
+def encode(argument: str, value: object) -> Data:
+    """A value as plain data; tuples become lists, infinity an object {"float": "inf"}.
+
+    Raises:
+        TensorMoEError: a value of another kind, under the argument's name.
+
+    Examples:
+        >>> from tensormoe.codec import decode, encode
+        >>> encode("field", (1, None, float("inf")))
+        [1, None, {'float': 'inf'}]
+        >>> decode(encode("field", (1, None, float("inf"))))
+        (1, None, inf)
+    """
+    match value:
+        case None | bool() | str():
+            return value
+        case Serializable():
+            return value.to_dict()
+        case list() | tuple():
+            return [encode(argument, each) for each in value]
+        case numbers.Integral():
+            return int(value)
+        case numbers.Real():
+            # RFC 8259 has no infinity, and strict parsers refuse Python's.
+            return float(value) if isfinite(value) else {"float": str(float(value))}
+    raise TensorMoEError(argument, value, "this cannot be written as JSON")
+
+
+def decode(data: object) -> object:
+    """The value that `encode` wrote; lists become tuples."""
+    if isinstance(data, list | tuple):
+        return tuple(decode(each) for each in data)
+    if isinstance(data, dict) and data.keys() == {"float"} and data["float"] in ("inf", "-inf", "nan"):
+        return float(data["float"])
+    return data
+
+
+def write_json(data: Mapping[str, Data]) -> str:
+    """Plain data as strict JSON text."""
+    return json.dumps(data, indent=2, allow_nan=False)
+
+
+def read_json(text: str) -> dict[str, object]:
+    """The object that strict JSON text holds.
+
+    Raises:
+        TensorMoEError: text that is not JSON, Infinity and NaN included, a field that occurs twice, or
+            something other than an object.
+    """
+    try:
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise TensorMoEError("text", text, f"this is not JSON ({error})") from error
+    return _check_object("text", data)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"a field occurs twice among {', '.join(names)}")
+    return dict(pairs)
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
