@@ -31,7 +31,9 @@ from .networks.network import Core, Network
 from .networks.notation import expert_modes
 from .programs.plan import BlockPlan, Plan
 from .verification import VerificationReport, verify
-from .verification.proof.prove import BlockProof, Proof, ProofError
+from .verification.proof.chain import BlockProof
+from .verification.proof.prove import Proof
+from .verification.proof.trace import ProofError
 from .verification.prove import prove
 
 __version__ = "0.1.0"

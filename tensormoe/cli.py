@@ -16,7 +16,7 @@ from .layers.serialization import spec_from_json
 from .layers.spec import Spec
 from .networks.families import TensorNetwork
 from .verification import METHODS, VerificationReport, verify
-from .verification.proof.prove import ProofError
+from .verification.proof.trace import ProofError
 from .verification.prove import prove
 
 _SPEC = """\

@@ -125,4 +125,4 @@ class MuMoEBlockSpec(Spec):
     def plan(self, batch_size: int = 1024) -> BlockPlan:
         """The plans of both layers; see `MuMoESpec.plan`."""
         first, second = (layer.plan(batch_size) for layer in self.layers.values())
-        return BlockPlan(first, second)
+        return BlockPlan(first, second, self.nonlinearity)

@@ -11,7 +11,7 @@ from ..tables import table
 from .contraction import Contraction, dense_contraction
 from .lowering import Step, lower
 from .path import Optimize, Path, find_path
-from .program import Program
+from .program import Program, chain
 
 Chosen = TypeVar("Chosen")
 
@@ -92,10 +92,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """The plans of a block's two layers; printed one after the other."""
+    """The plans of a block's two layers, with the nonlinearity between them; printed one after the other."""
 
     first: Plan
     second: Plan
+    nonlinearity: str
+
+    @cached_property
+    def program(self) -> Program:
+        """The program of both layers as one: of x, the coefficients, and the cores of each."""
+        levels = sum(BATCH in op.indices for op in self.first.contraction.operands) - 1
+        return chain(self.first.program, self.second.program, levels, self.nonlinearity)
 
     @property
     def macs(self) -> int:

@@ -4,10 +4,12 @@ from typing import overload
 
 from ..errors import TensorMoEError
 from ..layers.spec import Spec
+from ..layers.stage import Stage
 from ..programs.contraction import Contraction
 from ..programs.plan import BlockPlan, Plan
 from ..programs.program import Program
-from .proof.prove import BlockProof, Proof, prove_program
+from .proof.chain import BlockProof, prove_chain
+from .proof.prove import Proof, prove_program
 
 
 @overload
@@ -15,7 +17,7 @@ def prove(subject: BlockPlan) -> BlockProof: ...
 
 
 @overload
-def prove(subject: Plan) -> Proof: ...
+def prove(subject: Plan | Stage) -> Proof: ...
 
 
 @overload
@@ -27,17 +29,21 @@ def prove(subject: Contraction, program: Program) -> Proof: ...
 
 
 def prove(
-    subject: Spec | Plan | BlockPlan | Contraction, program: Program | None = None
+    subject: Spec | Stage | Plan | BlockPlan | Contraction, program: Program | None = None
 ) -> Proof | BlockProof:
-    """Prove that a program computes its contraction, for all values and whatever the sizes.
+    """Prove that a program computes what it should, for all values and whatever the sizes.
+
+    A layer's program computes its contraction. A block's program computes those of its two layers, with the
+    nonlinearity between them as an opaque symbol: the proof holds for any function of each element.
 
     Args:
-        subject: a specification or a plan, whose own program is proved; or a contraction, such as
-            `spec.contraction`.
+        subject: a specification, whose programs for large and for small batches are all proved; a plan, whose
+            own program is; or a contraction, such as `stage.contraction`.
         program: what is to compute the contraction.
 
     Returns:
-        The derivation of a layer's program, or those of a block's two layers.
+        The derivation of the program; of a specification, of that for large batches. For a block, the
+        derivations of its two layers, too.
 
     Raises:
         ProofError: names the first step that breaks, and why.
@@ -49,16 +55,38 @@ def prove(
         >>> proof = tm.prove(spec)
         >>> print(proof.steps[2].statement)
         t3[…, r] = t1[…, r] t2[…, r]
+        >>> block = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> print(tm.prove(block).chain.steps[5].statement)
+        t6[…, i′] = gelu(t5[…, o])
     """
-    if isinstance(subject, Contraction) and program is not None:
-        return prove_program(subject, program)
-    plan = subject.plan() if isinstance(subject, Spec) else subject
-    if program is None and isinstance(plan, BlockPlan):
-        return BlockProof(
-            *(prove_program(each.contraction, each.program) for each in (plan.first, plan.second))
-        )
-    if program is None and isinstance(plan, Plan):
-        return prove_program(plan.contraction, plan.program)
+    match subject, program:
+        case Contraction(), Program():
+            return prove_program(subject, program)
+        case Plan(), None:
+            return prove_program(subject.contraction, subject.program)
+        case BlockPlan(), None:
+            first, second = subject.first, subject.second
+            chain = prove_chain(first.contraction, second.contraction, subject.nonlinearity, subject.program)
+            return BlockProof(prove(first), prove(second), chain)
+        case Stage(), None:
+            return _prove_stage(subject)
+        case Spec(), None:
+            return _prove_spec(subject)
     raise TensorMoEError(
         "subject", subject, "pass a specification or a plan alone, or a contraction together with a program"
     )
+
+
+def _prove_stage(stage: Stage) -> Proof:
+    proofs = [prove_program(stage.contraction, program) for _, program in stage.programs]
+    return proofs[0]
+
+
+def _prove_spec(spec: Spec) -> Proof | BlockProof:
+    proofs = [_prove_stage(stage) for stage in spec.layers.values()]
+    if len(proofs) == 1:
+        return proofs[0]
+    first, second = spec.layers.values()
+    contractions = first.contraction, second.contraction
+    chains = [prove_chain(*contractions, spec.nonlinearity, program) for _, program in spec.programs]
+    return BlockProof(proofs[0], proofs[1], chains[0])

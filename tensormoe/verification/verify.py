@@ -1,6 +1,7 @@
 """One function for all methods of verification."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -9,15 +10,17 @@ from ..arrays.registry import get_backend, installed_backends
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer
 from ..layers.spec import Spec
 from ..layers.stage import Stage
-from ..programs.contraction import Contraction, layer_contraction, weight_contraction
-from ..programs.plan import Plan
+from ..programs.contraction import layer_contraction, weight_contraction
+from ..programs.program import Program
 from . import exact
 from .arithmetic.residues import PRIME
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
 from .inputs import draw_sample, real_inputs
-from .proof.prove import ProofError, prove_program
+from .proof.chain import ChainProof, prove_chain
+from .proof.prove import Proof, prove_program
+from .proof.trace import ProofError
 from .reference.gate import has_bound
 from .report import METHODS, Check, VerificationReport
 
@@ -82,8 +85,7 @@ def verify(
     generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
     checks: list[Check] = []
     if "proof" in chosen:
-        for label, layer in layers.items():
-            checks += _proof_checks(layer, label, remarks)
+        checks += _proof_checks(spec, layers, remarks)
     if "exact" in chosen:
         for label, layer in layers.items():
             checks += exact.exact_checks(layer, generators["exact"], label, _EXACT_BATCH)
@@ -126,23 +128,37 @@ def _remark_on_silence(methods: Sequence[str], checks: Sequence[Check]) -> Itera
             yield f"{method}: compared nothing: this gate has no reference here; pass two backends"
 
 
-def _proof_checks(layer: Stage, label: str, remarks: list[str]) -> Iterator[Check]:
+def _proof_checks(spec: Spec, layers: Mapping[str, Stage], remarks: list[str]) -> Iterator[Check]:
     # Not the plans' own contractions: a plan may be another layer's.
-    network = layer.network
-    for least, plan in layer.plans:
-        where = f" from batch size {least}" if len(layer.plans) > 1 else ""
-        quantity = f"{label}output and gradients{where}"
-        yield _check_proof(layer_contraction(network, layer.bias), plan, quantity, remarks)
-    yield _check_proof(weight_contraction(network), layer.materialization_plan, f"{label}weight", remarks)
+    contractions = [layer_contraction(layer.network, layer.bias) for layer in layers.values()]
+    for (label, layer), contraction in zip(layers.items(), contractions, strict=True):
+        quantity = f"{label}output and gradients"
+        yield from _prove_programs(layer.programs, quantity, partial(prove_program, contraction), remarks)
+        weight, materialization = weight_contraction(layer.network), layer.materialization_plan.program
+        yield from _prove_programs(
+            ((0, materialization),), f"{label}weight", partial(prove_program, weight), remarks
+        )
+    if len(contractions) > 1:
+        chain = partial(prove_chain, *contractions, spec.nonlinearity)
+        yield from _prove_programs(spec.programs, "block, output and gradients", chain, remarks)
 
 
-def _check_proof(contraction: Contraction, plan: Plan, quantity: str, remarks: list[str]) -> Check:
-    try:
-        steps = len(prove_program(contraction, plan.program).steps)
-    except ProofError as error:
-        remarks.append(f"proof: refused: {error}")
-        return Check("proof", "indices", quantity, 1.0, 0.0)
-    return Check("proof", "indices", f"{quantity}, {steps} steps", 0.0, 0.0)
+def _prove_programs(
+    programs: Sequence[tuple[int, Program]],
+    quantity: str,
+    prove: Callable[[Program], Proof | ChainProof],
+    remarks: list[str],
+) -> Iterator[Check]:
+    """Each program, with the batch size from which on it is used."""
+    for least, program in programs:
+        where = f" from batch size {least}" if len(programs) > 1 else ""
+        try:
+            steps = len(prove(program).steps)
+        except ProofError as error:
+            remarks.append(f"proof: refused: {error}")
+            yield Check("proof", "indices", quantity + where, 1.0, 0.0)
+        else:
+            yield Check("proof", "indices", f"{quantity}{where}, {steps} steps", 0.0, 0.0)
 
 
 def _chance(layers: Iterable[Stage]) -> str:

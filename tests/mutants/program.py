@@ -15,7 +15,7 @@ CHAINED = [
         "*range(1, 1 + shared)",
         "*range(shared, 0, -1)",
         BLOCK,
-        "frameworks",
+        "proof",
     ),
     edit(
         "the second layer has the first one's cores",
@@ -23,18 +23,16 @@ CHAINED = [
         "*range(first.num_operands, count)]",
         "*range(1 + shared, first.num_operands)]",
         BLOCK,
-        "frameworks",
-        ("numpy",),
+        "proof",
     ),
-    edit("there is no activation", "programs.program:chain", "[start - 1", "[start - 2", BLOCK, "frameworks"),
+    edit("there is no activation", "programs.program:chain", "[start - 1", "[start - 2", BLOCK, "proof"),
     edit(
         "the activation is the input's",
         "programs.program:chain",
         "Nonlinearity(places[-1], between)",
         "Nonlinearity(0, between)",
         BLOCK,
-        "frameworks",
-        ("numpy",),
+        "proof",
     ),
     edit(
         "a block releases the registers of its layers alone",
@@ -42,7 +40,7 @@ CHAINED = [
         "find_releases(count, instructions)",
         "(*first.releases, (), *second.releases)",
         BLOCK,
-        "frameworks",
+        "proof",
     ),
     edit(
         "the register after is released",
@@ -77,7 +75,7 @@ REVERSE = [
         "share if known is None else known + share",
         "share",
         BLOCK,
-        TESTS,
+        "proof",
     ),
     edit(
         "a second share is added twice",
@@ -85,7 +83,7 @@ REVERSE = [
         "known + share",
         "known + share + share",
         BLOCK,
-        TESTS,
+        "proof",
     ),
     edit(
         "gradients that are not wanted are computed",

@@ -335,12 +335,6 @@ def test_what_is_proved_holds_in_another_semiring(spec: tm.MuMoESpec, seed: int)
     np.testing.assert_array_equal(found, contract(terms, spec.contraction.output).value)
 
 
-def test_the_proof_of_a_block_is_that_of_its_layers() -> None:
-    block = tm.MuMoEBlockSpec(4, 5, 3, (2, 3), tm.TensorRing((2, 3, 2, 3)))
-    proof = tm.prove(block.plan())
-    assert str(proof) == f"First layer\n\n{proof.first}\n\nSecond layer\n\n{proof.second}"
-
-
 def test_an_index_of_size_one_takes_no_part() -> None:
     train = tm.MuMoESpec(4, 5, 3, tm.TensorTrain((2, 3)))
     assert "Of size 1, and left out of the sums below: r1." in str(tm.prove(train.plan()))

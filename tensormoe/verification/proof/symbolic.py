@@ -1,25 +1,26 @@
-"""Arrays of no values: sums of products over named indices, and the backend that computes with them.
+"""Arrays without values: sums of products over named indices.
 
 A program that runs on these arrays yields the expression that it computes for all values at once. An axis is
 a product of indices, in order, so that axes of equal size are never confused. Only the laws of commutative
 semirings are used. What they do not allow raises `LawError`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
 
-from ...arrays.backend import Backend
-from ...networks.notation import BATCH, INPUT
+from ...networks.notation import BATCH
 from ...programs.contraction import Contraction
 
 # Larger than any product of other sizes and prime: multiples of it tell how often the batch is a factor.
 ANY_BATCH = 2**521 - 1
 
-# The rows of the input mode that a term is about, where they are not all.
+# The rows of an input mode that a term is about, where they are not all.
 INPUTS, BIAS = "inputs", "bias"
+# An input mode, and which of its rows.
+Rows = tuple[str, str]
 
 
 class LawError(Exception):
@@ -50,12 +51,16 @@ class Term:
     Args:
         factors: names of operands.
         summed: indices. Those of size 1 do not occur: a sum over one value is that value.
-        rows: `INPUTS` or `BIAS` if the term is restricted to these rows of the input mode.
+        rows: the input modes of which the term is restricted to some rows, with `INPUTS` or `BIAS`.
     """
 
     factors: frozenset[str] = frozenset()
     summed: frozenset[str] = frozenset()
-    rows: str | None = None
+    rows: frozenset[Rows] = frozenset()
+
+    def rows_of(self, index: str) -> str | None:
+        """`INPUTS` or `BIAS`, if the term is restricted to these rows of an input mode."""
+        return dict(self.rows).get(index)
 
 
 @dataclass(frozen=True)
@@ -65,27 +70,33 @@ class World:
     Args:
         sizes: of every index.
         carriers: the operands that carry each index.
-        data: the operand that stands for x followed by a constant 1, or None.
+        data: for each input mode with a bias row, the operand that stands for itself followed by a 1.
+        products: the operands that are multiplied with each other: those of a layer, or of each of a block's.
     """
 
     sizes: dict[str, int]
     carriers: dict[str, frozenset[str]]
-    data: str | None
+    data: dict[str, str]
+    products: tuple[frozenset[str], ...]
 
     @staticmethod
-    def of(contraction: Contraction, *further: tuple[str, Sequence[str]]) -> "World":
-        """The world of a contraction, with further operands given by name and indices."""
-        operands = [(op.name, op.indices) for op in contraction.operands] + list(further)
-        names = {index for _, indices in operands for index in indices}
-        carriers = {index: frozenset(name for name, held in operands if index in held) for index in names}
-        data = contraction.operands[0].name if contraction.affine else None
-        return World({BATCH: ANY_BATCH, **dict(contraction.sizes)}, carriers, data)
+    def of(contractions: Sequence[Contraction], *further: tuple[str, Sequence[str]]) -> "World":
+        """The world of contractions, with further operands given by name and indices."""
+        operands = {op.name: op.indices for each in contractions for op in each.operands} | dict(further)
+        names = {index for indices in operands.values() for index in indices}
+        carriers = {i: frozenset(name for name, held in operands.items() if i in held) for i in names}
+        sizes = {index: size for each in contractions for index, size in each.sizes}
+        inputs = [each.operands[0] for each in contractions if each.affine]
+        data = {operand.indices[-1]: operand.name for operand in inputs}
+        products = tuple(frozenset(op.name for op in each.operands) for each in contractions)
+        return World({BATCH: ANY_BATCH, **sizes}, carriers, data, products)
 
     def operand(self, name: str, indices: Sequence[str]) -> "Symbolic":
         """An operand as an array."""
-        short = name == self.data
-        axes = [self.axis(Part(i, 0, self.sizes[i] - (short and i == INPUT))) for i in indices]
-        return Symbolic(self, tuple(axes), (Term(frozenset({name}), rows=INPUTS if short else None),))
+        short = {index for index in indices if self.data.get(index) == name}
+        axes = [self.axis(Part(i, 0, self.sizes[i] - (i in short))) for i in indices]
+        rows = frozenset((index, INPUTS) for index in short)
+        return Symbolic(self, tuple(axes), (Term(frozenset({name}), rows=rows),))
 
     def axis(self, part: Part) -> Axis:
         return () if part.size == 1 else (part,)
@@ -93,16 +104,28 @@ class World:
     def carries(self, term: Term, index: str) -> bool:
         return not term.factors.isdisjoint(self.carriers.get(index, ()))
 
-    def rows(self, part: Part) -> str | None:
-        """Which rows of the input mode a range is: `INPUTS`, `BIAS`, or None for all of an index."""
+    def missing(self, term: Term, index: str) -> frozenset[str]:
+        """The factors that a sum over an index still has to wait for."""
+        # In the bias row the factor of x is 1.
+        ones = {operand for mode, operand in self.data.items() if term.rows_of(mode) == BIAS}
+        present = term.factors | ones
+        waiting = [
+            (self.carriers[index] & factors) - present
+            for factors in self.products
+            if self.carriers[index] & factors
+        ]
+        return min(waiting, key=len, default=frozenset())
+
+    def rows(self, part: Part) -> Rows | None:
+        """Which rows of an input mode a range is; None for all of an index."""
         whole = self.sizes[part.index]
         if (part.start, part.stop) == (0, whole):
             return None
-        if self.data and part.index == INPUT:
+        if part.index in self.data:
             if (part.start, part.stop) == (0, whole - 1):
-                return INPUTS
+                return part.index, INPUTS
             if (part.start, part.stop) == (whole - 1, whole):
-                return BIAS
+                return part.index, BIAS
         raise LawError(f"takes the range {part.start} to {part.stop} of {part.index} alone")
 
     def multiply(self, a: Term, b: Term) -> Term:
@@ -115,10 +138,17 @@ class World:
                 if self.carries(other, index):
                     late = _list(other.factors & self.carriers[index])
                     raise LawError(f"multiplies in {late}, which carries {index}, after the sum over {index}")
-        rows = {term.rows for term in (a, b) if term.rows or self.carries(term, INPUT)}
+        rows = ((index, self._meet(a, b, index)) for index in self.data)
+        met = frozenset((index, kept) for index, kept in rows if kept)
+        return Term(a.factors | b.factors, a.summed | b.summed, met)
+
+    def _meet(self, a: Term, b: Term, index: str) -> str | None:
+        """The rows of an input mode that two factors have in common, which are to be the same."""
+        rows = {term.rows_of(index) for term in (a, b) if term.rows_of(index) or self.carries(term, index)}
         if len(rows) > 1:
-            raise LawError(f"multiplies different rows of {INPUT}: {_ranges(a.rows)} and {_ranges(b.rows)}")
-        return Term(a.factors | b.factors, a.summed | b.summed, rows.pop() if rows else None)
+            shown = f"{_ranges(a.rows_of(index))} and {_ranges(b.rows_of(index))}"
+            raise LawError(f"multiplies different rows of {index}: {shown}")
+        return rows.pop() if rows else None
 
     def sum_over(self, term: Term, axis: Axis) -> Term:
         for part in axis:
@@ -128,34 +158,42 @@ class World:
                 raise LawError(f"sums over {part.index} twice")
         return replace(term, summed=term.summed | {part.index for part in axis})
 
-    def restrict(self, term: Term, rows: str | None) -> Term:
-        if rows is None or term.rows == rows:
+    def restrict(self, term: Term, rows: Rows | None) -> Term:
+        if rows is None or rows in term.rows:
             return term
-        if term.rows is not None:
-            raise LawError(f"takes {_ranges(rows)} of {INPUT} where only {_ranges(term.rows)} is left")
-        if INPUT in term.summed:
-            raise LawError(f"takes {_ranges(rows)} of {INPUT} after the sum over it")
-        return replace(term, rows=rows)
+        index, kept = rows
+        left = term.rows_of(index)
+        if left is not None:
+            raise LawError(f"takes {_ranges(kept)} of {index} where only {_ranges(left)} is left")
+        if index in term.summed:
+            raise LawError(f"takes {_ranges(kept)} of {index} after the sum over it")
+        return replace(term, rows=term.rows | {rows})
 
     def join(self, terms: Sequence[Term], axes: Sequence[Axis]) -> tuple[Term, ...]:
-        """The terms, with x's part and the bias's part of one sum over the input mode made one.
+        """The terms, with x's part and the bias's part of one sum over an input mode made one.
 
         Σ(i < I) W[i] x[i] + W[I] · 1 = Σ(i) W[i] z[i], as z = (x, 1).
         """
         if len(set(terms)) < len(terms):
             raise LawError("adds the same product twice")
-        found = list(terms)
-        free = _holds_input(axes)
-        for inputs, bias in product(terms, terms):
-            parts = (inputs.rows, bias.rows) == (INPUTS, BIAS)
-            summed = inputs.summed - {INPUT}
-            if inputs not in found or bias not in found:
-                continue
-            if parts and inputs.factors == bias.factors | {self.data} and summed == bias.summed - {INPUT}:
-                found.remove(inputs)
-                found.remove(bias)
-                found.append(Term(inputs.factors, summed | (set() if free else {INPUT})))
-        return tuple(found)
+        joined = list(terms)
+        for index, (inputs, bias) in product(self.data, product(terms, terms)):
+            if inputs in joined and bias in joined and self._are_parts(inputs, bias, index):
+                joined.remove(inputs)
+                joined.remove(bias)
+                summed = {index} - _indices(axes)
+                rows = inputs.rows - {(index, INPUTS)}
+                joined.append(Term(inputs.factors, (inputs.summed - {index}) | summed, rows))
+        return tuple(joined)
+
+    def _are_parts(self, inputs: Term, bias: Term, index: str) -> bool:
+        """Whether two terms are the two parts of one sum over an input mode."""
+        return (
+            inputs.rows - bias.rows == {(index, INPUTS)}
+            and bias.rows - inputs.rows == {(index, BIAS)}
+            and inputs.factors == bias.factors | {self.data[index]}
+            and inputs.summed - {index} == bias.summed - {index}
+        )
 
 
 @dataclass(frozen=True)
@@ -180,9 +218,10 @@ class Symbolic:
         if other == 1 and not isinstance(other, Symbolic):
             other = Symbolic(self.world, self.axes, (Term(),))
         axes = _stretch(self, other)
-        holders = [array for array in (self, other) if array.terms]
-        if len(holders) > 1 and _holds_input(axes) and not all(_holds_input(array.axes) for array in holders):
-            raise LawError(f"adds what does not depend on {INPUT} at each of its rows")
+        held = [_indices(array.axes) for array in (self, other) if array.terms]
+        for index in self.world.data:
+            if len({index in indices for indices in held}) > 1:
+                raise LawError(f"adds what does not depend on {index} at each of its rows")
         return Symbolic(self.world, axes, self.world.join((*self.terms, *other.terms), axes))
 
     def __mul__(self, other: Any) -> "Symbolic":
@@ -196,10 +235,10 @@ class Symbolic:
     __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = __radd__ = __rmul__ = _refuse
 
     def __getitem__(self, key: Any) -> "Symbolic":
-        found = self
+        result = self
         for number, cut in enumerate(_cuts(key, len(self.axes))):
-            found = found.cut(number, *cut.indices(self.shape[number])[:2])
-        return found
+            result = result.cut(number, *cut.indices(self.shape[number])[:2])
+        return result
 
     def cut(self, number: int, start: int, stop: int) -> "Symbolic":
         """The range from start to stop of one axis."""
@@ -207,86 +246,12 @@ class Symbolic:
         if (start, stop) == (0, self.shape[number]):
             return self
         if len(axis) != 1:
-            raise LawError(f"takes a range of {_names(axis) or 'an axis of size 1'}")
+            raise LawError(f"takes a range of {show(axis) or 'an axis of size 1'}")
         part = Part(axis[0].index, axis[0].start + start, axis[0].start + stop)
         # Zeros may be cut anywhere.
         rows = self.world.rows(part) if self.terms else None
         axes = (*self.axes[:number], self.world.axis(part), *self.axes[number + 1 :])
         return Symbolic(self.world, axes, tuple(self.world.restrict(term, rows) for term in self.terms))
-
-
-class SymbolicBackend:
-    """The operations of a backend that programs use, on symbolic arrays."""
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        raise LawError(f"calls {name}, which no law of a commutative semiring covers")
-
-    def transpose(self, array: Symbolic, axes: Sequence[int]) -> Symbolic:
-        if sorted(axes) != list(range(len(array.axes))):
-            raise LawError(f"is no permutation of {len(array.axes)} axes")
-        return replace(array, axes=tuple(array.axes[axis] for axis in axes))
-
-    def reshape(self, array: Symbolic, shape: Sequence[int]) -> Symbolic:
-        """Merge and split axes in row-major order. An index is never split, so that its size may be any."""
-        parts = [part for axis in array.axes for part in axis]
-        axes = []
-        for size in shape:
-            taken: list[Part] = []
-            while prod(part.size for part in taken) < size and parts:
-                taken.append(parts.pop(0))
-            if prod(part.size for part in taken) != size:
-                shown = "a multiple of the batch" if size % ANY_BATCH == 0 and size else size
-                raise LawError(f"makes no whole indices an axis of size {shown}: found ({_names(taken)})")
-            axes.append(tuple(taken))
-        if parts:
-            raise LawError(f"leaves no axis for {_names(parts)}")
-        return replace(array, axes=tuple(axes))
-
-    def sum(self, array: Symbolic, axis: int) -> Symbolic:
-        if not 0 <= axis < len(array.axes):
-            raise LawError(f"has no axis {axis} to sum over")
-        terms = tuple(array.world.sum_over(term, array.axes[axis]) for term in array.terms)
-        return Symbolic(array.world, (*array.axes[:axis], *array.axes[axis + 1 :]), terms)
-
-    def matmul(self, a: Symbolic, b: Symbolic) -> Symbolic:
-        if len(a.axes) != len(b.axes) or len(a.axes) < 2:
-            raise LawError(f"multiplies matrices with {len(a.axes)} and {len(b.axes)} axes")
-        if a.axes[-1] != b.axes[-2]:
-            raise LawError(
-                f"sums over ({_names(a.axes[-1])}) on the left, ({_names(b.axes[-2])}) on the right"
-            )
-        column = replace(b, axes=(*b.axes[:-2], (), b.axes[-2], b.axes[-1]))
-        every = replace(a, axes=(*a.axes, ())) * column
-        return self.sum(every, len(every.axes) - 2)
-
-    affine = Backend.affine
-
-    def zeros_like(self, array: Symbolic) -> Symbolic:
-        return replace(array, terms=())
-
-    def concatenate(self, arrays: Sequence[Symbolic], axis: int) -> Symbolic:
-        """Ranges of one index put together to the whole."""
-        world, axis = arrays[0].world, axis % len(arrays[0].axes)
-        named = [part.index for array in arrays for part in array.axes[axis]]
-        index = named[0] if named else INPUT
-        position, terms = 0, []
-        for array in arrays:
-            width = array.shape[axis]
-            part = Part(index, position, position + width)
-            if array.axes[axis] not in (world.axis(part), ()):
-                raise LawError(
-                    f"puts ({_names(array.axes[axis])}) at {position} to {position + width} of {index}"
-                )
-            if array.terms:
-                terms += [world.restrict(term, world.rows(part)) for term in array.terms]
-            position += width
-        if position != world.sizes[index]:
-            raise LawError(f"puts together {position} of {world.sizes[index]} values of {index}")
-        before, after = arrays[0].axes[:axis], arrays[0].axes[axis + 1 :]
-        if any((array.axes[:axis], array.axes[axis + 1 :]) != (before, after) for array in arrays):
-            raise LawError("puts together arrays with different axes")
-        axes = (*before, world.axis(Part(index, 0, position)), *after)
-        return Symbolic(world, axes, world.join(terms, axes))
 
 
 def _stretch(a: Symbolic, b: Any) -> tuple[Axis, ...]:
@@ -297,12 +262,12 @@ def _stretch(a: Symbolic, b: Any) -> tuple[Axis, ...]:
     left, right = (((),) * (count - len(array.axes)) + array.axes for array in (a, b))
     for one, other in zip(left, right, strict=True):
         if one and other and one != other:
-            raise LawError(f"meets ({_names(one)}) with ({_names(other)}) along one axis")
+            raise LawError(f"meets ({show(one)}) with ({show(other)}) along one axis")
     return tuple(one or other for one, other in zip(left, right, strict=True))
 
 
-def _holds_input(axes: Sequence[Axis]) -> bool:
-    return any(part.index == INPUT for axis in axes for part in axis)
+def _indices(axes: Iterable[Axis]) -> set[str]:
+    return {part.index for axis in axes for part in axis}
 
 
 def _cuts(key: Any, count: int) -> list[slice]:
@@ -319,7 +284,8 @@ def _cuts(key: Any, count: int) -> list[slice]:
     return keys
 
 
-def _names(axis: Sequence[Part]) -> str:
+def show(axis: Sequence[Part]) -> str:
+    """An axis as text: its indices in order."""
     return " ".join(part.index for part in axis)
 
 

@@ -1,0 +1,117 @@
+"""The operations of a program, on symbolic arrays."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, NoReturn
+
+from ...arrays.backend import Backend
+from ...arrays.nonlinearities import NONLINEARITIES
+from ...arrays.protocols import Elementwise
+from ...typing import Shape
+from .symbolic import ANY_BATCH, LawError, Part, Symbolic, show
+
+
+class SymbolicOps:
+    """The operations of `ProgramOps`, as far as laws cover them. No nonlinearity is among them."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        raise LawError(f"calls {name}, which no law of a commutative semiring covers")
+
+    @property
+    def nonlinearities(self) -> dict[str, Elementwise]:
+        def named(name: str) -> Elementwise:
+            return Elementwise(
+                lambda ops, x: self.nonlinear(name, x), lambda ops, x, g: self.nonlinear_vjp(name, x, g)
+            )
+
+        return {name: named(name) for name in NONLINEARITIES}
+
+    def nonlinear(self, name: str, x: Symbolic, /) -> Symbolic:
+        return self._refuse(name)
+
+    def nonlinear_overwrite(self, name: str, x: Symbolic, /) -> Symbolic:
+        return self.nonlinear(name, x)
+
+    def nonlinear_vjp(self, name: str, x: Symbolic, gradient: Symbolic, /) -> Symbolic:
+        return self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        raise LawError(f"applies {name}, which is not part of what is to be computed")
+
+    def copy(self, array: Symbolic, /) -> Symbolic:
+        return array
+
+    def transpose(self, array: Symbolic, axes: Shape, /) -> Symbolic:
+        if sorted(axes) != list(range(len(array.axes))):
+            raise LawError(f"is no permutation of {len(array.axes)} axes")
+        return replace(array, axes=tuple(array.axes[axis] for axis in axes))
+
+    def reshape(self, array: Symbolic, shape: Shape, /) -> Symbolic:
+        """Merge and split axes in row-major order. An index is never split, so that its size may be any."""
+        parts = [part for axis in array.axes for part in axis]
+        axes = []
+        for size in shape:
+            taken: list[Part] = []
+            while prod(part.size for part in taken) < size and parts:
+                taken.append(parts.pop(0))
+            if prod(part.size for part in taken) != size:
+                shown = "a multiple of the batch" if size % ANY_BATCH == 0 and size else size
+                raise LawError(f"makes no whole indices an axis of size {shown}: found ({show(taken)})")
+            axes.append(tuple(taken))
+        if parts:
+            raise LawError(f"leaves no axis for {show(parts)}")
+        return replace(array, axes=tuple(axes))
+
+    def sum(self, array: Symbolic, /, axis: int) -> Symbolic:
+        if not 0 <= axis < len(array.axes):
+            raise LawError(f"has no axis {axis} to sum over")
+        terms = tuple(array.world.sum_over(term, array.axes[axis]) for term in array.terms)
+        return Symbolic(array.world, (*array.axes[:axis], *array.axes[axis + 1 :]), terms)
+
+    def matmul(self, a: Symbolic, b: Symbolic, /) -> Symbolic:
+        if len(a.axes) != len(b.axes) or len(a.axes) < 2:
+            raise LawError(f"multiplies matrices with {len(a.axes)} and {len(b.axes)} axes")
+        if a.axes[-1] != b.axes[-2]:
+            raise LawError(f"sums over ({show(a.axes[-1])}) on the left, ({show(b.axes[-2])}) on the right")
+        column = replace(b, axes=(*b.axes[:-2], (), b.axes[-2], b.axes[-1]))
+        every = replace(a, axes=(*a.axes, ())) * column
+        return self.sum(every, len(every.axes) - 2)
+
+    affine = Backend.affine
+
+    def zeros_like(self, array: Symbolic, /) -> Symbolic:
+        return replace(array, terms=())
+
+    def concatenate(self, arrays: Sequence[Symbolic], /, axis: int) -> Symbolic:
+        """Ranges of one index put together to the whole."""
+        world, axis = arrays[0].world, axis % len(arrays[0].axes)
+        index = _index_along(arrays, axis)
+        position, terms = 0, []
+        for array in arrays:
+            width = array.shape[axis]
+            part = Part(index, position, position + width)
+            if array.axes[axis] not in (world.axis(part), ()):
+                raise LawError(
+                    f"puts ({show(array.axes[axis])}) at {position} to {position + width} of {index}"
+                )
+            if array.terms:
+                terms += [world.restrict(term, world.rows(part)) for term in array.terms]
+            position += width
+        if position != world.sizes[index]:
+            raise LawError(f"puts together {position} of {world.sizes[index]} values of {index}")
+        before, after = arrays[0].axes[:axis], arrays[0].axes[axis + 1 :]
+        if any((array.axes[:axis], array.axes[axis + 1 :]) != (before, after) for array in arrays):
+            raise LawError("puts together arrays with different axes")
+        axes = (*before, world.axis(Part(index, 0, position)), *after)
+        return Symbolic(world, axes, world.join(terms, axes))
+
+
+def _index_along(arrays: Sequence[Symbolic], axis: int) -> str:
+    """The index that ranges along an axis make up. Axes of size 1 name none; rows that were taken do."""
+    named = [part.index for array in arrays for part in array.axes[axis]]
+    named += [index for array in arrays for term in array.terms for index, _ in sorted(term.rows)]
+    named += arrays[0].world.data
+    if not named:
+        raise LawError("puts together what has no index")
+    return named[0]

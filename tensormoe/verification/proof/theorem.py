@@ -1,0 +1,169 @@
+"""Theorems with their proofs, as text."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ...networks.notation import BATCH, Indices
+from ...programs.contraction import Contraction, Operand
+from .derivation import ProofStep
+
+_INDENT = "    "
+
+
+@dataclass(frozen=True)
+class _Letters:
+    """What a contraction's result, its weight tensor and its input, followed by 1, are called."""
+
+    result: str = "y"
+    weight: str = "W"
+    data: str = "z"
+
+
+def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
+    """The theorem that a program computes a contraction, with its proof."""
+    data = any(BATCH in op.indices for op in contraction.operands)
+    return "\n".join(
+        [
+            f"Theorem. For all values{', every batch' * data} and all sizes of {_general([contraction])},",
+            "the program computes",
+            "",
+            *_equations(contraction, _Letters()),
+            *_fixed([contraction]),
+            "",
+            *_proof(steps),
+            "",
+            *_conclusion(contraction, steps),
+        ]
+    )
+
+
+def chain_theorem(
+    first: Contraction, second: Contraction, nonlinearity: str, steps: Sequence[ProofStep]
+) -> str:
+    """The theorem that a program computes two layers with a nonlinearity between them, with its proof."""
+    both = [first, second]
+    f, result = nonlinearity, f"t{steps[-1].number}"
+    return "\n".join(
+        [
+            f"Theorem. For all values, every batch, all sizes of {_general(both)},",
+            f"and any function {f} of each element, the program computes",
+            "",
+            *_equations(second, _Letters("y", "W′", "z′")),
+            "",
+            f"where {f} is applied to each element of",
+            "",
+            *_equations(first, _Letters("u", "W", "z")),
+            *_fixed(both),
+            "",
+            *_proof(steps),
+            "",
+            f"By the distributive law, as in each layer alone, {f} is applied to u, and {result} is y.",
+            f"Of {f}(u) nothing is known but its indices.",
+            "",
+            f"The reverse mode, run likewise, gives {f}(u) and each of the second layer's operands",
+            f"the sum of the products of all others. In the first layer, the gradient of {f}(u) times",
+            f"{f}′(u) takes the place of ∂y. Each coefficient has the sum of its gradients in both. ∎",
+        ]
+    )
+
+
+def _general(contractions: Sequence[Contraction]) -> str:
+    """The indices whose sizes may be any."""
+    free = {i: None for each in contractions for i, size in each.sizes if size > 1 and i != _single(each)}
+    return ", ".join(free)
+
+
+def _single(contraction: Contraction) -> str | None:
+    """The input mode if it holds a single input beside the bias: its sum has one term."""
+    index = contraction.operands[0].indices[-1] if contraction.affine else None
+    return index if index and dict(contraction.sizes)[index] == 2 else None
+
+
+def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
+    """What is computed, and the weight tensor that stands in it."""
+    data = [op for op in contraction.operands if BATCH in op.indices]
+    cores = [op for op in contraction.operands if BATCH not in op.indices]
+    open_ = _open(contraction)
+    bonds = [index for index, _ in contraction.sizes if index not in open_]
+    weight = letters.weight + _bracket(open_)
+    if data:
+        kept = [index for index in open_ if index not in contraction.output]
+        product = [weight, *(_array_of(op, contraction, letters) for op in (*data[1:], data[0]))]
+        yield f"{_INDENT}{letters.result}{_bracket(contraction.output)} = {_sum(kept)}{' '.join(product)},"
+    factors = [_array_of(op, contraction, letters) for op in cores] or ["1"]
+    factors[-1] += "," if contraction.affine else "."
+    yield from _wrap(f"{_INDENT}{weight} = {_sum(bonds)}", factors)
+    if contraction.affine:
+        first = contraction.operands[0]
+        extended = f"{letters.data} = ({first.name}, 1)"
+        yield f"{_INDENT}{extended}, so that the last row of {first.indices[-1]} holds the biases."
+
+
+def _fixed(contractions: Sequence[Contraction]) -> Iterator[str]:
+    """What is said of indices that take no part."""
+    for index in filter(None, map(_single, contractions)):
+        yield ""
+        yield f"There is one input beside the bias: {index} has size 2."
+    fixed = dict.fromkeys(index for each in contractions for index, size in each.sizes if size == 1)
+    if fixed:
+        yield ""
+        yield f"Of size 1, and left out of the sums below: {', '.join(fixed)}."
+
+
+def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:
+    yield "Proof. In any commutative semiring; where an index is summed, all that carry it are named:"
+    yield ""
+    width = max((len(step.statement) for step in steps), default=0)
+    for step in steps:
+        yield f"{step.number:4}  {step.statement:<{width}}    {step.law}"
+    if not steps:
+        yield f"{_INDENT}The program returns its only operand."
+
+
+def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterator[str]:
+    summed = [index for index, size in contraction.sizes if index not in contraction.output and size > 1]
+    factors = [_array_of(op, contraction, _Letters()) for op in contraction.operands]
+    last = f"t{steps[-1].number}" if steps else contraction.operands[0].name
+    if steps:
+        yield f"Unfolded, {last} is a sum of products in which each factor stands once, and each index"
+        yield "that is summed over is summed once, after all factors that carry it:"
+        yield ""
+        yield from _wrap(f"{_INDENT}{last}{_bracket(contraction.output)} = {_sum(summed)}", factors)
+        yield ""
+    if BATCH in contraction.output:
+        yield "By the distributive law the sums over bonds stand next to the cores and make them W:"
+        yield f"{last} is y."
+    yield "The reverse mode, run likewise, gives each operand the sum of the products of all others: its"
+    yield "gradient. ∎"
+
+
+def _open(contraction: Contraction) -> Indices:
+    """The weight tensor's indices: those of cores that the output or the data carry, in W's order."""
+    data = [op for op in contraction.operands if BATCH in op.indices]
+    order = [index for op in (*data[1:], *data[:1]) for index in op.indices] + [*contraction.output]
+    held = {index for op in contraction.operands if BATCH not in op.indices for index in op.indices}
+    return tuple(index for index in dict.fromkeys(order) if index in held)
+
+
+def _array_of(op: Operand, contraction: Contraction, letters: _Letters) -> str:
+    name = letters.data if contraction.affine and op is contraction.operands[0] else op.name
+    return name + _bracket(op.indices)
+
+
+def _bracket(indices: Sequence[str]) -> str:
+    return f"[{', '.join(indices)}]"
+
+
+def _sum(indices: Sequence[str]) -> str:
+    return f"Σ({' '.join(indices)}) " if indices else ""
+
+
+def _wrap(start: str, factors: Sequence[str], width: int = 108) -> Iterator[str]:
+    """A product over as many lines as it takes, its factors below each other."""
+    text = start
+    for factor in factors:
+        if len(text) + len(factor) >= width and text.strip():
+            yield text.rstrip()
+            text = " " * min(len(start), width // 2)
+        text += factor + " "
+    yield text.rstrip()

@@ -1,0 +1,91 @@
+"""A program run so that each instruction is noted, and names itself where it breaks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...arrays.protocols import ProgramOps
+from ...errors import TensorMoEError
+from ...programs.instructions import Instruction
+from ...programs.program import Program
+from .symbolic import LawError, Symbolic
+
+# What is called with an instruction's number, counted from 1, the instruction, its sources and its result.
+Note = Callable[[int, Instruction, Sequence[Symbolic], Symbolic], None]
+
+
+class ProofError(TensorMoEError):
+    """A program that is not proved to compute what it should.
+
+    Attributes:
+        step: the number of the first instruction that breaks, counted from 1; None if each is lawful but what
+            comes out is not what the definition says.
+    """
+
+    def __init__(self, received: str, reason: str, step: int | None = None) -> None:
+        super().__init__("program", received, reason)
+        self.step = step
+
+
+def trace(program: Program, note: Note | None = None) -> Program:
+    """The same program, whose instructions call `note`; one that breaks raises a `ProofError`."""
+    numbered = enumerate(program.instructions, start=1)
+    return replace(program, instructions=tuple(_Traced(i.source, n, i, note) for n, i in numbered))
+
+
+def check_releases(program: Program) -> None:
+    """Raise the error of releases that do not fit the instructions."""
+    steps = program.instructions
+    if len(program.releases) != len(steps):
+        remedy = f"pass one for each of {len(steps)} instructions"
+        raise TensorMoEError("program", f"{len(program.releases)} releases", remedy)
+    result = program.num_operands + len(steps) - 1
+    for number, (step, released) in enumerate(zip(steps, program.releases, strict=True)):
+        # What a step cannot read is its own mistake.
+        for register in {*released} - {*step.sources}:
+            if not 0 <= register <= program.num_operands + number or register == result:
+                remedy = f"step {number + 1} may release what exists by then, but not the result"
+                raise TensorMoEError("program", f"a release of register {register}", remedy)
+
+
+@dataclass(frozen=True)
+class _Traced(Instruction):
+    number: int
+    traced: Instruction
+    note: Note | None
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        return self.traced.sources
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return self.traced.reads
+
+    def run(self, ops: ProgramOps, registers: Sequence[Any], batch: int) -> Any:
+        try:
+            sources = [_read(registers, source) for source in self.sources]
+            result: Symbolic = self.traced.run(ops, registers, batch)
+            if self.note:
+                self.note(self.number, self.traced, sources, result)
+        except LawError as reason:
+            raise self.error(reason) from None
+        return result
+
+    def vjp(self, ops: ProgramOps, registers: Sequence[Any], gradient: Any, position: int) -> Any:
+        try:
+            return self.traced.vjp(ops, registers, gradient, position)
+        except LawError as reason:
+            raise self.error(reason, "backwards it ") from None
+
+    def error(self, reason: LawError, way: str = "it ") -> ProofError:
+        return ProofError(f"step {self.number}: {self.traced}", f"{way}{reason}", self.number)
+
+
+def _read(registers: Sequence[Any], source: int) -> Symbolic:
+    if not 0 <= source < len(registers):
+        raise LawError(f"reads register {source}, which nothing has written")
+    array: Symbolic | None = registers[source]
+    if array is None:
+        raise LawError(f"reads register {source}, which was released")
+    return array
