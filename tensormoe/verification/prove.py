@@ -1,5 +1,6 @@
 """Proofs of whatever has programs: specifications, plans, and programs of your own."""
 
+from functools import partial
 from typing import overload
 
 from ..errors import TensorMoEError
@@ -56,8 +57,8 @@ def prove(
         >>> print(proof.steps[2].statement)
         t3[…, r] = t1[…, r] t2[…, r]
         >>> block = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))
-        >>> print(tm.prove(block).chain.steps[5].statement)
-        t6[…, i′] = gelu(t5[…, o])
+        >>> print(tm.prove(block).chain.steps[4].statement)
+        t5[…, i′] = gelu(t4[…, o])
     """
     match subject, program:
         case Contraction(), Program():
@@ -83,10 +84,10 @@ def _prove_stage(stage: Stage) -> Proof:
 
 
 def _prove_spec(spec: Spec) -> Proof | BlockProof:
-    proofs = [_prove_stage(stage) for stage in spec.layers.values()]
-    if len(proofs) == 1:
-        return proofs[0]
+    if spec.between is None:
+        (stage,) = spec.layers.values()
+        return _prove_stage(stage)
     first, second = spec.layers.values()
-    contractions = first.contraction, second.contraction
-    chains = [prove_chain(*contractions, spec.nonlinearity, program) for _, program in spec.programs]
-    return BlockProof(proofs[0], proofs[1], chains[0])
+    chain = partial(prove_chain, first.contraction, second.contraction, spec.between)
+    chains = [chain(program) for _, program in spec.programs]
+    return BlockProof(_prove_stage(first), _prove_stage(second), chains[0])

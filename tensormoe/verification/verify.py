@@ -138,8 +138,9 @@ def _proof_checks(spec: Spec, layers: Mapping[str, Stage], remarks: list[str]) -
         yield from _prove_programs(
             ((0, materialization),), f"{label}weight", partial(prove_program, weight), remarks
         )
-    if len(contractions) > 1:
-        chain = partial(prove_chain, *contractions, spec.nonlinearity)
+    if spec.between is not None:
+        first, second = contractions
+        chain = partial(prove_chain, first, second, spec.between)
         yield from _prove_programs(spec.programs, "block, output and gradients", chain, remarks)
 
 

@@ -73,7 +73,7 @@ def test_a_theorem_reads() -> None:
         "y[…, o′] = Σ(n i′) W′[n, i′, o′] a1[…, n] z′[…, i′],",
         "z′ = (gelu(u), 1), so that the last row of i′ holds the biases.",
         "u[…, o] = Σ(n i) W[n, i, o] a1[…, n] z[…, i],",
-        "t6[…, i′] = gelu(t5[…, o])",
+        "t5[…, i′] = gelu(t4[…, o])",
         "distributive law [n: a1, expert1′]",
     ):
         assert words in str(proof.chain)
@@ -125,7 +125,7 @@ WRONG = {
         "applies gelu to what is not u, the first layer's result: it lacks the factor a1",
     ),
     "the nonlinearity is of what is not yet complete": (
-        with_instruction(MIDDLE, source=COUNT + MIDDLE - 3),
+        with_instruction(MIDDLE, source=COUNT + MIDDLE - 2),
         "applies gelu to what is not u, the first layer's result: it lacks the factor output",
     ),
     "the nonlinearity is another": (chain_stages(name="relu"), "applies relu where gelu is asked for"),

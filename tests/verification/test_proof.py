@@ -159,7 +159,7 @@ def test_the_bias_is_part_of_the_sum() -> None:
     rest = [Matmul(A, EXPERT), Multiply(9, 10), Transpose(OUTPUT, (1, 0)), Matmul(11, 12)]
     tm.prove(spec.contraction, program_of(5, *rows, *rest))
     product = [Affine(X, INPUT), Matmul(A, EXPERT), Multiply(5, 6), Transpose(OUTPUT, (1, 0)), Matmul(7, 8)]
-    law = "distributive law [i: input, x]; definition of z"
+    law = "distributive law [i: core2, x]; definition of z"
     assert tm.prove(spec.contraction, program_of(5, *product)).steps[0].law == law
     without = [rows[0], rows[1], Matmul(A, EXPERT), Multiply(6, 7), Transpose(OUTPUT, (1, 0)), Matmul(8, 9)]
     with pytest.raises(tm.ProofError, match="the bias row is left out"):
