@@ -71,7 +71,9 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
         goal = None if live else contraction.output
         first, *second = (lowering.sum_dangling(tensor, chosen, keep) for tensor in chosen)
         live.append(lowering.pair(first, second[0], keep, goal) if second else first)
-    lowering.permute(live[0], contraction.output)
+    # A single operand has an empty path.
+    result = lowering.sum_dangling(live[0], live, {*contraction.output})
+    lowering.permute(result, contraction.output)
     count = len(contraction.operands)
     instructions = tuple(lowering.instructions)
     return Program(count, instructions, find_releases(count, instructions)), tuple(lowering.steps)

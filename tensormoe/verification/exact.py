@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import TensorMoEError
 from ..layers.stage import Stage
 from ..typing import NumPyArray
-from .arithmetic.residues import PRIME, residues
-from .arithmetic.rounding import Counted, CountingBackend, Precision
+from .arithmetic.residues import PRIME, ResidueOps
+from .arithmetic.rounding import Counted, CountingOps, Precision
 from .inputs import draw_sample, integer_inputs
 from .reference.contraction import Reference
 from .reference.families import weight_of_family
@@ -47,7 +47,7 @@ def degree(layer: Stage) -> int:
     operands = 1 + layer.levels + len(layer.network.cores)
     shapes = [(2, layer.in_features), *((2, n) for n in layer.experts), *layer.network.shapes.values()]
     counted = [Counted(shape, Precision("float64")) for shape in shapes]
-    found: Counted = layer.default_plan.program.run(CountingBackend(), counted)
+    found: Counted = layer.default_plan.program.run(CountingOps(), counted)
     return max(operands, found.degree)
 
 
@@ -59,7 +59,7 @@ def exact_checks(
     inputs = integer_inputs(layer, generator, batch_size, PRIME).restrict(sample)
     reference = Reference(layer, inputs, sample)
     program = layer.default_plan.program
-    ops = residues()
+    ops = ResidueOps()
     operands = [ops.from_numpy(value) for value in inputs.operands]
     gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
     found = reference.select([program.run(ops, operands), *gradients])

@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays.backend import Backend
 from ..layers.stage import Stage
 from ..typing import NumPyArray
-from .arithmetic.rounding import UNITS, Counted, CountingBackend, Precision, gamma
+from .arithmetic.rounding import UNITS, Counted, CountingOps, Precision, gamma
 from .inputs import Inputs, Sample
 from .reference.contraction import Reference
 from .report import Check
@@ -75,7 +75,7 @@ class _Expected:
         self._terms = [reference.y, *reference.gradients]
         absolute = reference.of(inputs.map(np.abs))
         self._absolute = [term.value for term in (absolute.y, *absolute.gradients)]
-        precision, program, ops = Precision(dtype), layer.default_plan.program, CountingBackend()
+        precision, program, ops = Precision(dtype), layer.default_plan.program, CountingOps()
         operands = [Counted(value.shape, precision) for value in inputs.operands]
         counted = [program.run(ops, operands)]
         counted += program.vjp(ops, operands, Counted(inputs.cotangent.shape, precision))

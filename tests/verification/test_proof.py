@@ -24,7 +24,7 @@ from tensormoe.programs.instructions import (
 )
 from tensormoe.programs.program import Program, find_releases
 from tensormoe.testing import specs
-from tensormoe.verification.arithmetic.residues import PRIME, residues
+from tensormoe.verification.arithmetic.residues import PRIME, ResidueOps
 from tensormoe.verification.reference.contraction import IndexedArray, contract
 
 
@@ -294,7 +294,7 @@ def test_what_is_proved_is_right(case: tuple[Contraction, Program], seed: int) -
     if contraction.affine:
         given[0] = given[0][:, :-1]
         terms[0].value[:, -1] = 1
-    ops = residues()
+    ops = ResidueOps()
     found = program.run(ops, [ops.from_numpy(value) for value in given])
     expected = contract(terms, contraction.output).value
     assert found.shape == expected.shape

@@ -1,11 +1,12 @@
-"""Exact arithmetic: integers modulo a prime, behind the interface of a backend."""
+"""Exact arithmetic: integers modulo a prime."""
 
-from functools import cache
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ...arrays.backend import Backend
+from ...arrays.protocols import ProgramDefaults
+from ...typing import Shape
 
 # A Mersenne prime, 2^61 − 1.
 PRIME = 2**61 - 1
@@ -18,30 +19,46 @@ class Residues(np.ndarray[Any, Any]):
         return np.asarray(array % PRIME, dtype=object).view(Residues)
 
 
-class _Exact(Backend):
-    tensormoe_name = "integers"
-
-    def from_numpy(self, array: Any) -> Residues:
-        return np.array(array, dtype=object).view(Residues)
-
-    def matmul(self, a: Residues, b: Residues) -> Residues:
-        return self.from_numpy(np.matmul(np.asarray(a), np.asarray(b)) % PRIME)
-
-    def sum(self, array: Residues, axis: int | None = None, keepdims: bool = False) -> Residues:
-        return self.from_numpy(np.sum(np.asarray(array), axis=axis, keepdims=keepdims) % PRIME)
-
-
-@cache
-def residues() -> Any:
-    """The backend object: TensorLy's for NumPy, with arrays of integer objects.
+class ResidueOps(ProgramDefaults):
+    """The operations of `ProgramOps` on residues, but for nonlinearities: they are no polynomials.
 
     Examples:
-        >>> from tensormoe.verification.arithmetic.residues import PRIME, residues
-        >>> ops = residues()
-        >>> ops.sum(ops.from_numpy([PRIME - 1, 5])).item()
+        >>> from tensormoe.verification.arithmetic.residues import PRIME, ResidueOps
+        >>> ops = ResidueOps()
+        >>> ops.sum(ops.from_numpy([PRIME - 1, 5]), 0).item()
         4
     """
-    from tensorly.backend.numpy_backend import NumpyBackend
 
-    kind = type("ExactBackend", (_Exact, NumpyBackend), {}, backend_name="tensormoe-integers")
-    return kind()
+    def from_numpy(self, array: Any) -> Residues:
+        """Integers as residues."""
+        return np.array(np.asarray(array, dtype=object) % PRIME, dtype=object).view(Residues)
+
+    def transpose(self, array: Residues, axes: Shape, /) -> Residues:
+        return self.from_numpy(np.transpose(array, axes))
+
+    def reshape(self, array: Residues, shape: Shape, /) -> Residues:
+        return self.from_numpy(np.reshape(array, shape))
+
+    def sum(self, array: Residues, /, axis: int) -> Residues:
+        return self.from_numpy(np.sum(np.asarray(array), axis=axis))
+
+    def matmul(self, a: Residues, b: Residues, /) -> Residues:
+        return self.from_numpy(np.matmul(np.asarray(a), np.asarray(b)))
+
+    def concatenate(self, arrays: Sequence[Residues], /, axis: int) -> Residues:
+        return self.from_numpy(np.concatenate(arrays, axis=axis))
+
+    def zeros_like(self, array: Residues, /) -> Residues:
+        return self.from_numpy(np.zeros(array.shape, dtype=object))
+
+    def copy(self, array: Residues, /) -> Residues:
+        return self.from_numpy(array)
+
+    def nonlinear(self, name: str, x: Residues, /) -> NoReturn:
+        raise NotImplementedError(f"{name} is not a polynomial")
+
+    def nonlinear_overwrite(self, name: str, x: Residues, /) -> NoReturn:
+        raise NotImplementedError(f"{name} is not a polynomial")
+
+    def nonlinear_vjp(self, name: str, x: Residues, gradient: Residues, /) -> NoReturn:
+        raise NotImplementedError(f"{name} is not a polynomial")

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.backend import Backend
-
-Shape = tuple[int, ...]
+from ...arrays.protocols import ProgramDefaults
+from ...typing import Shape
 
 # The unit roundoff of each floating-point type: 2^−p for p significant bits.
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -90,34 +89,44 @@ class Counted:
         return Counted(shape, self.precision, self.degree + other.degree, bound)
 
 
-class CountingBackend:
-    """The operations of a backend that programs use, on counted arrays."""
+class CountingOps(ProgramDefaults):
+    """The operations of `ProgramOps` on counted arrays, but for nonlinearities: they are no polynomials."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         raise NotImplementedError(f"programs of this library do not use {name}")
 
-    def transpose(self, array: Counted, axes: Sequence[int]) -> Counted:
+    def transpose(self, array: Counted, axes: Shape, /) -> Counted:
         return replace(array, shape=tuple(array.shape[axis] for axis in axes))
 
-    def reshape(self, array: Counted, shape: Sequence[int]) -> Counted:
+    def reshape(self, array: Counted, shape: Shape, /) -> Counted:
         return replace(array, shape=tuple(shape))
 
-    def sum(self, array: Counted, axis: int) -> Counted:
+    def sum(self, array: Counted, /, axis: int) -> Counted:
         shape = (*array.shape[:axis], *array.shape[axis + 1 :])
         operations = max(array.shape[axis] - 1, 0)
         return replace(array, shape=shape, bound=compound(array.bound, array.precision.rounding(operations)))
 
-    def matmul(self, a: Counted, b: Counted) -> Counted:
+    def matmul(self, a: Counted, b: Counted, /) -> Counted:
         return a @ b
 
-    affine = Backend.affine
-
-    def zeros_like(self, array: Counted) -> Counted:
+    def zeros_like(self, array: Counted, /) -> Counted:
         return replace(array, degree=0, bound=0.0)
 
-    def concatenate(self, arrays: Sequence[Counted], axis: int) -> Counted:
+    def copy(self, array: Counted, /) -> Counted:
+        return array
+
+    def concatenate(self, arrays: Sequence[Counted], /, axis: int) -> Counted:
         axis %= len(arrays[0].shape)
         width = sum(array.shape[axis] for array in arrays)
         shape = (*arrays[0].shape[:axis], width, *arrays[0].shape[axis + 1 :])
         degree = max(array.degree for array in arrays)
         return Counted(shape, arrays[0].precision, degree, max(array.bound for array in arrays))
+
+    def nonlinear(self, name: str, x: Counted, /) -> Counted:
+        raise NotImplementedError(name)
+
+    def nonlinear_overwrite(self, name: str, x: Counted, /) -> Counted:
+        raise NotImplementedError(name)
+
+    def nonlinear_vjp(self, name: str, x: Counted, gradient: Counted, /) -> Counted:
+        raise NotImplementedError(name)

@@ -5,27 +5,16 @@ from dataclasses import replace
 from math import prod
 from typing import Any, NoReturn
 
-from ...arrays.backend import Backend
-from ...arrays.nonlinearities import NONLINEARITIES
-from ...arrays.protocols import Elementwise
+from ...arrays.protocols import ProgramDefaults
 from ...typing import Shape
 from .symbolic import ANY_BATCH, LawError, Part, Symbolic, show
 
 
-class SymbolicOps:
+class SymbolicOps(ProgramDefaults):
     """The operations of `ProgramOps`, as far as laws cover them. No nonlinearity is among them."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         raise LawError(f"calls {name}, which no law of a commutative semiring covers")
-
-    @property
-    def nonlinearities(self) -> dict[str, Elementwise]:
-        def named(name: str) -> Elementwise:
-            return Elementwise(
-                lambda ops, x: self.nonlinear(name, x), lambda ops, x, g: self.nonlinear_vjp(name, x, g)
-            )
-
-        return {name: named(name) for name in NONLINEARITIES}
 
     def nonlinear(self, name: str, x: Symbolic, /) -> Symbolic:
         return self._refuse(name)
@@ -77,8 +66,6 @@ class SymbolicOps:
         column = replace(b, axes=(*b.axes[:-2], (), b.axes[-2], b.axes[-1]))
         every = replace(a, axes=(*a.axes, ())) * column
         return self.sum(every, len(every.axes) - 2)
-
-    affine = Backend.affine
 
     def zeros_like(self, array: Symbolic, /) -> Symbolic:
         return replace(array, terms=())
