@@ -1,0 +1,226 @@
+"""What layers and blocks share as `flax.nnx.Module`s: parameters and idioms, no mathematics."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import ArrayLike, DTypeLike
+
+from tensormoe.errors import TensorMoEError
+from tensormoe.layers import functional
+from tensormoe.layers.parameters import check_complete, grouped
+from tensormoe.layers.spec import Spec
+
+from ._backend import backend
+from ._initialization import Seed, initialize
+
+Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
+
+
+class ModuleOptions(TypedDict, total=False):
+    """What every module takes beside a specification."""
+
+    seed: Seed | None
+    rngs: nnx.Rngs | None
+    dtype: DTypeLike | None
+    device: Device
+    recompute: bool
+
+
+class CallOptions(TypedDict, total=False):
+    """What a call takes beside x."""
+
+    previous: Sequence[ArrayLike] | None
+    generator: jax.Array | nnx.Rngs | None
+    all_reduce: Callable[[jax.Array], jax.Array] | None
+
+
+class Cores(nnx.Dict[nnx.Param[jax.Array]]):
+    """The cores of a network by name, in the network's order, whatever order nnx keeps attributes in."""
+
+    def __init__(self, variables: Mapping[str, nnx.Param[jax.Array]]) -> None:
+        super().__init__(variables)
+        # One string, since nnx looks for arrays in a tuple.
+        self._order = " ".join(variables)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._order.split())
+
+
+class Module(nnx.Module):
+    """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
+
+    kind: type[Spec]
+    spec: Spec
+    gate_weights: nnx.List[nnx.Param[jax.Array]]
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        seed: Seed | None,
+        rngs: nnx.Rngs | None,
+        dtype: DTypeLike | None,
+        device: Device,
+        recompute: bool,
+    ) -> None:
+        if rngs is not None and seed is None:
+            parameters, state = initialize(spec, dtype=dtype, key=rngs.params())
+        elif seed is not None and rngs is None:
+            parameters, state = initialize(spec, seed, dtype)
+        else:
+            raise TensorMoEError(
+                "rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0, not both: JAX has no generator of its own"
+            )
+        if device is not None:
+            parameters, state = jax.device_put((parameters, state), device)
+        self.spec = spec
+        self.recompute = recompute
+        # nnx's own name for it, so that train(), eval() and nnx.view find it.
+        self.use_running_average = False
+        self._hold(parameters, nnx.Param)
+        self._hold(state, nnx.BatchStat)
+
+    @classmethod
+    def from_spec(cls, spec: Spec, **options: Unpack[ModuleOptions]) -> Self:
+        """The module of a specification.
+
+        Args:
+            spec: of the kind that this class computes.
+            options: seed or rngs, dtype, device, recompute, as for the class.
+
+        Raises:
+            TensorMoEError: a specification of another kind, neither a seed nor rngs, or both.
+        """
+        if not isinstance(spec, cls.kind):
+            raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
+        return cls(**spec.arguments, **options)
+
+    @property
+    def in_features(self) -> int:
+        """I, or D of a block."""
+        return self.spec.in_features
+
+    @property
+    def out_features(self) -> int:
+        """O."""
+        return self.spec.out_features
+
+    @property
+    def experts(self) -> tuple[int, ...]:
+        """The number of experts of each level."""
+        return self.spec.counts
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The parameters' element type."""
+        dtype: jnp.dtype = self._variable(self.spec.core_names[0]).dtype
+        return dtype
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """What `nnx.view` calls.
+
+        Args:
+          use_running_average: whether the gate uses its running statistics and adds no noise, as after eval().
+        """
+        # Two spaces above, as in Flax: nnx.view_info reads no other docstring.
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
+
+    def load_arrays(self, arrays: Mapping[str, ArrayLike]) -> None:
+        """Take parameters and running statistics from elsewhere, such as another framework.
+
+        Nothing is changed unless everything fits. Each array keeps the element type and the sharding it has
+        here.
+
+        Args:
+            arrays: JAX or NumPy arrays by the names that `tm.initialize` gives them: all parameters and all
+                running statistics.
+
+        Raises:
+            TensorMoEError: a missing or unknown name, a wrong shape, or something that is not an array.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> from tensormoe_jax import MuMoE
+            >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5), seed=0)
+            >>> parameters, state = tm.initialize(layer.spec, seed=1)
+            >>> layer.load_arrays(parameters | state)
+            >>> bool((layer.cores["input"][...] == parameters["cores.input"]).all())
+            True
+        """
+        variables = {
+            name: self._variable(name) for name in (*self.spec.parameter_shapes, *self.spec.state_shapes)
+        }
+        check_complete(arrays, {name: tuple(variable.shape) for name, variable in variables.items()})
+        values = {name: backend.as_array(arrays[name]) for name in variables}
+        for name, value in values.items():
+            if not backend.is_tensor(value) or "float" not in backend.dtype_name(value):
+                raise TensorMoEError(
+                    f"arrays[{name!r}]", type(value), "pass a floating-point array of JAX or NumPy"
+                )
+        for name, variable in variables.items():
+            sharding = getattr(variable.get_value(), "sharding", None)
+            value = jnp.array(values[name], variable.dtype)
+            variable.set_value(value if sharding is None else jax.device_put(value, sharding))
+
+    def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
+        for group, members in grouped(arrays).items():
+            variables = {name: kind(array) for name, array in members.items()}
+            numbered = all(name.isdigit() for name in variables)
+            setattr(self, group, nnx.List(variables.values()) if numbered else Cores(variables))
+
+    def _variable(self, name: str) -> Any:
+        group, _, member = name.partition(".")
+        return getattr(self, group)[int(member) if member.isdigit() else member]
+
+    @overload
+    def __call__(
+        self, x: ArrayLike, return_coefficients: Literal[False] = False, **options: Unpack[CallOptions]
+    ) -> jax.Array: ...
+
+    @overload
+    def __call__(
+        self, x: ArrayLike, return_coefficients: Literal[True], **options: Unpack[CallOptions]
+    ) -> tuple[jax.Array, list[jax.Array]]: ...
+
+    def __call__(
+        self, x: ArrayLike, return_coefficients: bool = False, **options: Unpack[CallOptions]
+    ) -> jax.Array | tuple[jax.Array, list[jax.Array]]:
+        """Compute y (…, O) from x (…, I) with any leading dimensions.
+
+        Args:
+            x: of the layer's element type; a JAX or a NumPy array.
+            return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+            options: by keyword,
+
+                - previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`;
+                - generator: of the gate's noise in training: a key, or the `nnx.Rngs` whose stream "noise"
+                  gives one;
+                - all_reduce: the sum of an array over all devices that share the batch, for the statistics
+                  of `tm.AdaptiveClustering`, such as `lambda a: jax.lax.psum(a, "batch")` where that axis
+                  is mapped. Arrays that `jax.jit` shards need none.
+
+        Raises:
+            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
+        """
+        generator = options.get("generator")
+        if isinstance(generator, nnx.Rngs):
+            options["generator"] = generator.noise()
+        training = not self.use_running_average
+        result = functional.apply(
+            self.spec,
+            {name: self._variable(name) for name in self.spec.parameter_shapes},
+            x,
+            state={name: self._variable(name) for name in self.spec.state_shapes},
+            training=training,
+            recompute=self.recompute,
+            backend=backend,
+            **options,
+        )
+        if training:
+            for name, value in result.state.items():
+                self._variable(name)[...] = value
+        return (result.y, result.coefficients) if return_coefficients else result.y
