@@ -123,7 +123,7 @@ class Module(nnx.Module):
         """What `nnx.view` calls.
 
         Args:
-          use_running_average: whether the gate uses its running statistics and adds no noise, as after eval().
+          use_running_average: whether the gate uses running statistics and adds no noise, as in eval().
         """
         # Two spaces above, as in Flax: nnx.view_info reads no other docstring.
         if use_running_average is not None:
