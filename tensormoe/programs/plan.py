@@ -9,6 +9,7 @@ from ..errors import positive_integer
 from ..networks.notation import BATCH, Indices
 from ..tables import table
 from .contraction import Contraction, dense_contraction
+from .copies import Copy, find_copies
 from .lowering import Step, lower
 from .path import Optimize, Path, find_path
 from .program import Program, chain
@@ -69,6 +70,11 @@ class Plan:
     def largest(self) -> int:
         """Elements of the largest result of a step."""
         return max(step.size for step in self.steps)
+
+    @cached_property
+    def copies(self) -> tuple[Copy, ...]:
+        """The cores that every call copies first, each with the notation that would spare it."""
+        return find_copies(self.contraction, self.path, self.program)
 
     @cached_property
     def soft_moe(self) -> "Plan":
@@ -186,17 +192,18 @@ def _along(contraction: Contraction, path: Path, batch_size: int) -> Plan:
 
 
 def _priced(step: Step, sizes: dict[str, int]) -> PlannedStep:
-    def shown(name: str, indices: Indices) -> str:
-        return f"{name}[{' '.join(indices)}]"
-
     left, right, result = step.left, step.right, step.result
     size = prod(sizes[index] for index in result.indices)
     macs = size * prod(sizes[index] for index in step.summed) if step.summed else 0
     expression = (
-        f"{shown(left.name, left.indices)} {shown(right.name, right.indices)} "
-        f"→ {shown(result.name, result.indices)}"
+        f"{_show(left.name, left.indices)} {_show(right.name, right.indices)} "
+        f"→ {_show(result.name, result.indices)}"
     )
     return PlannedStep(expression, step.kind, macs, size)
+
+
+def _show(name: str, indices: Indices) -> str:
+    return f"{name}[{' '.join(indices)}]"
 
 
 def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
@@ -212,11 +219,20 @@ def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
 
 def _plan_table(plan: Plan) -> str:
     """A plan's steps, totals, and the soft MoE's figures beside them."""
+    copies = [
+        (
+            f"   {_show(copy.core, copy.indices)} → {_show(copy.core, copy.order)}",
+            "copy",
+            "0",
+            f"{copy.size:,}",
+        )
+        for copy in plan.copies
+    ]
     steps = [
         (f"{number}  {step.expression}", step.kind, f"{step.macs:,}", f"{step.size:,}")
         for number, step in enumerate(plan.steps, start=1)
     ]
-    text = table(("step", "kind", "MACs", "elements"), steps, text_columns=2)
+    text = table(("step", "kind", "MACs", "elements"), [*copies, *steps], text_columns=2)
     soft = plan.soft_moe
     figures = [
         ("MACs", plan.macs, soft.macs),
@@ -225,7 +241,9 @@ def _plan_table(plan: Plan) -> str:
     ]
     totals = [(name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×") for name, ours, theirs in figures]
     heading = f"total at batch size {plan.batch_size:,}"
-    return text + "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)
+    text += "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)
+    remarks = "\n".join(map(str, plan.copies))
+    return f"{text}\n\n{remarks}" if remarks else text
 
 
 def for_batch(choices: tuple[tuple[int, Chosen], ...], batch_size: int) -> Chosen:

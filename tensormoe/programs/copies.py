@@ -1,0 +1,142 @@
+"""Copies of cores: where a notation's order of axes is not the one that a product reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice, permutations
+from math import prod
+
+from ..networks.notation import BATCH, Indices
+from ..typing import Shape
+from .contraction import Contraction, Operand
+from .instructions import Affine, Instruction, Matmul, Reshape, Transpose
+from .lowering import lower
+from .path import Path
+from .program import Program
+
+# All orders of five indices.
+_TRIED = 120
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A core that every call copies into another order of axes, since a product reads it so.
+
+    Args:
+        core: its name.
+        indices: its order in the notation.
+        order: the order to write in the notation, so that nothing is copied; the same if none was found.
+        size: its elements.
+    """
+
+    core: str
+    indices: Indices
+    order: Indices
+    size: int
+
+    def __str__(self) -> str:
+        now, better = " ".join(self.indices), " ".join(self.order)
+        advice = "" if now == better else f": write {better!r} instead of {now!r}"
+        return f"core {self.core!r} is copied at each call{advice}"
+
+
+def find_copies(contraction: Contraction, path: Path, program: Program) -> tuple[Copy, ...]:
+    """The cores that a program copies at each call, with the order that would spare it.
+
+    Args:
+        contraction: what the program computes.
+        path: the path that it was lowered from.
+        program: the instructions.
+    """
+    sizes = dict(contraction.sizes)
+    copies = []
+    for number, operand in enumerate(contraction.operands):
+        if BATCH not in operand.indices and _is_copied(contraction, program, number):
+            order = _find_order(contraction, path, program, number)
+            size = prod(sizes[index] for index in operand.indices)
+            copies.append(Copy(operand.name, operand.indices, order, size))
+    return tuple(copies)
+
+
+def _find_order(contraction: Contraction, path: Path, program: Program, number: int) -> Indices:
+    """An order of an operand's indices in which the same path does not copy it."""
+    operand = contraction.operands[number]
+    # In the order that is read now, products usually read it as it lies; the last resort is to try them all.
+    read = [tuple(operand.indices[axis] for axis in each.axes) for each in _transposes(program, number)]
+    for order in (*read, *islice(permutations(operand.indices), _TRIED)):
+        operands = list(contraction.operands)
+        operands[number] = Operand(operand.name, order)
+        changed = replace(contraction, operands=tuple(operands))
+        program, _ = lower(changed, path)
+        if not _is_copied(changed, program, number):
+            return order
+    return operand.indices
+
+
+def _transposes(program: Program, number: int) -> list[Transpose]:
+    return [each for each in program.instructions if isinstance(each, Transpose) and each.source == number]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """An array's shape, and how many elements lie between neighbours along each axis."""
+
+    shape: Shape
+    strides: Shape
+
+    def transpose(self, axes: Shape) -> "_Layout":
+        return _Layout(tuple(self.shape[a] for a in axes), tuple(self.strides[a] for a in axes))
+
+    def reshape(self, shape: Shape) -> "_Layout | None":
+        """The layout under another shape; None where that takes a copy."""
+        axes = [(size, step) for size, step in zip(self.shape, self.strides, strict=True) if size > 1]
+        strides: list[int] = []
+        for size in reversed(shape):
+            if size == 1:
+                strides.append(1)
+                continue
+            strides.append(axes[-1][1])
+            while size > 1:
+                length, step = axes.pop()
+                if length <= size:
+                    size //= length
+                    if size > 1 and axes[-1][1] != length * step:
+                        return None
+                else:
+                    axes.append((length // size, size * step))
+                    size = 1
+        return _Layout(shape, tuple(reversed(strides)))
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether a matrix product reads it as it lies: row by row, or column by column."""
+        last = zip(self.shape[-2:], self.strides[-2:], strict=True)
+        return any(size == 1 or step == 1 for size, step in last)
+
+
+def _is_copied(contraction: Contraction, program: Program, number: int) -> bool:
+    """Whether a program copies a contiguous operand before a product takes it."""
+    sizes = dict(contraction.sizes)
+    shape = tuple(sizes[index] for index in contraction.operands[number].indices)
+    layout = _Layout(shape, tuple(prod(shape[axis + 1 :]) for axis in range(len(shape))))
+    for instruction in _trace(program, number):
+        match instruction:
+            case Transpose(axes=axes):
+                layout = layout.transpose(axes)
+            case Reshape(shape=shape):
+                reshaped = layout.reshape(shape)
+                if reshaped is None:
+                    return True
+                layout = reshaped
+            case Matmul() | Affine():
+                return not layout.is_matrix
+            case _:
+                return False
+    return False
+
+
+def _trace(program: Program, register: int) -> Iterator[Instruction]:
+    """The instructions that read an operand, one after the other's result."""
+    for number, instruction in enumerate(program.instructions, start=program.num_operands):
+        if register in instruction.sources:
+            yield instruction
+            register = number
