@@ -1,0 +1,57 @@
+"""Files of safetensors: raw memory, so what is written must lie in memory as its shape says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("safetensors")
+
+from safetensors import numpy as safetensors_numpy
+
+import tensormoe as tm
+
+FAMILIES = (
+    tm.CP(3),
+    tm.Tucker((2, 2, 3, 4)),
+    tm.TensorRing((2, 2, 3, 4)),
+    tm.TensorTrain((2, 3, 4)),
+    tm.Dense(),
+)
+families = pytest.mark.parametrize("family", FAMILIES, ids=str)
+
+
+@families
+def test_initial_values_survive_the_numpy_module(family: tm.Factorization, tmp_path: Path) -> None:
+    spec = tm.MuMoESpec(8, 6, (4, 3), family, tm.Gate(norm="batch"))
+    parameters, state = tm.initialize(spec)
+    safetensors_numpy.save_file(parameters | state, tmp_path / "layer.safetensors")
+    loaded = safetensors_numpy.load_file(tmp_path / "layer.safetensors")
+    assert loaded.keys() == (parameters | state).keys()
+    assert all((loaded[name] == value).all() for name, value in (parameters | state).items())
+
+
+@families
+def test_a_torch_layer_is_saved_by_either_module_and_loaded_by_the_other(
+    family: tm.Factorization, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors import torch as safetensors_torch
+
+    spec = tm.MuMoESpec(8, 6, (4, 3), family, tm.Gate(norm="batch"))
+    saved, other = tm.build(spec, "torch", seed=0), tm.build(spec, "torch", seed=1)
+    x = np.ones((2, 8), "float32")
+    arrays = {name: tensor.numpy() for name, tensor in saved.state_dict().items()}
+    safetensors_numpy.save_file(arrays, tmp_path / "numpy")
+    other.load_state_dict(safetensors_torch.load_file(tmp_path / "numpy"))
+    assert all((other.state_dict()[name].numpy() == value).all() for name, value in arrays.items())
+    safetensors_torch.save_file(saved.state_dict(), tmp_path / "torch")
+    safetensors_torch.save_model(saved, str(tmp_path / "model"))
+    safetensors_torch.load_model(other, str(tmp_path / "model"))
+    expected = saved.eval()(torch.from_numpy(x)).detach().numpy()
+    for file in ("torch", "model"):
+        loaded = safetensors_numpy.load_file(tmp_path / file)
+        parameters = {name: loaded[name] for name in spec.parameter_shapes}
+        state = {name: loaded[name] for name in spec.state_shapes}
+        y = tm.apply(spec, parameters, x, state=state).y
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6)
