@@ -55,10 +55,6 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
         largest: NumPyArray = np.maximum.reduce(array, axis)
         return largest
 
-    def min(self, array: NumPyArray, axis: int | None = None) -> NumPyArray:
-        smallest: NumPyArray = np.minimum.reduce(array, axis)
-        return smallest
-
     def clip(
         self,
         array: NumPyArray,

@@ -54,9 +54,6 @@ class ArrayOps(Protocol):
     def max(self, array: Array, /, axis: int | None = None) -> Array:
         """The largest entry along an axis, or of all."""
 
-    def min(self, array: Array, /, axis: int | None = None) -> Array:
-        """The smallest entry along an axis, or of all."""
-
     def argmax(self, array: Array, /, axis: int) -> Array:
         """The position of the largest entry along an axis."""
 

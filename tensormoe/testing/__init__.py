@@ -11,12 +11,14 @@ It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
 """
 
 from ..verification import Inputs
+from .backends import check_backend
 from .equivalence import assert_equivalent
 from .strategies import factorizations, gates, inputs_for, networks, register_profiles, specs
 
 __all__ = [
     "Inputs",
     "assert_equivalent",
+    "check_backend",
     "factorizations",
     "gates",
     "inputs_for",

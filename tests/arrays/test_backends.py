@@ -10,6 +10,7 @@ from support.strategies import BACKENDS, close, truth, values_for
 
 import tensormoe as tm
 from tensormoe.arrays import tensorly as adapter
+from tensormoe.arrays.registry import backend_of
 
 SPEC = tm.MuMoESpec(6, 3, (4, 2), tm.CP(5))
 
@@ -137,3 +138,44 @@ def test_errors_survive_a_pickle() -> None:
     error = pickle.loads(pickle.dumps(tm.TensorMoEError("rank", 0, "pass a positive integer")))
     assert str(error) == "rank: received 0; pass a positive integer"
     assert isinstance(error, ValueError)
+
+
+WITHOUT_METADATA = (
+    "import importlib.metadata\n"
+    "importlib.metadata.entry_points = lambda **_: importlib.metadata.EntryPoints({points})\n"
+    "import tensormoe as tm\n"
+)
+
+
+def test_the_built_in_backends_need_no_package_metadata() -> None:
+    code = WITHOUT_METADATA.format(points="") + "print(*tm.available_backends())"
+    assert run(code).split() == ["cupy", "jax", "numpy", "paddle", "tensorflow", "torch"]
+
+
+def test_another_package_adds_a_backend_and_replaces_none() -> None:
+    group = "tensormoe.backends"
+    points = [f"importlib.metadata.EntryPoint({name!r}, 'json', {group!r})" for name in ("numpy", "mine")]
+    code = WITHOUT_METADATA.format(points=f"[{', '.join(points)}]") + (
+        "from tensormoe.arrays.registry import get_module\n"
+        "print(get_module('numpy').__name__, get_module('mine').__name__)"
+    )
+    assert run(code) == "tensormoe_numpy json"
+
+
+def test_jax_takes_what_holds_an_array() -> None:
+    jax, nnx = pytest.importorskip("jax"), pytest.importorskip("flax.nnx")
+    ops, values = tm.get_backend("jax"), np.arange(3.0, dtype="float32")
+    parameter = nnx.Param(jax.numpy.asarray(values))
+    assert backend_of(parameter) is ops
+    for value in (values, jax.numpy.asarray(values), parameter, nnx.Variable(values), nnx.BatchStat(values)):
+        array = ops.as_array(value)
+        assert isinstance(array, jax.Array)
+        np.testing.assert_array_equal(array, values)
+    assert ops.as_array("x") == "x"
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_other_frameworks_take_their_arrays_as_they_are(name: str) -> None:
+    ops = tm.get_backend(name)
+    for value in (ops.ones((2,)), "x", np.ones(2)):
+        assert ops.as_array(value) is value

@@ -20,7 +20,7 @@ MANY = 20
 def evaluator(backend: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of a framework's arrays as one of NumPy's; compiled where that is the way."""
     ops = tm.get_backend(backend)
-    compiled = ops.compiled(function)
+    compiled = ops.compile(function)
 
     def compute(*inputs: np.ndarray) -> Any:
         with ops.double_precision():

@@ -1,0 +1,320 @@
+"""Every operation that a backend offers, tried on small arrays, with what NumPy says of it in float64.
+
+The right side of each line is an oracle of its own: it calls nothing of this library.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.special import erf
+
+from ..arrays.backend import Backend
+from ..arrays.nonlinearities import NONLINEARITIES
+from ..arrays.protocols import Differentiable
+from ..gates.newton import Entmax15, SoftTopK, Sparsemax
+from ..typing import Array, NumPyArray
+
+# From a backend object and arrays to an array or several.
+Operation: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One operation on arrays.
+
+    Args:
+        name: the protocol and the operation, "ProgramOps.matmul".
+        inputs: in float64; they are rounded to the type that is tried.
+        operation: from the backend object and the framework's arrays to an array or several.
+        expected: the same from NumPy's arrays.
+        smooth: whether the derivative with respect to every input is tried, too.
+        rough: whether what is expected are differences.
+    """
+
+    name: str
+    inputs: tuple[NumPyArray, ...]
+    operation: Operation
+    expected: Callable[..., Any]
+    smooth: bool = False
+    rough: bool = False
+
+
+def _numbers(*shape: int) -> NumPyArray:
+    """Numbers of either sign, no two of them equal or near 0, in no order."""
+    count = int(np.prod(shape))
+    return np.reshape(np.sin(np.arange(1.0, count + 1)) * 2 + 0.01 * np.arange(count), shape)
+
+
+_A, _B = _numbers(3, 4), _numbers(3, 4)[::-1].copy()
+_CUBE, _SIDE = _numbers(2, 3, 4), _numbers(2, 4, 5)
+_POSITIVE, _SMALL = np.abs(_A) + 0.1, _A / 5
+_WEIGHT, _MATRIX, _BIAS = _numbers(4, 5), _numbers(5, 6), _numbers(5)
+
+
+def _with_one(x: NumPyArray) -> NumPyArray:
+    return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1)
+
+
+def _softmax(x: NumPyArray) -> NumPyArray:
+    weights = np.exp(x)
+    return np.asarray(weights / weights.sum(-1, keepdims=True))
+
+
+def _layer_norm(x: NumPyArray) -> NumPyArray:
+    return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5))
+
+
+def _solve(weights: Callable[[NumPyArray], NumPyArray], x: NumPyArray) -> NumPyArray:
+    """The weights of x − τ that sum to 1, by bisection for τ."""
+    low, high = x.min(-1, keepdims=True) - 2, x.max(-1, keepdims=True)
+    for _ in range(100):
+        middle = (low + high) / 2
+        above = weights(x - middle).sum(-1, keepdims=True) > 1
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return weights(x - low)
+
+
+_SPARSE: dict[str, tuple[Differentiable, Callable[[NumPyArray], NumPyArray]]] = {
+    "sparsemax": (Sparsemax(), lambda z: np.maximum(z, 0)),
+    "entmax15": (Entmax15(), lambda z: np.maximum(z / 2, 0) ** 2),
+    "soft top-k": (SoftTopK(2, 1.0), lambda z: np.clip(z, 0, 1) / 2),
+}
+
+_NONLINEARITIES: dict[str, Callable[[NumPyArray], NumPyArray]] = {
+    "gelu": lambda x: np.asarray(x * (1 + erf(x / np.sqrt(2))) / 2),
+    "gelu_tanh": lambda x: np.asarray(x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2),
+    "relu": lambda x: np.maximum(x, 0),
+    "silu": lambda x: np.asarray(x / (1 + np.exp(-x))),
+}
+
+
+def differentiate(function: Callable[[NumPyArray], NumPyArray], x: NumPyArray) -> NumPyArray:
+    """∂ Σ function(x) ∗ c / ∂x at each entry by central differences, c the `cotangent` of its result."""
+    slopes = np.zeros_like(x)
+    weights = cotangent(function(x))
+    for place in np.ndindex(*x.shape):
+        step = np.zeros_like(x)
+        step[place] = 1e-6
+        slopes[place] = np.sum((function(x + step) - function(x - step)) * weights) / 2e-6
+    return slopes
+
+
+def cotangent(y: NumPyArray) -> NumPyArray:
+    """What a result is weighed by, where its derivative is asked for."""
+    return np.reshape(np.cos(np.arange(y.size) + 1.0), y.shape)
+
+
+def _halve(ops: Backend, start: Array) -> Any:
+    return ops.thresholds.refine(lambda value: (-value / 2,), start, 5, 0.0)
+
+
+def _trial_nonlinearity(name: str) -> list[Trial]:
+    f = _NONLINEARITIES[name]
+    return [
+        Trial(f"ProgramOps.nonlinear({name!r})", (_A,), lambda ops, x: ops.nonlinear(name, x), f, True),
+        Trial(
+            f"ProgramOps.nonlinear_overwrite({name!r})",
+            (_A,),
+            lambda ops, x: ops.nonlinear_overwrite(name, ops.copy(x)),
+            f,
+        ),
+        Trial(
+            f"ProgramOps.nonlinear_vjp({name!r})",
+            (_A, cotangent(_A)),
+            lambda ops, x, gradient: ops.nonlinear_vjp(name, x, ops.copy(gradient)),
+            lambda x, gradient: differentiate(f, x),
+            rough=True,
+        ),
+    ]
+
+
+def _trial_sparse(name: str) -> Trial:
+    function, weights = _SPARSE[name]
+    return Trial(
+        f"GateOps.differentiable({name})",
+        (_A,),
+        lambda ops, x: ops.differentiable(function, x),
+        lambda x: _solve(weights, x),
+        True,
+    )
+
+
+PROGRAM_OPS = [
+    Trial(
+        "ProgramOps.transpose",
+        (_CUBE,),
+        lambda ops, x: ops.transpose(x, (2, 0, 1)),
+        lambda x: x.transpose(2, 0, 1),
+        True,
+    ),
+    Trial(
+        "ProgramOps.reshape",
+        (_CUBE,),
+        lambda ops, x: ops.reshape(x, (6, 1, 4)),
+        lambda x: x.reshape(6, 1, 4),
+        True,
+    ),
+    Trial("ProgramOps.sum", (_CUBE,), lambda ops, x: ops.sum(x, axis=1), lambda x: x.sum(1), True),
+    Trial("ProgramOps.matmul", (_A, _WEIGHT), lambda ops, a, b: ops.matmul(a, b), np.matmul, True),
+    Trial("ProgramOps.matmul", (_CUBE, _SIDE), lambda ops, a, b: ops.matmul(a, b), np.matmul, True),
+    Trial(
+        "ProgramOps.affine",
+        (_A, _MATRIX),
+        lambda ops, x, m: ops.affine(x, m),
+        lambda x, m: _with_one(x) @ m,
+        True,
+    ),
+    Trial(
+        "ProgramOps.concatenate",
+        (_A, _B),
+        lambda ops, a, b: ops.concatenate([a, b], axis=-1),
+        lambda a, b: np.concatenate([a, b], -1),
+        True,
+    ),
+    Trial("ProgramOps.zeros_like", (_A,), lambda ops, x: ops.zeros_like(x), np.zeros_like),
+    Trial("ProgramOps.copy", (_A,), lambda ops, x: ops.copy(x), np.copy, True),
+    Trial(
+        "ProgramOps: arrays' +, ∗, slices",
+        (_A, _B),
+        lambda ops, a, b: (a + b * a)[..., :-1],
+        lambda a, b: (a + b * a)[..., :-1],
+        True,
+    ),
+    *(trial for name in NONLINEARITIES for trial in _trial_nonlinearity(name)),
+]
+
+ARRAY_OPS = [
+    Trial("ArrayOps.to_numpy", (_A,), lambda ops, x: ops.to_numpy(x), np.copy),
+    Trial(
+        "ArrayOps.moveaxis",
+        (_CUBE,),
+        lambda ops, x: ops.moveaxis(x, 0, -1),
+        lambda x: np.moveaxis(x, 0, -1),
+        True,
+    ),
+    Trial("ArrayOps.transpose", (_A,), lambda ops, x: ops.transpose(x), np.transpose, True),
+    Trial("ArrayOps.sum", (_A,), lambda ops, x: ops.sum(x), np.sum, True),
+    Trial(
+        "ArrayOps.sum",
+        (_A,),
+        lambda ops, x: ops.sum(x, axis=-1, keepdims=True),
+        lambda x: x.sum(-1, keepdims=True),
+        True,
+    ),
+    Trial("ArrayOps.cumsum", (_A,), lambda ops, x: ops.cumsum(x, axis=-1), lambda x: np.cumsum(x, -1), True),
+    Trial("ArrayOps.max", (_A,), lambda ops, x: ops.max(x), np.max, True),
+    Trial("ArrayOps.max", (_A,), lambda ops, x: ops.max(x, axis=-1), lambda x: x.max(-1), True),
+    Trial("ArrayOps.argmax", (_A,), lambda ops, x: ops.argmax(x, axis=-1), lambda x: x.argmax(-1)),
+    Trial("ArrayOps.sort", (_A,), lambda ops, x: ops.sort(x, axis=-1), lambda x: np.sort(x, -1), True),
+    Trial("ArrayOps.all", (_A,), lambda ops, x: ops.all(x > -9), lambda x: np.all(x > -9)),
+    Trial(
+        "ArrayOps.where",
+        (_A, _B),
+        lambda ops, a, b: ops.where(a > 0, a, b),
+        lambda a, b: np.where(a > 0, a, b),
+        True,
+    ),
+    Trial(
+        "ArrayOps.where",
+        (_A,),
+        lambda ops, a: ops.where(a > 0, a, 0.0),
+        lambda a: np.where(a > 0, a, 0.0),
+        True,
+    ),
+    Trial("ArrayOps.maximum", (_A, _B), lambda ops, a, b: ops.maximum(a, b), np.maximum),
+    Trial("ArrayOps.minimum", (_A, _B), lambda ops, a, b: ops.minimum(a, b), np.minimum),
+    Trial(
+        "ArrayOps.clip", (_A,), lambda ops, x: ops.clip(x, -0.5, 0.5), lambda x: np.clip(x, -0.5, 0.5), True
+    ),
+    Trial("ArrayOps.clip", (_A,), lambda ops, x: ops.clip(x, 0.5), lambda x: np.maximum(x, 0.5), True),
+    Trial("ArrayOps.clip", (_A,), lambda ops, x: ops.clip(x, None, 0.5), lambda x: np.minimum(x, 0.5), True),
+    Trial("ArrayOps.abs", (_A,), lambda ops, x: ops.abs(x), np.abs, True),
+    Trial("ArrayOps.sign", (_A,), lambda ops, x: ops.sign(x), np.sign),
+    Trial("ArrayOps.sqrt", (_POSITIVE,), lambda ops, x: ops.sqrt(x), np.sqrt, True),
+    Trial("ArrayOps.exp", (_A,), lambda ops, x: ops.exp(x), np.exp, True),
+    Trial("ArrayOps.log", (_POSITIVE,), lambda ops, x: ops.log(x), np.log, True),
+    Trial("ArrayOps.sinh", (_A,), lambda ops, x: ops.sinh(x), np.sinh, True),
+    Trial("ArrayOps.tanh", (_A,), lambda ops, x: ops.tanh(x), np.tanh, True),
+    Trial("ArrayOps.arctanh", (_SMALL,), lambda ops, x: ops.arctanh(x), np.arctanh, True),
+]
+
+GATE_OPS = [
+    Trial("GateOps.softmax", (_A,), lambda ops, x: ops.softmax(x), _softmax, True),
+    Trial("GateOps.layer_norm", (_A,), lambda ops, x: ops.layer_norm(x, 1e-5), _layer_norm, True),
+    Trial(
+        "GateOps.kth_largest",
+        (_A,),
+        lambda ops, x: ops.kth_largest(x, 2),
+        lambda x: np.sort(x, -1)[..., -2:-1],
+    ),
+    Trial("GateOps.stop_gradient", (_A, _B), lambda ops, a, b: ops.stop_gradient(a) * b, lambda a, b: a * b),
+    Trial(
+        "GateOps.positions",
+        (_A,),
+        lambda ops, x: ops.cast(ops.positions(4, x), ops.dtype_name(x)),
+        lambda x: np.arange(4.0),
+    ),
+    *(_trial_sparse(name) for name in _SPARSE),
+]
+
+_TAU = _numbers(3, 1) / 4
+THRESHOLDS = [
+    Trial(
+        "ThresholdKernel.clip",
+        (_A, _TAU),
+        lambda ops, x, t: ops.thresholds.clip(x, (t, t)),
+        lambda x, t: np.maximum(x - t - t, 0),
+    ),
+    Trial(
+        "ThresholdKernel.clip",
+        (_A, _TAU),
+        lambda ops, x, t: ops.thresholds.clip(x, (t,), 0.5, ops.thresholds.allocate(x)),
+        lambda x, t: np.clip(x - t, 0, 0.5),
+    ),
+    Trial(
+        "ThresholdKernel.sum_clipped",
+        (_A, _TAU),
+        lambda ops, x, t: ops.thresholds.sum_clipped(x, (t,)),
+        lambda x, t: (np.maximum(x - t, 0).sum(-1, keepdims=True), (x > t).sum(-1, keepdims=True)),
+    ),
+    Trial(
+        "ThresholdKernel.sum_clipped",
+        (_A, _TAU),
+        lambda ops, x, t: ops.thresholds.sum_clipped(x, (t,), 0.5),
+        lambda x, t: (
+            np.clip(x - t, 0, 0.5).sum(-1, keepdims=True),
+            ((x > t) & (x < t + 0.5)).sum(-1, keepdims=True),
+        ),
+    ),
+    Trial(
+        "ThresholdKernel.measure_clipped",
+        (_A, _TAU),
+        lambda ops, x, t: ops.thresholds.measure_clipped(x, (t,)),
+        lambda x, t: (
+            np.sqrt((np.maximum(x - t, 0) ** 2).sum(-1, keepdims=True)),
+            np.maximum(x - t, 0).sum(-1, keepdims=True),
+        ),
+    ),
+    Trial(
+        "ThresholdKernel.multiply",
+        (_A, _B),
+        lambda ops, a, b: ops.thresholds.multiply(ops.copy(a), b),
+        np.multiply,
+        True,
+    ),
+    Trial(
+        "ThresholdKernel.multiply_rows",
+        (_A, _B),
+        lambda ops, a, b: ops.thresholds.multiply_rows(a, b),
+        lambda a, b: (a * b).sum(-1, keepdims=True),
+        True,
+    ),
+    Trial("ThresholdKernel.root", (_POSITIVE,), lambda ops, x: ops.thresholds.root(x), np.sqrt, True),
+    Trial("ThresholdKernel.root", (np.zeros((2, 3)),), lambda ops, x: ops.thresholds.root(x), np.sqrt),
+    # Four of five corrections are added; the last is given.
+    Trial("ThresholdKernel.refine", (_TAU,), _halve, lambda x: (x / 16, -x / 32)),
+]
+
+OPERATIONS = [*PROGRAM_OPS, *ARRAY_OPS, *GATE_OPS, *THRESHOLDS]
