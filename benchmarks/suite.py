@@ -10,7 +10,7 @@ import torch
 
 import tensormoe as tm
 from tensormoe.arrays.instruments import wall_clock
-from tensormoe.benching.timing import Side, interleaved
+from tensormoe.benching.timing import Call, interleave
 
 # A weight or an intermediate with more elements than this is not materialized: 0.5 GiB in float32.
 LARGEST = 2**27
@@ -64,7 +64,7 @@ class Settings:
     def times(
         self,
         name: str,
-        sides: Mapping[str, Side],
+        sides: Mapping[str, Call],
         *,
         same: Sequence[str] = (),
         grad: bool = False,
@@ -81,7 +81,7 @@ class Settings:
             grad: whether PyTorch records for a backward pass.
             threads: of PyTorch, if not the command line's.
             seconds: to measure for, if not the command line's.
-            wait: see `tensormoe.benching.timing.interleaved`.
+            wait: see `tensormoe.benching.timing.interleave`.
         """
         threads = threads or self.threads
         ops = tm.get_backend("torch")
@@ -91,7 +91,7 @@ class Settings:
             for side in same[1:]:
                 agree(side, results[side], results[same[0]])
             del results
-            found = interleaved(sides, self.rounds, seconds or self.seconds, wait, clock)
+            found = interleave(sides, self.rounds, seconds or self.seconds, wait, clock)
         rounds = next(iter(found.values())).rounds
         detail = f"{rounds} rounds" + (f", {threads} thread{'s'[: threads != 1]}" if wait is None else "")
         return Measurement(name, "s", {side: timing.quartiles for side, timing in found.items()}, detail)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import tensormoe as tm
-from tensormoe.benching.timing import Side
+from tensormoe.benching.timing import Call
 
 from ..suite import Measurement, Settings
 
@@ -89,7 +89,7 @@ def _to_softmax(
     yield settings.times(title("softmax", "forward", shape, scale), sides, seconds=seconds)
 
 
-def _torch_side(function: Function, x: torch.Tensor, cotangent: torch.Tensor | None) -> Side:
+def _torch_side(function: Function, x: torch.Tensor, cotangent: torch.Tensor | None) -> Call:
     """A call in PyTorch; with a cotangent, the gradient."""
     if cotangent is None:
         return lambda: function(x)
@@ -97,7 +97,7 @@ def _torch_side(function: Function, x: torch.Tensor, cotangent: torch.Tensor | N
     return lambda: torch.autograd.grad(function(leaf), leaf, cotangent)[0]
 
 
-def _jax_side(function: Function, x: torch.Tensor, cotangent: torch.Tensor | None) -> Side:
+def _jax_side(function: Function, x: torch.Tensor, cotangent: torch.Tensor | None) -> Call:
     """The same call in JAX under jit, until its result is there."""
 
     def gradient(logits: jax.Array, cotangent: jax.Array) -> jax.Array:

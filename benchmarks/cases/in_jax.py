@@ -10,7 +10,7 @@ from flax import nnx
 
 import tensormoe as tm
 import tensormoe_jax
-from tensormoe.benching.timing import Side
+from tensormoe.benching.timing import Call
 
 from ..suite import Measurement, Settings
 from .gpt2 import CP, EXPERTS, HIDDEN, RING, TOKENS, WIDTH
@@ -70,11 +70,11 @@ def _compared(name: str, spec: tm.Spec, tokens: int, settings: Settings) -> Iter
     yield settings.times(f"{name}, value and gradient", steps, wait=jax.block_until_ready)
 
 
-def _side(function: Callable[[Arrays, jax.Array], Any], parameters: Arrays, x: jax.Array) -> Side:
+def _side(function: Callable[[Arrays, jax.Array], Any], parameters: Arrays, x: jax.Array) -> Call:
     return lambda: function(parameters, x)
 
 
-def _agree(sides: Mapping[str, Side]) -> None:
+def _agree(sides: Mapping[str, Call]) -> None:
     results = [jax.tree.leaves(side()) for side in sides.values()]
     for result in results[1:]:
         for found, expected in zip(result, results[0], strict=True):

@@ -6,9 +6,10 @@ import opt_einsum
 import torch
 
 import tensormoe as tm
-from tensormoe.benching.floor import Product, products, watched
-from tensormoe.benching.inputs import Source, inputs
-from tensormoe.benching.timing import Side
+from tensormoe.benching.floor import find_products
+from tensormoe.benching.inputs import Sampler, draw_arguments
+from tensormoe.benching.recording import Product, record_products
+from tensormoe.benching.timing import Call
 from tensormoe.layers.stage import Stage
 from tensormoe.networks.notation import BATCH
 from tensormoe.programs.program import Program
@@ -19,18 +20,18 @@ from .layers import with_one
 Tensors = Sequence[torch.Tensor]
 
 
-def by_program(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+def by_program(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Call:
     """The layer's program for this batch, on operands as they lie in memory."""
     return by_plan(spec.program_for(len(x)), x, a, cores)
 
 
-def by_plan(program: Program, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+def by_plan(program: Program, x: torch.Tensor, a: Tensors, cores: Tensors) -> Call:
     """A given program."""
     ops, operands = tm.get_backend("torch"), (x, *a, *cores)
     return lambda: program.run(ops, operands)
 
 
-def by_opt_einsum(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+def by_opt_einsum(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Call:
     """opt_einsum's expression on the cheapest path. The bias's 1 is appended beforehand, at no cost to it."""
     contraction = spec.contraction
     indices = {index: opt_einsum.get_symbol(n) for n, index in enumerate([BATCH, *dict(contraction.sizes)])}
@@ -43,20 +44,20 @@ def by_opt_einsum(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores
     return lambda: expression(*operands)
 
 
-def bare_products(spec: tm.Spec, settings: Settings, tokens: int) -> Side:
+def bare_products(spec: tm.Spec, settings: Settings, tokens: int) -> Call:
     """The matrix products of the layer or block and of its gate, and nothing else."""
     ops = tm.get_backend("torch")
-    source = Source(ops, settings.device, settings.seed)
-    return _multiplied(products(ops, spec, inputs(source, spec, tokens)))
+    sampler = Sampler(ops, settings.device, settings.seed)
+    return _multiplied(find_products(ops, spec, draw_arguments(sampler, spec, tokens)))
 
 
-def bare_contraction(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Side:
+def bare_contraction(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: Tensors) -> Call:
     """The same for a layer's contraction alone."""
     program, operands = spec.program_for(len(x)), (x, *a, *cores)
-    return _multiplied(watched(tm.get_backend("torch"), lambda ops: program.run(ops, operands)))
+    return _multiplied(record_products(tm.get_backend("torch"), program, operands))
 
 
-def _multiplied(pairs: Sequence[Product]) -> Side:
+def _multiplied(pairs: Sequence[Product]) -> Call:
     def run() -> torch.Tensor:
         for a, b in pairs:
             result = torch.matmul(a, b)

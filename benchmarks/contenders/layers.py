@@ -13,7 +13,7 @@ from einops import einsum
 from torch import nn
 
 import tensormoe as tm
-from tensormoe.benching.timing import Side
+from tensormoe.benching.timing import Call
 from tensormoe.layers.stage import Stage
 
 from ..suite import Settings
@@ -51,12 +51,12 @@ def cores(module: Any) -> list[list[nn.Parameter]]:
     ]
 
 
-def forward(module: nn.Module, x: torch.Tensor) -> Side:
+def forward(module: nn.Module, x: torch.Tensor) -> Call:
     """A call of the module."""
     return lambda: module(x)
 
 
-def training_step(module: nn.Module, x: torch.Tensor, cotangent: torch.Tensor) -> Side:
+def training_step(module: nn.Module, x: torch.Tensor, cotangent: torch.Tensor) -> Call:
     """Forward and backward as inside a network: gradients of all parameters and of the input, returned."""
     x = x.detach().clone().requires_grad_()
     leaves = [x, *module.parameters()]

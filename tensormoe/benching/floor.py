@@ -1,28 +1,24 @@
-"""A layer's floor: its bare matrix products, which no way to compute it by its plan undercuts.
+"""A layer's floor: its bare matrix products, a lower bound on the time of whatever computes its plan.
 
-The products are not worked out from the plan: a call of the layer is watched, on real arrays.
+The products are not worked out from the plan: a run of the layer's program is recorded, on real arrays.
 """
 
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, TypeAlias
 
 from ..arrays.backend import Backend
 from ..gates.routers import LinearRouter
-from ..layers.functional import apply
+from ..layers.functional import compute_gate
 from ..layers.spec import Spec
 from ..programs.instructions import swap_last_axes
 from ..typing import Array
-from .inputs import Inputs
-from .sides import Side, compiled
-
-# The two factors of a matrix product.
-Product: TypeAlias = tuple[Array, Array]
+from .inputs import Arguments
+from .recording import Product, make_contiguous, record_products
+from .sides import Side, compile_call
 
 
-def products(ops: Backend, spec: Spec, given: Inputs) -> list[Product]:
+def find_products(ops: Backend, spec: Spec, given: Arguments) -> list[Product]:
     """The factors of every matrix product that a layer with the linear router computes.
 
     Those are the gate's x G_e and the products of the plan.
@@ -34,51 +30,27 @@ def products(ops: Backend, spec: Spec, given: Inputs) -> list[Product]:
     """
     plain = spec.replace(gate=replace(spec.gate, router=LinearRouter()))
     state = {name: given.state[name] for name in plain.state_shapes}
-    return watched(ops, lambda ops: apply(plain, given.parameters, given.x, state=state, backend=ops))
+    weights = {name: given.parameters[name] for name in plain.gate_shapes}
+    gate = compute_gate(plain, weights, given.x, state=state, backend=ops)
+    cores = [given.parameters[name] for name in spec.core_names]
+    program = spec.program_for(given.x.shape[0])
+    x = make_contiguous(ops, given.x)
+    return [
+        *((x, make_contiguous(ops, weight)) for weight in weights.values()),
+        *record_products(ops, program, (given.x, *gate.coefficients, *cores)),
+    ]
 
 
-def watched(ops: Backend, call: Callable[[Any], object]) -> list[Product]:
-    """The factors of every matrix product of a call, contiguous. An added row of biases is left out.
-
-    Args:
-        ops: the backend object.
-        call: a function of a backend object.
-    """
-    found: list[Product] = []
-
-    def keep(*factors: Array) -> None:
-        left, right = (_contiguous(ops, factor) for factor in factors)
-        found.append((left, right))
-
-    def matmul(left: Array, right: Array) -> Array:
-        keep(left, right)
-        return ops.matmul(left, right)
-
-    def affine(x: Array, matrix: Array) -> Array:
-        keep(x, matrix[..., :-1, :])
-        return ops.affine(x, matrix)
-
-    # The object itself is everyone's.
-    recorder = copy(ops)
-    vars(recorder).update(
-        matmul=matmul,
-        affine=affine,
-        compute=lambda program, operands, recompute=False: program.run(recorder, operands),
-    )
-    call(recorder)
-    return found
-
-
-def floor(ops: Backend, found: Sequence[Product]) -> Side:
+def floor(ops: Backend, products: Sequence[Product]) -> Side:
     """Matrix products and nothing else; with gradients, two more for each: one for each factor.
 
     Args:
         ops: the backend object.
-        found: the factors, as `products` gives them.
+        products: the factors, as `find_products` gives them.
     """
-    lefts, rights = [left for left, _ in found], [right for _, right in found]
-    # Any values will do for what the results are weighed by in gradients.
-    cotangents = [_contiguous(ops, ops.matmul(left, right)) for left, right in found]
+    lefts, rights = [left for left, _ in products], [right for _, right in products]
+    # The results are weighed in gradients; any values will do.
+    cotangents = [make_contiguous(ops, ops.matmul(left, right)) for left, right in products]
 
     def forward(lefts: Sequence[Array], rights: Sequence[Array]) -> object:
         return [ops.matmul(a, b) for a, b in zip(lefts, rights, strict=True)]
@@ -90,14 +62,8 @@ def floor(ops: Backend, found: Sequence[Product]) -> Side:
         ]
 
     return Side(
-        compiled(ops, forward, lefts, rights),
-        compiled(ops, training, lefts, rights, cotangents),
-        sum(prod(left.shape) * right.shape[-1] for left, right in found),
+        compile_call(ops, forward, lefts, rights),
+        compile_call(ops, training, lefts, rights, cotangents),
+        sum(prod(left.shape) * right.shape[-1] for left, right in products),
         None,
     )
-
-
-def _contiguous(ops: Backend, array: Array) -> Array:
-    # To one axis and back: what is not contiguous has to be copied for that.
-    shape = tuple(array.shape)
-    return ops.reshape(ops.reshape(array, (prod(shape),)), shape)

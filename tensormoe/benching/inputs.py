@@ -14,7 +14,7 @@ from ..typing import Array
 DTYPE = "float32"
 
 
-class Source:
+class Sampler:
     """Makes arrays of a backend on a device, from NumPy's or drawn at random.
 
     Args:
@@ -29,21 +29,21 @@ class Source:
         self.seed = seed
         self.generator = np.random.default_rng(seed)
 
-    def placed(self, array: Any) -> Array:
+    def place(self, array: Any) -> Array:
         """A NumPy array's values on the device."""
         return self.ops.from_float64(array, DTYPE, self.device)
 
     def normal(self, *shape: int, scale: float = 1.0) -> Array:
         """Normal numbers with this standard deviation."""
-        return self.placed(scale * self.generator.normal(size=shape))
+        return self.place(scale * self.generator.normal(size=shape))
 
-    def coefficients(self, tokens: int, experts: int) -> Array:
+    def coefficients(self, batch_size: int, experts: int) -> Array:
         """(T, N) with rows that are positive and sum to 1."""
-        return self.placed(self.generator.dirichlet(np.ones(experts), size=tokens))
+        return self.place(self.generator.dirichlet(np.ones(experts), size=batch_size))
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Arguments:
     """What a layer is called with.
 
     Args:
@@ -60,24 +60,24 @@ class Inputs:
     previous: list[Array] | None
 
 
-def inputs(source: Source, spec: Spec, batch_size: int) -> Inputs:
+def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
     """Initial values, and standard normal inputs.
 
     The gate's weights, initially 0, are drawn such that logits are standard normal: equal logits would take
     another time than those of a trained layer.
     """
-    values, state = initialize(spec, source.seed)
+    values, state = initialize(spec, sampler.seed)
     parameters = {
-        name: source.normal(*value.shape, scale=1 / sqrt(spec.in_features))
+        name: sampler.normal(*value.shape, scale=1 / sqrt(spec.in_features))
         if name.startswith("gate_weights.")
-        else source.placed(value)
+        else sampler.place(value)
         for name, value in values.items()
     }
     clusters = spec.gate.router.previous_experts(spec.counts)
-    return Inputs(
+    return Arguments(
         parameters,
-        {name: source.placed(value) for name, value in state.items()},
-        source.normal(batch_size, spec.in_features),
-        source.normal(batch_size, spec.out_features),
-        None if clusters is None else [source.coefficients(batch_size, count) for count in clusters],
+        {name: sampler.place(value) for name, value in state.items()},
+        sampler.normal(batch_size, spec.in_features),
+        sampler.normal(batch_size, spec.out_features),
+        None if clusters is None else [sampler.coefficients(batch_size, count) for count in clusters],
     )

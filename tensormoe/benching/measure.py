@@ -1,4 +1,4 @@
-"""One function that times a specification on the machine at hand."""
+"""One function that times a specification on this machine."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from ..arrays.backend import Backend
 from ..arrays.registry import get_backend
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer, positive_number
 from ..layers.spec import Spec
-from .floor import floor, products
-from .inputs import Source, inputs
+from .floor import find_products, floor
+from .inputs import Sampler, draw_arguments
 from .report import SIDES, BenchReport, Measurement, remarks
 from .sides import Side, layer, mlp
-from .timing import Timing, interleaved
+from .timing import Timing, interleave
 
 # In the order in which one that is installed is taken.
 _PREFERRED = ("torch", "jax", "numpy")
@@ -31,10 +31,10 @@ def bench(
 ) -> BenchReport:
     """Time a layer or a block beside the dense MLP in its place and beside its own bare matrix products.
 
-    The MLP of a layer is x W + b, that of a block two of them with the block's activation between. The floor
-    is the products of the plan and the gate's x G_e alone, on contiguous arrays with the same values. All are
-    timed in turns, in float32 and in evaluation; with `training`, then also the output with the gradients of
-    all parameters and of x. Under JAX each is compiled as a whole.
+    The MLP of a layer is x W + b, that of a block two of them with the block's nonlinearity between.
+    The floor is the products of the plan and the gate's x G_e alone, on contiguous arrays. All are timed in
+    turns, in float32 and in evaluation; with `training`, then also the output with the gradients of all
+    parameters and of x. Under JAX each is compiled as a whole.
 
     Args:
         spec: a layer or a block.
@@ -44,7 +44,7 @@ def bench(
         device: a name among the backend's `devices()`; by default the last, a GPU where there is one.
         threads: of PyTorch, on the host; set back afterwards.
         seed: of parameters and inputs.
-        rounds: how many rounds at most; see `tensormoe.benching.timing.interleaved`.
+        rounds: how many rounds at most; see `tensormoe.benching.timing.interleave`.
         seconds: about how long to measure, for each of forward and training.
 
     Returns:
@@ -67,31 +67,31 @@ def bench(
     ops = _backend(backend)
     device = ops.devices()[-1] if device is None else device
     one_of("device", device, ops.devices())
-    source = Source(ops, device, seed)
+    sampler = Sampler(ops, device, seed)
     if training:
-        _check_gradients(source)
-    found: list[Measurement] = []
+        _check_gradients(sampler)
+    measurements: list[Measurement] = []
     with ops.threads(threads) as count:
-        sides = _sides(source, spec, batch_size)
+        sides = _sides(sampler, spec, batch_size)
 
         def measure(mode: str) -> dict[str, Timing]:
             calls = {name: getattr(side, mode) for name, side in sides.items()}
-            return interleaved(calls, rounds, seconds, ops.wait, ops.clock(device))
+            return interleave(calls, rounds, seconds, ops.wait, ops.clock(device))
 
         with ops.without_gradients():
-            found += _measurements("forward", sides, measure("forward"), 1)
+            measurements += _measurements("forward", sides, measure("forward"), 1)
         if training:
             # Of each product the reverse mode takes two more, one for each factor.
-            found += _measurements("training", sides, measure("training"), 3)
+            measurements += _measurements("training", sides, measure("training"), 3)
     said = remarks(spec, sides["MLP"].parameters or 0)
     named = ops.tensormoe_name, ops.device_name(device), count
-    return BenchReport(spec, *named, batch_size, seed, tuple(found), said)
+    return BenchReport(spec, *named, batch_size, seed, tuple(measurements), said)
 
 
-def _sides(source: Source, spec: Spec, batch_size: int) -> dict[str, Side]:
-    given = inputs(source, spec, batch_size)
-    bare = floor(source.ops, products(source.ops, spec, given))
-    sides = (layer(source.ops, spec, given, bare.macs), mlp(source, spec, given), bare)
+def _sides(sampler: Sampler, spec: Spec, batch_size: int) -> dict[str, Side]:
+    given = draw_arguments(sampler, spec, batch_size)
+    bare = floor(sampler.ops, find_products(sampler.ops, spec, given))
+    sides = (layer(sampler.ops, spec, given, bare.macs), mlp(sampler, spec, given), bare)
     return dict(zip(SIDES, sides, strict=True))
 
 
@@ -115,9 +115,9 @@ def _backend(backend: Any) -> Any:
     return get_backend(_PREFERRED[-1])
 
 
-def _check_gradients(source: Source) -> None:
+def _check_gradients(sampler: Sampler) -> None:
     """Raise the error of a backend that does not differentiate."""
-    one = source.normal(1)
-    if source.ops.gradients(lambda x: x, (one,), one) is None:
-        name = source.ops.tensormoe_name
+    one = sampler.normal(1)
+    if sampler.ops.gradients(lambda x: x, (one,), one) is None:
+        name = sampler.ops.tensormoe_name
         raise TensorMoEError("training", True, f"{name} does not differentiate: choose torch or jax")

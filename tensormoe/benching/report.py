@@ -77,11 +77,21 @@ class BenchReport:
         ]
         return "\n".join(lines)
 
-    def _row(self, found: Measurement) -> Sequence[str]:
-        low, median, high = (_milliseconds(seconds) for seconds in found.timing.quartiles)
-        ratios = [f"{self.ratio(found.side, other, found.mode):.2f}" for other in ("floor", "MLP")]
-        parameters = "–" if found.parameters is None else f"{found.parameters:,}"
-        return found.mode, found.side, median, f"{low} – {high}", *ratios, parameters, f"{found.macs:,}"
+    def _row(self, measurement: Measurement) -> Sequence[str]:
+        low, median, high = (_milliseconds(seconds) for seconds in measurement.timing.quartiles)
+        ratios = [
+            f"{self.ratio(measurement.side, other, measurement.mode):.2f}" for other in ("floor", "MLP")
+        ]
+        parameters = "–" if measurement.parameters is None else f"{measurement.parameters:,}"
+        return (
+            measurement.mode,
+            measurement.side,
+            median,
+            f"{low} – {high}",
+            *ratios,
+            parameters,
+            f"{measurement.macs:,}",
+        )
 
     def to_json(self) -> str:
         """The report as JSON text: specification, machine, versions and every figure, times in seconds."""
@@ -99,18 +109,18 @@ class BenchReport:
         }
         return json.dumps(data, indent=2, ensure_ascii=False)
 
-    def _data(self, found: Measurement) -> dict[str, Any]:
-        low, median, high = found.timing.quartiles
+    def _data(self, measurement: Measurement) -> dict[str, Any]:
+        low, median, high = measurement.timing.quartiles
         return {
-            "mode": found.mode,
-            "side": found.side,
+            "mode": measurement.mode,
+            "side": measurement.side,
             "seconds": {"median": median, "lower_quartile": low, "upper_quartile": high},
-            "rounds": found.timing.rounds,
-            "calls": found.timing.calls,
-            "to_floor": self.ratio(found.side, "floor", found.mode),
-            "to_mlp": self.ratio(found.side, "MLP", found.mode),
-            "parameters": found.parameters,
-            "macs": found.macs,
+            "rounds": measurement.timing.rounds,
+            "calls": measurement.timing.calls,
+            "to_floor": self.ratio(measurement.side, "floor", measurement.mode),
+            "to_mlp": self.ratio(measurement.side, "MLP", measurement.mode),
+            "parameters": measurement.parameters,
+            "macs": measurement.macs,
         }
 
 
@@ -118,13 +128,13 @@ def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
     """What the MLP is, where it is no even match, and what of the layer is left out."""
     sizes = " → ".join(f"{size:,}" for size in mlp_sizes(spec))
     between = f" with {spec.between}" if spec.between else ""
-    found = [f"MLP: {sizes}{between}, dense; floor: the layer's bare matrix products"]
+    lines = [f"MLP: {sizes}{between}, dense; floor: the layer's bare matrix products"]
     if spec.num_parameters != mlp_parameters:
         counts = f"the MLP has {mlp_parameters:,} parameters, the layer {spec.num_parameters:,}"
-        found.append(f"{counts}; spec.matched({mlp_parameters}) fits a layer into the MLP's")
+        lines.append(f"{counts}; spec.matched({mlp_parameters}) fits a layer into the MLP's")
     if spec.gate.noise:
-        found.append("the gate's noise is left out")
-    return tuple(found)
+        lines.append("the gate's noise is left out")
+    return tuple(lines)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -10,7 +10,7 @@ from ..arrays.backend import Backend
 from ..layers.functional import apply
 from ..layers.spec import Spec
 from ..typing import Array
-from .inputs import Inputs, Source
+from .inputs import Arguments, Sampler
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Side:
     parameters: int | None
 
 
-def layer(ops: Backend, spec: Spec, given: Inputs, macs: int) -> Side:
+def layer(ops: Backend, spec: Spec, given: Arguments, macs: int) -> Side:
     """The layer or block by the functional API, without the gate's noise.
 
     Args:
@@ -42,25 +42,25 @@ def layer(ops: Backend, spec: Spec, given: Inputs, macs: int) -> Side:
     quiet = spec.replace(gate=replace(spec.gate, noise=0.0))
     quiet.prepare()
 
-    def called(state: Mapping[str, Array], previous: Any, x: Array, *values: Array, training: bool) -> Any:
+    def call(state: Mapping[str, Array], previous: Any, x: Array, *values: Array, training: bool) -> Any:
         parameters = dict(zip(names, values, strict=True))
         options: Any = {"state": state, "previous": previous, "training": training, "backend": ops}
         return apply(quiet, parameters, x, **options)
 
     def forward(state: Mapping[str, Array], previous: Any, *leaves: Array) -> object:
-        return called(state, previous, *leaves, training=False)[0]
+        return call(state, previous, *leaves, training=False)[0]
 
     def training(state: Mapping[str, Array], previous: Any, cotangent: Array, *leaves: Array) -> object:
         def moving(*leaves: Array) -> Any:
-            y, _, moved = called(state, previous, *leaves, training=True)
+            y, _, moved = call(state, previous, *leaves, training=True)
             return y, moved
 
         return ops.with_gradients(moving, leaves, cotangent)
 
     leaves = (given.x, *given.parameters.values())
     return Side(
-        compiled(ops, forward, given.state, given.previous, *leaves),
-        compiled(ops, training, given.state, given.previous, given.cotangent, *leaves),
+        compile_call(ops, forward, given.state, given.previous, *leaves),
+        compile_call(ops, training, given.state, given.previous, given.cotangent, *leaves),
         macs,
         spec.num_parameters,
     )
@@ -71,12 +71,12 @@ def mlp_sizes(spec: Spec) -> tuple[int, ...]:
     return (spec.in_features, *(part.out_features for part in spec.layers.values()))
 
 
-def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
-    """Dense layers x W + b, with a block's activation between them."""
-    ops, sizes = source.ops, mlp_sizes(spec)
+def mlp(sampler: Sampler, spec: Spec, given: Arguments) -> Side:
+    """Dense layers x W + b, with a block's nonlinearity between them."""
+    ops, sizes = sampler.ops, mlp_sizes(spec)
     shapes = list(pairwise(sizes))
     values = [
-        array for i, o in shapes for array in (source.normal(i, o, scale=1 / sqrt(i)), source.normal(o))
+        array for i, o in shapes for array in (sampler.normal(i, o, scale=1 / sqrt(i)), sampler.normal(o))
     ]
 
     def forward(x: Array, *values: Array) -> Array:
@@ -89,14 +89,14 @@ def mlp(source: Source, spec: Spec, given: Inputs) -> Side:
         return ops.with_gradients(lambda *inputs: (forward(*inputs), None), leaves, cotangent)
 
     return Side(
-        compiled(ops, forward, given.x, *values),
-        compiled(ops, training, given.cotangent, given.x, *values),
+        compile_call(ops, forward, given.x, *values),
+        compile_call(ops, training, given.cotangent, given.x, *values),
         given.x.shape[0] * sum(i * o for i, o in shapes),
         sum((i + 1) * o for i, o in shapes),
     )
 
 
-def compiled(ops: Backend, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
+def compile_call(ops: Backend, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
     """The call of a function with arguments, compiled as a whole where a framework does that."""
     # Compiled without them: a framework would compute with constants once and for all.
     ready = ops.compile(function)

@@ -16,7 +16,7 @@ from ..arrays.instruments import wall_clock
 from ..errors import TensorMoEError, positive_integer, positive_number
 from ..typing import Clock
 
-Side: TypeAlias = Callable[[], object]
+Call: TypeAlias = Callable[[], object]
 
 # Below these no quartile says much; they are taken even where they exceed the time that was asked for.
 _FEWEST_ROUNDS = 5
@@ -42,8 +42,8 @@ class Timing:
         return self.quartiles[1]
 
 
-def interleaved(
-    sides: Mapping[str, Side],
+def interleave(
+    sides: Mapping[str, Call],
     rounds: int = 15,
     seconds: float = 3.0,
     wait: Callable[[Any], object] | None = None,
@@ -72,10 +72,10 @@ def interleaved(
         TensorMoEError: no function, or a number that is not positive.
 
     Examples:
-        >>> from tensormoe.benching.timing import interleaved
+        >>> from tensormoe.benching.timing import interleave
         >>> sides = {"sum": lambda: sum(range(100)), "max": lambda: max(range(100))}
-        >>> found = interleaved(sides, rounds=3, least=1e-4)
-        >>> list(found), found["sum"].rounds
+        >>> timings = interleave(sides, rounds=3, least=1e-4)
+        >>> list(timings), timings["sum"].rounds
         (['sum', 'max'], 3)
     """
     if not sides:
@@ -83,7 +83,7 @@ def interleaved(
     most = positive_integer("rounds", rounds)
     budget, least = positive_number("seconds", seconds), positive_number("least", least)
 
-    def measured(side: Side, calls: int) -> float:
+    def measure(side: Call, calls: int) -> float:
         stop = clock()
         for _ in range(calls):
             result = side()
@@ -92,24 +92,24 @@ def interleaved(
         return stop()
 
     for side in sides.values():
-        measured(side, 2)
+        measure(side, 2)
     calls, once = {}, 0.0
     for name, side in sides.items():
-        calls[name], spent = _calls(partial(measured, side), least)
+        calls[name], spent = _calls(partial(measure, side), least)
         once += spent
     count = min(most, max(_FEWEST_ROUNDS, int(budget / once)))
     times: dict[str, list[float]] = {name: [] for name in sides}
     for order in _orders(tuple(sides), count):
         for name in order:
-            times[name].append(measured(sides[name], calls[name]) / calls[name])
+            times[name].append(measure(sides[name], calls[name]) / calls[name])
     return {name: Timing(_quartiles(values), count, calls[name]) for name, values in times.items()}
 
 
-def _calls(measured: Callable[[int], float], least: float) -> tuple[int, float]:
+def _calls(measure: Callable[[int], float], least: float) -> tuple[int, float]:
     """How many calls fill the least time of a round, and the seconds that they took."""
     calls = 1
     # A clock may be too coarse to see one call: the number doubles at least.
-    while (spent := measured(calls)) < least:
+    while (spent := measure(calls)) < least:
         calls = max(2 * calls, ceil(calls * least / spent) if spent > 0 else 0)
     return calls, spent
 

@@ -10,8 +10,8 @@ from support.frameworks import optional
 
 import tensormoe as tm
 from tensormoe.arrays.backend import Backend
-from tensormoe.benching.floor import floor, products
-from tensormoe.benching.inputs import Source, inputs
+from tensormoe.benching.floor import find_products, floor
+from tensormoe.benching.inputs import Sampler, draw_arguments
 from tensormoe.benching.sides import layer, mlp
 from tensormoe.cli import main
 
@@ -30,13 +30,13 @@ BLOCK = tm.MuMoEBlockSpec(8, 7, 6, (4, 3), tm.TensorRing((2, 3, 4, 5)), nonlinea
 QUICK = {"rounds": 1, "seconds": 0.001}
 
 
-def source_of(backend: str) -> Source:
-    return Source(tm.get_backend(backend), "cpu", seed=0)
+def sampler_of(backend: str) -> Sampler:
+    return Sampler(tm.get_backend(backend), "cpu", seed=0)
 
 
-def found_for(spec: tm.Spec, backend: str, batch_size: int = 1024) -> list:
-    source = source_of(backend)
-    return products(source.ops, spec, inputs(source, spec, batch_size))
+def products_for(spec: tm.Spec, backend: str, batch_size: int = 1024) -> list:
+    sampler = sampler_of(backend)
+    return find_products(sampler.ops, spec, draw_arguments(sampler, spec, batch_size))
 
 
 def gate_macs(spec: tm.Spec, batch_size: int) -> int:
@@ -49,25 +49,25 @@ def test_the_floor_has_the_multiply_accumulates_of_plan_and_gate(backend: str, f
     for make in (tm.MuMoESpec, tm.MuMoEBlockSpec):
         sizes = (8, 6) if make is tm.MuMoESpec else (8, 7, 6)
         spec = make(*sizes, (4, 3), FAMILIES[family], bias=False)
-        side = floor(tm.get_backend(backend), found_for(spec, backend))
+        side = floor(tm.get_backend(backend), products_for(spec, backend))
         assert side.macs == spec.plan(1024).macs + gate_macs(spec, 1024)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_row_of_biases_is_no_part_of_the_floor(backend: str) -> None:
     for spec in (LAYER, BLOCK):
-        side = floor(tm.get_backend(backend), found_for(spec, backend))
+        side = floor(tm.get_backend(backend), products_for(spec, backend))
         assert side.macs == spec.replace(bias=False).plan(1024).macs + gate_macs(spec, 1024)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_products_are_those_of_a_call(backend: str) -> None:
-    source = source_of(backend)
+    sampler = sampler_of(backend)
     spec = LAYER.replace(bias=False)
-    given = inputs(source, spec, 10)
-    found = products(source.ops, spec, given)
+    given = draw_arguments(sampler, spec, 10)
+    found = find_products(sampler.ops, spec, given)
     (x, gate), last = found[0], found[-1]
-    host = source.ops.to_float64
+    host = sampler.ops.to_float64
     assert np.array_equal(host(x), host(given.x))
     assert np.array_equal(host(gate), host(given.parameters["gate_weights.0"]))
     # CP's last product is its output.
@@ -77,21 +77,21 @@ def test_the_products_are_those_of_a_call(backend: str) -> None:
 
 def test_the_floor_is_computed_from_contiguous_arrays() -> None:
     for spec in (LAYER, BLOCK):
-        assert all(array.is_contiguous() for pair in found_for(spec, "torch") for array in pair)
-        assert all(array.flags.c_contiguous for pair in found_for(spec, "numpy") for array in pair)
+        assert all(array.is_contiguous() for pair in products_for(spec, "torch") for array in pair)
+        assert all(array.flags.c_contiguous for pair in products_for(spec, "numpy") for array in pair)
 
 
-def test_watching_a_call_leaves_the_backend_as_it_was() -> None:
+def test_recording_a_run_leaves_the_backend_as_it_was() -> None:
     ops = tm.get_backend("torch")
     before = dict(vars(ops))
-    found_for(LAYER, "torch")
+    products_for(LAYER, "torch")
     assert vars(ops) == before
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_floor_with_gradients_is_three_products_for_each(backend: str) -> None:
     ops = tm.get_backend(backend)
-    found = found_for(BLOCK, backend, 10)
+    found = products_for(BLOCK, backend, 10)
     side = floor(ops, found)
     outputs, triples = side.forward(), side.training()
     for (a, b), output, (again, of_a, of_b) in zip(found, outputs, triples, strict=True):
@@ -105,14 +105,14 @@ def test_the_floor_with_gradients_is_three_products_for_each(backend: str) -> No
 def test_the_layer_that_is_timed_is_the_one_that_is_used(spec: tm.Spec) -> None:
     results = {}
     for backend in ("torch", "jax"):
-        source = source_of(backend)
-        given = inputs(source, spec, 10)
-        side = layer(source.ops, spec, given, 0)
+        sampler = sampler_of(backend)
+        given = draw_arguments(sampler, spec, 10)
+        side = layer(sampler.ops, spec, given, 0)
         y, _, gradients = side.training()
         assert [tuple(each.shape) for each in gradients] == [(10, 8), *spec.parameter_shapes.values()]
-        results[backend] = [source.ops.to_float64(each) for each in (side.forward(), y, *gradients)]
+        results[backend] = [sampler.ops.to_float64(each) for each in (side.forward(), y, *gradients)]
     module = tm.build(spec, "torch", seed=0)
-    given = inputs(source_of("torch"), spec, 10)
+    given = draw_arguments(sampler_of("torch"), spec, 10)
     x = given.x.requires_grad_()
     with torch.no_grad():
         for level, weight in enumerate(module.gate_weights):
@@ -130,16 +130,16 @@ def test_the_layer_that_is_timed_is_the_one_that_is_used(spec: tm.Spec) -> None:
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 @pytest.mark.parametrize("spec", [LAYER, BLOCK])
 def test_the_mlp_is_the_one_of_these_sizes(backend: str, spec: tm.Spec) -> None:
-    source = source_of(backend)
-    side = mlp(source, spec, inputs(source, spec, 10))
+    sampler = sampler_of(backend)
+    side = mlp(sampler, spec, draw_arguments(sampler, spec, 10))
     # The same draws once more.
-    source = source_of("torch")
-    given = inputs(source, spec, 10)
+    sampler = sampler_of("torch")
+    given = draw_arguments(sampler, spec, 10)
     sizes = (8, 6) if spec is LAYER else (8, 7, 6)
     parts: list[torch.nn.Module] = []
     for i, o in pairwise(sizes):
         dense = torch.nn.Linear(i, o)
-        dense.weight.data, dense.bias.data = source.normal(i, o, scale=i**-0.5).T, source.normal(o)
+        dense.weight.data, dense.bias.data = sampler.normal(i, o, scale=i**-0.5).T, sampler.normal(o)
         parts += [torch.nn.ReLU(), dense] if parts else [dense]
     module = torch.nn.Sequential(*parts)
     x = given.x.requires_grad_()
@@ -250,14 +250,14 @@ def test_without_a_name_the_first_that_is_installed_is_taken(monkeypatch: pytest
         ({"seconds": -1.0}, "seconds: received -1.0"),
         ({"device": "tpu"}, "device: received 'tpu'; choose one of 'cpu'"),
         ({"threads": 0}, "threads: received 0"),
-        ({"threads": 2}, "threads: received 2; numpy is told"),
+        ({"threads": 2}, "threads: received 2; environment variables set"),
         ({"training": True}, "training: received True; numpy does not differentiate"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_computed(
     changes: dict, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tensormoe.benching.measure.inputs", lambda *_: pytest.fail("computed"))
+    monkeypatch.setattr("tensormoe.benching.measure.draw_arguments", lambda *_: pytest.fail("computed"))
     with pytest.raises(tm.TensorMoEError) as error:
         tm.bench(LAYER, **{"backend": "numpy", **changes})
     assert str(error.value).startswith(said)
@@ -276,7 +276,7 @@ def test_defaults_of_the_hooks_are_right_for_any_backend() -> None:
 def test_the_command_prints_and_writes(backend: str, tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     spec, path = tmp_path / "spec.json", tmp_path / "times.json"
     spec.write_text(BLOCK.to_json())
-    words = ["--backend", backend, "--batch", "10", "--rounds", "1", "--seed", "3", "--json", str(path)]
+    words = ["--backend", backend, "--batch-size", "10", "--rounds", "1", "--seed", "3", "--json", str(path)]
     words += [] if backend == "numpy" else ["--training"]
     assert main(["bench", str(spec), *words]) == 0
     shown = capsys.readouterr().out
@@ -289,7 +289,7 @@ def test_the_command_prints_and_writes(backend: str, tmp_path, capsys: pytest.Ca
 
 def test_the_command_takes_notation(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["n r, i r, o r", "--r", "5", "--experts", "4", "--in", "8", "--out", "6"]
-    assert main(["bench", *words, "--batch", "10", "--rounds", "1", "--backend", "numpy"]) == 0
+    assert main(["bench", *words, "--batch-size", "10", "--rounds", "1", "--backend", "numpy"]) == 0
     assert f"{10 * (8 * 5 + 4 * 5 + 5 * 6 + 8 * 4):,}" in capsys.readouterr().out
 
 
@@ -297,7 +297,7 @@ def test_the_command_takes_notation(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["--backend", "mxnet"], "known backends"),
-        (["--batch", "0"], "batch_size: received 0"),
+        (["--batch-size", "0"], "batch_size: received 0"),
         (["--device", "tpu"], "device: received 'tpu'"),
         (["--json", "no/such/times.json"], "in a folder that exists"),
         (["--json", "."], "in a folder that exists"),
