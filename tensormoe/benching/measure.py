@@ -1,7 +1,6 @@
 """One function that times a specification on this machine."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..arrays.backend import Backend
 from ..arrays.registry import get_backend
@@ -19,7 +18,7 @@ _PREFERRED = ("torch", "jax", "numpy")
 
 def bench(
     spec: Spec,
-    backend: Any = None,
+    backend: str | Backend | None = None,
     batch_size: int = 1024,
     *,
     training: bool = False,
@@ -104,7 +103,7 @@ def _measurements(
     ]
 
 
-def _backend(backend: Any) -> Any:
+def _backend(backend: str | Backend | None) -> Backend:
     if backend is not None:
         return backend if isinstance(backend, Backend) else get_backend(backend)
     for name in _PREFERRED[:-1]:
