@@ -1,6 +1,6 @@
 """From a specification to a framework's own module."""
 
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from ..arrays.registry import get_module
@@ -36,8 +36,16 @@ def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) 
     names = {MuMoESpec: "MuMoE", MuMoEBlockSpec: "MuMoEBlock"}
     if type(spec) not in names:
         raise TensorMoEError("spec", spec, "pass a MuMoESpec or a MuMoEBlockSpec")
-    from_spec = getattr(get_module(backend), names[type(spec)]).from_spec
-    known = tuple(signature(from_spec).parameters)[1:]
+    module = getattr(get_module(backend), names[type(spec)])
+    known = _options(module, spec)
     for option in options:
         one_of(f"option of {backend}", option, known)
-    return from_spec(spec, seed=seed, **options)
+    return module.from_spec(spec, seed=seed, **options)
+
+
+def _options(module: Any, spec: Spec) -> tuple[str, ...]:
+    """What a module's class takes by keyword beside the fields of its specification."""
+    # Not the class's own signature: nnx.Module's metaclass hides it.
+    parameters = signature(module.__init__).parameters.values()
+    by_keyword = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
+    return tuple(name for name in by_keyword if name not in spec.arguments)

@@ -232,3 +232,13 @@ def test_a_materialized_weight_is_never_the_parameter_itself(backend: str) -> No
     if backend == "torch":
         assert weight.data_ptr() != core.data_ptr()
         assert weight.requires_grad
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_build_takes_the_options_of_modules_and_names_others(backend: str) -> None:
+    layer = tm.build(SPEC, backend, seed=0, dtype="float32", recompute=True)
+    assert layer.recompute
+    with pytest.raises(tm.TensorMoEError, match=f"option of {backend}: received 'devise'; .*'dtype'"):
+        tm.build(SPEC, backend, seed=0, devise="cpu")
+    with pytest.raises(tm.TensorMoEError, match="option of"):
+        tm.build(SPEC, backend, seed=0, bias=False)
