@@ -27,10 +27,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: i
 
 def versions() -> dict[str, str]:
     """The version of Python, and of each package that figures depend on and that is installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed

@@ -184,7 +184,8 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         cotangent: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         leaves = [tensor.detach().requires_grad_() for tensor in inputs]
-        return torch.autograd.grad(function(*leaves), leaves, cotangent)
+        # A router of the user's own may ignore an input, whose gradient is 0.
+        return torch.autograd.grad(function(*leaves), leaves, cotangent, materialize_grads=True)
 
     def mixes_precision(self) -> bool:
         return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")

@@ -47,8 +47,8 @@ def degree(layer: Stage) -> int:
     operands = 1 + layer.levels + len(layer.network.cores)
     shapes = [(2, layer.in_features), *((2, n) for n in layer.experts), *layer.network.shapes.values()]
     counted = [Counted(shape, Precision("float64")) for shape in shapes]
-    found: Counted = layer.default_plan.program.run(CountingOps(), counted)
-    return max(operands, found.degree)
+    result: Counted = layer.default_plan.program.run(CountingOps(), counted)
+    return max(operands, result.degree)
 
 
 def exact_checks(
@@ -62,23 +62,23 @@ def exact_checks(
     ops = ResidueOps()
     operands = [ops.from_numpy(value) for value in inputs.operands]
     gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
-    found = reference.select([program.run(ops, operands), *gradients])
+    results = reference.select([program.run(ops, operands), *gradients])
     expected = [term.value for term in (reference.y, *reference.gradients)]
-    yield _compare(f"{label}output", found[:1], expected[:1])
-    yield _compare(f"{label}gradients", found[1:], expected[1:])
+    yield _compare(f"{label}output", results[:1], expected[:1])
+    yield _compare(f"{label}gradients", results[1:], expected[1:])
     yield _compare(f"{label}network", [reference.weight.value], [weight_of_family(layer, reference.cores)])
     if is_whole(layer):
         weight = layer.materialization_plan.program.run(ops, operands[1 + layer.levels :])
         yield _compare(f"{label}weight", [weight], [reference.weight.value])
 
 
-def _compare(quantity: str, found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
-    wrong = sum(_wrong(a, b) for a, b in zip(found, expected, strict=True))
+def _compare(quantity: str, results: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
+    wrong = sum(_wrong(a, b) for a, b in zip(results, expected, strict=True))
     entries = sum(array.size for array in expected)
     return Check("exact", "integers mod 2^61 − 1", f"{quantity}, {entries:,} entries", float(wrong), 0.0)
 
 
-def _wrong(found: NumPyArray, expected: NumPyArray) -> int:
-    if found.shape != expected.shape or found.dtype != object:
+def _wrong(result: NumPyArray, expected: NumPyArray) -> int:
+    if result.shape != expected.shape or result.dtype != object:
         return max(expected.size, 1)
-    return int(np.sum((np.asarray(found) - np.asarray(expected)) % PRIME != 0))
+    return int(np.sum((np.asarray(result) - np.asarray(expected)) % PRIME != 0))

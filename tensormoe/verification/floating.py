@@ -15,6 +15,7 @@ from ..arrays.backend import Backend
 from ..layers.stage import Stage
 from ..typing import NumPyArray
 from .arithmetic.rounding import UNITS, Counted, CountingOps, Precision, gamma
+from .blame import blame
 from .inputs import Inputs, Sample
 from .reference.contraction import Reference
 from .report import Check
@@ -45,8 +46,10 @@ def float_checks(
             if dtype not in expected:
                 expected[dtype] = _Expected(layer, inputs, Reference(layer, inputs, sample), dtype)
             for device in ops.devices():
-                found = expected[dtype].reference.select(_compute(ops, layer, inputs, dtype, device))
-                pairs = [expected[dtype].worst(number, result) for number, result in enumerate(found)]
+                with blame(name):
+                    results = _compute(ops, layer, inputs, dtype, device)
+                selected = expected[dtype].reference.select(results)
+                pairs = [expected[dtype].worst(number, result) for number, result in enumerate(selected)]
                 subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
                 yield Check("float", subject, f"{label}output", *pairs[0])
                 yield Check("float", subject, f"{label}gradients", *max(pairs[1:], key=ratio))
@@ -57,9 +60,9 @@ def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str
     program = layer.default_plan.program
 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
-        found = ops.gradients(lambda *leaves: program.run(ops, leaves), operands, cotangent)
-        found = program.vjp(ops, operands, cotangent) if found is None else found
-        return [program.run(ops, operands), *found]
+        gradients = ops.gradients(lambda *leaves: program.run(ops, leaves), operands, cotangent)
+        gradients = program.vjp(ops, operands, cotangent) if gradients is None else gradients
+        return [program.run(ops, operands), *gradients]
 
     with ops.double_precision():
         values = (inputs.cotangent, *inputs.operands)
@@ -81,15 +84,15 @@ class _Expected:
         counted += program.vjp(ops, operands, Counted(inputs.cotangent.shape, precision))
         self._relative = [result.bound for result in counted]
 
-    def worst(self, number: int, found: NumPyArray) -> tuple[float, float]:
+    def worst(self, number: int, result: NumPyArray) -> tuple[float, float]:
         """The error with the largest ratio to its bound, and that bound."""
         term = self._terms[number]
-        if found.shape != term.value.shape:
+        if result.shape != term.value.shape:
             return float("inf"), 0.0
         own = gamma(term.roundings, UNITS["float64"])
         # The sums over absolute values were rounded, too.
         bounds = (self._relative[number] + own) * self._absolute[number] * (1 + 2 * own)
-        return largest(np.abs(found - term.value), bounds)
+        return largest(np.abs(result - term.value), bounds)
 
 
 def round_to(value: NumPyArray, dtype: str) -> NumPyArray:
@@ -115,5 +118,5 @@ def largest(errors: NumPyArray, bounds: NumPyArray) -> tuple[float, float]:
 
 def ratio(pair: tuple[float, float]) -> float:
     """What orders pairs of an error and its bound; a NaN is larger than any."""
-    found = Check("float", "", "", *pair).ratio
-    return float("inf") if isnan(found) else found
+    value = Check("float", "", "", *pair).ratio
+    return float("inf") if isnan(value) else value

@@ -12,6 +12,7 @@ from ..layers.functional import apply, materialize
 from ..layers.initialization import initialize
 from ..layers.spec import Spec
 from ..typing import NumPyArray
+from .blame import blame
 from .reference.gate import has_reference
 from .reference.layer import compute
 from .reference.layer import materialize as materialize_reference
@@ -32,7 +33,10 @@ def framework_checks(
     noisy = spec
     # In training each framework draws noise of its own.
     spec = spec.replace(gate=replace(spec.gate, noise=0.0))
-    values = _whole_values(spec, generator, seed, batch_size)
+    values = _draw_values(spec, generator, seed, batch_size)
+    name, ops = next(iter(objects.items()))
+    with blame(name), ops.double_precision():
+        values = replace(values, state=_warm_state(ops, spec, values))
     first: dict[str, tuple[str, list[NumPyArray]]] = {}
     slopes: list[_Slope] = []
     if has_reference(spec.gate):
@@ -43,16 +47,16 @@ def framework_checks(
         defining["weights"] = materialize_reference(spec, values.parameters) if _small(spec) else []
         first = {quantity: ("definition", arrays) for quantity, arrays in defining.items()}
     for name, ops in objects.items():
-        with ops.double_precision():
-            found = _whole(ops, spec, noisy, values)
-        for quantity, arrays in found.items():
+        with blame(name), ops.double_precision():
+            results = _compute_all(ops, spec, noisy, values)
+        for quantity, arrays in results.items():
             other, expected = first.setdefault(quantity, (name, arrays))
             if other != name:
                 tolerance = TRAINED_TOLERANCE if "steps" in quantity else TOLERANCE
                 error = _largest_error(arrays, expected)
                 yield Check("frameworks", f"{name} = {other}", quantity, error, tolerance)
-        if slopes and "gradients" in found:
-            error = _slope_error(found["gradients"], slopes)
+        if slopes and "gradients" in results:
+            error = _slope_error(results["gradients"], slopes)
             subject, quantity = f"{name} = definition", "gradients, by differences"
             yield Check("frameworks", subject, quantity, error, SLOPE_TOLERANCE)
 
@@ -68,7 +72,7 @@ class _Values:
     previous: list[NumPyArray] | None
 
 
-def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, batch_size: int) -> _Values:
+def _draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_size: int) -> _Values:
     initial, state = initialize(spec, seed, "float64")
     # At the initial values some gradients vanish, which compares rounding errors with each other.
     parameters = {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()}
@@ -78,12 +82,24 @@ def _whole_values(spec: Spec, generator: np.random.Generator, seed: int, batch_s
     previous = None
     if clusters is not None:
         previous = [generator.dirichlet(np.ones(k), size=batch_size) for k in clusters]
-    # After a call running statistics have something in them.
-    _, _, state = apply(spec, parameters, x, state=state, training=True, previous=previous)
     return _Values(parameters, state, x, y, previous)
 
 
-def _whole(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
+def _warm_state(ops: Backend, spec: Spec, values: _Values) -> dict[str, NumPyArray]:
+    """Running statistics after a call, which have something in them."""
+    if not values.state:
+        return {}
+    parameters, state = (
+        {name: ops.from_numpy(value) for name, value in arrays.items()}
+        for arrays in (values.parameters, values.state)
+    )
+    previous = values.previous and [ops.from_numpy(value) for value in values.previous]
+    options: Any = {"state": state, "training": True, "previous": previous, "backend": ops}
+    moved = apply(spec, parameters, ops.from_numpy(values.x), **options).state
+    return {name: ops.to_float64(value) for name, value in moved.items()}
+
+
+def _compute_all(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
     """What a backend computes, by the name of the quantity; noise is to be off in evaluation."""
     names = list(values.parameters)
     y = ops.from_numpy(values.y)
@@ -98,18 +114,18 @@ def _whole(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, 
             given = dict(zip(names, parameters, strict=True))
             return apply(spec, given, x, state=state, training=True, previous=previous, backend=ops)
 
-        found, coefficients, moved = run(x, *parameters)
+        output, coefficients, moved = run(x, *parameters)
         evaluation = apply(noisy, given, x, state=state, previous=previous, backend=ops).y
         # Of half the squared error.
-        gradients = ops.gradients(lambda *leaves: run(*leaves).y, (x, *parameters), found - y) or ()
-        return (found, coefficients, gradients, evaluation, _weights(ops, spec, given)), moved
+        gradients = ops.gradients(lambda *leaves: run(*leaves).y, (x, *parameters), output - y) or ()
+        return (output, coefficients, gradients, evaluation, _weights(ops, spec, given)), moved
 
     compiled = ops.compile(step)
     state = {name: ops.from_numpy(value) for name, value in values.state.items()}
     parameters = [ops.from_numpy(value) for value in values.parameters.values()]
-    (found, coefficients, gradients, evaluation, weights), moved = compiled(state, x, *parameters)
+    (output, coefficients, gradients, evaluation, weights), moved = compiled(state, x, *parameters)
     results = {
-        "output": [found[0]],
+        "output": [output[0]],
         "coefficients": [a[0] for a in coefficients],
         "running statistics": _in_order(moved),
         "output in evaluation": [evaluation[0]],
@@ -184,11 +200,11 @@ def _slope_error(gradients: Sequence[NumPyArray], slopes: Sequence[_Slope]) -> f
     return float(np.max(errors))
 
 
-def _largest_error(found: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> float:
+def _largest_error(results: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> float:
     """The largest difference over all arrays, relative to the largest entry expected in any."""
-    if [value.shape for value in found] != [value.shape for value in expected]:
+    if [value.shape for value in results] != [value.shape for value in expected]:
         return float("inf")
     scale = max(float(np.max(np.abs(value))) for value in expected) or 1.0
-    errors = [float(np.max(np.abs(a - b))) for a, b in zip(found, expected, strict=True)]
+    errors = [float(np.max(np.abs(a - b))) for a, b in zip(results, expected, strict=True)]
     # Not max(), which passes over a NaN.
     return float(np.max(errors)) / scale

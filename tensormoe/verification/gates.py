@@ -12,6 +12,7 @@ from ..gates.call import Call, nothing_to_reduce
 from ..gates.gate import Gate
 from ..layers.spec import Spec
 from ..typing import NumPyArray
+from .blame import blame
 from .floating import largest, ratio, round_to
 from .reference.gate import STATISTICS, ExpertLevel, initial_statistics
 from .report import Check
@@ -30,7 +31,8 @@ def gate_checks(
     for name, ops in objects.items():
         for dtype in ops.float_types:
             x, *weights = (round_to(value, dtype) for value in values)
-            coefficients, state = _compute(ops, spec, [x, *weights], dtype)
+            with blame(name):
+                coefficients, state = _compute(ops, spec, [x, *weights], dtype)
             levels = [ExpertLevel(spec.gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
             pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
             yield Check("float", f"{name} {dtype}", "coefficients of the gate", *max(pairs, key=ratio))
@@ -54,8 +56,8 @@ def _compute(
         state = {k: ops.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}
         arrays = [ops.from_float64(value, dtype) for value in values]
         coefficients, _, moved = _compile(ops, gate, spec.levels)(state, *arrays)
-        found = {key: ops.to_float64(statistic) for key, statistic in moved.items()}
-        return [ops.to_float64(a) for a in coefficients], found
+        statistics = {key: ops.to_float64(statistic) for key, statistic in moved.items()}
+        return [ops.to_float64(a) for a in coefficients], statistics
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Values for a layer's contraction, and the part of a large one that is small enough to be materialized."""
+"""Values for a layer's contraction, and the part of a large layer that is small enough to be materialized."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,8 +61,8 @@ def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -
 
     def values(size: tuple[int, ...], scale: float) -> NumPyArray:
         # Around 1, so that products of many stay there; a power of two moves no rounding error.
-        found: NumPyArray = 2.0 ** (generator.uniform(-0.5, 0.5, size=size) - round(scale))
-        return found
+        drawn: NumPyArray = 2.0 ** (generator.uniform(-0.5, 0.5, size=size) - round(scale))
+        return drawn
 
     network = layer.network
     carried = [index for core in network.cores for index in core.indices]
@@ -81,8 +81,8 @@ def integer_inputs(layer: Stage, generator: np.random.Generator, batch_size: int
     """Random integers from 0 to `below` − 1, as Python's own, which have no limit."""
 
     def values(*shape: int) -> NumPyArray:
-        found: NumPyArray = generator.integers(below, size=shape).astype(object)
-        return found
+        drawn: NumPyArray = generator.integers(below, size=shape).astype(object)
+        return drawn
 
     return Inputs(
         values(batch_size, layer.in_features),

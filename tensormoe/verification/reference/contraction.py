@@ -78,8 +78,8 @@ class Reference:
             sizes = zip(core.indices, core.value.shape, strict=True)
             # Ones along each axis keep an index that no other core carries.
             ones = [IndexedArray((index,), np.ones(size, core.value.dtype)) for index, size in sizes]
-            found = contract([outer, *_without(self._cores, number), *ones], core.indices)
-            cores.append(replace(found, value=self._spread(core.indices, found.value)))
+            gradient = contract([outer, *_without(self._cores, number), *ones], core.indices)
+            cores.append(replace(gradient, value=self._spread(core.indices, gradient.value)))
         return data + cores
 
     def select(self, results: Sequence[NumPyArray]) -> list[NumPyArray]:

@@ -82,8 +82,8 @@ def _solve(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> N
             middle = (low + high) / 2
             above = np.sum(weights(x, middle), axis=-1, keepdims=True) > 1
             low, high = np.where(above, middle, low), np.where(above, high, middle)
-    found = weights(x, (low + high) / 2)
-    return np.asarray(found / np.sum(found, axis=-1, keepdims=True))
+    solved = weights(x, (low + high) / 2)
+    return np.asarray(solved / np.sum(solved, axis=-1, keepdims=True))
 
 
 _WEIGHTS: dict[str, Callable[..., _Weights]] = {

@@ -31,7 +31,7 @@ def compute(
     """What a call gives: output, coefficients and, in training, running statistics, by name.
 
     Args:
-        spec: with a gate that is known to `gate_reference`.
+        spec: with a gate that is that `reference.gate` has a reference of.
         parameters, state: by name, as `initialize` gives them.
         x: (T, I).
         training: whether the gate uses this batch's statistics.
