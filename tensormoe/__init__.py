@@ -25,6 +25,7 @@ from .layers.layer_spec import MuMoESpec
 from .layers.serialization import spec_from_json
 from .layers.soft_moe import soft_moe
 from .layers.spec import Spec
+from .layers.tensorly import from_tensorly, to_tensorly
 from .networks.factorization import Factorization
 from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from .networks.network import Core, Network
@@ -74,6 +75,7 @@ __all__ = [
     "entmax",
     "entmax15",
     "expert_modes",
+    "from_tensorly",
     "get_backend",
     "initialize",
     "materialize",
@@ -84,6 +86,7 @@ __all__ = [
     "softmax",
     "sparsemax",
     "spec_from_json",
+    "to_tensorly",
     "top_k",
     "verify",
 ]
