@@ -10,6 +10,7 @@ Examples:
 
 from ._backend import backend
 from ._containers import TensorGroup
+from ._gate import GateModule, RouterModule
 from ._module import MuMoE, MuMoEBlock
 
-__all__ = ["MuMoE", "MuMoEBlock", "TensorGroup", "backend"]
+__all__ = ["GateModule", "MuMoE", "MuMoEBlock", "RouterModule", "TensorGroup", "backend"]

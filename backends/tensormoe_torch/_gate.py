@@ -14,7 +14,7 @@ from ._distributed import over_processes
 AllReduce = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Gate(nn.Module):
+class GateModule(nn.Module):
     """A layer's gate; its output is what the experts are mixed by.
 
     It owns no tensors: the layer hands them over. A forward hook sees the coefficients of every call, and
@@ -34,7 +34,7 @@ class Gate(nn.Module):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
-        self.router = Router()
+        self.router = RouterModule()
 
     def forward(
         self,
@@ -70,7 +70,7 @@ class Gate(nn.Module):
         return output.coefficients
 
 
-class Router(nn.Module):
+class RouterModule(nn.Module):
     """Hands on the router's logits, E tensors (…, N_e), so that hooks see them."""
 
     def forward(self, logits: list[torch.Tensor]) -> list[torch.Tensor]:

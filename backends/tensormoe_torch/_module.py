@@ -17,8 +17,7 @@ from tensormoe.programs.path import AnyOptimize
 
 from ._backend import backend
 from ._containers import LevelTensors, NamedTensors, TensorGroup
-from ._gate import AllReduce
-from ._gate import Gate as GateModule
+from ._gate import AllReduce, GateModule
 from ._values import Device, DType, check_arrays, element_type, fill, reset
 from ._weight import FactorizedWeight
 

@@ -301,7 +301,7 @@ WHOLE = [
     ),
     edit(
         "PyTorch: the module keeps old statistics",
-        "tensormoe_torch._gate:Gate.forward",
+        "tensormoe_torch._gate:GateModule.forward",
         "buffer.copy_(output.state[name])",
         "buffer.copy_(buffer)",
         BATCH_NORM,

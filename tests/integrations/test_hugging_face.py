@@ -1,0 +1,172 @@
+"""Layers in models of transformers, and accelerate's offloading."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tensormoe as tm
+import tensormoe_torch
+from tensormoe_torch import MuMoE, MuMoEBlock
+
+transformers = pytest.importorskip("transformers")
+
+GATE = tm.Gate("softmax", "batch")
+SPEC = tm.MuMoEBlockSpec(32, 64, 32, (8, 4), tm.TensorRing((2, 3, 4, 8)), GATE, input_norm=True)
+
+
+class Blocks(transformers.GPT2Model):
+    """A GPT-2 whose MLPs are blocks, with the recipe for initial values."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        for layer in self.h:
+            layer.mlp = tm.build(SPEC, "torch")
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, tensormoe_torch.TensorGroup):
+            module.reset_parameters()
+
+
+class Upcycled(transformers.GPT2LMHeadModel):
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.transformer = Blocks(config)
+        self.post_init()
+
+
+def config() -> Any:
+    ids = {"bos_token_id": 0, "eos_token_id": 0}
+    return transformers.GPT2Config(vocab_size=64, n_positions=16, n_embd=32, n_layer=2, n_head=2, **ids)
+
+
+def assert_initial(block: nn.Module) -> None:
+    """Each array is distributed as `tm.initialize` draws it, which is another draw."""
+    parameters, state = tm.initialize(SPEC, seed=0)
+    found = block.state_dict()
+    assert found.keys() == (parameters | state).keys()
+    for name, expected in (parameters | state).items():
+        value = found[name].float().numpy()
+        assert np.isfinite(value).all(), name
+        assert ((value == 0) == (expected == 0)).all(), name
+        assert abs(value).max() < 4 * abs(expected).max() + 1e-6, name
+        assert abs(value.std() - expected.std()) < 0.6 * expected.std() + 1e-6, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_dense_checkpoint_is_loaded_into_a_model_with_blocks(dtype: torch.dtype, tmp_path: Path) -> None:
+    dense = transformers.GPT2LMHeadModel(config())
+    dense.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    model = Upcycled.from_pretrained(tmp_path, dtype=dtype)
+    blocks = [layer.mlp for layer in model.transformer.h]
+    for block in blocks:
+        assert block.dtype == dtype
+        assert_initial(block)
+    assert (blocks[0].first["input"] != blocks[1].first["input"]).any()
+    assert torch.equal(model.transformer.wte.weight, dense.transformer.wte.weight.to(dtype))
+    ids = torch.arange(16)[None]
+    assert torch.isfinite(model(ids, labels=ids).loss)
+
+
+def test_a_model_with_blocks_survives_save_and_load(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Upcycled(config()).eval()
+    for layer in model.transformer.h:
+        assert_initial(layer.mlp)
+    model.save_pretrained(tmp_path)
+    torch.manual_seed(1)
+    loaded = Upcycled.from_pretrained(tmp_path).eval()
+    ids = torch.arange(16)[None]
+    assert torch.equal(loaded(ids).logits, model(ids).logits)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_construction_on_meta_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr("tensormoe_torch._values.initialize", refuse)
+    with torch.device("meta"):
+        assert Upcycled(config()).transformer.h[0].mlp.device.type == "meta"
+
+
+def test_output_recorders_see_coefficients_and_logits() -> None:
+    """Transformers' own hooks, by the class of the submodule."""
+    from transformers.utils.output_capturing import OutputRecorder
+
+    class Recording(Blocks):
+        _can_record_outputs = {  # noqa: RUF012, as transformers writes it
+            "coefficients": OutputRecorder(tensormoe_torch.GateModule, index=1),
+            "router_logits": OutputRecorder(tensormoe_torch.RouterModule, index=0),
+        }
+
+    model = Recording(config()).eval()
+    output = model(torch.arange(16)[None], output_coefficients=True, output_router_logits=True)
+    assert [tuple(a.shape) for a in output["coefficients"]] == 2 * [(1, 16, 4)]
+    assert [tuple(z.shape) for z in output["router_logits"]] == 2 * [(1, 16, 8)]
+    torch.testing.assert_close(output["coefficients"][0].sum(-1), torch.ones(1, 16))
+
+
+class Regression(nn.Module):
+    """A model of the user's own, which is no PreTrainedModel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moe = MuMoE(8, 6, 4, tm.CP(3), seed=0)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        y = self.moe(x)
+        return {"loss": (y - labels).square().mean(), "logits": y}
+
+
+def test_the_trainer_saves_and_resumes_a_plain_module(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    generator = torch.Generator().manual_seed(0)
+    data = [{"x": torch.randn(8, generator=generator), "labels": torch.ones(6)} for _ in range(16)]
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=4,
+        save_steps=2,
+        per_device_train_batch_size=4,
+        learning_rate=1e-2,
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    trained = Regression()
+    transformers.Trainer(trained, arguments, train_dataset=data).train()
+    assert (tmp_path / "checkpoint-2").exists()
+    resumed = Regression()
+    trainer = transformers.Trainer(resumed, arguments, train_dataset=data)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    for ours, theirs in zip(resumed.parameters(), trained.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("where", ["cpu", "disk", "cpu with buffers"])
+def test_offloaded_layers_give_the_same(where: str, tmp_path: Path) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    model = nn.Sequential(
+        nn.Linear(8, 8),
+        MuMoE(8, 6, (4, 3), tm.TensorRing((2, 3, 4, 3)), gate=GATE, seed=0),
+        MuMoEBlock(6, 7, 5, 4, tm.CP(3), input_norm=True, seed=0),
+    ).eval()
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    expected, weight = model(x).detach(), model[1].materialize().detach()
+    device = torch.device("cpu")
+    if where == "disk":
+        accelerate.disk_offload(model, str(tmp_path), execution_device=device)
+    else:
+        accelerate.cpu_offload(model, execution_device=device, offload_buffers="buffers" in where)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    for _ in range(2):
+        assert torch.equal(model(x), expected)
+    assert torch.equal(model[1].materialize(), weight)
