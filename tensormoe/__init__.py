@@ -22,6 +22,7 @@ from .layers.building import build
 from .layers.functional import apply, contract, materialize
 from .layers.initialization import initialize
 from .layers.layer_spec import MuMoESpec
+from .layers.parameters import cores_of
 from .layers.serialization import spec_from_json
 from .layers.soft_moe import soft_moe
 from .layers.spec import Spec
@@ -72,6 +73,7 @@ __all__ = [
     "bench",
     "build",
     "contract",
+    "cores_of",
     "entmax",
     "entmax15",
     "expert_modes",

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers import functional
-from tensormoe.layers.parameters import check_complete, grouped
+from tensormoe.layers.parameters import check_complete, group_members, split_name
 from tensormoe.layers.spec import Spec
 
 from ._backend import backend
@@ -167,13 +167,13 @@ class Module(nnx.Module):
             variable.set_value(value if sharding is None else jax.device_put(value, sharding))
 
     def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
-        for group, members in grouped(arrays).items():
+        for group, members in group_members(arrays).items():
             variables = {name: kind(array) for name, array in members.items()}
             numbered = all(name.isdigit() for name in variables)
             setattr(self, group, nnx.List(variables.values()) if numbered else Cores(variables))
 
     def _variable(self, name: str) -> Any:
-        group, _, member = name.partition(".")
+        group, member = split_name(name)
         return getattr(self, group)[int(member) if member.isdigit() else member]
 
     @overload

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from tensormoe.layers.initialization import CoreRecipe, recipe
+from tensormoe.layers.parameters import join_name
 from tensormoe.layers.spec import Spec
 
 
@@ -11,7 +12,9 @@ def draw(spec: Spec, key: jax.Array, dtype: str) -> dict[str, jax.Array]:
     """The parameters by name, distributed as `tensormoe.initialize` distributes them; may be traced."""
     values = {name: jnp.zeros(shape, dtype) for name, shape in spec.parameter_shapes.items()}
     cores = [
-        (f"{prefix}.{core.name}", core) for prefix, stage in spec.layers.items() for core in recipe(stage)
+        (join_name(prefix, core.name), core)
+        for prefix, stage in spec.layers.items()
+        for core in recipe(stage)
     ]
     for (name, core), own_key in zip(cores, jax.random.split(key, len(cores)), strict=True):
         values[name] = _draw(core, own_key, dtype)

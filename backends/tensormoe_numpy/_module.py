@@ -12,7 +12,7 @@ from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.initialization import initialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.options import BlockOptions, LayerOptions
-from tensormoe.layers.parameters import check_complete, grouped
+from tensormoe.layers.parameters import check_complete, group_members
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
 from tensormoe.typing import NumPyArray
@@ -118,7 +118,7 @@ class _Module:
             held.update({name: np.array(arrays[name], old.dtype) for name, old in held.items()})
 
     def _members(self, group: str) -> dict[str, NumPyArray]:
-        return grouped(self.parameters)[group]
+        return group_members(self.parameters)[group]
 
     @overload
     def __call__(

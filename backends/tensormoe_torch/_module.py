@@ -10,7 +10,7 @@ from tensormoe.gates.gate import Gate
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.functional import materialize, mix
 from tensormoe.layers.layer_spec import MuMoESpec
-from tensormoe.layers.parameters import grouped
+from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
 from tensormoe.programs.path import AnyOptimize
@@ -38,7 +38,7 @@ class _Module(nn.Module):
         kind = element_type(dtype)
         spec.prepare()
         self.spec, self.recompute = spec, recompute
-        for group, shapes in grouped(spec.parameter_shapes).items():
+        for group, shapes in group_members(spec.parameter_shapes).items():
             values = {
                 name: nn.Parameter(torch.empty(shape, dtype=kind, device=device))
                 for name, shape in shapes.items()
@@ -46,7 +46,7 @@ class _Module(nn.Module):
             self.add_module(group, _group(spec, group, values))
         # Statistics are float32 at least.
         wide = torch.float64 if kind == torch.float64 else torch.float32
-        for group, shapes in grouped(spec.state_shapes).items():
+        for group, shapes in group_members(spec.state_shapes).items():
             buffers = {name: torch.empty(shape, dtype=wide, device=device) for name, shape in shapes.items()}
             self.add_module(group, _group(spec, group, buffers))
         self.gate = GateModule(spec)
@@ -394,4 +394,4 @@ def _group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tens
 
 
 def _groups(names: Iterable[str]) -> Groups:
-    return tuple(grouped(dict.fromkeys(names)))
+    return tuple(group_members(dict.fromkeys(names)))

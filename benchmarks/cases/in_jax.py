@@ -11,6 +11,7 @@ from flax import nnx
 import tensormoe as tm
 import tensormoe_jax
 from tensormoe.benching.timing import Call
+from tensormoe.layers.parameters import split_name
 
 from ..suite import Measurement, Settings
 from .gpt2 import CP, EXPERTS, HIDDEN, RING, TOKENS, WIDTH
@@ -86,7 +87,7 @@ def _module(spec: tm.Spec, parameters: Arrays) -> Any:
     """The nnx module with these values."""
     module = tm.build(spec, "jax", seed=0)
     for key, value in parameters.items():
-        group, _, member = key.partition(".")
+        group, member = split_name(key)
         getattr(module, group)[int(member) if member.isdigit() else member][...] = value
     return module
 

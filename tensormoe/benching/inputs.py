@@ -69,7 +69,7 @@ def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
     values, state = initialize(spec, sampler.seed)
     parameters = {
         name: sampler.normal(*value.shape, scale=1 / sqrt(spec.in_features))
-        if name.startswith("gate_weights.")
+        if name in spec.gate_shapes
         else sampler.place(value)
         for name, value in values.items()
     }

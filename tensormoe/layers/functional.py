@@ -1,26 +1,28 @@
 """The layer's mathematics, once, for every framework: from parameters and inputs to outputs."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import prod
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..arrays.backend import Backend, at_least_float32
-from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError
 from ..gates.call import Call, nothing_to_reduce
 from ..gates.norms import layer_norm
 from ..programs.program import Program
-from ..typing import AllReduce, Array, Shape, State
+from ..typing import AllReduce, Array, State
+from .checks import (
+    NamedArrays,
+    check_arrays,
+    check_input,
+    find_backend,
+    flatten,
+    name_cores,
+    read,
+    read_coefficients,
+    read_previous,
+)
 from .layer_spec import MuMoESpec
 from .spec import Spec
 from .stage import Stage
-
-
-class NamedArrays(Protocol):
-    """Arrays by name: a mapping, or any container of a framework that has `items`."""
-
-    def items(self) -> Iterable[tuple[str, Array]]:
-        """Pairs of name and array."""
 
 
 class GateOutput(NamedTuple):
@@ -101,22 +103,13 @@ def apply(
         >>> result.y.shape, [a.shape for a in result.coefficients]
         ((2, 7, 6), [(2, 7, 4), (2, 7, 3)])
     """
-    ops = _backend(backend, x)
-    parameters = _read(ops, "parameters", parameters)
-    gated = compute_gate(
-        spec,
-        {name: parameters[name] for name in spec.gate_shapes if name in parameters},
-        x,
-        state=state,
-        training=training,
-        previous=previous,
-        generator=generator,
-        all_reduce=all_reduce,
-        backend=ops,
-    )
-    rest = {name: array for name, array in parameters.items() if name not in spec.gate_shapes}
-    y = mix(spec, rest, gated.coefficients, x, recompute=recompute, backend=ops)
-    return LayerOutput(y, gated.coefficients, gated.state)
+    ops = find_backend(backend, x)
+    arrays = read(ops, "parameters", parameters)
+    of_gate = {name: arrays[name] for name in spec.gate_shapes if name in arrays}
+    others = {name: array for name, array in arrays.items() if name not in of_gate}
+    call = training, previous, generator, all_reduce
+    coefficients, _, moved = _compute_gate(ops, spec, of_gate, ops.as_array(x), state, *call)
+    return LayerOutput(_mix(ops, spec, others, coefficients, ops.as_array(x), recompute), coefficients, moved)
 
 
 def compute_gate(
@@ -141,22 +134,35 @@ def compute_gate(
     Raises:
         TensorMoEError: as `apply`.
     """
-    ops = _backend(backend, x)
-    x = ops.as_array(x)
-    parameters = _read(ops, "parameters", parameters)
-    statistics = _read(ops, "state", {} if state is None else state)
-    _check_input(ops, x, spec.in_features)
-    _check_arrays(ops, "parameters", parameters, spec.gate_shapes, x)
-    _check_arrays(ops, "state", statistics, spec.state_shapes)
-    leading = tuple(x.shape[:-1])
-    before = None if previous is None else _previous(ops, spec, previous, leading)
+    ops = find_backend(backend, x)
+    arrays = read(ops, "parameters", parameters)
+    call = training, previous, generator, all_reduce
+    return _compute_gate(ops, spec, arrays, ops.as_array(x), state, *call)
+
+
+def _compute_gate(
+    ops: Backend,
+    spec: Spec,
+    parameters: Mapping[str, Array],
+    x: Array,
+    state: NamedArrays | None,
+    training: bool,
+    previous: Sequence[Array] | None,
+    generator: Any,
+    all_reduce: AllReduce | None,
+) -> GateOutput:
+    statistics = {} if state is None else read(ops, "state", state)
+    check_input(ops, x, spec)
+    check_arrays(ops, "parameters", parameters, spec.gate_shapes, spec, x)
+    check_arrays(ops, "state", statistics, spec.state_shapes, spec)
+    before = None if previous is None else read_previous(ops, spec, previous, x)
     call = Call(training, before, generator, all_reduce or nothing_to_reduce)
     coefficients, logits, moved = spec.gate.coefficients(
-        ops, parameters, _flatten(ops, x), spec.levels, statistics, call
+        ops, parameters, flatten(ops, x), spec.levels, statistics, call
     )
-    if len(leading) != 1:
-        coefficients = [ops.reshape(a, (*leading, a.shape[-1])) for a in coefficients]
-        logits = [ops.reshape(z, (*leading, z.shape[-1])) for z in logits]
+    if len(x.shape) != 2:
+        coefficients = [_unflatten(ops, a, x) for a in coefficients]
+        logits = [_unflatten(ops, z, x) for z in logits]
     return GateOutput(coefficients, logits, moved)
 
 
@@ -184,17 +190,26 @@ def mix(
     Raises:
         TensorMoEError: a wrong shape or element type, or a missing name.
     """
-    ops = _backend(backend, x)
-    x = ops.as_array(x)
-    parameters = _read(ops, "parameters", parameters)
-    _check_input(ops, x, spec.in_features)
-    _check_arrays(ops, "parameters", parameters, spec.mixture_shapes, x)
-    leading = tuple(x.shape[:-1])
+    ops = find_backend(backend, x)
+    arrays = read(ops, "parameters", parameters)
+    return _mix(ops, spec, arrays, coefficients, ops.as_array(x), recompute)
+
+
+def _mix(
+    ops: Backend,
+    spec: Spec,
+    parameters: Mapping[str, Array],
+    coefficients: Sequence[Array],
+    x: Array,
+    recompute: bool,
+) -> Array:
+    check_input(ops, x, spec)
+    check_arrays(ops, "parameters", parameters, spec.mixture_shapes, spec, x)
+    flat = read_coefficients(ops, spec, coefficients, x)
+    tokens = _normalize(ops, parameters, flatten(ops, x))
     cores = [parameters[name] for name in spec.core_names]
-    tokens = _normalize(ops, parameters, _flatten(ops, x))
-    flat = _check_coefficients(ops, coefficients, spec.counts, leading, x)
     y = ops.compute(_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
-    return y if len(leading) == 1 else ops.reshape(y, (*leading, spec.out_features))
+    return _unflatten(ops, y, x)
 
 
 def contract(
@@ -228,18 +243,17 @@ def contract(
         >>> tm.contract(spec, cores, [np.array([[0.5, 0.5]])], np.array([[1.0, 1.0]]))
         array([[16.5]])
     """
-    stage = spec.stage if isinstance(spec, MuMoESpec) else spec
-    ops = _backend(backend, x)
+    stage = _stage(spec)
+    ops = find_backend(backend, x)
     x = ops.as_array(x)
-    _check_input(ops, x, stage.in_features)
-    named = _named_cores(ops, stage, cores)
-    leading = tuple(x.shape[:-1])
-    flat = _check_coefficients(ops, coefficients, stage.experts, leading, x)
-    _check_arrays(ops, "cores", named, stage.network.shapes, x)
-    tokens = _flatten(ops, x)
-    ordered = (named[name] for name in stage.network.shapes)
+    check_input(ops, x, stage)
+    flat = read_coefficients(ops, stage, coefficients, x)
+    arrays = {name: ops.as_array(array) for name, array in name_cores(cores, stage).items()}
+    check_arrays(ops, "cores", arrays, stage.network.shapes, stage, x)
+    tokens = flatten(ops, x)
+    ordered = [arrays[name] for name in stage.network.shapes]
     y = ops.compute(_program(ops, stage, tokens), (tokens, *flat, *ordered))
-    return y if len(leading) == 1 else ops.reshape(y, (*leading, stage.out_features))
+    return _unflatten(ops, y, x)
 
 
 def materialize(
@@ -265,21 +279,28 @@ def materialize(
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
         >>> parameters, _ = tm.initialize(spec)
-        >>> cores = {name: parameters[f"cores.{name}"] for name in spec.network.shapes}
-        >>> tm.materialize(spec, cores).shape
+        >>> tm.materialize(spec, tm.cores_of(spec, parameters)).shape
         (4, 3, 9, 6)
     """
-    stage = spec.stage if isinstance(spec, MuMoESpec) else spec
-    first = next((array for _, array in _pairs("cores", cores)), None)
-    ops = _backend(backend, first)
-    named = _named_cores(ops, stage, cores)
-    _check_names("cores", named, stage.network.shapes)
-    ordered = [named[name] for name in stage.network.shapes]
-    _check_arrays(ops, "cores", named, stage.network.shapes, ordered[0])
+    stage = _stage(spec)
+    shapes = stage.network.shapes
+    named = name_cores(cores, stage)
+    ops = find_backend(backend, next(iter(named.values())))
+    arrays = {name: ops.as_array(array) for name, array in named.items()}
+    ordered = [arrays[name] for name in shapes]
+    check_arrays(ops, "cores", arrays, shapes, stage, ordered[0])
     program = stage.materialization_plan.program
     weight = ops.compute(program, ordered)
     # A dense layer's only core is its weight; what is returned is never the parameter's own memory.
     return ops.copy(weight) if program.only_views else weight
+
+
+def _stage(spec: MuMoESpec | Stage) -> Stage:
+    if isinstance(spec, MuMoESpec):
+        return spec.stage
+    if isinstance(spec, Stage):
+        return spec
+    raise TensorMoEError("spec", spec, "pass a MuMoESpec, or one of a block's layers: block.layers['first']")
 
 
 def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
@@ -287,9 +308,9 @@ def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
     return spec.program_for(ops.batch_size(tokens) if len(spec.programs) > 1 else None)
 
 
-def _flatten(ops: Backend, x: Array) -> Array:
-    """The same vectors as (T, …)."""
-    return x if len(x.shape) == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+def _unflatten(ops: Backend, array: Array, x: Array) -> Array:
+    """An array (T, …) with the leading dimensions of x."""
+    return array if len(x.shape) == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
 
 
 def _normalize(ops: Backend, parameters: Mapping[str, Array], tokens: Array) -> Array:
@@ -299,107 +320,3 @@ def _normalize(ops: Backend, parameters: Mapping[str, Array], tokens: Array) -> 
     dtype = ops.dtype_name(tokens)
     normalized = ops.cast(layer_norm(ops, ops.cast(tokens, at_least_float32(dtype))), dtype)
     return normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"]
-
-
-def _previous(ops: Backend, spec: Spec, previous: Sequence[Array], leading: Shape) -> list[Array] | None:
-    """The coefficients of the layer before as (T, K_e); None if the router makes no use of them."""
-    wanted = spec.gate.router.previous_experts(spec.counts)
-    if wanted is None:
-        return None
-    if not isinstance(previous, list | tuple) or len(previous) != len(wanted):
-        received = len(previous) if isinstance(previous, list | tuple) else type(previous)
-        raise TensorMoEError("previous", received, f"pass a list of {len(wanted)}, one array for each level")
-    arrays = [ops.as_array(a) for a in previous]
-    for level, (a, k) in enumerate(zip(arrays, wanted, strict=True)):
-        _check_array(ops, "previous", level, a, (*leading, k), None)
-    return [_flatten(ops, a) for a in arrays]
-
-
-def _check_coefficients(
-    ops: Backend, coefficients: Sequence[Array], experts: Shape, leading: Shape, x: Array
-) -> list[Array]:
-    """The coefficients as (T, N_e)."""
-    if len(coefficients) != len(experts):
-        raise TensorMoEError("coefficients", len(coefficients), f"pass {len(experts)}, one for each level")
-    arrays = [ops.as_array(a) for a in coefficients]
-    for level, (a, n) in enumerate(zip(arrays, experts, strict=True)):
-        _check_array(ops, "coefficients", level, a, (*leading, n), x)
-    return [_flatten(ops, a) for a in arrays]
-
-
-def _backend(backend: Backend | str | None, array: Array) -> Backend:
-    if backend is None:
-        return backend_of(array)
-    return get_backend(backend) if isinstance(backend, str) else backend
-
-
-def _pairs(argument: str, arrays: NamedArrays | Sequence[Array]) -> Iterable[tuple[object, Array]]:
-    if hasattr(arrays, "items"):
-        return arrays.items()
-    if isinstance(arrays, list | tuple):
-        return enumerate(arrays)
-    raise TensorMoEError(argument, type(arrays), "pass arrays by name, such as layer.cores, or a list")
-
-
-def _read(ops: Backend, argument: str, arrays: NamedArrays) -> dict[str, Array]:
-    if not hasattr(arrays, "items"):
-        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
-    return {name: ops.as_array(array) for name, array in arrays.items()}
-
-
-def _named_cores(ops: Backend, stage: Stage, cores: NamedArrays | Sequence[Array]) -> dict[str, Array]:
-    names = tuple(stage.network.shapes)
-    pairs = dict(_pairs("cores", cores))
-    if hasattr(cores, "items"):
-        return {str(name): ops.as_array(array) for name, array in pairs.items()}
-    if len(pairs) != len(names):
-        raise TensorMoEError("cores", len(pairs), f"pass one array for each of {', '.join(names)}")
-    return {name: ops.as_array(pairs[number]) for number, name in enumerate(names)}
-
-
-def _check_names(argument: str, arrays: Mapping[str, Array], wanted: Mapping[str, Any]) -> None:
-    if not isinstance(arrays, Mapping):
-        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
-    if arrays.keys() != wanted.keys():
-        listed = ", ".join(wanted) or "none"
-        raise TensorMoEError(argument, sorted(arrays), f"pass exactly these arrays by name: {listed}")
-
-
-def _check_arrays(
-    ops: Backend,
-    argument: str,
-    arrays: Mapping[str, Array],
-    shapes: Mapping[str, tuple[int, ...]],
-    x: Array | None = None,
-) -> None:
-    _check_names(argument, arrays, shapes)
-    for name, shape in shapes.items():
-        _check_array(ops, argument, name, arrays[name], shape, x)
-
-
-def _check_array(
-    ops: Backend, argument: str, key: object, array: Array, shape: tuple[int, ...], x: Array | None
-) -> None:
-    """Check an array's kind and shape and, if x is given, that it has x's element type."""
-    if not ops.is_tensor(array):
-        remedy = f"pass an array of the backend {ops.tensormoe_name}, as x is: frameworks do not mix"
-        raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
-    # The first comparison spares a conversion at every call; some frameworks' shapes are lists.
-    if array.shape != shape and tuple(array.shape) != shape:
-        received = tuple(array.shape)
-        raise TensorMoEError(f"{argument}[{key!r}]", received, f"pass an array of shape {shape}")
-    if x is not None and array.dtype != x.dtype and not ops.mixes_precision():
-        ours, theirs = ops.dtype_name(x), ops.dtype_name(array)
-        raise TensorMoEError(
-            "x", ours, f"{argument}[{key!r}] is {theirs}: convert one to the other's element type"
-        )
-
-
-def _check_input(ops: Backend, x: Array, in_features: int) -> None:
-    if not ops.is_tensor(x):
-        raise TensorMoEError("x", type(x), f"pass an array of the backend {ops.tensormoe_name}")
-    if len(x.shape) == 0 or x.shape[-1] != in_features:
-        raise TensorMoEError("x", tuple(x.shape), f"its last dimension must be in_features = {in_features}")
-    dtype = ops.dtype_name(x)
-    if "float" not in dtype:
-        raise TensorMoEError("x", dtype, "pass real floating-point numbers: convert x first")

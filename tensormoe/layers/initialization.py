@@ -25,6 +25,7 @@ from ..errors import non_negative_integer, one_of
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
 from ..typing import Array, NumPyArray, Shape
+from .parameters import join_name
 from .spec import Spec
 from .stage import Stage
 
@@ -62,7 +63,7 @@ def initialize(
     values = {name: np.zeros(shape) for name, shape in spec.parameter_shapes.items()}
     for prefix, stage in spec.layers.items():
         for core in recipe(stage):
-            values[f"{prefix}.{core.name}"] = core.draw(
+            values[join_name(prefix, core.name)] = core.draw(
                 lambda shape, bound: generator.uniform(-bound, bound, shape),
                 lambda shape: generator.normal(1.0, 1.0, shape),
             )

@@ -1,25 +1,75 @@
 """The tree of a layer's parameters: names, and the groups that modules hold them in."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, one_of
 from ..typing import Shapes
+from .stage import Stage
+
+Member = TypeVar("Member")
 
 
-def grouped(arrays: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Arrays by name, such as "cores.input", as members of groups, for modules that hold them so.
+class Layered(Protocol):
+    """A specification: it names its stages by the group of their cores."""
+
+    @property
+    def layers(self) -> dict[str, Stage]:
+        """The stages, in order."""
+
+
+def join_name(group: str, member: str) -> str:
+    """The full name of a group's member: "cores.input" for the core "input" of the group "cores"."""
+    return f"{group}.{member}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Group and member of a full name: ("cores", "input") for "cores.input"."""
+    group, _, member = name.partition(".")
+    return group, member
+
+
+def group_members(arrays: Mapping[str, Member]) -> dict[str, dict[str, Member]]:
+    """Arrays by full name as members of groups, for modules that hold them so.
 
     Examples:
-        >>> from tensormoe.layers.parameters import grouped
-        >>> grouped({"cores.input": 1, "cores.output": 2, "gate_weights.0": 3})
+        >>> from tensormoe.layers.parameters import group_members
+        >>> group_members({"cores.input": 1, "cores.output": 2, "gate_weights.0": 3})
         {'cores': {'input': 1, 'output': 2}, 'gate_weights': {'0': 3}}
     """
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Member]] = {}
     for name, array in arrays.items():
-        group, _, member = name.partition(".")
-        groups.setdefault(group, {})[member] = array
+        prefix, member = split_name(name)
+        groups.setdefault(prefix, {})[member] = array
     return groups
+
+
+def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None = None) -> dict[str, Member]:
+    """The cores of a layer by name, out of all its parameters, for `tm.contract` and `tm.materialize`.
+
+    Args:
+        spec: a layer's or a block's specification.
+        parameters: by full name, as `tm.initialize` gives them.
+        layer: which of a block's layers, "first" or "second".
+
+    Raises:
+        TensorMoEError: a block without `layer`, an unknown layer, or a missing parameter.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> parameters, _ = tm.initialize(spec)
+        >>> list(tm.cores_of(spec, parameters))
+        ['expert1', 'input', 'output']
+    """
+    prefixes = tuple(spec.layers)
+    prefix = prefixes[0] if layer is None and len(prefixes) == 1 else layer
+    one_of("layer", prefix, prefixes)
+    cores = {name: join_name(str(prefix), name) for name in spec.layers[str(prefix)].network.shapes}
+    missing = [name for name in cores.values() if name not in parameters]
+    if missing:
+        raise TensorMoEError("parameters", sorted(parameters), f"{', '.join(missing)} is missing")
+    return {name: parameters[full] for name, full in cores.items()}
 
 
 def check_complete(arrays: Mapping[str, Any], shapes: Shapes) -> None:

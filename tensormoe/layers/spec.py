@@ -16,6 +16,7 @@ from ..programs.plan import BlockPlan, Plan, for_batch
 from ..programs.program import Program, chain
 from ..typing import Shapes
 from .matching import largest_rank
+from .parameters import join_name
 from .stage import Stage
 
 # Of the data that specifications are written as; a change that older versions misread raises it.
@@ -123,7 +124,7 @@ class Spec(Registered, ABC):
     def mixture_shapes(self) -> Shapes:
         """The shape of every other parameter by name: the cores and, if there is one, the input norm."""
         return {
-            f"{prefix}.{name}": shape
+            join_name(prefix, name): shape
             for prefix, layer in self.layers.items()
             for name, shape in layer.network.shapes.items()
         }
@@ -132,7 +133,7 @@ class Spec(Registered, ABC):
     def core_names(self) -> tuple[str, ...]:
         """The names of all cores among the parameters, layer by layer."""
         return tuple(
-            f"{prefix}.{name}" for prefix, layer in self.layers.items() for name in layer.network.shapes
+            join_name(prefix, name) for prefix, layer in self.layers.items() for name in layer.network.shapes
         )
 
     @cached_property

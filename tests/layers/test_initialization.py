@@ -10,7 +10,7 @@ from tensormoe.testing import specs
 def cores(factorization: tm.Factorization, experts=200, features=300, out=150, seed: int = 0) -> dict:
     spec = tm.MuMoESpec(features, out, experts, factorization)
     parameters, _ = tm.initialize(spec, seed, "float64")
-    return {name: parameters[f"cores.{name}"] for name in spec.network.shapes}
+    return tm.cores_of(spec, parameters)
 
 
 @pytest.mark.parametrize("factorization", EVERY, ids=str)
@@ -100,7 +100,7 @@ def test_the_mean_expert_has_the_scale_of_a_linear_layer(factorization, drawn: i
 def test_every_network_starts_finite_with_distinct_experts(spec: tm.MuMoESpec) -> None:
     parameters, _ = tm.initialize(spec, 0, "float64")
     assert all(np.isfinite(value).all() for value in parameters.values())
-    named = {name: parameters[f"cores.{name}"] for name in spec.network.shapes}
+    named = tm.cores_of(spec, parameters)
     weight = tm.materialize(spec, named)
     assert np.abs(weight).max() > 0
     if spec.counts[0] > 1:

@@ -40,8 +40,9 @@ def test_any_leading_dimensions(backend: str, spec: tm.MuMoESpec, leading: list,
     for a in coefficients:
         assert (a >= 0).all()
         np.testing.assert_allclose(a.sum(axis=-1), 1, atol=1e-12)
-    cores = {name: parameters[f"cores.{name}"] for name in spec.network.shapes}
+    cores = tm.cores_of(spec, parameters)
     close(y, tm.soft_moe(tm.materialize(spec, cores), coefficients, x))
+    close(y, tm.contract(spec, cores, coefficients, x))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -63,7 +64,7 @@ def test_a_block_is_two_soft_moes_with_one_set_of_coefficients(
         y, coefficients = ops.to_numpy(y), [ops.to_numpy(a) for a in coefficients]
     alone = tm.MuMoESpec(6, 9, (4, 3), tm.CP(4), tm.Gate(norm="batch"))
     gates = {f"gate_weights.{e}": parameters[f"gate_weights.{e}"] for e in range(2)}
-    first = {name: parameters[f"first.{name}"] for name in alone.network.shapes}
+    first = tm.cores_of(block, parameters, "first")
     # The coefficients are those of the block's own input, before its norm.
     _, expected, _ = tm.apply(
         alone,
@@ -85,8 +86,7 @@ def test_a_block_is_two_soft_moes_with_one_set_of_coefficients(
         "relu": torch.relu,
         "silu": torch.nn.functional.silu,
     }[nonlinearity]
-    second = {name: parameters[f"second.{name}"] for name in alone.network.shapes}
-    weight = tm.materialize(block.layers["second"], second)
+    weight = tm.materialize(block.layers["second"], tm.cores_of(block, parameters, "second"))
     close(y, tm.soft_moe(weight, coefficients, function(hidden).numpy()))
 
 
@@ -200,6 +200,42 @@ def test_contract_refuses_unfit_arrays() -> None:
     ):
         with pytest.raises(tm.TensorMoEError, match=said):
             call()
+
+
+def test_an_error_says_which_core_of_which_layer() -> None:
+    parameters, state = tm.initialize(SPEC)
+    x = np.ones((2, 6), dtype="float32")
+    turned = {**parameters, "cores.input": parameters["cores.input"].T}
+    layer = r"for MuMoESpec\(6 → 3, experts=\(4, 2\), CP\(rank=5\)\)"
+    with pytest.raises(tm.TensorMoEError, match=rf"parameters\['cores.input'\]: .*{layer}"):
+        tm.apply(SPEC, turned, x, state=state)
+    block = tm.MuMoEBlockSpec(6, 9, 3, 4, tm.CP(5))
+    first, second = (tm.cores_of(block, tm.initialize(block)[0], name) for name in ("first", "second"))
+    with pytest.raises(tm.TensorMoEError, match=r"cores\['input'\]: .*for Stage\(9 → 3"):
+        tm.materialize(block.layers["second"], first)
+    assert tm.materialize(block.layers["second"], second).shape == (4, 10, 3)
+    with pytest.raises(tm.TensorMoEError, match=r"spec: .*block.layers\['first'\]"):
+        tm.materialize(block, first)
+
+
+def test_cores_of_names_the_layer() -> None:
+    block = tm.MuMoEBlockSpec(6, 9, 3, 4, tm.CP(5))
+    parameters, _ = tm.initialize(block)
+    assert tm.cores_of(block, parameters, "second")["input"] is parameters["second.input"]
+    for layer in (None, "third"):
+        with pytest.raises(tm.TensorMoEError, match=r"layer: .* choose one of 'first', 'second'"):
+            tm.cores_of(block, parameters, layer)
+    with pytest.raises(tm.TensorMoEError, match=r"parameters: .* cores.expert1, .* is missing"):
+        tm.cores_of(SPEC, parameters)
+
+
+def test_coefficients_come_in_a_list() -> None:
+    cores = tm.cores_of(SPEC, tm.initialize(SPEC, dtype="float64")[0])
+    x, a = np.ones((3, 6)), [np.ones((3, 4)), np.ones((3, 2))]
+    assert tm.contract(SPEC, cores, (each for each in a), x).shape == (3, 3)
+    for unfit in (a[0], {"0": a[0], "1": a[1]}, None, "ab"):
+        with pytest.raises(tm.TensorMoEError, match=r"coefficients: .* pass a list of 2"):
+            tm.contract(SPEC, cores, unfit, x)
 
 
 def test_soft_moe_refuses_shapes_that_do_not_fit() -> None:

@@ -6,23 +6,23 @@ from mutants.specs import BATCH_NORM, BLOCK, CLUSTERS, CORES, GATED_LEVELS, NORM
 LAYERS = [
     edit(
         "levels exchange their coefficients",
-        "layers.functional:apply",
-        "*coefficients, *cores)",
-        "*reversed(coefficients), *cores)",
+        "layers.functional:_mix",
+        "*flat, *cores)",
+        "*reversed(flat), *cores)",
         GATED_LEVELS,
         "frameworks",
     ),
     edit(
         "cores are passed in reverse",
-        "layers.functional:apply",
-        "for name in spec.core_names)",
-        "for name in reversed(spec.core_names))",
+        "layers.functional:_mix",
+        "for name in spec.core_names]",
+        "for name in reversed(spec.core_names)]",
         CORES,
         "frameworks",
     ),
     edit(
         "training is not told to the gate",
-        "layers.functional:apply",
+        "layers.functional:_compute_gate",
         "Call(training, ",
         "Call(False, ",
         BATCH_NORM,
@@ -30,15 +30,15 @@ LAYERS = [
     ),
     edit(
         "statistics are returned as they were",
-        "layers.functional:apply",
-        "for a in coefficients]), moved",
-        "for a in coefficients]), state",
+        "layers.functional:_compute_gate",
+        "logits, moved)",
+        "logits, statistics)",
         BATCH_NORM,
         "frameworks",
     ),
     edit(
         "the layer before is forgotten",
-        "layers.functional:apply",
+        "layers.functional:_compute_gate",
         "Call(training, before",
         "Call(training, None",
         CLUSTERS,
@@ -46,17 +46,17 @@ LAYERS = [
     ),
     edit(
         "leading dimensions return in reverse",
-        "layers.functional:apply",
-        "(y, (*leading, ",
-        "(y, (*leading[::-1], ",
+        "layers.functional:_unflatten",
+        "(*x.shape[:-1], ",
+        "(*x.shape[:-1][::-1], ",
         CORES,
         "frameworks",
     ),
     edit(
         "materializing takes cores in reverse",
         "layers.functional:materialize",
-        "for name in spec.network.shapes]",
-        "for name in reversed(spec.network.shapes)]",
+        "for name in shapes]",
+        "for name in reversed(shapes)]",
         CORES,
         "frameworks",
     ),
@@ -73,15 +73,15 @@ BLOCKS = [
     ),
     edit(
         "coefficients follow from the normalised input",
-        "layers.functional:apply",
-        "parameters, tokens, spec.levels",
-        "parameters, layer_norm(ops, tokens), spec.levels",
+        "layers.functional:_compute_gate",
+        "parameters, flatten(ops, x), spec.levels",
+        "parameters, layer_norm(ops, flatten(ops, x)), spec.levels",
         NORMED_BLOCK,
         "frameworks",
     ),
     edit(
         "the input is not normalised",
-        "layers.functional:_normalized",
+        "layers.functional:_normalize",
         "return normalized *",
         "return tokens *",
         NORMED_BLOCK,
@@ -89,7 +89,7 @@ BLOCKS = [
     ),
     edit(
         "the input norm lacks its shift",
-        "layers.functional:_normalized",
+        "layers.functional:_normalize",
         ' + parameters["input_norm.bias"]',
         ' + 0 * parameters["input_norm.bias"]',
         NORMED_BLOCK,
@@ -97,7 +97,7 @@ BLOCKS = [
     ),
     edit(
         "the input norm's scale is its shift",
-        "layers.functional:_normalized",
+        "layers.functional:_normalize",
         ' + parameters["input_norm.bias"]',
         ' + parameters["input_norm.weight"]',
         NORMED_BLOCK,
@@ -106,4 +106,39 @@ BLOCKS = [
     ),
 ]
 
-MUTANTS = [*LAYERS, *BLOCKS]
+PLANS = [
+    edit(
+        "a memory limit reaches no plan",
+        "programs.plan:plans_by_batch",
+        "plan(contraction, batch_size, optimize, memory_limit)",
+        "plan(contraction, batch_size, optimize, None)",
+        CORES,
+        "programs/test_path.py",
+    ),
+    edit(
+        "plans for small batches pass the memory limit",
+        "programs.plan:_is_worthwhile",
+        "return memory_limit is None or own.at(largest_batch).largest <= memory_limit",
+        "return True",
+        CORES,
+        "programs/test_path.py",
+    ),
+    edit(
+        "a block's second layer has no memory limit",
+        "layers.block_spec:MuMoEBlockSpec._stages",
+        "optimize, self.memory_limit",
+        "optimize, self.memory_limit if in_features == self.in_features else None",
+        BLOCK,
+        "programs/test_path.py",
+    ),
+    edit(
+        "a path of the user's is not run",
+        "layers.stage:Stage.plans",
+        "self.optimize",
+        '"auto"',
+        CORES,
+        "programs/test_path.py",
+    ),
+]
+
+MUTANTS = [*LAYERS, *BLOCKS, *PLANS]

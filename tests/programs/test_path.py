@@ -164,6 +164,29 @@ def test_a_refused_limit_names_the_smallest_that_was_found() -> None:
             layer(memory_limit=unfit)
 
 
+RING = "n a b, b i c, c o a"
+
+
+def test_a_memory_limit_reaches_what_the_layer_runs() -> None:
+    spec = tm.MuMoESpec(128, 16, 128, tm.TensorNetwork(RING, a=128, b=32, c=64), bias=False)
+    limited = spec.replace(memory_limit=spec.plan().largest - 1)
+    assert limited.plan().largest < spec.plan().largest
+    assert limited.plan().macs > spec.plan().macs
+    assert limited.program_for(None) == limited.plan().program != spec.plan().program
+
+
+def test_a_path_for_small_batches_keeps_the_limit_up_to_the_largest_of_them() -> None:
+    """At 64 vectors a path for 23 to 181 of them stays below the limit, at 181 it does not."""
+    spec = tm.MuMoESpec(128, 8, 32, tm.TensorNetwork(RING, a=32, b=128, c=16), bias=False)
+    limit = 524_288
+    assert [least for least, _ in spec.plans] == [182, 0]
+    limited = spec.replace(memory_limit=limit)
+    assert [least for least, _ in limited.plans] == [23, 0]
+    for batch in (1, 22, 23, 181, 182, 1024):
+        assert limited.plan(batch).largest <= limit
+    assert spec.plan(181).largest > limit
+
+
 def test_matching_keeps_the_limit_and_counts_without_it() -> None:
     spec = tm.MuMoESpec(I, O, 4, tm.CP(1), memory_limit=10**6)
     matched = spec.matched(parameters=20_000)

@@ -1,0 +1,152 @@
+"""What the functional layer is given: containers of frameworks are read, kinds, shapes and types checked."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Protocol
+
+from ..arrays.backend import Backend
+from ..arrays.registry import backend_of, get_backend
+from ..errors import TensorMoEError
+from ..typing import Array, Shape, Shapes
+from .spec import Spec
+from .stage import Stage
+
+
+class NamedArrays(Protocol):
+    """Arrays by name: a mapping, or any container of a framework that has `items`."""
+
+    def items(self) -> Iterable[tuple[str, Array]]:
+        """Pairs of name and array."""
+
+
+def find_backend(backend: Backend | str | None, array: Array) -> Backend:
+    """The backend that was given, by its object or name, or else the one that an array belongs to."""
+    if backend is None:
+        return backend_of(array)
+    return get_backend(backend) if isinstance(backend, str) else backend
+
+
+def read(ops: Backend, argument: str, arrays: NamedArrays) -> dict[str, Array]:
+    """Arrays by name, out of whatever container."""
+    if not hasattr(arrays, "items"):
+        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
+    return {name: ops.as_array(array) for name, array in arrays.items()}
+
+
+def name_cores(cores: NamedArrays | Sequence[Array], stage: Stage) -> dict[str, Array]:
+    """Cores by name, whether they come so or in the network's order."""
+    names = tuple(stage.network.shapes)
+    if hasattr(cores, "items"):
+        named = dict(cores.items())
+        check_names("cores", named, stage.network.shapes, stage)
+        return named
+    if not isinstance(cores, list | tuple):
+        raise TensorMoEError("cores", type(cores), "pass arrays by name, such as layer.cores, or a list")
+    if len(cores) != len(names):
+        raise TensorMoEError("cores", len(cores), f"pass one array for each of {', '.join(names)}")
+    return dict(zip(names, cores, strict=True))
+
+
+def read_coefficients(
+    ops: Backend, spec: Spec | Stage, coefficients: Sequence[Array], x: Array
+) -> list[Array]:
+    """The coefficients as (T, N_e)."""
+    return _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)
+
+
+def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array] | None:
+    """The coefficients of the layer before as (T, K_e); None if the router makes no use of them."""
+    wanted = spec.gate.router.previous_experts(spec.experts)
+    return None if wanted is None else _read_levels(ops, "previous", previous, wanted, x, None)
+
+
+def _read_levels(
+    ops: Backend, argument: str, arrays: Sequence[Array], experts: Shape, x: Array, like: Array | None
+) -> list[Array]:
+    if not isinstance(arrays, list | tuple):
+        arrays = _listed(argument, arrays, len(experts))
+    if len(arrays) != len(experts):
+        raise TensorMoEError(argument, len(arrays), f"pass {len(experts)}, one for each level")
+    arrays = [ops.as_array(a) for a in arrays]
+    leading = tuple(x.shape[:-1])
+    for level, (a, n) in enumerate(zip(arrays, experts, strict=True)):
+        _check_array(ops, argument, level, a, (*leading, n), like)
+    return [flatten(ops, a) for a in arrays]
+
+
+def _listed(argument: str, arrays: object, levels: int) -> list[Array]:
+    """The members of a framework's own list; an array is not one."""
+    if not isinstance(arrays, Iterable) or isinstance(arrays, str | Mapping) or hasattr(arrays, "shape"):
+        raise TensorMoEError(argument, type(arrays), f"pass a list of {levels}, one array for each level")
+    return list(arrays)
+
+
+def flatten(ops: Backend, x: Array) -> Array:
+    """The same vectors as (T, …)."""
+    return x if len(x.shape) == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+
+
+def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:
+    """Raise the error of an x that is not (…, I) of real numbers."""
+    if not ops.is_tensor(x):
+        raise TensorMoEError("x", type(x), f"pass an array of the backend {ops.tensormoe_name}")
+    if len(x.shape) == 0 or x.shape[-1] != spec.in_features:
+        raise TensorMoEError(
+            "x", tuple(x.shape), f"its last dimension must be in_features = {spec.in_features}"
+        )
+    dtype = ops.dtype_name(x)
+    if "float" not in dtype:
+        raise TensorMoEError("x", dtype, "pass real floating-point numbers: convert x first")
+
+
+def check_arrays(
+    ops: Backend,
+    argument: str,
+    arrays: Mapping[str, Array],
+    shapes: Shapes,
+    spec: Spec | Stage,
+    x: Array | None = None,
+) -> None:
+    """Check names, kinds and shapes and, if x is given, that all have x's element type."""
+    check_names(argument, arrays, shapes, spec)
+    for name, shape in shapes.items():
+        _check_array(ops, argument, name, arrays[name], shape, x, spec)
+
+
+def check_names(argument: str, arrays: Mapping[str, Array], shapes: Shapes, spec: Spec | Stage) -> None:
+    """Raise the error of names that are missing or unknown."""
+    if arrays.keys() != shapes.keys():
+        listed = ", ".join(shapes) or "none"
+        raise TensorMoEError(
+            argument, sorted(arrays, key=str), f"pass exactly these arrays by name: {listed}{_of(spec)}"
+        )
+
+
+def _check_array(
+    ops: Backend,
+    argument: str,
+    key: object,
+    array: Array,
+    shape: Shape,
+    x: Array | None,
+    spec: Spec | Stage | None = None,
+) -> None:
+    if not ops.is_tensor(array):
+        remedy = f"pass an array of the backend {ops.tensormoe_name}, as x is: frameworks do not mix"
+        raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
+    # The first comparison spares a conversion at every call; some frameworks' shapes are lists.
+    if array.shape != shape and tuple(array.shape) != shape:
+        remedy = f"pass an array of shape {shape}{_of(spec)}"
+        raise TensorMoEError(f"{argument}[{key!r}]", tuple(array.shape), remedy)
+    if x is not None and array.dtype != x.dtype and not ops.mixes_precision():
+        ours, theirs = ops.dtype_name(x), ops.dtype_name(array)
+        remedy = f"{argument}[{key!r}] is {theirs}: convert one to the other's element type"
+        raise TensorMoEError("x", ours, remedy)
+
+
+def _of(spec: Spec | Stage | None) -> str:
+    """Which of a model's layers an error is about."""
+    if spec is None:
+        return ""
+    sizes = f"{spec.in_features} → {spec.out_features}, experts={spec.experts}, {spec.factorization}"
+    return f", for {type(spec).__name__}({sizes})"
