@@ -1,4 +1,4 @@
-"""TensorLy's JAX backend with the operations that it lacks."""
+"""JAX's backend: TensorLy's, with the operations that it lacks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ jax.config.update("jax_enable_x64", _X64)  # type: ignore[no-untyped-call]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-# Compiled even in eager mode: a loop until convergence would else be compiled anew at every call.
+# Compiled even in eager mode: a loop until convergence would otherwise be compiled anew at every call.
 @partial(jax.jit, static_argnums=0)
 def _differentiable(function: Differentiable, x: jax.Array, *scalars: jax.Array) -> jax.Array:
     result: jax.Array = function.value(backend, x, *scalars)

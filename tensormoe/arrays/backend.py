@@ -68,9 +68,9 @@ class Backend(ProgramDefaults, Execution, Instruments):
     def layer_norm(self, x: Array, epsilon: float) -> Array:
         """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
         size = x.shape[-1]
-        centred = x - self.sum(x, axis=-1, keepdims=True) / size
-        variance = self.sum(centred * centred, axis=-1, keepdims=True) / size
-        return centred / self.sqrt(variance + epsilon)
+        deviations = x - self.sum(x, axis=-1, keepdims=True) / size
+        variance = self.sum(deviations * deviations, axis=-1, keepdims=True) / size
+        return deviations / self.sqrt(variance + epsilon)
 
     def softmax(self, x: Array) -> Array:
         """Softmax over the last axis."""

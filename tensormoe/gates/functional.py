@@ -25,7 +25,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
         makes its whole row NaN.
 
     Raises:
-        TensorMoEError: x is no floating-point array, or no such axis; unless traced, a row of -inf alone.
+        TensorMoEError: x is not a floating-point array, or no such axis; unless traced, a row of -inf alone.
 
     Examples:
         >>> import numpy as np
@@ -157,12 +157,12 @@ def top_k(x: Array, k: int, axis: int = -1) -> Array:
 def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -1) -> Array:
     """Soft ranks: from hard ranks for ε → 0 to their mean for large ε. They sum to n(n+1)/2.
 
-    They are no mixture weights: for a gate, see `soft_top_k`. Each row takes memory for n² numbers.
+    They are not mixture weights: for a gate, see `soft_top_k`. Each row takes memory for n² numbers.
 
     Args:
         x: values, floating point, any shape. Entries of -inf rank below all others and get no gradient.
         eps: ε, positive; how soft the ranks are, in units of x.
-        descending: whether rank 1 is the largest value's; else it is the smallest's.
+        descending: whether rank 1 is the largest value's; otherwise it is the smallest's.
         axis: the axis along which values are ranked.
 
     Returns:

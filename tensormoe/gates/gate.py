@@ -128,7 +128,7 @@ class Gate(Serializable):
         weights = [parameters[f"gate_weights.{level}"] for level in range(levels)]
         routed, moved = self.router.logits(ops, x, weights, state, call)
         moved = {**state, **moved}
-        found = []
+        coefficients = []
         for level, logits in enumerate(routed):
             logits = ops.cast(logits, at_least_float32(dtype))
             logits = self._normalize(ops, logits, level, moved, call.training)
@@ -136,8 +136,8 @@ class Gate(Serializable):
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
             if self.temperature != 1:
                 logits = logits / self.temperature
-            found.append(ops.cast(self.weighting.weights(ops, logits), dtype))
-        return found, routed, moved
+            coefficients.append(ops.cast(self.weighting.weights(ops, logits), dtype))
+        return coefficients, routed, moved
 
     def _normalize(
         self, ops: GateOps, logits: Array, level: int, state: dict[str, Array], training: bool
@@ -146,7 +146,7 @@ class Gate(Serializable):
         if self.norm is None:
             return logits
         if callable(self.norm):
-            return _same_shape("gate norm", self.norm(logits), logits)
+            return _check_shape("gate norm", self.norm(logits), logits)
         if self.norm == "layer":
             return layer_norm(ops, logits)
         mean, variance = f"gate_mean.{level}", f"gate_variance.{level}"
@@ -172,13 +172,13 @@ class _Own:
     function: Callable[[Array], Array]
 
     def weights(self, ops: GateOps, logits: Array) -> Array:
-        return _same_shape("gate activation", self.function(logits), logits)
+        return _check_shape("gate activation", self.function(logits), logits)
 
 
-def _same_shape(argument: str, found: Array, logits: Array) -> Array:
-    shape = tuple(getattr(found, "shape", ()))
+def _check_shape(argument: str, result: Array, logits: Array) -> Array:
+    shape = tuple(getattr(result, "shape", ()))
     if shape != tuple(logits.shape):
         raise TensorMoEError(
             argument, shape, f"the function is to return the logits' shape {tuple(logits.shape)}"
         )
-    return found
+    return result

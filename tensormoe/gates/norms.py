@@ -17,7 +17,7 @@ def batch_norm(
 ) -> tuple[Array, tuple[Array, Array]]:
     """Each feature to mean 0 and variance 1 over all tokens.
 
-    In training by the statistics of this batch, which also move the running ones; else by the running
+    In training by the statistics of this batch, which also move the running ones; otherwise by the running
     statistics. One token has no variance: its logits become 0 and the running variance stays. An empty
     batch moves nothing.
 
@@ -34,11 +34,11 @@ def batch_norm(
         scale = ops.sqrt(ops.cast(variance, dtype) + EPSILON)
         return (x - ops.cast(mean, dtype)) / scale, (mean, variance)
     batch_mean = ops.sum(x, axis=0) / tokens
-    centred = x - batch_mean
-    squares = ops.sum(centred * centred, axis=0)
+    deviations = x - batch_mean
+    squares = ops.sum(deviations * deviations, axis=0)
     moved_mean = _move(ops, mean, batch_mean)
     moved_variance = variance if tokens == 1 else _move(ops, variance, squares / (tokens - 1))
-    return centred / ops.sqrt(squares / tokens + EPSILON), (moved_mean, moved_variance)
+    return deviations / ops.sqrt(squares / tokens + EPSILON), (moved_mean, moved_variance)
 
 
 def _move(ops: GateOps, running: Array, current: Array) -> Array:

@@ -166,7 +166,7 @@ class AdaptiveClustering(Router):
             return LinearRouter().logits(ops, x, weights, state, call)
         dtype = at_least_float32(ops.dtype_name(x))
         h = ops.cast(ops.stop_gradient(x), dtype)
-        found: list[Array] = []
+        every: list[Array] = []
         moved: State = {}
         for level, (g, coefficients) in enumerate(zip(weights, call.previous, strict=True)):
             a = ops.cast(ops.stop_gradient(coefficients), dtype)
@@ -178,8 +178,8 @@ class AdaptiveClustering(Router):
             for name, value in zip(names, following or (), strict=False):
                 moved[name] = ops.cast(value, ops.dtype_name(state[name]))
             scale = ops.matmul(a, self.feature_weights.of_clusters(ops, mass, deviation))
-            found.append(ops.matmul(x * ops.cast(scale, ops.dtype_name(x)), g))
-        return found, moved
+            every.append(ops.matmul(x * ops.cast(scale, ops.dtype_name(x)), g))
+        return every, moved
 
     def _statistics(
         self, ops: GateOps, h: Array, a: Array, running: list[Array] | None, call: Call

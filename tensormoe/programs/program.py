@@ -36,8 +36,8 @@ class Program:
         products = {self.num_operands + n for n, each in enumerate(self.instructions) if not each.cheap}
         # Releases that do not fit are refused by the prover, which says so.
         steps = zip(self.instructions, self.releases, strict=False)
-        found = tuple(each.source in products.intersection(finished) for each, finished in steps)
-        object.__setattr__(self, "overwrites", found)
+        overwrites = tuple(each.source in products.intersection(finished) for each, finished in steps)
+        object.__setattr__(self, "overwrites", overwrites)
 
     def run(self, ops: ProgramOps, operands: Sequence[Array]) -> Array:
         """Compute the contraction.
@@ -72,10 +72,10 @@ class Program:
             One array per operand, of its shape.
         """
         _, registers = self.forward(ops, operands)
-        found = self.backward(ops, registers, cotangent, range(self.num_operands))
+        gradients = self.backward(ops, registers, cotangent, range(self.num_operands))
         return tuple(
             ops.zeros_like(x) if gradient is None else gradient
-            for x, gradient in zip(operands, found, strict=True)
+            for x, gradient in zip(operands, gradients, strict=True)
         )
 
     def forward(
@@ -119,8 +119,8 @@ class Program:
             One gradient per operand; None for one that is not wanted or that the output does not depend on.
         """
         batch = registers[0].shape[0]
-        active = self._depending(frozenset(wanted))
-        # An activation function may compute in its gradient's memory, and the cotangent is the caller's.
+        active = self._find_dependents(frozenset(wanted))
+        # A nonlinearity may compute in its gradient's memory, and the cotangent is the caller's.
         gradients = {len(registers) - 1: ops.copy(cotangent) if self._ends_in_nonlinearity else cotangent}
         for number in reversed(range(len(self.instructions))):
             instruction, written = self.instructions[number], self.num_operands + number
@@ -147,17 +147,17 @@ class Program:
             self._restore(ops, registers, source, batch)
         registers[register] = instruction.run(ops, registers, batch)
 
-    def _depending(self, operands: Collection[int]) -> set[int]:
+    def _find_dependents(self, operands: Collection[int]) -> set[int]:
         """These operands and all registers that depend on one."""
-        found = set(operands)
+        depending = set(operands)
         for number, instruction in enumerate(self.instructions):
-            if not found.isdisjoint(instruction.sources):
-                found.add(self.num_operands + number)
-        return found
+            if not depending.isdisjoint(instruction.sources):
+                depending.add(self.num_operands + number)
+        return depending
 
     @property
     def _ends_in_nonlinearity(self) -> bool:
-        """Whether nothing but a view comes after an activation function."""
+        """Whether nothing but a view comes after a nonlinearity."""
         computing = (
             each for each in reversed(self.instructions) if not isinstance(each, Transpose | Reshape)
         )
@@ -194,12 +194,12 @@ def find_releases(num_operands: int, instructions: Sequence[Instruction]) -> tup
 
 
 def chain(first: Program, second: Program, shared: int, between: str) -> Program:
-    """Two programs as one: the second's first operand is the first's output after an activation function.
+    """Two programs as one: the second's first operand is the first's output after a nonlinearity.
 
     Args:
         first, second: the programs.
         shared: how many operands that follow the first one are the same in both: the coefficients.
-        between: the activation's name in `NONLINEARITIES`.
+        between: the nonlinearity's name in `NONLINEARITIES`.
 
     Returns:
         The program of the operands of the first and those of the second that it does not share.

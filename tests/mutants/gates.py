@@ -184,8 +184,8 @@ NORMS = [
     edit(
         "the layer norm divides by N − 1",
         "arrays.backend:Backend.layer_norm",
-        "variance = self.sum(centred * centred, axis=-1, keepdims=True) / size",
-        "variance = self.sum(centred * centred, axis=-1, keepdims=True) / (size - 1)",
+        "variance = self.sum(deviations * deviations, axis=-1, keepdims=True) / size",
+        "variance = self.sum(deviations * deviations, axis=-1, keepdims=True) / (size - 1)",
         SOFTMAX,
         "float",
         ("numpy",),

@@ -63,7 +63,7 @@ CHAINED = [
 REVERSE = [
     edit(
         "gradients flow to first sources alone",
-        "programs.program:Program._depending",
+        "programs.program:Program._find_dependents",
         "instruction.sources)",
         "instruction.sources[:1])",
         CP,
