@@ -5,9 +5,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-# An array of whichever framework computes; only that framework's backend object knows more. A protocol in this
-# place makes 95 methods of backends wrong, since each takes its own framework's arrays alone, unless every
-# function of the core is generic in the array; so it is the operations on arrays that have types.
+# An array of whichever framework computes; only that framework's backend object knows more. A protocol in
+# place of Any makes 95 methods of backends wrong, since each takes its own framework's arrays alone, unless
+# every function of the core is generic in the array. So it is the operations on arrays that have types.
 Array: TypeAlias = Any
 NumPyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Shape: TypeAlias = tuple[int, ...]
