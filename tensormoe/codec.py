@@ -13,6 +13,9 @@ from .errors import TensorMoEError, one_of
 # What JSON can say.
 Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 
+# The number of the form in which specifications are written; a change that older versions misread raises it.
+FORMAT = 1
+
 
 @dataclass(frozen=True, eq=False)
 class Serializable:
@@ -153,6 +156,17 @@ def decode(data: object) -> object:
     if isinstance(data, dict) and data.keys() == {"float"} and data["float"] in ("inf", "-inf", "nan"):
         return float(data["float"])
     return data
+
+
+def check_format(data: object) -> object:
+    """Data without the number of their format, which is one that this version reads."""
+    if not isinstance(data, Mapping):
+        return data
+    number = data.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        raise TensorMoEError("format", number, f"this version reads format {FORMAT}: update tensormoe")
+    one_of("format", number, (FORMAT,))
+    return {name: value for name, value in data.items() if name != "format"}
 
 
 def write_json(data: Mapping[str, Data]) -> str:

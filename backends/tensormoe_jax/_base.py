@@ -111,7 +111,7 @@ class Module(nnx.Module):
     @property
     def experts(self) -> tuple[int, ...]:
         """The number of experts of each level."""
-        return self.spec.counts
+        return self.spec.experts
 
     @property
     def dtype(self) -> jnp.dtype:

@@ -77,7 +77,7 @@ class _Module:
     @property
     def experts(self) -> tuple[int, ...]:
         """The number of experts of each level."""
-        return self.spec.counts
+        return self.spec.experts
 
     @property
     def dtype(self) -> np.dtype:

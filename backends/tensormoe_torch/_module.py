@@ -173,7 +173,7 @@ class _Module(nn.Module):
     @property
     def experts(self) -> tuple[int, ...]:
         """The number of experts of each level, (N1, …, NE)."""
-        return self.spec.counts
+        return self.spec.experts
 
     @property
     def dtype(self) -> torch.dtype:
@@ -226,7 +226,7 @@ class _Module(nn.Module):
     def extra_repr(self) -> str:
         spec = self.spec
         return (
-            f"{spec.in_features} → {spec.out_features}, experts={spec.counts}, {spec.factorization}, "
+            f"{spec.in_features} → {spec.out_features}, experts={spec.experts}, {spec.factorization}, "
             f"{spec.gate}, bias={spec.bias}"
         )
 

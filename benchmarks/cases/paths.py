@@ -26,7 +26,7 @@ def paths(settings: Settings) -> Iterator[Measurement | str]:
         factors = cores(ours(spec, settings))[0]
         for batch in BATCHES:
             x = settings.normal(batch, spec.in_features)
-            a = [settings.normal(batch, count).softmax(-1) for count in spec.counts]
+            a = [settings.normal(batch, count).softmax(-1) for count in spec.experts]
             chosen = spec.program_for(batch)
             sides = {"ours": by_plan(chosen, x, a, factors)}
             for least, plan in spec.plans:

@@ -150,7 +150,7 @@ class Authors(nn.Module):
             kind,
             spec.in_features,
             hidden or spec.out_features,
-            list(spec.counts),
+            list(spec.experts),
             ranks,
             second_dim=spec.out_features if hidden else 0,
             normalization="ln",

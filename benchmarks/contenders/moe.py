@@ -93,7 +93,7 @@ class Soft(nn.Module):
 
 def soft_elements(spec: tm.Spec, tokens: int) -> int:
     """The most elements of what a materialized soft MoE has to hold: its weights, or tokens by expert."""
-    experts = prod(spec.counts)
+    experts = prod(spec.experts)
     weights = sum(prod(layer.network.weight_shape) for layer in spec.layers.values())
     return max(weights, *(tokens * experts * layer.in_features for layer in spec.layers.values()))
 

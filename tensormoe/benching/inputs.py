@@ -73,7 +73,7 @@ def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
         else sampler.place(value)
         for name, value in values.items()
     }
-    clusters = spec.gate.router.previous_experts(spec.counts)
+    clusters = spec.gate.router.previous_experts(spec.experts)
     return Arguments(
         parameters,
         {name: sampler.place(value) for name, value in state.items()},

@@ -71,7 +71,7 @@ def initialize(
         values["input_norm.weight"] += 1
     # Copies: what is stretched over equal experts has memory of its own in the end.
     parameters = {name: np.array(value, dtype, order="C") for name, value in values.items()}
-    state = spec.gate.initial_state(spec.in_features, spec.counts)
+    state = spec.gate.initial_state(spec.in_features, spec.experts)
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 
 

@@ -1,13 +1,13 @@
 """What specifications share: names and shapes of parameters, rank matching, JSON."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, reduce
 from math import prod
 from typing import Any, Self
 
-from ..codec import Data, Registered, read_json, write_json
+from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
 from ..errors import TensorMoEError, as_tuple, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
@@ -15,12 +15,9 @@ from ..networks.notation import Indices
 from ..programs.plan import BlockPlan, Plan, for_batch
 from ..programs.program import Program, chain
 from ..typing import Shapes
-from .matching import largest_rank
 from .parameters import join_name
 from .stage import Stage
 
-# Of the data that specifications are written as; a change that older versions misread raises it.
-FORMAT = 1
 # With more, a weight tensor or its cores would pass what arrays allow: 32 axes in older versions of NumPy, 52
 # letters in einsum, which a train of so many levels uses up.
 MAX_LEVELS = 24
@@ -99,14 +96,9 @@ class Spec(Registered, ABC):
         """The nonlinearity between the stages, by name; None where there is only one stage."""
 
     @property
-    def counts(self) -> tuple[int, ...]:
-        """The number of experts of each level, (N1, …, NE)."""
-        return self.experts
-
-    @property
     def levels(self) -> int:
         """The number of expert levels, E."""
-        return len(self.counts)
+        return len(self.experts)
 
     @cached_property
     def parameter_shapes(self) -> Shapes:
@@ -118,7 +110,7 @@ class Spec(Registered, ABC):
     @cached_property
     def gate_shapes(self) -> Shapes:
         """The shape of each of the gate's parameters by name."""
-        return self.gate.parameter_shapes(self.in_features, self.counts)
+        return self.gate.parameter_shapes(self.in_features, self.experts)
 
     @cached_property
     def mixture_shapes(self) -> Shapes:
@@ -151,12 +143,12 @@ class Spec(Registered, ABC):
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None stands for one that is not known."""
-        return self.programs[0][1] if batch_size is None else for_batch(self.programs, batch_size)
+        return for_batch(self.programs, batch_size)
 
     @cached_property
     def state_shapes(self) -> Shapes:
         """The shape of every running statistic by name; empty for a gate that keeps none."""
-        initial = self.gate.initial_state(self.in_features, self.counts)
+        initial = self.gate.initial_state(self.in_features, self.experts)
         return {name: shape for name, (shape, _) in initial.items()}
 
     @property
@@ -168,7 +160,7 @@ class Spec(Registered, ABC):
         """The same specification with some fields changed."""
         return replace(self, **changes)
 
-    def matched(self, parameters: int, bond: str | None = None) -> Self:
+    def matched(self, parameters: int, bond: str | None = None, multiple_of: int = 1) -> Self:
         """The same specification at the largest rank whose parameters stay within a budget.
 
         Args:
@@ -176,9 +168,10 @@ class Spec(Registered, ABC):
             bond: the bond to grow. By default the family's choice: CP its rank, Tucker the input and
                 the output rank together, tensor train and tensor ring the bond between the input and
                 the output core, a notation the bond that it names last.
+            multiple_of: what divides the rank, such as 64 where a device computes faster with such sizes.
 
         Raises:
-            TensorMoEError: no such bond, nothing to grow, or a budget that even rank 1 exceeds.
+            TensorMoEError: no such bond, nothing to grow, or a budget that even the smallest rank exceeds.
 
         Examples:
             >>> import tensormoe as tm
@@ -186,8 +179,11 @@ class Spec(Registered, ABC):
             >>> matched = spec.matched(parameters=769_000)       # nn.Linear(768, 1000)
             >>> matched.factorization, matched.num_parameters
             (CP(rank=392), 767688)
+            >>> spec.matched(parameters=769_000, multiple_of=64).factorization
+            CP(rank=384)
         """
         budget = positive_integer("parameters", parameters)
+        unit = positive_integer("multiple_of", multiple_of)
         bonds = self.factorization.bonds(self.levels)
         growing = self.factorization.growing_bonds(self.levels) if bond is None else (bond,)
         if not bonds:
@@ -199,16 +195,16 @@ class Spec(Registered, ABC):
 
         # Sizes are counted without plans: a memory limit may exclude ranks far above the budget.
         free = self.replace(memory_limit=None)
-        rank = largest_rank(lambda rank: free._with_rank(growing, rank).num_parameters, budget)
-        if rank is None:
-            smallest = free._with_rank(growing, 1).num_parameters
+        units = _largest(lambda units: free._with_rank(growing, units * unit).num_parameters, budget)
+        if units is None:
+            smallest = free._with_rank(growing, unit).num_parameters
             raise TensorMoEError(
                 "parameters",
                 parameters,
-                f"even with bond(s) {', '.join(growing)} of size 1 there are {smallest} "
+                f"even with bond(s) {', '.join(growing)} of size {unit} there are {smallest} "
                 "parameters, gate and bias included: raise the budget or use fewer experts",
             )
-        return self._with_rank(growing, rank)
+        return self._with_rank(growing, units * unit)
 
     def _with_rank(self, growing: Indices, rank: int) -> Self:
         sizes = self.factorization.bonds(self.levels) | dict.fromkeys(growing, rank)
@@ -240,7 +236,7 @@ class Spec(Registered, ABC):
         Raises:
             TensorMoEError: other data, a newer format, an unknown type, a missing, unknown or unfit field.
         """
-        return super().from_dict(_check_format(data))
+        return super().from_dict(check_format(data))
 
     @classmethod
     def _from_data(cls, data: Mapping[str, object]) -> Self:
@@ -270,17 +266,6 @@ class Spec(Registered, ABC):
         return cls.from_dict(read_json(text))
 
 
-def _check_format(data: object) -> object:
-    """Data without the number of their format, which is one that this version reads."""
-    if not isinstance(data, Mapping):
-        return data
-    number = data.get("format")
-    if isinstance(number, int) and number > FORMAT:
-        raise TensorMoEError("format", number, f"this version reads format {FORMAT}: update tensormoe")
-    one_of("format", number, (FORMAT,))
-    return {name: value for name, value in data.items() if name != "format"}
-
-
 def read_experts(value: object) -> tuple[int, ...]:
     """The number of experts of each level, from one count or a sequence of counts."""
     counts = as_tuple(value)
@@ -294,3 +279,21 @@ def read_experts(value: object) -> tuple[int, ...]:
         raise TensorMoEError(
             "experts", value, "pass a positive integer, or one for each level, such as 64 or (16, 16)"
         ) from error
+
+
+def _largest(count: Callable[[int], int], budget: int) -> int | None:
+    """The largest positive integer whose count is within the budget, or None if 1 is not.
+
+    Args:
+        count: a strictly increasing function, such as a layer's parameters by rank.
+        budget: the bound, inclusive.
+    """
+    if count(1) > budget:
+        return None
+    fits, exceeds = 1, 2
+    while count(exceeds) <= budget:
+        fits, exceeds = exceeds, 2 * exceeds
+    while exceeds - fits > 1:
+        middle = (fits + exceeds) // 2
+        fits, exceeds = (middle, exceeds) if count(middle) <= budget else (fits, middle)
+    return fits

@@ -100,4 +100,4 @@ class Stage(Serializable):
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None stands for one that is not known."""
-        return self.programs[0][1] if batch_size is None else for_batch(self.programs, batch_size)
+        return for_batch(self.programs, batch_size)

@@ -8,7 +8,7 @@ from ..errors import TensorMoEError
 from ..networks.families import CP, TensorRing, TensorTrain, Tucker
 from ..networks.notation import Indices
 from ..typing import Array
-from .functional import NamedArrays
+from .checks import NamedArrays
 from .layer_spec import MuMoESpec
 from .stage import Stage
 

@@ -14,7 +14,7 @@ from .lowering import Step, lower
 from .path import Optimize, Path, find_path
 from .program import Program, chain
 
-Chosen = TypeVar("Chosen")
+Choice = TypeVar("Choice")
 
 # The batch sizes for which a layer has paths to choose from, and the size at which each is looked for.
 LARGE_BATCH = 1024
@@ -246,6 +246,13 @@ def _plan_table(plan: Plan) -> str:
     return f"{text}\n\n{remarks}" if remarks else text
 
 
-def for_batch(choices: tuple[tuple[int, Chosen], ...], batch_size: int) -> Chosen:
-    """The choice for a batch of this size, from pairs of the least batch size and what is used from there."""
+def for_batch(choices: tuple[tuple[int, Choice], ...], batch_size: int | None) -> Choice:
+    """The choice for a batch of this size; None stands for one that is not known, probably large.
+
+    Args:
+        choices: what is used, each with the least batch size from which on it is, falling to 0.
+        batch_size: the number of input vectors.
+    """
+    if batch_size is None:
+        return choices[0][1]
     return next(choice for least, choice in choices if batch_size >= least)

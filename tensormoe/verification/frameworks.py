@@ -78,7 +78,7 @@ def _draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_si
     parameters = {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()}
     x = generator.normal(size=(batch_size, spec.in_features))
     y = generator.normal(size=(batch_size, spec.out_features))
-    clusters = spec.gate.router.previous_experts(spec.counts)
+    clusters = spec.gate.router.previous_experts(spec.experts)
     previous = None
     if clusters is not None:
         previous = [generator.dirichlet(np.ones(k), size=batch_size) for k in clusters]

@@ -27,7 +27,7 @@ def gate_checks(
     """A gate's coefficients and running statistics in training, in every element type of each backend."""
     values = [generator.normal(size=(max(batch_size, _BATCH), spec.in_features))]
     scale = np.sqrt(spec.in_features)
-    values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.counts]
+    values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.experts]
     for name, ops in objects.items():
         for dtype in ops.float_types:
             x, *weights = (round_to(value, dtype) for value in values)
@@ -50,7 +50,7 @@ def _compute(
 ) -> tuple[list[NumPyArray], dict[str, NumPyArray]]:
     """The coefficients and the state after one call in training, in float64."""
     gate = replace(spec.gate, noise=0.0)  # each framework draws its own
-    initial = gate.initial_state(spec.in_features, spec.counts)
+    initial = gate.initial_state(spec.in_features, spec.experts)
     with ops.double_precision():
         wide = at_least_float32(dtype)
         state = {k: ops.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}

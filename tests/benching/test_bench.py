@@ -40,7 +40,7 @@ def products_for(spec: tm.Spec, backend: str, batch_size: int = 1024) -> list:
 
 
 def gate_macs(spec: tm.Spec, batch_size: int) -> int:
-    return batch_size * spec.in_features * sum(spec.counts)
+    return batch_size * spec.in_features * sum(spec.experts)
 
 
 @pytest.mark.parametrize(("backend", "family"), [*product(BACKENDS, FAMILIES)])

@@ -33,7 +33,7 @@ def test_batch_norm_is_pytorchs(backend: str) -> None:
     """Outputs and running statistics of three training steps and an evaluation."""
     ops = tm.get_backend(backend)
     spec, parameters, state, x = gate_and_values("batch", 12)
-    theirs = [torch.nn.BatchNorm1d(n, affine=False, dtype=torch.float64) for n in spec.counts]
+    theirs = [torch.nn.BatchNorm1d(n, affine=False, dtype=torch.float64) for n in spec.experts]
     with ops.double_precision():
         ours = {k: ops.from_numpy(v) for k, v in state.items()}
         weights = {k: ops.from_numpy(v) for k, v in parameters.items()}

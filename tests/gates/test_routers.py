@@ -191,7 +191,7 @@ def values(spec: tm.MuMoESpec, count: int = 24, seed: int = 0) -> tuple[dict, di
     parameters, state = tm.initialize(spec, 0, "float64")
     generator = np.random.default_rng(seed)
     parameters = {name: generator.normal(size=value.shape) for name, value in parameters.items()}
-    clusters = spec.gate.router.previous_experts(spec.counts) or spec.counts
+    clusters = spec.gate.router.previous_experts(spec.experts) or spec.experts
     previous = [generator.dirichlet(np.ones(k), size=count) for k in clusters]
     return parameters, state, tokens(count, seed=seed).h, previous
 

@@ -103,7 +103,7 @@ def test_every_network_starts_finite_with_distinct_experts(spec: tm.MuMoESpec) -
     named = tm.cores_of(spec, parameters)
     weight = tm.materialize(spec, named)
     assert np.abs(weight).max() > 0
-    if spec.counts[0] > 1:
+    if spec.experts[0] > 1:
         assert (weight[0] != weight[1]).any()
     # Further levels start alike: coefficients that sum to 1 change nothing.
     for axis in range(1, spec.levels):
@@ -116,5 +116,5 @@ def test_coefficients_start_uniform(backend: str) -> None:
     ops = tm.get_backend(backend)
     x = ops.from_numpy(np.random.default_rng(0).normal(size=(3, 7)).astype("float32"))
     _, coefficients = tm.build(spec, backend, seed=0)(x, return_coefficients=True)
-    for a, n in zip(coefficients, spec.counts, strict=True):
+    for a, n in zip(coefficients, spec.experts, strict=True):
         np.testing.assert_allclose(ops.to_numpy(a), 1 / n, rtol=1e-6)

@@ -36,7 +36,7 @@ def test_any_leading_dimensions(backend: str, spec: tm.MuMoESpec, leading: list,
         coefficients = [ops.to_numpy(a) for a in coefficients]
     assert moved.keys() == state.keys()
     assert y.shape == (*leading, spec.out_features)
-    assert [a.shape for a in coefficients] == [(*leading, n) for n in spec.counts]
+    assert [a.shape for a in coefficients] == [(*leading, n) for n in spec.experts]
     for a in coefficients:
         assert (a >= 0).all()
         np.testing.assert_allclose(a.sum(axis=-1), 1, atol=1e-12)

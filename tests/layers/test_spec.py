@@ -103,8 +103,9 @@ def test_matching_names_what_cannot_be() -> None:
         spec.matched(parameters=10**6, bond="q")
     with pytest.raises(tm.TensorMoEError, match=r"factorization: received Dense.*no bond"):
         tm.MuMoESpec(8, 6, 4, tm.Dense()).matched(parameters=10**6)
-    with pytest.raises(tm.TensorMoEError, match="parameters"):
-        spec.matched(parameters=-1)
+    for unfit in ({"parameters": -1}, {"parameters": 10**6, "multiple_of": 0}):
+        with pytest.raises(tm.TensorMoEError, match=f"{[*unfit][-1]}: received"):
+            spec.matched(**unfit)
     with pytest.raises(tm.TensorMoEError, match="closing rank"):
         tm.MuMoESpec(8, 6, 4, tm.TensorTrain((2, 2))).matched(parameters=10**6, bond="r1")
 
@@ -124,7 +125,8 @@ def test_matching_names_what_cannot_be() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("block", [False, True])
-def test_matching_is_tight(factorization: tm.Factorization, bond: str | None, block: bool) -> None:
+@pytest.mark.parametrize("unit", [1, 3])
+def test_matching_is_tight(factorization: tm.Factorization, bond: str | None, block: bool, unit: int) -> None:
     """One more of the grown rank, gate and bias and input norm included, passes the budget."""
     spec = (
         tm.MuMoEBlockSpec(20, 40, 30, 6, factorization, input_norm=True)
@@ -132,10 +134,11 @@ def test_matching_is_tight(factorization: tm.Factorization, bond: str | None, bl
         else tm.MuMoESpec(20, 30, 6, factorization)
     )
     budget = 20_000
-    matched = spec.matched(parameters=budget, bond=bond)
+    matched = spec.matched(parameters=budget, bond=bond, multiple_of=unit)
     growing = (bond,) if bond else factorization.growing_bonds(1)
     sizes = matched.factorization.bonds(1)
-    larger = matched.factorization.with_bonds({**sizes, **{b: sizes[b] + 1 for b in growing}})
+    larger = matched.factorization.with_bonds({**sizes, **{b: sizes[b] + unit for b in growing}})
+    assert all(sizes[b] % unit == 0 for b in growing)
     assert matched.num_parameters <= budget < spec.replace(factorization=larger).num_parameters
     parameters, _ = tm.initialize(matched)
     assert sum(value.size for value in parameters.values()) == matched.num_parameters

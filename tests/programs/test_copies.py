@@ -49,7 +49,7 @@ def test_a_matrix_read_column_by_column_is_not_copied() -> None:
 def copied_by_numpy(spec: tm.MuMoESpec) -> set[str]:
     """The cores for which a reshape needs new memory when the program runs."""
     ops, program, network = tm.get_backend("numpy"), spec.default_plan.program, spec.network
-    data = [(2, spec.in_features), *((2, count) for count in spec.counts)]
+    data = [(2, spec.in_features), *((2, count) for count in spec.experts)]
     registers = [np.ones(shape) for shape in (*data, *network.shapes.values())]
     origin = {len(data) + number: name for number, name in enumerate(network.shapes)}
     names = set()

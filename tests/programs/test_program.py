@@ -62,7 +62,7 @@ def program_of(block: tm.MuMoEBlockSpec) -> Program:
 def operands_of(block: tm.MuMoEBlockSpec, tokens: int = 3) -> list[np.ndarray]:
     """x, the coefficients, and the cores of both layers."""
     generator = np.random.default_rng(0)
-    coefficients = [(tokens, n) for n in block.counts]
+    coefficients = [(tokens, n) for n in block.experts]
     cores = [shape for layer in block.layers.values() for shape in layer.network.shapes.values()]
     shapes = [(tokens, block.in_features), *coefficients, *cores]
     return [generator.normal(size=shape) for shape in shapes]

@@ -56,7 +56,7 @@ def values_for(spec: tm.MuMoESpec, seed: int, batch_size: int) -> Inputs:
     generator = np.random.default_rng(seed)
     return Inputs(
         generator.normal(size=(batch_size, spec.in_features)),
-        [generator.normal(size=(batch_size, n)) for n in spec.counts],
+        [generator.normal(size=(batch_size, n)) for n in spec.experts],
         [generator.normal(size=shape) for shape in spec.network.shapes.values()],
         generator.normal(size=(batch_size, spec.out_features)),
     )

@@ -155,7 +155,7 @@ def test_levels_flatten_to_one_by_kronecker_products(backend: str, spec: tm.MuMo
     values = values_for(spec, seed, batch_size=3)
     weight = weight_of(backend, spec, values).reshape(-1, *spec.network.weight_shape[-2:])
     coefficients = np.array([reduce(np.kron, token) for token in zip(*values.coefficients, strict=True)])
-    flat = spec.replace(experts=prod(spec.counts), factorization=tm.Dense())
+    flat = spec.replace(experts=prod(spec.experts), factorization=tm.Dense())
     flattened = Inputs(values.x, [coefficients], [weight], values.cotangent)
     expected = truth(spec, values).y
     close(layer_of(backend, spec)(values), expected)
@@ -174,12 +174,12 @@ def test_one_expert_is_a_linear_layer(backend: str, spec: tm.MuMoESpec, seed: in
     close(layer_of(backend, spec)(values), values.x @ matrix + bias.sum(axis=0))
 
 
-@on_every_backend(inhabited.filter(lambda layer: max(layer[0].counts) > 1), seeds)
+@on_every_backend(inhabited.filter(lambda layer: max(layer[0].experts) > 1), seeds)
 def test_a_silent_expert_is_an_absent_one(backend: str, layer: Layer, seed: int) -> None:
     """An expert is silent whose coefficient, or whose slice of any one core, is 0."""
     spec, values = layer
     generator, f = np.random.default_rng(seed), layer_of(backend, spec)
-    counts = np.array(spec.counts)
+    counts = np.array(spec.experts)
     level = generator.choice(np.flatnonzero(counts > 1))
     others = np.delete(np.eye(counts[level]), generator.integers(counts[level]), axis=1)
     where = places(spec, tm.expert_modes(spec.levels)[level])

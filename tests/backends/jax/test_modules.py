@@ -106,7 +106,7 @@ def test_attributes_are_linears() -> None:
         (tm.build(BLOCK, "jax", seed=0), (7, 6)),
     ):
         assert (module.in_features, module.out_features) == features
-        assert module.experts == module.spec.counts
+        assert module.experts == module.spec.experts
         assert module.dtype == "float32"
     assert MuMoE.from_spec(SPEC, seed=0, dtype=jnp.float16).dtype == jnp.float16
 
