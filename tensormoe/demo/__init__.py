@@ -1,4 +1,4 @@
-"""The demonstration: the same layer trained in PyTorch and in JAX on handwritten digits."""
+"""The demonstration: the same layer trained on handwritten digits, in PyTorch, in JAX, or in both."""
 
 from .run import EPOCHS, run
 

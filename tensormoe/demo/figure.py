@@ -1,4 +1,4 @@
-"""The demo's picture: which experts each digit uses, and the loss curves of both frameworks on each other."""
+"""The demo's picture: which experts each digit uses, and each framework's loss curve."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,14 +9,18 @@ import numpy as np
 from .data import Array
 from .training import Run
 
-_PYTORCH, _JAX = "#e4572e", "#17324d"
+# Of each framework's loss curve; the thin one lies on the thick one.
+_STYLES: dict[str, dict[str, Any]] = {
+    "PyTorch": {"color": "#e4572e", "linewidth": 3.5, "alpha": 0.55},
+    "JAX": {"color": "#17324d", "linewidth": 0.8},
+}
 
 
-def draw(runs: Mapping[str, tuple[Run, Run]], labels: Array, path: Path) -> None:
+def draw(runs: Mapping[str, Mapping[str, Run]], labels: Array, path: Path) -> None:
     """Save the picture: one column for each factorization.
 
     Args:
-        runs: by the factorization's title, the PyTorch and the JAX run.
+        runs: by the factorization's title, the run of each framework by its title.
         labels: of the test images.
         path: where to write the PNG.
     """
@@ -28,17 +32,18 @@ def draw(runs: Mapping[str, tuple[Run, Run]], labels: Array, path: Path) -> None
     figure, axes = plt.subplots(
         2, len(runs), figsize=(3.6 * len(runs) + 0.8, 6.6), squeeze=False, layout="constrained"
     )
-    for column, (title, (ours, theirs)) in enumerate(runs.items()):
-        image: Any = _coefficients(axes[0, column], ours, labels)
+    for column, (title, trained) in enumerate(runs.items()):
+        first, *_ = trained.values()
+        image: Any = _draw_coefficients(axes[0, column], first, labels)
         axes[0, column].set_title(title, fontsize=12, weight="bold")
-        _losses(axes[1, column], ours, theirs)
+        _draw_losses(axes[1, column], trained)
     axes[0, 0].set_ylabel("digit")
     axes[1, 0].set_ylabel("training loss")
     axes[1, 0].legend(frameon=False, loc="lower left")
     figure.colorbar(image, ax=axes[0, -1], label="mean coefficient", fraction=0.05)
     figure.suptitle(
         "Handwritten digits: which experts each digit uses (above), "
-        "and the same layer trained in PyTorch and in JAX (below)",
+        f"and the same layer trained in {' and in '.join(trained)} (below)",
         fontsize=13,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,7 @@ def draw(runs: Mapping[str, tuple[Run, Run]], labels: Array, path: Path) -> None
     plt.close(figure)
 
 
-def _coefficients(axis: Any, run: Run, labels: Array) -> Any:
+def _draw_coefficients(axis: Any, run: Run, labels: Array) -> Any:
     means = np.stack([run.coefficients[labels == digit].mean(axis=0) for digit in range(10)])
     # Experts in the order of the digit that they serve most, so that specialists form a diagonal.
     order = np.lexsort((-means.max(axis=0), means.argmax(axis=0)))
@@ -57,20 +62,14 @@ def _coefficients(axis: Any, run: Run, labels: Array) -> Any:
     return image
 
 
-def _losses(axis: Any, pytorch: Run, jax: Run) -> None:
-    steps = np.arange(1, len(pytorch.losses) + 1)
-    axis.plot(steps, pytorch.losses, color=_PYTORCH, linewidth=3.5, alpha=0.55, label="PyTorch")
-    axis.plot(steps, jax.losses, color=_JAX, linewidth=0.8, label="JAX")
+def _draw_losses(axis: Any, trained: Mapping[str, Run]) -> None:
+    for title, run in trained.items():
+        axis.plot(np.arange(1, len(run.losses) + 1), run.losses, label=title, **_STYLES[title])
     axis.set_yscale("log")
     axis.set_xlabel("step")
     axis.spines[["top", "right"]].set_visible(False)
-    difference = np.max(np.abs(pytorch.losses - jax.losses))
-    axis.text(
-        0.97,
-        0.95,
-        f"largest difference {difference:.0e}",
-        transform=axis.transAxes,
-        ha="right",
-        va="top",
-        fontsize=9,
-    )
+    if len(trained) > 1:
+        first, second = trained.values()
+        difference = np.max(np.abs(first.losses - second.losses))
+        text = f"largest difference {difference:.0e}"
+        axis.text(0.97, 0.95, text, transform=axis.transAxes, ha="right", va="top", fontsize=9)

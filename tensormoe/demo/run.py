@@ -1,5 +1,6 @@
 """What `tensormoe demo` does, from plan to picture."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import tensormoe as tm
+from tensormoe.arrays.registry import installed_backends
 
 from . import data, figure, training
-from .training import Run
+from .training import Run, Train
 
 EPOCHS, BATCH_SIZE, RATE = 15, 32, 3e-3
 HIDDEN, EXPERTS = 128, 16
@@ -39,88 +41,100 @@ def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
 
     Args:
         path: of the picture, a PNG.
-        dtype: "float64", in which the two frameworks differ by rounding that stays small, or "float32".
+        dtype: "float64", in which two frameworks differ by rounding that stays small, or "float32".
         epochs: passes over the training images.
 
     Returns:
         Whether every verification passed.
+
+    Raises:
+        TensorMoEError: neither PyTorch nor JAX is installed.
     """
     console = Console()
+    trainers = training.installed_trainers()
     digits = data.load(epochs, BATCH_SIZE, dtype)
     console.print(
         f"[bold]tensormoe {tm.__version__}[/bold]: μMoE blocks with {EXPERTS} experts in place of an MLP "
         f"64 → {HIDDEN} → 10 of {MLP_PARAMETERS:,} parameters\n{len(digits.x):,} training and "
         f"{len(digits.x_test)} test images of handwritten digits, {epochs} epochs, {dtype}\n"
     )
-    runs: dict[str, tuple[Run, Run]] = {}
+    runs: dict[str, dict[str, Run]] = {}
     passed = True
     for name, factorization in FACTORIZATIONS.items():
         block = spec(factorization)
         console.rule(f"[bold]{name}", align="left")
         console.print(f"{block.factorization}, {block.num_parameters:,} parameters\n")
         console.print(str(block.plan(BATCH_SIZE)), markup=False, highlight=False, soft_wrap=True)
-        passed &= _verified(console, block)
-        runs[name] = _trained(console, block, digits)
+        passed &= _verify(console, block)
+        runs[name] = _train(console, block, digits, trainers)
     console.rule("[bold]Result", align="left")
     console.print(_table(runs, digits.labels_test))
-    console.print(
-        "accuracy and loss on the test images; MACs per image, without the gate; max. diff.: the largest "
-        "difference between the frameworks, over all training losses and test logits"
-    )
+    console.print("accuracy and loss on the test images; MACs per image, without the gate")
+    if len(trainers) > 1:
+        console.print(
+            "max. diff.: the largest difference between the frameworks, over all losses and test logits"
+        )
     figure.draw(runs, digits.labels_test, path)
     console.print(f"picture: {path}")
     return passed
 
 
-def _verified(console: Console, block: tm.MuMoEBlockSpec) -> bool:
+def _verify(console: Console, block: tm.MuMoEBlockSpec) -> bool:
     report = tm.verify(block)
     largest = max(check.ratio for check in report.checks if check.method == "float")
     held = sum(check.passed for check in report.checks)
     verdict = "[green]verified[/green]" if report.passed else "[red]NOT verified[/red]"
     console.print(
-        f"\n{verdict} on NumPy, PyTorch and JAX, by proof, in exact integers, within error bounds and across "
-        f"frameworks: {held} of {len(report.checks)} comparisons hold; no rounding error exceeds "
-        f"{largest:.2f} of its bound\n"
+        f"\n{verdict} on {', '.join(installed_backends())}, by proof, in exact integers, within error "
+        f"bounds and across frameworks: {held} of {len(report.checks)} comparisons hold; no rounding "
+        f"error exceeds {largest:.2f} of its bound\n"
     )
     if not report.passed:
         console.print(str(report), markup=False, highlight=False, soft_wrap=True)
     return report.passed
 
 
-def _trained(console: Console, block: tm.MuMoEBlockSpec, digits: data.Digits) -> tuple[Run, Run]:
+def _train(
+    console: Console, block: tm.MuMoEBlockSpec, digits: data.Digits, trainers: Mapping[str, Train]
+) -> dict[str, Run]:
     columns = (
         TextColumn("{task.description:<18}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    trainers = {"PyTorch": training.train_torch, "JAX": training.train_jax}
-    found = []
+    runs = {}
     with Progress(*columns, console=console) as progress:
-        for framework, train in trainers.items():
-            task = progress.add_task(f"training in {framework}", total=len(digits.batches))
-            found.append(train(block, digits, RATE, partial(progress.advance, task)))
+        for title, train in trainers.items():
+            task = progress.add_task(f"training in {title}", total=len(digits.batches))
+            runs[title] = train(block, digits, RATE, partial(progress.advance, task))
     console.print()
-    return found[0], found[1]
+    return runs
 
 
-def _table(runs: dict[str, tuple[Run, Run]], labels: data.Array) -> Table:
+def _table(runs: Mapping[str, Mapping[str, Run]], labels: data.Array) -> Table:
+    titles = [*next(iter(runs.values()))]
+    scores = [f"{score}\n{title}" for score in ("acc.", "loss") for title in titles]
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("", no_wrap=True)
-    scores = ("acc.\nPyTorch", "acc.\nJAX", "loss\nPyTorch", "loss\nJAX")
-    for column in ("params", "MACs", *scores, "max.\ndiff."):
+    for column in ("params", "MACs", *scores, *["max.\ndiff."] * (len(titles) > 1)):
         grid.add_column(column, justify="right", no_wrap=True)
-    for name, (pytorch, jax) in runs.items():
+    for name, trained in runs.items():
         block = spec(FACTORIZATIONS[name])
-        difference = max(
-            np.max(np.abs(pytorch.losses - jax.losses)), np.max(np.abs(pytorch.logits - jax.logits))
-        )
         grid.add_row(
             name,
             f"{block.num_parameters:,}",
             f"{block.plan(1).macs:,}",
-            *(f"{100 * one.accuracy(labels):.1f} %" for one in (pytorch, jax)),
-            *(f"{one.loss(labels):.4f}" for one in (pytorch, jax)),
-            f"{difference:.1e}",
+            *(f"{100 * one.accuracy(labels):.1f} %" for one in trained.values()),
+            *(f"{one.loss(labels):.4f}" for one in trained.values()),
+            *_difference(*trained.values()),
         )
     return grid
+
+
+def _difference(first: Run, *others: Run) -> list[str]:
+    """The largest difference of each other run from the first one."""
+    return [
+        f"{max(np.max(np.abs(first.losses - o.losses)), np.max(np.abs(first.logits - o.logits))):.1e}"
+        for o in others
+    ]

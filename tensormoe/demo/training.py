@@ -1,8 +1,9 @@
-"""The same training run in PyTorch and in JAX: same block, same optimizer, same order of data."""
+"""The same training run in PyTorch or in JAX: same block, same optimizer, same order of data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,6 +12,7 @@ import tensormoe as tm
 from .data import Array, Digits
 
 Progress = Callable[[], None]
+Train: TypeAlias = "Callable[[tm.Spec, Digits, float, Progress], Run]"
 
 # Adam's default divides by gradients that are nothing but rounding errors, and so amplifies the difference
 # between any two machines to the size of a step; a larger ε leaves such gradients alone.
@@ -42,6 +44,22 @@ class Run:
         shifted = self.logits - self.logits.max(axis=1, keepdims=True)
         log_likelihood = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         return float(-np.mean(log_likelihood[np.arange(len(labels)), labels]))
+
+
+def installed_trainers() -> "dict[str, Train]":
+    """What trains, by the framework's title, as far as its packages are installed.
+
+    Raises:
+        TensorMoEError: none of them is.
+    """
+    needed = {"PyTorch": (train_torch, ("torch",)), "JAX": (train_jax, ("jax", "flax", "optax"))}
+    trainers: dict[str, Train] = {
+        title: train for title, (train, names) in needed.items() if all(map(find_spec, names))
+    }
+    if not trainers:
+        remedy = 'the demo trains in PyTorch or JAX: pip install "tensormoe[demo,torch]", or jax instead'
+        raise tm.TensorMoEError("frameworks", None, remedy)
+    return trainers
 
 
 def train_torch(spec: tm.Spec, digits: Digits, rate: float, progress: Progress) -> Run:

@@ -1,5 +1,6 @@
 """The demo, shortened: enough epochs to see the frameworks agree, not to reach its accuracy."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,28 @@ def test_frameworks_train_the_same_layer(name: str) -> None:
     np.testing.assert_allclose(pytorch.coefficients, jax.coefficients, rtol=1e-6, atol=1e-6)
     assert pytorch.losses[-1] < pytorch.losses[0] / 2
     assert pytorch.accuracy(digits.labels_test) > 0.8
+
+
+@pytest.mark.parametrize(("missing", "left"), [("torch", ["JAX"]), ("optax", ["PyTorch"])])
+def test_one_framework_is_enough(missing: str, left: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    there = training.find_spec
+    monkeypatch.setattr(training, "find_spec", lambda name: None if name == missing else there(name))
+    assert [*training.installed_trainers()] == left
+    # The package's name `run` is the function.
+    module = sys.modules["tensormoe.demo.run"]
+    monkeypatch.setattr(module, "FACTORIZATIONS", {"CP": FACTORIZATIONS["CP"]})
+    picture = tmp_path / "demo.png"
+    assert main(["demo", "--picture", str(picture), "--epochs", "1"]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    shown = capsys.readouterr().out
+    assert f"training in {left[0]}" in shown
+    assert "max. diff." not in shown
+
+
+def test_without_a_framework_it_says_what_to_install(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    assert main(["demo"]) == 2
+    assert 'pip install "tensormoe[demo,torch]"' in capsys.readouterr().err
 
 
 def test_test_images_are_held_out() -> None:
