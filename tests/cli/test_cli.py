@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.frameworks import BACKENDS
 
 import tensormoe as tm
 from tensormoe.cli import main
@@ -27,7 +28,7 @@ def test_commands_take_a_file(name: str, tmp_path: Path, capsys: pytest.CaptureF
     path.write_text(spec.to_json())
     assert main(["plan", str(path)]) == 0
     assert capsys.readouterr().out == f"{spec.plan(1024)}\n"
-    assert main(["verify", str(path), "--backend", "numpy,torch"]) == 0
+    assert main(["verify", str(path), "--backend", ",".join(BACKENDS)]) == 0
     assert "comparisons hold" in capsys.readouterr().out
 
 
@@ -59,10 +60,11 @@ def test_verify_takes_methods_and_writes_a_report(
 
 def test_backends_may_be_repeated_or_separated_by_commas(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    for words in (["--backend", "numpy,torch"], ["--backend", "numpy", "--backend", "torch"]):
+    repeated = [word for name in BACKENDS for word in ("--backend", name)]
+    for words in (["--backend", ",".join(BACKENDS)], repeated):
         assert main(["verify", *NOTATION, "--r=5", "--method=float", *words, "--json", str(path)]) == 0
         checks = json.loads(path.read_text(encoding="utf-8"))["checks"]
-        assert {check["subject"].split()[0] for check in checks} == {"numpy", "torch"}
+        assert {check["subject"].split()[0] for check in checks} == {*BACKENDS}
 
 
 def test_a_bond_may_have_the_name_of_an_option(capsys: pytest.CaptureFixture[str]) -> None:
