@@ -10,8 +10,10 @@ from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers import functional
-from tensormoe.layers.parameters import check_complete, group_members, split_name
+from tensormoe.layers.loading import read_arrays
+from tensormoe.layers.parameters import group_members, split_name
 from tensormoe.layers.spec import Spec
+from tensormoe.typing import Array
 
 from ._backend import backend
 from ._initialization import Seed, initialize
@@ -129,14 +131,14 @@ class Module(nnx.Module):
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
-    def load_arrays(self, arrays: Mapping[str, ArrayLike]) -> None:
+    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
         """Take parameters and running statistics from elsewhere, such as another framework.
 
         Nothing is changed unless everything fits. Each array keeps the element type and the sharding it has
         here.
 
         Args:
-            arrays: JAX or NumPy arrays by the names that `tm.initialize` gives them: all parameters and all
+            arrays: of any framework, by the names that `tm.initialize` gives them: all parameters and all
                 running statistics.
 
         Raises:
@@ -154,17 +156,11 @@ class Module(nnx.Module):
         variables = {
             name: self._variable(name) for name in (*self.spec.parameter_shapes, *self.spec.state_shapes)
         }
-        check_complete(arrays, {name: tuple(variable.shape) for name, variable in variables.items()})
-        values = {name: backend.as_array(arrays[name]) for name in variables}
-        for name, value in values.items():
-            if not backend.is_tensor(value) or "float" not in backend.dtype_name(value):
-                raise TensorMoEError(
-                    f"arrays[{name!r}]", type(value), "pass a floating-point array of JAX or NumPy"
-                )
+        values = read_arrays(arrays, {name: tuple(v.shape) for name, v in variables.items()})
         for name, variable in variables.items():
+            # From the host straight to where the variable lives, in shards if it is sharded.
             sharding = getattr(variable.get_value(), "sharding", None)
-            value = jnp.array(values[name], variable.dtype)
-            variable.set_value(value if sharding is None else jax.device_put(value, sharding))
+            variable.set_value(jax.device_put(values[name].astype(variable.dtype), sharding))
 
     def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
         for group, members in group_members(arrays).items():

@@ -11,11 +11,12 @@ from tensormoe.layers import functional
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.initialization import initialize
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.options import BlockOptions, LayerOptions
-from tensormoe.layers.parameters import check_complete, group_members
+from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
-from tensormoe.typing import NumPyArray
+from tensormoe.typing import Array, NumPyArray
 
 from ._backend import backend
 
@@ -89,14 +90,14 @@ class _Module:
         """The gate's parameters, (I, N_e) for each expert level."""
         return list(self._members("gate_weights").values())
 
-    def load_arrays(self, arrays: Mapping[str, NumPyArray]) -> None:
+    def load_arrays(self, arrays: Mapping[str, Array]) -> None:
         """Take parameters and running statistics from elsewhere, such as another framework.
 
         Nothing is changed unless everything fits. Each array is copied to the element type it has here.
 
         Args:
-            arrays: NumPy arrays by the names that `tm.initialize` gives them: all parameters and all running
-                statistics.
+            arrays: of any framework, by the names that `tm.initialize` gives them: all parameters and all
+                running statistics.
 
         Raises:
             TensorMoEError: a missing or unknown name, a wrong shape, or something that is not an array.
@@ -110,12 +111,9 @@ class _Module:
             >>> bool((layer.cores["input"] == parameters["cores.input"]).all())
             True
         """
-        check_complete(arrays, self.spec.parameter_shapes | self.spec.state_shapes)
-        for name, value in arrays.items():
-            if not backend.is_tensor(value) or "float" not in value.dtype.name:
-                raise TensorMoEError(f"arrays[{name!r}]", type(value), "pass a floating-point array of NumPy")
+        values = read_arrays(arrays, self.spec.parameter_shapes | self.spec.state_shapes)
         for held in (self.parameters, self.state):
-            held.update({name: np.array(arrays[name], old.dtype) for name, old in held.items()})
+            held.update({name: values[name].astype(old.dtype) for name, old in held.items()})
 
     def _members(self, group: str) -> dict[str, NumPyArray]:
         return group_members(self.parameters)[group]

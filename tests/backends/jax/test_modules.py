@@ -56,7 +56,7 @@ def test_nothing_is_loaded_unless_everything_fits() -> None:
         ({name: arrays[name] for name in arrays if name != "gate_mean.0"}, r"'gate_mean\.0'.*missing"),
         (arrays | {"cores.inputs": arrays["cores.input"]}, r"'cores\.inputs'.*unknown"),
         (arrays | {"gate_mean.0": np.zeros(6)}, r"gate_mean\.0.*\(6,\); pass an array of shape \(5,\)"),
-        (arrays | {"gate_mean.0": [0.0] * 5}, r"gate_mean\.0.*array"),
+        (arrays | {"gate_mean.0": [0.0] * 5}, r"gate_mean\.0.*pass an array"),
         (arrays | {"gate_mean.0": np.zeros(5, int)}, r"gate_mean\.0.*floating-point"),
     ):
         with pytest.raises(tm.TensorMoEError, match=said):
@@ -75,6 +75,19 @@ def test_loaded_arrays_are_copies_and_keep_type_and_sharding() -> None:
     assert module.cores["input"].dtype == module.dtype == "bfloat16"
     assert module.cores["input"][...].sharding == sharding
     assert (module.gate_mean[0][...] == 0.5).all()
+
+
+def test_arrays_of_every_framework_are_loaded() -> None:
+    torch = pytest.importorskip("torch")
+    theirs = tm.build(BLOCK, "torch", seed=4, dtype=torch.bfloat16)
+    theirs(torch.tensor(x(8)).bfloat16())
+    arrays = {name: tensor.detach().float().numpy() for name, tensor in theirs.state_dict().items()}
+    for source in (dict(theirs.named_parameters()) | dict(theirs.named_buffers()), theirs.state_dict()):
+        for module in (MuMoEBlock.from_spec(BLOCK, seed=0), tm.build(BLOCK, "numpy", seed=0)):
+            module.load_arrays(source)
+            again = MuMoEBlock.from_spec(BLOCK, seed=0, dtype="bfloat16")
+            again.load_arrays(module.parameters | module.state if hasattr(module, "parameters") else source)
+            assert all((value(again, name) == array).all() for name, array in arrays.items())
 
 
 def test_shapes_alone_become_a_module_by_loading() -> None:

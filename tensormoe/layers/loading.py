@@ -1,0 +1,44 @@
+"""Arrays from elsewhere, for a module to take: checked as a whole before anything is changed."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..arrays.registry import backend_of
+from ..errors import TensorMoEError
+from ..typing import Array, NumPyArray, Shape, Shapes
+
+
+def read_arrays(arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyArray]:
+    """Arrays of any framework as NumPy arrays, checked before a module takes their values.
+
+    Args:
+        arrays: all parameters and running statistics, by the names that `initialize` gives them.
+        shapes: those of the module, by name.
+
+    Raises:
+        TensorMoEError: a missing or unknown name, a wrong shape, or anything but a floating-point array.
+
+    Examples:
+        >>> import numpy as np
+        >>> from tensormoe.layers.loading import read_arrays
+        >>> read_arrays({"cores.input": np.ones((3, 2))}, {"cores.input": (2, 3)})
+        Traceback (most recent call last):
+        tensormoe.errors.TensorMoEError: arrays['cores.input']: received (3, 2); pass an array of shape (2, 3)
+    """
+    if not isinstance(arrays, Mapping):
+        raise TensorMoEError("arrays", type(arrays), "pass arrays by name, as tm.initialize gives them")
+    for fault, names in (("missing", shapes.keys() - arrays), ("unknown", arrays.keys() - shapes.keys())):
+        if names:
+            remedy = f"these names are {fault}; pass exactly {', '.join(shapes)}"
+            raise TensorMoEError("arrays", sorted(map(str, names)), remedy)
+    return {name: _read(f"arrays[{name!r}]", arrays[name], shape) for name, shape in shapes.items()}
+
+
+def _read(argument: str, array: Array, shape: Shape) -> NumPyArray:
+    if not hasattr(array, "shape") or "float" not in str(getattr(array, "dtype", None)):
+        raise TensorMoEError(argument, type(array), "pass an array of floating-point numbers")
+    if tuple(array.shape) != shape:
+        raise TensorMoEError(argument, tuple(array.shape), f"pass an array of shape {shape}")
+    # NumPy has no type for some of the others' numbers, such as bfloat16.
+    return array if isinstance(array, np.ndarray) else backend_of(array).to_float64(array)
