@@ -75,8 +75,8 @@ def apply(
         state: the running statistics of the gate, as `initialize` gives them.
         training: whether the gate uses this batch's statistics where it has the choice, moves the running
             ones, and adds noise.
-        previous: the coefficients that the layer before returned, arrays (…, K_e), for a router that makes
-            use of them; other routers pass them over.
+        previous: the coefficients that the layer before returned, arrays (…, K_e), for a router that uses
+            them; others ignore them.
         generator: of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator` (by
             default PyTorch's own) or a JAX key.
         all_reduce: the sum of an array over all processes that share the batch, for a router's statistics.

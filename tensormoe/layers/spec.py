@@ -73,7 +73,7 @@ class Spec(Registered, ABC):
         return self  # immutable
 
     def prepare(self) -> None:
-        """Plan now what is else planned at the first call, which torch.compile cannot trace.
+        """Plan now what would be planned at the first call, which torch.compile cannot trace.
 
         Modules do this themselves; the functional API's users call it before they compile.
         """

@@ -69,10 +69,11 @@ class Stage(Serializable):
 
     def plan(self, batch_size: int = 1024) -> Plan:
         """How it is computed; see `MuMoESpec.plan`."""
-        return for_batch(self.plans, positive_integer("batch_size", batch_size)).at(batch_size)
+        size = positive_integer("batch_size", batch_size)
+        return for_batch(self.plans, size).at(size)
 
     def resolve(self, optimize: object) -> Optimize:
-        """A search's name or a path, checked; for an optimizer, the path that it finds for large batches."""
+        """Check a search's name or a path; for an optimizer, the path that it finds for large batches."""
         return resolve(optimize, self.contraction, LARGE_BATCH, self.memory_limit)
 
     @cached_property

@@ -95,7 +95,7 @@ def find_path(
         memory_limit: the largest intermediate allowed, in elements, or None.
 
     Raises:
-        TensorMoEError: a memory limit that no path which was found keeps.
+        TensorMoEError: a memory limit that none of the paths found keeps.
     """
     if len(contraction.operands) == 1:
         # One step all the same, which sums over what the output lacks.
@@ -121,8 +121,9 @@ def _explain(problem: _Problem, optimize: Optimize, memory_limit: int) -> str:
     smallest = problem.smallest()
     if smallest is not None and smallest.largest <= memory_limit:
         return f'the search {optimize!r} finds no path within it: use optimize="auto"'
-    least = "none" if smallest is None else f"{smallest.largest:,} elements"
-    return f"the smallest that any path needs, of those that were found, is {least}: raise the limit"
+    if smallest is None:
+        return "no path of pairs was found: raise the limit"
+    return f"every path that was found has an intermediate of {smallest.largest:,} elements: raise the limit"
 
 
 def _candidates(problem: _Problem, optimize: Optimize, memory_limit: int | None) -> list[_Candidate]:

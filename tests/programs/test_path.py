@@ -147,7 +147,7 @@ def test_a_memory_limit_is_kept_or_refused(spec: tm.MuMoESpec, limit: int) -> No
 
 
 def test_a_refused_limit_names_the_smallest_that_was_found() -> None:
-    with pytest.raises(tm.TensorMoEError, match=r"for 1,024 input vectors .* is 24,576 elements") as refused:
+    with pytest.raises(tm.TensorMoEError, match=r"for 1,024 input vectors .* of 24,576 elements") as refused:
         layer(memory_limit=1000)
     assert refused.value.received == 1000
     assert layer(memory_limit=24_576).plan().largest == 24_576

@@ -1,0 +1,59 @@
+"""From a specification to a framework's module: where the seed comes from."""
+
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+import tensormoe as tm
+
+SPECS = [tm.MuMoESpec(4, 3, 2, tm.CP(5)), tm.MuMoEBlockSpec(4, 5, 3, 2, tm.CP(5))]
+
+
+def first_core(module: object) -> np.ndarray:
+    (group,) = [name for name in ("cores", "first") if hasattr(module, name)]
+    (core, *_) = dict(getattr(module, group).items()).values()
+    return core.detach().numpy() if isinstance(core, torch.Tensor) else np.array(core[...])
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: type(spec).__name__)
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_stacked_layers_differ_unless_they_share_a_seed(spec: tm.Spec, backend: str) -> None:
+    first, second = (first_core(tm.build(spec, backend)) for _ in range(2))
+    assert (first != second).any()
+    same, again = (first_core(tm.build(spec, backend, seed=3)) for _ in range(2))
+    assert (same == again).all()
+
+
+def test_pytorchs_generator_governs() -> None:
+    torch.manual_seed(0)
+    first = first_core(tm.build(SPECS[0], "torch"))
+    torch.manual_seed(0)
+    assert (first_core(tm.build(SPECS[0], "torch")) == first).all()
+
+
+def test_jax_asks_for_a_seed_or_rngs() -> None:
+    seeded = first_core(tm.build(SPECS[0], "jax", seed=0))
+    assert (seeded == first_core(tm.build(SPECS[0], "numpy", seed=0))).all()
+    rngs = nnx.Rngs(0)
+    first, second = (first_core(tm.build(SPECS[0], "jax", rngs=rngs)) for _ in range(2))
+    assert (first != second).any()
+    with pytest.raises(tm.TensorMoEError, match=r"rngs=nnx.Rngs\(0\) or seed=0"):
+        tm.build(SPECS[0], "jax")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_an_unknown_option_is_named(backend: str) -> None:
+    with pytest.raises(
+        tm.TensorMoEError, match=f"option of {backend}: received 'sed'; choose one of .*'dtype'"
+    ):
+        tm.build(SPECS[0], backend, seed=0, sed=1)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_modules_run_the_plans_of_their_specification(backend: str) -> None:
+    path = ((0, 3), (0, 2), (1, 2), (0, 1))
+    spec = SPECS[0].replace(optimize=path, memory_limit=10**6)
+    module = tm.build(spec, backend, seed=0)
+    assert module.spec == spec
+    assert module.spec.program_for(None) == spec.plan().program
