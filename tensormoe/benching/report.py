@@ -125,7 +125,7 @@ class BenchReport:
 
 
 def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
-    """What the MLP is, where it is no even match, and what of the layer is left out."""
+    """What the MLP is, where its size differs, and what of the layer is left out."""
     sizes = " → ".join(f"{size:,}" for size in mlp_sizes(spec))
     between = f" with {spec.between}" if spec.between else ""
     lines = [f"MLP: {sizes}{between}, dense; floor: the layer's bare matrix products"]

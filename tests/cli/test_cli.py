@@ -162,7 +162,7 @@ def test_the_installed_command_and_the_module_run() -> None:
         assert shown == f"tensormoe {tm.__version__}\n"
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path, capsys) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path, capsys) -> None:
     path = tmp_path / "spec.json"
     path.write_bytes(b"\xff\xfe\x00")
     assert main(["plan", str(path)]) == 2

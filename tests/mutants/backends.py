@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mutants.harness import Mutant, Patch, assigned, edit
+from mutants.harness import Mutant, Patch, assign, edit
 from mutants.specs import (
     BATCH_NORM,
     BLOCK,
@@ -77,7 +77,7 @@ def _tangent_at_logits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PRODUCTS = [
-    assigned(
+    assign(
         "NumPy: products in float32",
         f"{NUMPY}:NumPyBackend.matmul",
         _product_in_float32,
@@ -85,7 +85,7 @@ PRODUCTS = [
         "float",
         ("numpy",),
     ),
-    assigned(
+    assign(
         "NumPy: memory is reshaped, not the array",
         f"{NUMPY}:NumPyBackend.reshape",
         _reshaped_in_memory,
@@ -93,7 +93,7 @@ PRODUCTS = [
         "float",
         ("numpy",),
     ),
-    assigned(
+    assign(
         "PyTorch: axes are permuted backwards",
         f"{TORCH}:TorchBackend.transpose",
         _permuted_backwards,
@@ -101,7 +101,7 @@ PRODUCTS = [
         "float",
         ("torch",),
     ),
-    assigned(
+    assign(
         "PyTorch: right sides are transposed",
         f"{TORCH}:TorchBackend.matmul",
         _product_with_transposed,
@@ -109,7 +109,7 @@ PRODUCTS = [
         "float",
         ("torch",),
     ),
-    assigned(
+    assign(
         "PyTorch: sums accumulate in half precision",
         f"{TORCH}:TorchBackend.matmul",
         _product_term_by_term,
@@ -218,7 +218,7 @@ GATES = [
         TOP_K,
         "frameworks",
     ),
-    assigned(
+    assign(
         "PyTorch: a cluster is chosen among tokens",
         f"{TORCH}:TorchBackend.argmax",
         _largest_over_tokens,

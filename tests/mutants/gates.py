@@ -1,6 +1,6 @@
 """Faults in gates: their activations, norms and routers."""
 
-from mutants.harness import assigned, edit
+from mutants.harness import assign, edit
 from mutants.specs import (
     BATCH_NORM,
     CLUSTERS,
@@ -208,7 +208,7 @@ NORMS = [
         "float",
         ("numpy",),
     ),
-    assigned("the momentum is 0.9", "gates.norms:MOMENTUM", 0.9, BATCH_NORM, "float"),
+    assign("the momentum is 0.9", "gates.norms:MOMENTUM", 0.9, BATCH_NORM, "float"),
     edit(
         "the running variance is biased",
         "gates.norms:batch_norm",

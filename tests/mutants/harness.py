@@ -45,10 +45,10 @@ class Mutant:
 
 def edit(name: str, where: str, old: str, new: str, *rest: Any, **options: Any) -> Mutant:
     """The mutant in which a function's source has one text in place of another."""
-    return Mutant(name, where, functools.partial(_edited, where, old, new), *rest, **options)
+    return Mutant(name, where, functools.partial(_edit, where, old, new), *rest, **options)
 
 
-def assigned(name: str, where: str, value: Any, *rest: Any, **options: Any) -> Mutant:
+def assign(name: str, where: str, value: Any, *rest: Any, **options: Any) -> Mutant:
     """The mutant in which a name of a module or a class stands for another value."""
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def assigned(name: str, where: str, value: Any, *rest: Any, **options: Any) -> M
     return Mutant(name, where, patch, *rest, **options)
 
 
-def refused(spec: Callable[[], tm.Spec], backends: tuple[str, ...], method: str) -> str | None:
+def find_refusal(spec: Callable[[], tm.Spec], backends: tuple[str, ...], method: str) -> str | None:
     """Why a method refuses the library as it is now; None if it passes.
 
     An exception is a refusal, too: the fault is not silent.
@@ -74,7 +74,7 @@ def reasons(mutant: Mutant, methods: tuple[str, ...] = METHODS) -> dict[str, str
     with pytest.MonkeyPatch.context() as monkeypatch:
         forget(mutant)
         mutant.patch(monkeypatch)
-        found = {method: refused(mutant.spec, mutant.backends, method) for method in methods}
+        found = {method: find_refusal(mutant.spec, mutant.backends, method) for method in methods}
     forget(mutant)
     return {method: reason for method, reason in found.items() if reason is not None}
 
@@ -97,7 +97,7 @@ def _place(where: str) -> tuple[Any, str]:
     return functools.reduce(getattr, owners, found), name
 
 
-def _edited(where: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _edit(where: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name = _place(where)
     original = inspect.getattr_static(owner, name)
     function = inspect.unwrap(getattr(original, "func", None) or getattr(original, "fget", None) or original)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mutants.catalogue import MUTANTS, outcomes
-from mutants.harness import Mutant, reasons, refused
+from mutants.harness import Mutant, find_refusal, reasons
 
 import tensormoe as tm
 from tensormoe.verification import METHODS
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 @cache
 def _sound(spec: Callable[[], tm.Spec], backends: tuple[str, ...], method: str) -> str | None:
     """Why a method refuses the library without a fault: None, if it is sound."""
-    return refused(spec, backends, method)
+    return find_refusal(spec, backends, method)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ NETWORKS = 200
 Job = tuple[str, tm.MuMoESpec]
 
 
-def named() -> list[Job]:
+def list_families() -> list[Job]:
     """The named families with 1, 2 and 3 expert levels, no two sizes equal."""
     jobs = []
     for levels in (1, 2, 3):
@@ -50,7 +50,7 @@ def layers(draw: st.DrawFn) -> tm.MuMoESpec:
     return tm.MuMoESpec(3, size, experts, network, gate, bias)
 
 
-def drawn(count: int) -> list[Job]:
+def draw_networks(count: int) -> list[Job]:
     """Random networks, all different."""
     found: dict[str, tm.MuMoESpec] = {}
 
@@ -68,7 +68,7 @@ def drawn(count: int) -> list[Job]:
     return [(f"{count} random networks", spec) for spec in chosen]
 
 
-def verified(job: Job) -> tuple[str, tm.VerificationReport]:
+def verify_job(job: Job) -> tuple[str, tm.VerificationReport]:
     """The report of one job, in a process of its own."""
     import torch
 
@@ -80,13 +80,13 @@ def verified(job: Job) -> tuple[str, tm.VerificationReport]:
 def main() -> int:
     """Print one line for each family, and every report that does not hold."""
     begin = perf_counter()
-    jobs = named() + drawn(NETWORKS)
+    jobs = list_families() + draw_networks(NETWORKS)
     held: dict[str, Counter[str]] = defaultdict(Counter)
     made: dict[str, Counter[str]] = defaultdict(Counter)
     ratio: dict[str, float] = defaultdict(float)
     failed = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for label, report in pool.map(verified, jobs):
+        for label, report in pool.map(verify_job, jobs):
             made[label].update(check.method for check in report.checks)
             held[label].update(check.method for check in report.checks if check.passed)
             ratios = [check.ratio for check in report.checks if check.method == "float"]

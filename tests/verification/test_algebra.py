@@ -44,7 +44,7 @@ def on_every_backend(*strategies: st.SearchStrategy) -> Callable[[Callable[..., 
     return decorate
 
 
-def computed(backend: str, function: Callable[..., Any]) -> Callable[..., Array]:
+def wrap(backend: str, function: Callable[..., Any]) -> Callable[..., Array]:
     """A function of a framework's arrays, as one of NumPy's in float64; it is compiled once a shape."""
     ops = tm.get_backend(backend)
     compiled = ops.compile(function)
@@ -58,7 +58,7 @@ def computed(backend: str, function: Callable[..., Any]) -> Callable[..., Array]
 
 def layer_of(backend: str, spec: tm.MuMoESpec) -> Callable[[Inputs], Array]:
     levels = spec.levels
-    compute = computed(backend, lambda x, *rest: tm.contract(spec, rest[levels:], rest[:levels], x))
+    compute = wrap(backend, lambda x, *rest: tm.contract(spec, rest[levels:], rest[:levels], x))
     return lambda values: compute(values.operands)
 
 
@@ -70,7 +70,7 @@ def places(spec: tm.MuMoESpec, index: str) -> list[Place]:
 
 
 def weight_of(backend: str, spec: tm.MuMoESpec, values: Inputs) -> Array:
-    return computed(backend, lambda *cores: tm.materialize(spec, cores))(values.cores)
+    return wrap(backend, lambda *cores: tm.materialize(spec, cores))(values.cores)
 
 
 def size_of(spec: tm.MuMoESpec, values: Inputs) -> float:
@@ -78,7 +78,9 @@ def size_of(spec: tm.MuMoESpec, values: Inputs) -> float:
     return max(float(truth(spec, values.map(np.abs)).y.max()), 1.0)
 
 
-def changed(values: Inputs, where: Iterable[Place], change: Callable[..., Array], *arguments: Any) -> Inputs:
+def change_axes(
+    values: Inputs, where: Iterable[Place], change: Callable[..., Array], *arguments: Any
+) -> Inputs:
     """The values with `change(operand, axis, *arguments)` in the place of these operands."""
     operands = values.operands
     for position, axis in where:
@@ -87,11 +89,11 @@ def changed(values: Inputs, where: Iterable[Place], change: Callable[..., Array]
     return Inputs(operands[0], operands[1:first_core], operands[first_core:], values.cotangent)
 
 
-def replaced(values: Inputs, position: int, operand: Array) -> Inputs:
-    return changed(values, [(position, 0)], lambda *_: operand)
+def replace_operand(values: Inputs, position: int, operand: Array) -> Inputs:
+    return change_axes(values, [(position, 0)], lambda *_: operand)
 
 
-def multiplied(array: Array, axis: int, matrix: Array) -> Array:
+def multiply_axis(array: Array, axis: int, matrix: Array) -> Array:
     """A matrix's rows summed against one axis of an array; its columns take the axis's place."""
     return np.moveaxis(np.tensordot(array, matrix, (axis, 0)), -1, axis)
 
@@ -111,7 +113,7 @@ def test_the_layer_is_linear_in_every_operand(backend: str, layer: Layer, seed: 
         s, t = generator.normal(size=2)
         other = generator.normal(size=operand.shape)
         points = 0 * operand, other, s * operand + t * other
-        origin, second, combined = (f(replaced(values, position, point)) for point in points)
+        origin, second, combined = (f(replace_operand(values, position, point)) for point in points)
         close(combined / size, (s * y + t * second + (1 - s - t) * origin) / size)
         if position > 0 or not spec.bias:
             assert not origin.any()
@@ -126,7 +128,7 @@ def test_the_order_along_an_index_is_arbitrary(backend: str, layer: Layer, seed:
     for index, size in spec.network.sizes.items():
         bias = [size - 1] if index == "i" and spec.bias else []
         order = np.array([*generator.permutation(size - len(bias)), *bias])
-        found = f(changed(values, places(spec, index), taken, order))
+        found = f(change_axes(values, places(spec, index), taken, order))
         close(found, y[:, order] if index == "o" else y)
 
 
@@ -145,8 +147,8 @@ def test_the_basis_of_a_bond_is_arbitrary(backend: str, layer: Layer, seed: int)
         scale = np.diag(generator.uniform(0.5, 2, rank) * generator.choice([-1, 1], rank))
         rotation = np.linalg.qr(generator.normal(size=(rank, rank)))[0]
         for gauge in [scale] if len(others) > 1 else [scale, scale @ rotation]:
-            bent = changed(values, [one], multiplied, gauge)
-            found = f(changed(bent, [others[-1]], multiplied, np.linalg.inv(gauge).T))
+            bent = change_axes(values, [one], multiply_axis, gauge)
+            found = f(change_axes(bent, [others[-1]], multiply_axis, np.linalg.inv(gauge).T))
             close(found / size, y)
 
 
@@ -183,13 +185,13 @@ def test_a_silent_expert_is_an_absent_one(backend: str, layer: Layer, seed: int)
     level = generator.choice(np.flatnonzero(counts > 1))
     others = np.delete(np.eye(counts[level]), generator.integers(counts[level]), axis=1)
     where = places(spec, tm.expert_modes(spec.levels)[level])
-    rest = changed(values, where, multiplied, others)
+    rest = change_axes(values, where, multiply_axis, others)
     counts[level] -= 1
     fewer = spec.replace(experts=tuple(counts.tolist()))
     expected = truth(fewer, rest).y
     close(layer_of(backend, fewer)(rest), expected)
     for place in where:
-        close(f(changed(values, [place], multiplied, others @ others.T)), expected)
+        close(f(change_axes(values, [place], multiply_axis, others @ others.T)), expected)
 
 
 @st.composite
@@ -205,7 +207,7 @@ def test_every_path_computes_the_layer(backend: str, way: tuple[Layer, Path]) ->
     (spec, values), path = way
     program, _ = lower(spec.contraction, path)
     ops = tm.get_backend(backend)
-    compute = computed(backend, lambda *operands: program.run(ops, operands))
+    compute = wrap(backend, lambda *operands: program.run(ops, operands))
     close(compute(values.operands), truth(spec, values).y)
 
 

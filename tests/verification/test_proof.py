@@ -121,9 +121,17 @@ WRONG = {
         1,
         "register 9, which nothing has written",
     ),
-    "axes that do not exist": ([Transpose(X, (0, 2))], 1, "is no permutation of 2 axes"),
-    "an index is split": ([Reshape(INPUT, (2, 2, 4))], 1, "makes no whole indices an axis of size 2"),
-    "the batch is forgotten": ([RIGHT[0], Reshape(5, (4, 4))], 2, "makes no whole indices an axis of size 4"),
+    "axes that do not exist": ([Transpose(X, (0, 2))], 1, "does not permute 2 axes"),
+    "an index is split": (
+        [Reshape(INPUT, (2, 2, 4))],
+        1,
+        "is not an axis of size 2",
+    ),
+    "the batch is forgotten": (
+        [RIGHT[0], Reshape(5, (4, 4))],
+        2,
+        "is not an axis of size 4",
+    ),
     "half of the inputs": ([Rows(INPUT, 0, 0, 2)], 1, "takes the range 0 to 2 of i alone"),
     "a stretched sum": ([*RIGHT[:3], Reshape(7, (-1, 4, 1)), Sum(8, 2)], None, "lacks the factor core3"),
     "the sum of what is to be multiplied": (
@@ -255,7 +263,7 @@ def test_a_program_for_other_operands_is_refused() -> None:
 
 
 @st.composite
-def corrupted(draw: st.DrawFn) -> tuple[Contraction, Program]:
+def corrupt(draw: st.DrawFn) -> tuple[Contraction, Program]:
     """A program with one instruction changed in one number, dropped or doubled."""
     spec = draw(specs(max_levels=2, max_size=3))
     contraction, program = spec.contraction, spec.default_plan.program
@@ -276,7 +284,7 @@ def corrupted(draw: st.DrawFn) -> tuple[Contraction, Program]:
     return contraction, program_of(program.num_operands, *instructions)
 
 
-@given(corrupted(), st.integers(0, 2**32))
+@given(corrupt(), st.integers(0, 2**32))
 def test_what_is_proved_is_right(case: tuple[Contraction, Program], seed: int) -> None:
     """A changed program either is refused, or computes with integers what the definition says."""
     contraction, program = case

@@ -39,7 +39,7 @@ few = settings(max_examples=10)
 
 @few
 @given(specs(factorization=st.builds(LowRank, rank=st.integers(1, 4)), max_levels=2))
-def test_a_factorization_of_ones_own(spec: tm.MuMoESpec) -> None:
+def test_a_factorization_of_your_own(spec: tm.MuMoESpec) -> None:
     assert isinstance(spec.factorization, LowRank)
     assert_equivalent(spec)
 
@@ -51,7 +51,7 @@ def test_chosen_gates(spec: tm.MuMoESpec) -> None:
     assert_equivalent(spec, methods="frameworks")
 
 
-def test_a_backend_of_ones_own_is_verified_and_a_wrong_one_found() -> None:
+def test_a_backend_of_your_own_is_verified_and_a_wrong_one_is_refused() -> None:
     theirs = type(tm.get_backend("numpy"))
 
     class Right(theirs, backend_name="right"):
@@ -74,7 +74,7 @@ def test_a_backend_of_ones_own_is_verified_and_a_wrong_one_found() -> None:
         assert_equivalent(spec, inputs, backends=(Wrong(),))
 
 
-def test_a_wrong_gate_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_gate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tm.MuMoESpec(4, 3, 5, tm.CP(2), tm.Gate("softmax"))
     monkeypatch.setattr(type(tm.get_backend("numpy")), "softmax", lambda self, x: abs(x))
     with pytest.raises(AssertionError, match="coefficients of the gate"):
@@ -118,13 +118,13 @@ def test_the_strategies_reach_what_is_special(levels: int) -> None:
     """Hyperedges, dangling bonds, modes in several cores, cores of bonds alone; and each named family."""
     modes = {*tm.expert_modes(levels), "i", "o"}
 
-    def carried(network: tm.TensorNetwork, index: str) -> int:
+    def count_carriers(network: tm.TensorNetwork, index: str) -> int:
         return sum(index in core.split() for core in network.text.split(","))
 
     for special in (
-        lambda network: any(carried(network, bond) > 2 for bond, _ in network.ranks),
-        lambda network: any(carried(network, bond) == 1 for bond, _ in network.ranks),
-        lambda network: any(carried(network, mode) > 1 for mode in modes),
+        lambda network: any(count_carriers(network, bond) > 2 for bond, _ in network.ranks),
+        lambda network: any(count_carriers(network, bond) == 1 for bond, _ in network.ranks),
+        lambda network: any(count_carriers(network, mode) > 1 for mode in modes),
         lambda network: any(not modes & {*core.split()} for core in network.text.split(",")),
     ):
         find(networks(levels), special)

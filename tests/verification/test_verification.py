@@ -127,7 +127,7 @@ def test_a_block_compares_both_layers() -> None:
         assert {quantity.split(",")[0] for quantity in quantities} >= {"first layer", "second layer"}
 
 
-def spoiled(array, factor: float):
+def spoil(array, factor: float):
     """An array off by a factor; what is counted is not."""
     return array if isinstance(array, Counted) else array * factor
 
@@ -141,10 +141,10 @@ def test_a_fault_of_some_roundings_is_found(
     right, factor = getattr(Multiply, fault), 1 + 2e-14
 
     def run(self, ops, registers, batch):
-        return spoiled(right(self, ops, registers, batch), factor)
+        return spoil(right(self, ops, registers, batch), factor)
 
     def vjp(self, ops, registers, gradient, position):
-        return spoiled(right(self, ops, registers, gradient, position), factor)
+        return spoil(right(self, ops, registers, gradient, position), factor)
 
     spec = tm.MuMoESpec(3, 2, 2, tm.CP(2))
     monkeypatch.setattr(Multiply, fault, {"run": run, "vjp": vjp}[fault])
@@ -164,7 +164,7 @@ def test_a_fault_in_one_framework_is_found_across(monkeypatch: pytest.MonkeyPatc
 def test_nan_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Check("float", "numpy", "output", nan, 1e-12).passed
     right = Matmul.run
-    monkeypatch.setattr(Matmul, "run", lambda *args: spoiled(right(*args), nan))
+    monkeypatch.setattr(Matmul, "run", lambda *args: spoil(right(*args), nan))
     report = tm.verify(tm.MuMoESpec(7, 6, 4, tm.Dense()), ("numpy",), methods="float")
     assert not report.passed
     assert "FAIL" in str(report)

@@ -20,7 +20,7 @@ class Residues(np.ndarray[Any, Any]):
 
 
 class ResidueOps(ProgramDefaults):
-    """The operations of `ProgramOps` on residues, but for nonlinearities: they are no polynomials.
+    """The operations of `ProgramOps` on residues, except nonlinearities, which are not polynomials.
 
     Examples:
         >>> from tensormoe.verification.arithmetic.residues import PRIME, ResidueOps

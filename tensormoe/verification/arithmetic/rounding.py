@@ -90,7 +90,7 @@ class Counted:
 
 
 class CountingOps(ProgramDefaults):
-    """The operations of `ProgramOps` on counted arrays, but for nonlinearities: they are no polynomials."""
+    """The operations of `ProgramOps` on counted arrays, except nonlinearities, which are not polynomials."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         raise NotImplementedError(f"programs of this library do not use {name}")

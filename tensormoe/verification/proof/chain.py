@@ -184,18 +184,18 @@ def _prime(contraction: Contraction, data: str) -> Contraction:
     """The contraction with its first operand named `data`, and a prime at all names but the coefficients'."""
     shared = {BATCH, *(index for op in _coefficients(contraction) for index in op.indices)}
 
-    def primed(indices: Indices) -> Indices:
+    def prime(indices: Indices) -> Indices:
         return tuple(index if index in shared else index + _PRIME for index in indices)
 
     first, *further = contraction.operands
-    operands = [Operand(data, primed(first.indices))]
+    operands = [Operand(data, prime(first.indices))]
     for op in further:
-        operands.append(op if BATCH in op.indices else Operand(op.name + _PRIME, primed(op.indices)))
+        operands.append(op if BATCH in op.indices else Operand(op.name + _PRIME, prime(op.indices)))
     sizes = tuple(
         zip(
-            primed(tuple(index for index, _ in contraction.sizes)),
+            prime(tuple(index for index, _ in contraction.sizes)),
             dict(contraction.sizes).values(),
             strict=True,
         )
     )
-    return replace(contraction, operands=tuple(operands), output=primed(contraction.output), sizes=sizes)
+    return replace(contraction, operands=tuple(operands), output=prime(contraction.output), sizes=sizes)

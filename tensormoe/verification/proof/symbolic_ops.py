@@ -33,7 +33,7 @@ class SymbolicOps(ProgramDefaults):
 
     def transpose(self, array: Symbolic, axes: Shape, /) -> Symbolic:
         if sorted(axes) != list(range(len(array.axes))):
-            raise LawError(f"is no permutation of {len(array.axes)} axes")
+            raise LawError(f"does not permute {len(array.axes)} axes")
         return replace(array, axes=tuple(array.axes[axis] for axis in axes))
 
     def reshape(self, array: Symbolic, shape: Shape, /) -> Symbolic:
@@ -46,7 +46,7 @@ class SymbolicOps(ProgramDefaults):
                 taken.append(parts.pop(0))
             if prod(part.size for part in taken) != size:
                 shown = "a multiple of the batch" if size % ANY_BATCH == 0 and size else size
-                raise LawError(f"makes no whole indices an axis of size {shown}: found ({show(taken)})")
+                raise LawError(f"splits an index: ({show(taken)}) is not an axis of size {shown}")
             axes.append(tuple(taken))
         if parts:
             raise LawError(f"leaves no axis for {show(parts)}")

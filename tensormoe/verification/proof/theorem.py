@@ -28,7 +28,7 @@ def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
             "the program computes",
             "",
             *_equations(contraction, _Letters()),
-            *_fixed([contraction]),
+            *_remark_on_sizes([contraction]),
             "",
             *_proof(steps),
             "",
@@ -53,7 +53,7 @@ def chain_theorem(
             f"where {f} is applied to each element of",
             "",
             *_equations(first, _Letters("u", "W", "z")),
-            *_fixed(both),
+            *_remark_on_sizes(both),
             "",
             *_proof(steps),
             "",
@@ -99,7 +99,7 @@ def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
         yield f"{_INDENT}{extended}, so that the last row of {first.indices[-1]} holds the biases."
 
 
-def _fixed(contractions: Sequence[Contraction]) -> Iterator[str]:
+def _remark_on_sizes(contractions: Sequence[Contraction]) -> Iterator[str]:
     """What is said of indices that take no part."""
     for index in filter(None, map(_single, contractions)):
         yield ""
