@@ -157,7 +157,7 @@ class Authors(nn.Module):
             hierarchy=network.levels,
         ).to(next(module.parameters()).device)
         inner = [self.inner.MuMoE] + ([self.inner.MuMoE2] if hidden else [])
-        order = spec.factorization.canonical(network.levels)
+        order = spec.factorization.canonical(network.levels).cores
         axes = [[core.indices.index(i) for i in o] for core, o in zip(network.cores, order, strict=True)]
         with torch.no_grad():
             for parameter, value in zip(self.inner.projs, gates(module), strict=True):

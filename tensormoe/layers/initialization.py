@@ -152,7 +152,7 @@ def recipe(stage: Stage) -> tuple[CoreRecipe, ...]:
 
 def _canonical(stage: Stage) -> Network:
     """The network with every core's axes in the order in which its values are drawn."""
-    orders = stage.factorization.canonical(stage.levels)
+    orders = stage.factorization.canonical(stage.levels).cores
     cores = zip(stage.network.cores, orders, strict=True)
     return replace(stage.network, cores=tuple(Core(core.name, order) for core, order in cores))
 

@@ -115,7 +115,7 @@ def to_tensorly(layer: Any, cores: NamedArrays | Sequence[Array] | None = None) 
 
 def _orders(stage: Stage) -> list[tuple[str, Indices, Indices]]:
     """Each core's name with its indices in TensorLy's order and in the notation's."""
-    canonical = stage.factorization.canonical(stage.levels)
+    canonical = stage.factorization.canonical(stage.levels).cores
     cores = zip(stage.network.cores, canonical, strict=True)
     return [(core.name, order, core.indices) for core, order in cores]
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, is_listed, positive_integer
 from .network import Core, Network
-from .notation import INPUT, OUTPUT, Indices, bond_names, check_modes, expert_modes, is_mode, parse
+from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode
 
 
 @dataclass(frozen=True)
@@ -45,27 +45,28 @@ class Factorization(Registered, ABC):
             object.__setattr__(self, field.name, sizes if is_listed(value) else sizes[0])
 
     @abstractmethod
-    def notation(self, levels: int) -> str:
+    def notation(self, levels: int) -> str | Notation:
         """The network in index notation for a layer with `levels` expert levels."""
 
-    def canonical(self, levels: int) -> tuple[Indices, ...]:
-        """The indices of each core in the order of the literature, here the notation's own.
+    def canonical(self, levels: int) -> Notation:
+        """The same network with each core's indices in the order of the literature; here the notation's own.
 
         Initial values are drawn in this order, whatever order the notation has in memory; the named
         families' is TensorLy's, which `tm.from_tensorly` and `tm.to_tensorly` translate.
         """
-        text = self.notation(levels)
-        return check_modes(text, parse(text), levels)
+        return Notation.parse(self.notation(levels)).check_modes(levels)
 
     def bonds(self, levels: int) -> dict[str, int]:
         """The size of every bond by name, in order of first appearance in the notation.
 
         Raises:
-            TensorMoEError: the number of sizes differs from the number of bonds.
+            TensorMoEError: the number of sizes differs from the number of bonds, or a field that is called
+                like one bond would give the size of another.
         """
-        names = bond_names(parse(self.notation(levels)))
+        names = Notation.parse(self.notation(levels)).bonds
         sizes = self._sizes()
         self._check_count(sizes, len(names), levels)
+        self._check_order(names)
         return dict(zip(names, sizes, strict=True))
 
     def with_bonds(self, bonds: Mapping[str, int]) -> Self:
@@ -76,16 +77,16 @@ class Factorization(Registered, ABC):
         """The bonds that parameter matching grows together: here the last that the notation names."""
         return tuple(self.bonds(levels))[-1:]
 
-    def core_names(self, cores: tuple[Indices, ...], levels: int) -> tuple[str, ...]:
-        """A name for each core: its role where every core has one of its own, else core1, core2, …"""
+    def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
+        """A name for each core: its role where every core has its own, otherwise core1, core2, …"""
         roles = {mode: f"expert{level + 1}" for level, mode in enumerate(expert_modes(levels))}
         roles |= {INPUT: "input", OUTPUT: "output"}
         names = []
-        for core in cores:
+        for core in notation.cores:
             carried = [index for index in core if is_mode(index)]
             names.append(roles[carried[0]] if len(carried) == 1 else "" if carried else "core")
         if "" in names or len(set(names)) < len(names):
-            return numbered(cores)
+            return notation.core_numbers
         return tuple(names)
 
     def network(self, experts: tuple[int, ...], input_size: int, output_size: int) -> Network:
@@ -97,14 +98,15 @@ class Factorization(Registered, ABC):
             output_size: O.
 
         Raises:
-            TensorMoEError: malformed notation, a missing or foreign mode, a wrong number of bond sizes.
+            TensorMoEError: malformed notation, a missing or foreign mode, a wrong number of bond sizes, or
+                a bond in one core only.
         """
         levels = len(experts)
-        text = self.notation(levels)
-        cores = check_modes(text, parse(text), levels)
+        notation = Notation.parse(self.notation(levels)).check_modes(levels)
         bonds = self.bonds(levels)
-        names = self.core_names(cores, levels)
-        named = tuple(Core(name, core) for name, core in zip(names, cores, strict=True))
+        _check_joined(notation, bonds)
+        names = self.core_names(notation, levels)
+        named = tuple(Core(name, core) for name, core in zip(names, notation.cores, strict=True))
         return Network(named, experts, input_size, output_size, tuple(bonds.items()))
 
     def _sizes(self) -> tuple[int, ...]:
@@ -129,7 +131,29 @@ class Factorization(Registered, ABC):
                 f"with {levels} level(s) of experts this takes {count} rank(s), not {len(sizes)}",
             )
 
+    def _check_order(self, bonds: Indices) -> None:
+        """Refuse a field that is called like one bond and would give the size of another."""
+        position = 0
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, tuple) and field.name in bonds and field.name != bonds[position]:
+                raise TensorMoEError(
+                    f"{type(self).__name__} {field.name}",
+                    value,
+                    f"it would size bond {bonds[position]!r}; the notation names bonds in the order "
+                    f"{', '.join(bonds)}; put the fields in that order, or override bonds and with_bonds",
+                )
+            position += len(value) if isinstance(value, tuple) else 1
 
-def numbered(cores: tuple[Indices, ...]) -> tuple[str, ...]:
-    """The names core1, core2, …"""
-    return tuple(f"core{number}" for number in range(1, len(cores) + 1))
+
+def _check_joined(notation: Notation, bonds: Mapping[str, int]) -> None:
+    """Refuse a bond in one core only: its sum is of that core alone, and its size changes nothing else."""
+    for name, size in bonds.items():
+        carriers = [number for number, core in enumerate(notation.cores, start=1) if name in core]
+        if len(carriers) == 1 and size > 1:
+            raise TensorMoEError(
+                "notation",
+                str(notation),
+                f"bond {name!r} is in core {carriers[0]} only, where it would be summed alone; write it in "
+                "another core too, or leave it out",
+            )

@@ -6,8 +6,8 @@ from typing import Self
 
 from ..codec import Data
 from ..errors import TensorMoEError, positive_integer
-from .factorization import Factorization, numbered
-from .notation import Indices, at_levels, bond_names, expert_modes, is_mode, modes, parse
+from .factorization import Factorization
+from .notation import Indices, Notation, expert_modes, is_mode, modes
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class CP(Factorization):
     def notation(self, levels: int) -> str:
         return ", ".join([*(f"{mode} r" for mode in (*expert_modes(levels), "i")), "r o"])
 
-    def canonical(self, levels: int) -> tuple[Indices, ...]:
-        return tuple((mode, "r") for mode in modes(levels))
+    def canonical(self, levels: int) -> Notation:
+        return Notation(tuple((mode, "r") for mode in modes(levels)))
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Tucker(Factorization):
         core = ["q", *map(_expert_bond, expert_modes(levels)), "s"]
         return ", ".join([*factors, "i q", "s o", " ".join(core)])
 
-    def canonical(self, levels: int) -> tuple[Indices, ...]:
+    def canonical(self, levels: int) -> Notation:
         bonds = (*map(_expert_bond, expert_modes(levels)), "q", "s")
-        return (*zip(modes(levels), bonds, strict=True), bonds)
+        return Notation((*zip(modes(levels), bonds, strict=True), bonds))
 
     def growing_bonds(self, levels: int) -> Indices:
         return ("q", "s")
@@ -88,16 +88,16 @@ class TensorRing(Factorization):
     ranks: tuple[int, ...]
 
     def notation(self, levels: int) -> str:
-        *before, last = self.canonical(levels)
+        *before, last = self.canonical(levels).cores
         cores = [f"{mode} {entering} {leaving}" for entering, mode, leaving in before]
         entering, mode, leaving = last
         return ", ".join([*cores, f"{leaving} {entering} {mode}"])
 
-    def canonical(self, levels: int) -> tuple[Indices, ...]:
+    def canonical(self, levels: int) -> Notation:
         names = modes(levels)
         following = [*range(2, len(names) + 1), 1]
         pairs = enumerate(zip(names, following, strict=True), start=1)
-        return tuple((f"r{k}", mode, f"r{after}") for k, (mode, after) in pairs)
+        return Notation(tuple((f"r{k}", mode, f"r{after}") for k, (mode, after) in pairs))
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,11 @@ class TensorTrain(Factorization):
     def notation(self, levels: int) -> str:
         return TensorRing(self.ranks).notation(levels)
 
-    def canonical(self, levels: int) -> tuple[Indices, ...]:
+    def canonical(self, levels: int) -> Notation:
         return TensorRing(self.ranks).canonical(levels)
 
     def bonds(self, levels: int) -> dict[str, int]:
-        names = bond_names(parse(self.notation(levels)))
+        names = Notation.parse(self.notation(levels)).bonds
         self._check_count(self.ranks, len(names) - 1, levels)
         return dict(zip(names, (1, *self.ranks), strict=True))
 
@@ -182,29 +182,27 @@ class TensorNetwork(Factorization):
     ranks: tuple[tuple[str, int], ...]
 
     def __init__(self, notation: str, /, **bonds: int) -> None:
-        cores = parse(notation)
-        names = bond_names(cores)
+        parsed = Notation.parse(notation)
+        names = parsed.bonds
         for name, size in bonds.items():
             if name not in names:
-                kind = "a mode, whose size comes from the layer" if is_mode(name) else "no index"
-                raise TensorMoEError(name, size, f"{name!r} is {kind} of {notation!r}: leave it out")
+                unknown = f"unknown bond {name!r}: {notation!r} has no such index"
+                mode = f"{name!r} is a mode, whose size comes from the layer: leave it out"
+                raise TensorMoEError(name, size, mode if is_mode(name) else unknown)
         for name in names:
             if name not in bonds:
-                raise TensorMoEError(
-                    "notation",
-                    notation,
-                    f"bond {name!r} has no size: pass {name}=…, or write i, o, n (n1, n2, …) for a mode",
-                )
+                remedy = f"bond {name!r} has no size: pass {name}=…; modes are called i, o and n (n1, n2, …)"
+                raise TensorMoEError("notation", notation, remedy)
         sizes = tuple((name, positive_integer(f"bond {name}", bonds[name])) for name in names)
-        object.__setattr__(self, "text", ", ".join(" ".join(core) for core in cores))
+        object.__setattr__(self, "text", str(parsed))
         object.__setattr__(self, "ranks", sizes)
 
     def __repr__(self) -> str:
         sizes = "".join(f", {name}={size}" for name, size in self.ranks)
         return f"TensorNetwork({self.text!r}{sizes})"
 
-    def notation(self, levels: int) -> str:
-        return at_levels(self.text, levels)
+    def notation(self, levels: int) -> Notation:
+        return Notation.parse(self.text).at_levels(levels)
 
     def bonds(self, levels: int) -> dict[str, int]:
         return dict(self.ranks)
@@ -212,8 +210,8 @@ class TensorNetwork(Factorization):
     def with_bonds(self, bonds: Mapping[str, int]) -> Self:
         return type(self)(self.text, **bonds)
 
-    def core_names(self, cores: tuple[Indices, ...], levels: int) -> tuple[str, ...]:
-        return numbered(cores)
+    def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
+        return notation.core_numbers
 
     def _to_data(self) -> dict[str, Data]:
         return {"notation": self.text, "bonds": dict(self.ranks)}

@@ -1,18 +1,20 @@
 """Index notation: one line that lists the cores of a tensor network by their indices.
 
-    "n r, i r, o r"        three cores: (n, r), (i, r) and (o, r)
+    "n r, i r, r o"        three cores: (n, r), (i, r) and (r, o)
 
-`i` and `o` are the input and output modes, `n` (or `n1`, `n2`, … with several expert levels) the expert
-modes. Every other name is a bond. A bond that occurs in more than two cores is a hyperedge.
+The order of a core's indices is the order of its axes, in memory too. `i` and `o` are the input and output
+modes, `n` (or `n1`, `n2`, … with several expert levels) the expert modes. Every other name is a bond. A bond
+that occurs in more than two cores is a hyperedge.
 """
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import TensorMoEError
 
 INPUT, OUTPUT = "i", "o"
-# No name, so that no bond can be called the same.
+# Not a valid index name, so that no bond can be called the same.
 BATCH = "…"
 
 Indices = tuple[str, ...]
@@ -22,7 +24,7 @@ _EXPERT = re.compile(r"n\d*")
 
 
 def expert_modes(levels: int) -> Indices:
-    """Names of the expert modes: `("n",)` for one level, else `("n1", …, "nE")`.
+    """Names of the expert modes: `("n",)` for one level, otherwise `("n1", …, "nE")`.
 
     Examples:
         >>> from tensormoe import expert_modes
@@ -42,91 +44,111 @@ def is_mode(name: str) -> bool:
     return name in (INPUT, OUTPUT) or _EXPERT.fullmatch(name) is not None
 
 
-def parse(notation: str) -> tuple[Indices, ...]:
-    """Split index notation into the indices of each core.
+@dataclass(frozen=True)
+class Notation:
+    """Index notation that has been read: the indices of each core, in order.
+
+    Args:
+        cores: the indices of each core.
 
     Raises:
-        TensorMoEError: not text, an empty core, a malformed name, or an index twice in one core.
-    """
-    if not isinstance(notation, str):
-        raise TensorMoEError("notation", notation, 'pass a text such as "n r, i r, o r"')
-    cores = tuple(tuple(core.split()) for core in notation.split(","))
-    for number, core in enumerate(cores, start=1):
-        if not core:
-            raise TensorMoEError(
-                "notation", notation, f"core {number} is empty: name its indices, apart by spaces"
-            )
-        for name in core:
-            _check_name(notation, number, name, core)
-    return cores
-
-
-def _check_name(notation: str, number: int, name: str, core: Indices) -> None:
-    where = f"index {name!r} of core {number}"
-    if not _NAME.fullmatch(name):
-        raise TensorMoEError(
-            "notation",
-            notation,
-            f"{where} is no name: use letters, digits and '_', spaces between indices, commas between cores",
-        )
-    if core.count(name) > 1:
-        raise TensorMoEError(
-            "notation", notation, f"{where} occurs twice in that core: write a diagonal as its own core"
-        )
-
-
-def at_levels(notation: str, levels: int) -> str:
-    """The notation with every core that carries `n` repeated for each of several expert levels.
+        TensorMoEError: an empty core, a malformed name, or an index twice in one core.
 
     Examples:
-        >>> from tensormoe.networks.notation import at_levels
-        >>> at_levels("n r, i r, o r", levels=2)
-        'n1 r, n2 r, i r, o r'
+        >>> from tensormoe.networks.notation import Notation
+        >>> notation = Notation.parse("n r, i r, r o")
+        >>> notation.cores
+        (('n', 'r'), ('i', 'r'), ('r', 'o'))
+        >>> print(notation.at_levels(2))
+        n1 r, n2 r, i r, r o
     """
-    cores = parse(notation)
-    names = {name for core in cores for name in core}
-    if levels == 1 or any(name != "n" and _EXPERT.fullmatch(name) for name in names):
-        return notation
-    repeated = [
-        tuple(mode if name == "n" else name for name in core)
-        for core in cores
-        for mode in (expert_modes(levels) if "n" in core else ("n",))
-    ]
-    return ", ".join(" ".join(core) for core in repeated)
 
+    cores: tuple[Indices, ...]
 
-def bond_names(cores: Iterable[Indices]) -> Indices:
-    """The bonds in order of first appearance."""
-    return tuple(dict.fromkeys(name for core in cores for name in core if not is_mode(name)))
+    def __post_init__(self) -> None:
+        for number, core in enumerate(self.cores, start=1):
+            if not core:
+                remedy = f"core {number} is empty; name its indices, separated by spaces"
+                raise TensorMoEError("notation", str(self), remedy)
+            for name in core:
+                self._check_name(number, name)
 
+    @staticmethod
+    def parse(text: "str | Notation") -> "Notation":
+        """Read a text such as "n r, i r, r o"; what has been read is returned as it is.
 
-def check_modes(notation: str, cores: tuple[Indices, ...], levels: int) -> tuple[Indices, ...]:
-    """Check that the cores carry exactly the modes of a layer with `levels` expert levels.
+        Raises:
+            TensorMoEError: not a text, or malformed.
+        """
+        if isinstance(text, Notation):
+            return text
+        if not isinstance(text, str):
+            raise TensorMoEError("notation", text, 'pass a text such as "n r, i r, r o"')
+        return _read(text)
 
-    Returns the cores, with `n1` renamed to `n` where there is one level only.
+    def __str__(self) -> str:
+        return ", ".join(" ".join(core) for core in self.cores)
 
-    Raises:
-        TensorMoEError: a mode is in no core, has two names, or belongs to no level.
-    """
-    if levels == 1:
-        if {"n", "n1"} <= {name for core in cores for name in core}:
-            raise TensorMoEError("notation", notation, "n and n1 are the same mode: use one of them")
-        cores = tuple(tuple("n" if name == "n1" else name for name in core) for core in cores)
-    wanted = modes(levels)
-    present = {name for core in cores for name in core if is_mode(name)}
-    for name in sorted(present - set(wanted)):
-        raise TensorMoEError(
-            "notation",
-            notation,
-            f"mode {name!r} belongs to no expert level: with {levels} level(s) of experts the modes are "
-            + ", ".join(wanted),
-        )
-    for name in wanted:
-        if name not in present:
-            raise TensorMoEError(
-                "notation",
-                notation,
-                f"mode {name!r} is in no core: with {levels} level(s) of experts the modes are "
-                + ", ".join(wanted),
+    @property
+    def indices(self) -> Indices:
+        """All indices in order of first appearance."""
+        return tuple(dict.fromkeys(name for core in self.cores for name in core))
+
+    @property
+    def bonds(self) -> Indices:
+        """The bonds in order of first appearance."""
+        return tuple(name for name in self.indices if not is_mode(name))
+
+    @property
+    def core_numbers(self) -> tuple[str, ...]:
+        """The names core1, core2, …"""
+        return tuple(f"core{number}" for number in range(1, len(self.cores) + 1))
+
+    def at_levels(self, levels: int) -> "Notation":
+        """The same with every core that carries `n` repeated for each of several expert levels."""
+        if levels == 1 or any(name != "n" and _EXPERT.fullmatch(name) for name in self.indices):
+            return self
+        return Notation(
+            tuple(
+                tuple(mode if name == "n" else name for name in core)
+                for core in self.cores
+                for mode in (expert_modes(levels) if "n" in core else ("n",))
             )
-    return cores
+        )
+
+    def check_modes(self, levels: int) -> "Notation":
+        """Check that the cores carry exactly the modes of a layer with `levels` expert levels.
+
+        Returns the notation, with `n1` renamed to `n` where there is one level only.
+
+        Raises:
+            TensorMoEError: a mode is in no core, has two names, or belongs to no level.
+        """
+        present, wanted = {name for name in self.indices if is_mode(name)}, set(modes(levels))
+        if levels == 1 and "n1" in present:
+            if "n" in present:
+                raise TensorMoEError("notation", str(self), "n and n1 are the same mode: use one of them")
+            cores = (tuple("n" if name == "n1" else name for name in core) for core in self.cores)
+            return Notation(tuple(cores)).check_modes(levels)
+        faults = [f"mode {name!r} belongs to no expert level" for name in sorted(present - wanted)]
+        faults += [f"mode {name!r} is in no core" for name in modes(levels) if name not in present]
+        if faults:
+            known = f"with {levels} level(s) of experts the modes are {', '.join(modes(levels))}"
+            raise TensorMoEError("notation", str(self), f"{faults[0]}: {known}")
+        return self
+
+    def _check_name(self, number: int, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            remedy = (
+                f"{name!r} in core {number} is not a valid index name; use letters, digits and '_', "
+                "spaces between indices and commas between cores"
+            )
+            raise TensorMoEError("notation", str(self), remedy)
+        if self.cores[number - 1].count(name) > 1:
+            remedy = f"{name!r} occurs twice in core {number}; a core carries an index once"
+            raise TensorMoEError("notation", str(self), remedy)
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> Notation:
+    return Notation(tuple(tuple(core.split()) for core in text.split(",")))

@@ -64,8 +64,10 @@ def networks(
     names = [name for name in string.ascii_lowercase if name not in "ino"]
     bonds = {}
     for name in names[: draw(st.integers(0, max_bonds))]:
-        bonds[name] = draw(st.integers(1, max_rank))
-        for core in draw(members):
+        joined = draw(members)
+        # A bond in one core only has size 1.
+        bonds[name] = draw(st.integers(1, max_rank)) if len(joined) > 1 else 1
+        for core in joined:
             cores[core].append(name)
     shuffled = [draw(st.permutations(core)) for core in cores if core]
     return TensorNetwork(", ".join(" ".join(core) for core in shuffled), **bonds)

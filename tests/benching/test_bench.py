@@ -301,7 +301,7 @@ def test_the_command_takes_notation(capsys: pytest.CaptureFixture[str]) -> None:
         (["--device", "tpu"], "device: received 'tpu'"),
         (["--json", "no/such/times.json"], "in a folder that exists"),
         (["--json", "."], "in a folder that exists"),
-        (["--batches", "3"], "'batches' is no index"),
+        (["--batches", "3"], "unknown bond 'batches'"),
     ],
 )
 def test_mistakes_on_the_command_line(words: list[str], said: str, capsys) -> None:

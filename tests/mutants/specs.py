@@ -19,15 +19,16 @@ NAMED_LEVELS = partial(_layer, (3, 3), _network("n1 n2 i o"))
 # One core, whose axes come in the reverse of the order that products read.
 REVERSED = partial(_layer, 3, _network("o n i"))
 RING = partial(_layer, 3, tm.TensorRing((3, 3, 3)))
+# A ring whose cores have to be copied into the order that products read.
+MOVED = partial(_layer, 3, _network("a n b, b i c, c o a", a=3, b=3, c=3))
 TRAIN = partial(_layer, 3, tm.TensorTrain((3, 3)))
 TUCKER = partial(_layer, 3, tm.Tucker((3, 3, 3)))
 # Every right side of a product is a square matrix.
 SQUARE = partial(tm.MuMoESpec, 3, 3, 3, tm.CP(3), bias=False)
 # A bond in all four cores.
 HYPEREDGE = partial(_layer, 3, _network("g n p, g i q, g o s, g p q s", g=3, p=3, q=3, s=3))
-# A bond in one core alone, to be summed at once.
-DANGLING = partial(_layer, 3, _network("d n r, i r, o r", d=3, r=3))
-# Its output core is stored with its axes moved round.
+# A bond in one core only, to be summed at once.
+DANGLING = partial(_layer, 3, _network("d n r, i r, o r", d=1, r=3))
 # Modes in two cores.
 DECODERS = partial(_layer, 3, _network("n o, i o"))
 SHARED = partial(_layer, 3, _network("n i o, n"))

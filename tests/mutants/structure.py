@@ -12,6 +12,7 @@ from mutants.specs import (
     DENSE,
     DENSE_LEVELS,
     HYPEREDGE,
+    MOVED,
     NAMED_LEVELS,
     RING,
     SHARED,
@@ -28,10 +29,10 @@ from tensormoe.programs.contraction import Contraction
 
 DEFINITION = [
     edit(
-        "a ring closes with its second bond",
+        "a ring's output core has its bonds exchanged",
         "networks.families:TensorRing.notation",
-        "+ 1), 1]",
-        "+ 1), 2]",
+        "{leaving} {entering} {mode}",
+        "{entering} {leaving} {mode}",
         RING,
         "exact",
     ),
@@ -46,16 +47,16 @@ DEFINITION = [
     edit(
         "a Tucker network's ranks change places",
         "networks.families:Tucker.notation",
-        '"i q", "o s"',
-        '"i s", "o q"',
+        '"i q", "s o"',
+        '"i s", "q o"',
         TUCKER,
         "exact",
     ),
     edit(
         "a hyperedge's third occurrence is lost",
         "networks.factorization:Factorization.network",
-        "parse(text), levels)",
-        "[c if n < 2 else c[:1] for n, c in enumerate(parse(text))], levels)",
+        "parse(self.notation(levels))",
+        "parse(', '.join(c if n < 2 else c[-1] for n, c in enumerate(self.notation(levels).split(', '))))",
         CP,
         "exact",
     ),
@@ -77,7 +78,7 @@ DEFINITION = [
     ),
     edit(
         "the network has no bias row",
-        "layers.layer_spec:MuMoESpec.network",
+        "layers.stage:Stage.network",
         "self.in_features + self.bias",
         "self.in_features",
         CP,
@@ -180,7 +181,7 @@ LOWERING = [
         "programs.lowering:_Lowering.permute",
         "tensor.indices.index(index) for index in order",
         "order.index(index) for index in tensor.indices",
-        RING,
+        MOVED,
         "proof",
     ),
     edit(

@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,3 +130,44 @@ def test_matching_refuses_families_that_cannot_grow() -> None:
     with pytest.raises(tm.TensorMoEError, match="growing_bonds names none"):
         tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000)
     assert tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000, bond="r").num_parameters <= 1000
+
+
+def test_fields_called_like_bonds_must_stand_in_their_order() -> None:
+    @dataclass(frozen=True)
+    class Exchanged(tm.Factorization):
+        s: int
+        r: int
+
+        def notation(self, levels: int) -> str:
+            return "n r, i r s, s o"
+
+    with pytest.raises(tm.TensorMoEError, match=r"Exchanged s: received 3; it would size bond 'r'"):
+        tm.MuMoESpec(5, 6, 4, Exchanged(s=3, r=2))
+
+    @dataclass(frozen=True)
+    class ByName(Exchanged):
+        def bonds(self, levels: int) -> dict[str, int]:
+            return {"r": self.r, "s": self.s}
+
+        def with_bonds(self, bonds: Mapping[str, int]) -> "ByName":
+            return ByName(s=bonds["s"], r=bonds["r"])
+
+    spec = tm.MuMoESpec(5, 6, 4, ByName(s=3, r=2))
+    assert spec.network.shapes == {"expert1": (4, 2), "input": (6, 2, 3), "output": (3, 6)}
+    assert spec.matched(parameters=500).factorization.r == 2
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_the_canonical_order_is_tensorlys(levels: int) -> None:
+    ranks = tuple(range(2, levels + 4))
+    canonical = {
+        tm.CP(4): {1: "n r, i r, o r", 2: "n1 r, n2 r, i r, o r"},
+        tm.Tucker(ranks): {1: "n p, i q, o s, p q s", 2: "n1 p1, n2 p2, i q, o s, p1 p2 q s"},
+        tm.TensorRing(ranks): {1: "r1 n r2, r2 i r3, r3 o r1", 2: "r1 n1 r2, r2 n2 r3, r3 i r4, r4 o r1"},
+        tm.Dense(): {1: "n i o", 2: "n1 n2 i o", 3: "n1 n2 n3 i o"},
+    }
+    for family, notations in canonical.items():
+        order = family.canonical(levels)
+        network = family.network((4, 3, 2)[:levels], 5, 6)
+        assert str(order) == notations.get(levels, str(order))
+        assert [sorted(core) for core in order.cores] == [sorted(core.indices) for core in network.cores]

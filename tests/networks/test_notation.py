@@ -1,6 +1,9 @@
+from dataclasses import dataclass
+
 import pytest
 
 import tensormoe as tm
+from tensormoe.networks.notation import Notation
 
 
 def network(notation: str, experts=4, **bonds: int) -> tm.Network:
@@ -39,13 +42,13 @@ def test_spaces_do_not_matter() -> None:
         ("n r, , o r i", {"r": 2}, "core 2 is empty"),
         ("", {}, "core 1 is empty"),
         ("n r, i r, o r,", {"r": 2}, "core 4 is empty"),
-        ("n-r, i r, o r", {"r": 2}, "'n-r' of core 1 is no name"),
-        ("n r; i r; o r", {"r": 2}, "is no name"),
-        ("n 2, i 2, o 2", {}, "'2' of core 1 is no name"),
-        ("n r r, i r, o r", {"r": 2}, "'r' of core 1 occurs twice"),
+        ("n-r, i r, o r", {"r": 2}, "'n-r' in core 1 is not a valid index name; use letters"),
+        ("n r; i r; o r", {"r": 2}, "is not a valid index name"),
+        ("n 2, i 2, o 2", {}, "'2' in core 1 is not a valid index name"),
+        ("n r r, i r, o r", {"r": 2}, "'r' occurs twice in core 1"),
         ("n r, i r, o r", {}, "bond 'r' has no size: pass r="),
         ("n r, i r, out r", {"r": 2}, "bond 'out' has no size"),
-        ("n r, i r, o r", {"r": 2, "s": 3}, "'s' is no index"),
+        ("n r, i r, o r", {"r": 2, "s": 3}, "unknown bond 's': 'n r, i r, o r' has no such index"),
         ("n r, i r, o r", {"r": 2, "i": 3}, "'i' is a mode"),
         ("n r, i r, o r", {"r": 0}, "positive integer"),
         ("n r, i r, o r", {"r": -3}, "positive integer"),
@@ -78,3 +81,38 @@ def test_malformed_notation_is_refused(notation: str, bonds: dict, said: str) ->
 def test_a_missing_or_foreign_mode_is_refused(notation: str, experts, said: str) -> None:
     with pytest.raises(tm.TensorMoEError, match=said):
         network(notation, experts, r=2)
+
+
+@pytest.mark.parametrize("notation", ["n r, i r, o s", "n r, i r s, o r", "s n r, i r, o r"])
+def test_a_bond_in_one_core_only_is_refused_unless_its_size_is_1(notation: str) -> None:
+    with pytest.raises(
+        tm.TensorMoEError, match=r"bond 's' is in core \d only, where it would be summed alone"
+    ):
+        network(notation, r=1, s=3)
+    assert network(notation, r=1, s=1).sizes["s"] == 1
+
+
+def test_a_bond_that_levels_repeat_joins_cores() -> None:
+    repeated = network("n s r, i r, r o", (4, 3), s=2, r=2)
+    assert [core.indices for core in repeated.cores[:2]] == [("n1", "s", "r"), ("n2", "s", "r")]
+
+
+def test_notation_is_read_once_and_may_be_given_as_read() -> None:
+    notation = Notation.parse(" n  r,i r, r o")
+    assert Notation.parse(notation) is notation
+    assert str(notation) == "n r, i r, r o"
+    assert (notation.indices, notation.bonds) == (("n", "r", "i", "o"), ("r",))
+    assert notation.at_levels(1) is notation
+    assert Notation.parse(str(notation)) == notation
+    assert hash(Notation.parse("n r, i r, r o")) == hash(notation)
+
+    @dataclass(frozen=True)
+    class AsRead(tm.Factorization):
+        rank: int
+
+        def notation(self, levels: int) -> Notation:
+            return notation.at_levels(levels)
+
+    spec = tm.MuMoESpec(5, 3, (4, 2), AsRead(3))
+    assert str(spec.network) == "n1 r, n2 r, i r, r o"
+    assert tm.verify(spec, ("numpy",)).passed

@@ -26,7 +26,7 @@ def weight_of_family(layer: Stage, cores: Cores) -> NumPyArray:
     formula = _FORMULAS.get(type(layer.factorization))
     if formula is not None:
         return formula(cores)
-    return _multiply_out(layer.factorization.notation(layer.levels), layer.levels, cores)
+    return _multiply_out(str(layer.factorization.notation(layer.levels)), layer.levels, cores)
 
 
 def _canonical(cores: Cores) -> NumPyArray:
