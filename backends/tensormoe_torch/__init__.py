@@ -12,5 +12,8 @@ from ._backend import backend
 from ._containers import TensorGroup
 from ._gate import GateModule, RouterModule
 from ._module import MuMoE, MuMoEBlock
+from ._pickles import trust_specifications
 
 __all__ = ["GateModule", "MuMoE", "MuMoEBlock", "RouterModule", "TensorGroup", "backend"]
+
+trust_specifications()

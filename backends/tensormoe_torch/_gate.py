@@ -44,7 +44,7 @@ class GateModule(nn.Module):
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
         all_reduce: AllReduce | None = None,
-    ) -> list[torch.Tensor]:
+    ) -> tuple[torch.Tensor, ...]:
         """The E coefficients (…, N_e); in training the statistics move.
 
         Args:
@@ -67,12 +67,13 @@ class GateModule(nn.Module):
             for name, buffer in statistics.items():
                 buffer.copy_(output.state[name])
         self._modules["router"](output.logits)  # type: ignore[misc]
-        return output.coefficients
+        # Transformers' recorders pick one level of a tuple, and take a list as one whole.
+        return tuple(output.coefficients)
 
 
 class RouterModule(nn.Module):
     """Hands on the router's logits, E tensors (…, N_e), so that hooks see them."""
 
-    def forward(self, logits: list[torch.Tensor]) -> list[torch.Tensor]:
+    def forward(self, logits: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """The logits as they are."""
-        return logits
+        return tuple(logits)

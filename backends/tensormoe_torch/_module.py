@@ -1,19 +1,19 @@
 """μMoE layers and blocks as `torch.nn.Module`s: parameters and idioms, no mathematics."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
 
 import torch
 from torch import nn
 
-from tensormoe.gates.gate import Gate
+from tensormoe.errors import TensorMoEError
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.functional import materialize, mix
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.options import BlockOptions, LayerOptions
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
-from tensormoe.programs.path import AnyOptimize
 
 from ._backend import backend
 from ._containers import LevelTensors, NamedTensors, TensorGroup
@@ -27,6 +27,8 @@ Groups = tuple[str, ...]
 
 class _Module(nn.Module):
     """Holds a spec's tensors in groups, under the names that `tm.initialize` gives them."""
+
+    _kind: ClassVar[type[Spec]]
 
     spec: Spec
     gate_weights: LevelTensors
@@ -100,10 +102,10 @@ class _Module(nn.Module):
         """
         weights, statistics = self._tensors(self._gate_groups, x), self._tensors(self._state_groups, x)
         gate: Any = self._modules["gate"]
-        coefficients: Coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
+        coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
         rest = self._tensors(self._mixture_groups, x)
         y: torch.Tensor = mix(self.spec, rest, coefficients, x, recompute=self.recompute, backend=backend)
-        return (y, coefficients) if return_coefficients else y
+        return (y, list(coefficients)) if return_coefficients else y
 
     if TYPE_CHECKING:
         __call__ = forward  # nn.Module's own has no types
@@ -220,7 +222,12 @@ class _Module(nn.Module):
         Args:
             spec: of the kind that this class computes.
             seed, dtype, device, recompute: as for the class.
+
+        Raises:
+            TensorMoEError: a specification of another kind.
         """
+        if type(spec) is not cls._kind:
+            raise TensorMoEError("spec", spec, f"{cls.__name__} is built from a {cls._kind.__name__}")
         return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)
 
     def extra_repr(self) -> str:
@@ -270,6 +277,8 @@ class MuMoE(_Module):
         {'expert1': (256, 64), 'input': (769, 64), 'output': (3072, 64)}
     """
 
+    _kind = MuMoESpec
+
     spec: MuMoESpec
     cores: NamedTensors
 
@@ -280,18 +289,13 @@ class MuMoE(_Module):
         experts: int | tuple[int, ...],
         factorization: Factorization,
         *,
-        gate: Gate = Gate(),
-        bias: bool = True,
-        optimize: AnyOptimize = "auto",
-        memory_limit: int | None = None,
         seed: int | None = None,
         dtype: DType = None,
         device: Device = None,
         recompute: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        spec = MuMoESpec(
-            in_features, out_features, experts, factorization, gate, bias, optimize, memory_limit
-        )
+        spec = MuMoESpec(in_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed, dtype, device, recompute)
 
     @property
@@ -337,6 +341,8 @@ class MuMoEBlock(_Module):
         (torch.Size([7, 10]), torch.Size([7, 32]))
     """
 
+    _kind = MuMoEBlockSpec
+
     spec: MuMoEBlockSpec
     first: NamedTensors
     second: NamedTensors
@@ -349,30 +355,13 @@ class MuMoEBlock(_Module):
         experts: int | tuple[int, ...],
         factorization: Factorization,
         *,
-        gate: Gate = Gate(),
-        bias: bool = True,
-        nonlinearity: str = "gelu",
-        input_norm: bool = False,
-        optimize: AnyOptimize | Sequence[AnyOptimize] = "auto",
-        memory_limit: int | None = None,
         seed: int | None = None,
         dtype: DType = None,
         device: Device = None,
         recompute: bool = False,
+        **options: Unpack[BlockOptions],
     ) -> None:
-        spec = MuMoEBlockSpec(
-            in_features,
-            hidden_features,
-            out_features,
-            experts,
-            factorization,
-            gate,
-            bias,
-            nonlinearity,
-            input_norm,
-            optimize,
-            memory_limit,
-        )
+        spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed, dtype, device, recompute)
 
     @property

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.initialization import initialize
+from tensormoe.layers.parameters import check_complete
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import NumPyArray
 
@@ -57,18 +58,8 @@ def fill(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
 
 def check_arrays(arrays: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Arrays of any framework as tensors, checked against those that are to take their values."""
-    if not isinstance(arrays, Mapping):
-        raise TensorMoEError("arrays", type(arrays), "pass arrays by name, as tm.initialize gives them")
-    if arrays.keys() != tensors.keys():
-        remedy = f"pass exactly these arrays by name: {', '.join(tensors)}"
-        raise TensorMoEError("arrays", sorted(map(str, arrays)), remedy)
-    values = {name: _as_tensor(name, arrays[name]) for name in tensors}
-    for name, value in values.items():
-        shape = tuple(tensors[name].shape)
-        if tuple(value.shape) != shape:
-            received = tuple(value.shape)
-            raise TensorMoEError(f"arrays[{name!r}]", received, f"pass an array of shape {shape}")
-    return values
+    check_complete(arrays, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    return {name: _as_tensor(name, arrays[name]) for name in tensors}
 
 
 def _as_tensor(name: str, array: Any) -> torch.Tensor:
@@ -81,7 +72,7 @@ def _as_tensor(name: str, array: Any) -> torch.Tensor:
 def _real(array: Any) -> NumPyArray:
     """A NumPy array that PyTorch reads: of the types beyond NumPy's own, such as bfloat16, as float32."""
     values = np.array(array)
-    return values.astype(np.float32) if values.dtype.kind not in "fiub" else values
+    return values.astype(np.float32) if values.dtype.kind == "V" else values
 
 
 def _distribute(value: torch.Tensor, like: Any) -> torch.Tensor:
