@@ -93,7 +93,7 @@ class NamedTensors(TensorGroup):
         >>> from tensormoe_torch import MuMoE
         >>> cores = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5)).cores
         >>> cores
-        NamedTensors(expert1: (4, 5), input: (9, 5), output: (6, 5))
+        NamedTensors(expert1: (4, 5), input: (9, 5), output: (5, 6))
         >>> list(cores), cores["input"].shape
         (['expert1', 'input', 'output'], torch.Size([9, 5]))
     """
