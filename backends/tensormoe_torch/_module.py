@@ -18,7 +18,7 @@ from tensormoe.networks.factorization import Factorization
 from ._backend import backend
 from ._containers import LevelTensors, NamedTensors, TensorGroup
 from ._gate import AllReduce, GateModule
-from ._values import Device, DType, check_arrays, element_type, fill, reset
+from ._values import Device, DType, element_type, fill, read, reset
 from ._weight import FactorizedWeight
 
 Coefficients = list[torch.Tensor]
@@ -159,7 +159,7 @@ class _Module(nn.Module):
             True
         """
         tensors = self._all_tensors()
-        values = check_arrays(arrays, tensors)
+        values = read(arrays, tensors)
         fill((tensors[name], value) for name, value in values.items())
 
     @property
@@ -274,7 +274,7 @@ class MuMoE(_Module):
         >>> layer(torch.ones(2, 5, 768)).shape
         torch.Size([2, 5, 3072])
         >>> {name: tuple(core.shape) for name, core in layer.cores.items()}
-        {'expert1': (256, 64), 'input': (769, 64), 'output': (3072, 64)}
+        {'expert1': (256, 64), 'input': (769, 64), 'output': (64, 3072)}
     """
 
     _kind = MuMoESpec

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.initialization import initialize
-from tensormoe.layers.parameters import check_complete
+from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import NumPyArray
 
@@ -56,23 +56,15 @@ def fill(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         tensor.copy_(_distribute(value, tensor) if hasattr(tensor, "device_mesh") else value)
 
 
-def check_arrays(arrays: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def read(arrays: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Arrays of any framework as tensors, checked against those that are to take their values."""
-    check_complete(arrays, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    return {name: _as_tensor(name, arrays[name]) for name in tensors}
+    values = read_arrays(arrays, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    return {name: torch.from_numpy(_plain(value)) for name, value in values.items()}
 
 
-def _as_tensor(name: str, array: Any) -> torch.Tensor:
-    value = array.detach() if isinstance(array, torch.Tensor) else torch.from_numpy(_real(array))
-    if not value.is_floating_point():
-        raise TensorMoEError(f"arrays[{name!r}]", value.dtype, "pass floating-point numbers")
-    return value
-
-
-def _real(array: Any) -> NumPyArray:
-    """A NumPy array that PyTorch reads: of the types beyond NumPy's own, such as bfloat16, as float32."""
-    values = np.array(array)
-    return values.astype(np.float32) if values.dtype.kind == "V" else values
+def _plain(array: NumPyArray) -> NumPyArray:
+    """A copy in NumPy's own types: bfloat16 is of another package."""
+    return np.array(array, np.float32 if array.dtype.kind == "V" else array.dtype, order="C")
 
 
 def _distribute(value: torch.Tensor, like: Any) -> torch.Tensor:

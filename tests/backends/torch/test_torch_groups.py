@@ -180,6 +180,16 @@ def test_arrays_are_loaded_by_name() -> None:
     assert torch.equal(module.first["input"], before[name])
 
 
+def test_arrays_of_half_precision_are_loaded() -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    module = layer()
+    parameters, state = tm.initialize(module.spec, 4)
+    half = {name: value.astype(ml_dtypes.bfloat16) for name, value in (parameters | state).items()}
+    module.load_arrays(half)
+    for name, value in module.state_dict().items():
+        assert (value.numpy() == half[name].astype("float32")).all(), name
+
+
 def test_hooks_see_coefficients_and_logits_and_may_replace_the_coefficients() -> None:
     module, seen = layer(gate=tm.Gate("softmax", None)), {}
     torch.nn.init.normal_(module.gate_weights[0])
