@@ -14,7 +14,7 @@ from support.frameworks import optional
 from support.strategies import close
 
 import tensormoe as tm
-from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Nonlinearity, Reshape
+from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Nonlinearity, Reshape, Sum
 from tensormoe.programs.program import Program, chain, find_releases
 
 torch = optional("torch")
@@ -207,6 +207,14 @@ def test_an_activation_overwrites_a_product_alone(
         close(gradient, expected)
     for tensor, operand in zip([*tensors, cotangent], [*operands, np.ones((3, 3))], strict=True):
         assert (tensor.numpy() == operand).all()
+
+
+def test_a_sum_gives_its_gradient_to_all_that_it_summed() -> None:
+    generator = np.random.default_rng(0)
+    x, cotangent = generator.normal(size=(3, 4, 2)), generator.normal(size=(3, 2))
+    program = Program(1, (Sum(0, 1),), ((),))
+    (gradient,) = program.vjp(NUMPY, [x], cotangent)
+    np.testing.assert_array_equal(gradient, np.stack([cotangent] * 4, axis=1))
 
 
 def test_registers_may_be_read_again() -> None:
