@@ -55,6 +55,13 @@ def test_a_keys_numbers_have_the_distribution_of_a_seeds(factorization: tm.Facto
             assert 0.85 < found.std() / wanted.std() < 1.18, name
 
 
+def test_cores_of_one_shape_are_drawn_apart() -> None:
+    spec = tm.MuMoEBlockSpec(6, 6, 6, 5, tm.Dense())
+    values = tensormoe_jax.initialize(spec, key=jax.random.key(0))[0]
+    first, second = values["first.core1"], values["second.core1"]
+    assert (first != second).all()
+
+
 def test_an_input_norm_starts_as_the_identity() -> None:
     spec = tm.MuMoEBlockSpec(7, 8, 6, 5, tm.CP(3), input_norm=True)
     values = arrays(MuMoEBlock.from_spec(spec, rngs=nnx.Rngs(0)))

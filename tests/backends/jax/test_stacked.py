@@ -9,7 +9,7 @@ from support.strategies import close
 import tensormoe as tm
 import tensormoe_jax
 
-BLOCK = tm.MuMoEBlockSpec(7, 8, 7, 5, tm.TensorRing((2, 2, 3)), tm.Gate(norm="batch"), input_norm=True)
+BLOCK = tm.MuMoEBlockSpec(7, 8, 7, 5, tm.TensorRing((2, 2, 3)), tm.Gate("softmax", "batch"), input_norm=True)
 
 
 def x(*leading: int) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_stacked_layers_differ_whatever_they_are_made_from() -> None:
 
 
 def test_a_stack_learns() -> None:
-    blocks = tensormoe_jax.stacked(BLOCK.replace(gate=tm.Gate()), n=2, rngs=nnx.Rngs(0))
+    blocks = tensormoe_jax.stacked(BLOCK.replace(gate=tm.Gate("softmax")), n=2, rngs=nnx.Rngs(0))
     gradients = nnx.grad(lambda blocks: jnp.square(run(blocks, jnp.asarray(x(4)))).sum())(blocks)
     assert gradients["first"]["input"].shape == (2, *BLOCK.layers["first"].network.shapes["input"])
     assert all((jnp.abs(layer) > 0).any() for layer in gradients["first"]["input"][...])
