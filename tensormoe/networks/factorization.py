@@ -16,8 +16,9 @@ class Factorization(Registered, ABC):
     """Base of all factorizations. A new family is a frozen dataclass that writes its notation.
 
     Its fields hold the bonds' sizes, integers or tuples of integers, in the order in which the bonds
-    first appear in the notation. It then serializes, plans, runs, initializes and verifies as every
-    other does.
+    first appear in the notation; `bonds` and `with_bonds` may be overridden for another order. It then
+    serializes, plans, runs, initializes and verifies as every other does. The order of a core's indices
+    is the order of its axes in memory; where products would rather read another, the plan says which.
 
     Examples:
         A mixture of low-rank experts, each with its own pair of matrices:

@@ -143,6 +143,9 @@ class TensorTrain(Factorization):
 class Dense(Factorization):
     """The weight tensor itself, without any factorization: a soft MoE.
 
+    Its axes have the order of the weight tensor (N1, …, NE, I[+1], O). Where inputs outnumber experts,
+    products read the input mode first: `TensorNetwork("i n o")` spares the copy that the plan shows.
+
     Examples:
         >>> import tensormoe as tm
         >>> tm.Dense().notation(levels=2)

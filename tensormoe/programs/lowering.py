@@ -82,15 +82,15 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
 def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:
     """For each step of a path, the indices that it sums over, and whether all it multiplies has a batch."""
     live = [set(operand.indices) for operand in contraction.operands]
-    found = []
+    closings = []
     for pair in path:
         chosen = [live[position] for position in pair]
         live = [indices for position, indices in enumerate(live) if position not in pair]
         result = set().union(*chosen)
         kept = result & set(contraction.output).union(*live)
-        found.append((result - kept, all(BATCH in indices for indices in chosen)))
+        closings.append((result - kept, all(BATCH in indices for indices in chosen)))
         live.append(kept)
-    return found
+    return closings
 
 
 class _Lowering:
@@ -144,14 +144,14 @@ class _Lowering:
     def product(
         self, left: Tensor, right: Tensor, keep: set[str], goal: Indices | None, affine: bool
     ) -> Tensor:
-        """The step itself: a multiplication if nothing is summed, else a matrix product."""
+        """The step itself: a multiplication if nothing is summed, otherwise a matrix product."""
         if any(index in right.indices and index not in keep for index in left.indices):
             if affine:
                 groups = _group_indices(left, right, keep, True)
             else:
                 left, right, groups = self.cheapest(left, right, keep, goal)
             if BATCH in left.indices and BATCH not in right.indices:
-                # Of a core, the order costs nothing: it may be stored so.
+                # Permuting a core is cheap beside permuting activations, and the plan says how to spare it.
                 groups = replace(groups, right=self.arrange(groups.right))
             register = self.matmul(left, right, groups, affine)
             kind = "batched matmul" if groups.batch else "matmul"

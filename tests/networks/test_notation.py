@@ -11,9 +11,9 @@ def network(notation: str, experts=4, **bonds: int) -> tm.Network:
 
 
 def test_cores_are_numbered_in_the_notations_order_with_axes_in_its_index_order() -> None:
-    found = network("i r s, s o, r n", r=2, s=6)
-    assert found.shapes == {"core1": (5, 2, 6), "core2": (6, 3), "core3": (2, 4)}
-    assert found.num_parameters == 5 * 2 * 6 + 6 * 3 + 2 * 4
+    numbered = network("i r s, s o, r n", r=2, s=6)
+    assert numbered.shapes == {"core1": (5, 2, 6), "core2": (6, 3), "core3": (2, 4)}
+    assert numbered.num_parameters == 5 * 2 * 6 + 6 * 3 + 2 * 4
 
 
 def test_one_level_may_be_called_n_or_n1() -> None:
