@@ -69,7 +69,7 @@ def test_a_theorem_reads() -> None:
     )
     for words in (
         "all sizes of n, i, o, r, i′, o′, r′,",
-        "and any function gelu of each element",
+        "and any elementwise function gelu",
         "y[…, o′] = Σ(n i′) W′[n, i′, o′] a1[…, n] z′[…, i′],",
         "z′ = (gelu(u), 1), so that the last row of i′ holds the biases.",
         "u[…, o] = Σ(n i) W[n, i, o] a1[…, n] z[…, i],",

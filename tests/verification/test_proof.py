@@ -190,7 +190,7 @@ def test_the_sum_over_inputs_is_taken_once() -> None:
         tm.prove(contraction, program_of(1, *instructions, Sum(4, 1)))
     proof = tm.prove(tm.MuMoESpec(1, 4, 4, tm.CP(4)).plan())
     assert "all sizes of n, o, r," in str(proof)
-    assert "There is one input beside the bias" in str(proof)
+    assert "There is one input besides the bias" in str(proof)
 
 
 def test_a_product_and_a_sum_over_the_input_are_a_matrix_product() -> None:
@@ -345,5 +345,5 @@ def test_what_is_proved_holds_in_another_semiring(spec: tm.MuMoESpec, seed: int)
 
 def test_an_index_of_size_one_takes_no_part() -> None:
     train = tm.MuMoESpec(4, 5, 3, tm.TensorTrain((2, 3)))
-    assert "Of size 1, and left out of the sums below: r1." in str(tm.prove(train.plan()))
-    assert "Of size 1" not in str(tm.prove(tm.MuMoESpec(4, 5, 3, tm.TensorRing((2, 2, 3))).plan()))
+    assert "These have size 1 and are left out of the sums below: r1." in str(tm.prove(train.plan()))
+    assert "have size 1" not in str(tm.prove(tm.MuMoESpec(4, 5, 3, tm.TensorRing((2, 2, 3))).plan()))

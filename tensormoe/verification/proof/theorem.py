@@ -46,7 +46,7 @@ def chain_theorem(
     return "\n".join(
         [
             f"Theorem. For all values, every batch, all sizes of {_general(both)},",
-            f"and any function {f} of each element, the program computes",
+            f"and any elementwise function {f}, the program computes",
             "",
             *_equations(second, _Letters("y", "W′", "z′")),
             "",
@@ -58,11 +58,11 @@ def chain_theorem(
             *_proof(steps),
             "",
             f"By the distributive law, as in each layer alone, {f} is applied to u, and {result} is y.",
-            f"Of {f}(u) nothing is known but its indices.",
+            f"Nothing is known about {f}(u) except its indices.",
             "",
-            f"The reverse mode, run likewise, gives {f}(u) and each of the second layer's operands",
-            f"the sum of the products of all others. In the first layer, the gradient of {f}(u) times",
-            f"{f}′(u) takes the place of ∂y. Each coefficient has the sum of its gradients in both. ∎",
+            f"Run in the same way, the reverse mode gives {f}(u) and each of the second layer's operands",
+            "the sum of the products of all others. In the first layer, ∂y is replaced by the gradient of",
+            f"{f}(u) times {f}′(u). A coefficient's gradient is the sum of its gradients in both layers. ∎",
         ]
     )
 
@@ -103,15 +103,15 @@ def _remark_on_sizes(contractions: Sequence[Contraction]) -> Iterator[str]:
     """What is said of indices that take no part."""
     for index in filter(None, map(_single, contractions)):
         yield ""
-        yield f"There is one input beside the bias: {index} has size 2."
+        yield f"There is one input besides the bias: {index} has size 2."
     fixed = dict.fromkeys(index for each in contractions for index, size in each.sizes if size == 1)
     if fixed:
         yield ""
-        yield f"Of size 1, and left out of the sums below: {', '.join(fixed)}."
+        yield f"These have size 1 and are left out of the sums below: {', '.join(fixed)}."
 
 
 def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:
-    yield "Proof. In any commutative semiring; where an index is summed, all that carry it are named:"
+    yield "Proof, in any commutative semiring. Each sum names the factors that carry its index:"
     yield ""
     width = max((len(step.statement) for step in steps), default=0)
     for step in steps:
@@ -125,16 +125,16 @@ def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterato
     factors = [_array_of(op, contraction, _Letters()) for op in contraction.operands]
     last = f"t{steps[-1].number}" if steps else contraction.operands[0].name
     if steps:
-        yield f"Unfolded, {last} is a sum of products in which each factor stands once, and each index"
-        yield "that is summed over is summed once, after all factors that carry it:"
+        yield f"Unfolded, {last} is a sum of products. Each factor appears once, and each index is summed"
+        yield "once, after all factors that carry it have been multiplied:"
         yield ""
         yield from _wrap(f"{_INDENT}{last}{_bracket(contraction.output)} = {_sum(summed)}", factors)
         yield ""
     if BATCH in contraction.output:
-        yield "By the distributive law the sums over bonds stand next to the cores and make them W:"
+        yield "By the distributive law, the sums over bonds can be taken over the cores alone, which gives W:"
         yield f"{last} is y."
-    yield "The reverse mode, run likewise, gives each operand the sum of the products of all others: its"
-    yield "gradient. ∎"
+    yield "Run in the same way, the reverse mode gives each operand the sum of the products of all others:"
+    yield "its gradient. ∎"
 
 
 def _open(contraction: Contraction) -> Indices:
