@@ -90,7 +90,7 @@ class Plan:
 
     def at(self, batch_size: int) -> "Plan":
         """The same path with the costs at another batch size."""
-        return _along(self.contraction, self.path, batch_size)
+        return _follow(self.contraction, self.path, batch_size)
 
     def __str__(self) -> str:
         return _plan_table(self)
@@ -151,7 +151,7 @@ def plan(
 
 @lru_cache(maxsize=1024)
 def _plan(contraction: Contraction, batch_size: int, optimize: Optimize, memory_limit: int | None) -> Plan:
-    return _along(contraction, find_path(contraction, batch_size, optimize, memory_limit), batch_size)
+    return _follow(contraction, find_path(contraction, batch_size, optimize, memory_limit), batch_size)
 
 
 @lru_cache(maxsize=1024)
@@ -183,15 +183,15 @@ def _is_worthwhile(own: Plan, other: Plan, largest_batch: int, memory_limit: int
 
 
 @lru_cache(maxsize=1024)
-def _along(contraction: Contraction, path: Path, batch_size: int) -> Plan:
+def _follow(contraction: Contraction, path: Path, batch_size: int) -> Plan:
     """The plan of a path."""
     sizes = {**dict(contraction.sizes), BATCH: batch_size}
     program, steps = lower(contraction, path)
-    planned = tuple(_priced(step, sizes) for step in steps)
+    planned = tuple(_price(step, sizes) for step in steps)
     return Plan(contraction, batch_size, path, planned, program, _peak(steps, planned))
 
 
-def _priced(step: Step, sizes: dict[str, int]) -> PlannedStep:
+def _price(step: Step, sizes: dict[str, int]) -> PlannedStep:
     left, right, result = step.left, step.right, step.result
     size = prod(sizes[index] for index in result.indices)
     macs = size * prod(sizes[index] for index in step.summed) if step.summed else 0
