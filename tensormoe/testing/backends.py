@@ -11,7 +11,8 @@ from ..arrays.registry import get_backend
 from ..programs.instructions import Affine, Multiply
 from ..programs.program import Program, find_releases
 from ..typing import NumPyArray
-from .operations import OPERATIONS, Trial, cotangent, differentiate
+from .operations import OPERATIONS
+from .trials import Trial, cotangent, differentiate
 
 # The relative error that a few roundings may leave; derivatives are compared with differences.
 _TOLERANCES = {"float64": 1e-12, "float32": 1e-5}

@@ -4,8 +4,7 @@ The right side of each line is an oracle of its own: it calls nothing of this li
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from scipy.special import erf
@@ -15,42 +14,12 @@ from ..arrays.nonlinearities import NONLINEARITIES
 from ..arrays.protocols import Differentiable
 from ..gates.newton import Entmax15, SoftTopK, Sparsemax
 from ..typing import Array, NumPyArray
+from .trials import Trial, cotangent, differentiate, numbers
 
-# From a backend object and arrays to an array or several.
-Operation: TypeAlias = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One operation on arrays.
-
-    Args:
-        name: the protocol and the operation, "ProgramOps.matmul".
-        inputs: in float64; they are rounded to the type that is tried.
-        operation: from the backend object and the framework's arrays to an array or several.
-        expected: the same from NumPy's arrays.
-        smooth: whether the derivative with respect to every input is tried, too.
-        rough: whether what is expected are differences.
-    """
-
-    name: str
-    inputs: tuple[NumPyArray, ...]
-    operation: Operation
-    expected: Callable[..., Any]
-    smooth: bool = False
-    rough: bool = False
-
-
-def _numbers(*shape: int) -> NumPyArray:
-    """Numbers of either sign, no two of them equal or near 0, in no order."""
-    count = int(np.prod(shape))
-    return np.reshape(np.sin(np.arange(1.0, count + 1)) * 2 + 0.01 * np.arange(count), shape)
-
-
-_A, _B = _numbers(3, 4), _numbers(3, 4)[::-1].copy()
-_CUBE, _SIDE = _numbers(2, 3, 4), _numbers(2, 4, 5)
+_A, _B = numbers(3, 4), numbers(3, 4)[::-1].copy()
+_CUBE, _SIDE = numbers(2, 3, 4), numbers(2, 4, 5)
 _POSITIVE, _SMALL = np.abs(_A) + 0.1, _A / 5
-_WEIGHT, _MATRIX, _BIAS = _numbers(4, 5), _numbers(5, 6), _numbers(5)
+_WEIGHT, _MATRIX, _BIAS = numbers(4, 5), numbers(5, 6), numbers(5)
 
 
 def _with_one(x: NumPyArray) -> NumPyArray:
@@ -90,24 +59,14 @@ _NONLINEARITIES: dict[str, Callable[[NumPyArray], NumPyArray]] = {
 }
 
 
-def differentiate(function: Callable[[NumPyArray], NumPyArray], x: NumPyArray) -> NumPyArray:
-    """∂ Σ function(x) ∗ c / ∂x at each entry by central differences, c the `cotangent` of its result."""
-    slopes = np.zeros_like(x)
-    weights = cotangent(function(x))
-    for place in np.ndindex(*x.shape):
-        step = np.zeros_like(x)
-        step[place] = 1e-6
-        slopes[place] = np.sum((function(x + step) - function(x - step)) * weights) / 2e-6
-    return slopes
-
-
-def cotangent(y: NumPyArray) -> NumPyArray:
-    """What a result is weighed by, where its derivative is asked for."""
-    return np.reshape(np.cos(np.arange(y.size) + 1.0), y.shape)
-
-
 def _halve(ops: Backend, start: Array) -> Any:
     return ops.thresholds.refine(lambda value: (-value / 2,), start, 5, 0.0)
+
+
+def _trial_function(name: str, x: NumPyArray, smooth: bool = True) -> Trial:
+    """A function of each element that has NumPy's name."""
+    oracle: Callable[[NumPyArray], NumPyArray] = getattr(np, name)
+    return Trial(f"ArrayOps.{name}", (x,), lambda ops, x: getattr(ops, name)(x), oracle, smooth)
 
 
 def _trial_nonlinearity(name: str) -> list[Trial]:
@@ -230,14 +189,6 @@ ARRAY_OPS = [
     ),
     Trial("ArrayOps.clip", (_A,), lambda ops, x: ops.clip(x, 0.5), lambda x: np.maximum(x, 0.5), True),
     Trial("ArrayOps.clip", (_A,), lambda ops, x: ops.clip(x, None, 0.5), lambda x: np.minimum(x, 0.5), True),
-    Trial("ArrayOps.abs", (_A,), lambda ops, x: ops.abs(x), np.abs, True),
-    Trial("ArrayOps.sign", (_A,), lambda ops, x: ops.sign(x), np.sign),
-    Trial("ArrayOps.sqrt", (_POSITIVE,), lambda ops, x: ops.sqrt(x), np.sqrt, True),
-    Trial("ArrayOps.exp", (_A,), lambda ops, x: ops.exp(x), np.exp, True),
-    Trial("ArrayOps.log", (_POSITIVE,), lambda ops, x: ops.log(x), np.log, True),
-    Trial("ArrayOps.sinh", (_A,), lambda ops, x: ops.sinh(x), np.sinh, True),
-    Trial("ArrayOps.tanh", (_A,), lambda ops, x: ops.tanh(x), np.tanh, True),
-    Trial("ArrayOps.arctanh", (_SMALL,), lambda ops, x: ops.arctanh(x), np.arctanh, True),
 ]
 
 GATE_OPS = [
@@ -259,7 +210,7 @@ GATE_OPS = [
     *(_trial_sparse(name) for name in _SPARSE),
 ]
 
-_TAU = _numbers(3, 1) / 4
+_TAU = numbers(3, 1) / 4
 THRESHOLDS = [
     Trial(
         "ThresholdKernel.clip",
@@ -317,4 +268,11 @@ THRESHOLDS = [
     Trial("ThresholdKernel.refine", (_TAU,), _halve, lambda x: (x / 16, -x / 32)),
 ]
 
-OPERATIONS = [*PROGRAM_OPS, *ARRAY_OPS, *GATE_OPS, *THRESHOLDS]
+FUNCTIONS = [
+    *(_trial_function(name, _A) for name in ("abs", "exp", "sinh", "tanh")),
+    *(_trial_function(name, _POSITIVE) for name in ("sqrt", "log")),
+    _trial_function("arctanh", _SMALL),
+    _trial_function("sign", _A, False),
+]
+
+OPERATIONS = [*PROGRAM_OPS, *ARRAY_OPS, *FUNCTIONS, *GATE_OPS, *THRESHOLDS]
