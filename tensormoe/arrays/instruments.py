@@ -46,7 +46,7 @@ class Instruments(Declared):
         return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
     def clock(self, device: str) -> Clock:
-        """What measures the time that work on a device takes; see `tensormoe.benching.timing.interleaved`."""
+        """What measures the time that work on a device takes; see `tensormoe.benching.timing.interleave`."""
         return wall_clock
 
     def wait(self, result: Any) -> None:

@@ -1,7 +1,7 @@
-"""Verification: the implicit computation against the soft MoE that it stands for, by four methods.
+"""Verification: a layer's computation against the soft MoE that it stands for, by four methods.
 
-Nothing here shares code with planning or lowering: programs are given, and what they are to compute is read
-from the network.
+Nothing here shares code with planning or lowering: programs are given, and the network says what they should
+compute.
 """
 
 from .floating import float_checks

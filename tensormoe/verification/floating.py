@@ -99,7 +99,7 @@ def round_to(value: NumPyArray, dtype: str) -> NumPyArray:
     """Values rounded to a floating-point type, in float64."""
     if dtype != "bfloat16":
         return value.astype(dtype).astype("float64")
-    # NumPy has no such type: to nearest, ties to even, at the upper half of float32's bits.
+    # NumPy lacks this type: round the bits of float32 to their upper half, to nearest, ties to even.
     bits = value.astype("float32").view("uint32")
     bits = (bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)
     return bits.view("float32").astype("float64")

@@ -60,7 +60,7 @@ def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -
     """
 
     def values(size: tuple[int, ...], scale: float) -> NumPyArray:
-        # Around 1, so that products of many stay there; a power of two moves no rounding error.
+        # Around 1, so that products of many stay there; a power of two does not change rounding errors.
         drawn: NumPyArray = 2.0 ** (generator.uniform(-0.5, 0.5, size=size) - round(scale))
         return drawn
 

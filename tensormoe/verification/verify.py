@@ -93,7 +93,7 @@ def verify(
     if "float" in chosen:
         checks += _float_checks(spec, layers, objects, generators["float"], batch_size)
         if not has_bound(spec.gate):
-            remarks.append("float: this gate has no error bound here; its logits and weights are not bounded")
+            remarks.append("float: this gate has no error bound here: its coefficients are not checked")
     if "frameworks" in chosen:
         checks += framework_checks(spec, objects, generators["frameworks"], seed, batch_size)
     remarks += _remark_on_silence(chosen, checks)

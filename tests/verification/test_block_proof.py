@@ -150,6 +150,10 @@ def test_a_wrong_chain_is_refused(name: str) -> None:
         prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)
 
 
+def test_a_layer_of_a_block_is_proved_alone() -> None:
+    assert tm.prove(SECOND) == tm.prove(SQUARE).second
+
+
 def test_the_right_chain_is_proved() -> None:
     program = Program(COUNT, tuple(chain_stages()), find_releases(COUNT, chain_stages()))
     prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)

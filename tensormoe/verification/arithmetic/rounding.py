@@ -1,4 +1,4 @@
-"""Arrays of which only shape, degree and rounding are known, and the backend that computes with them.
+"""Arrays of which only shape, degree and rounding are known, and the operations on them.
 
 A program that runs on these arrays yields the degree of the polynomial that it computes, and how far rounding
 may take a result from its exact value, before any value is known.

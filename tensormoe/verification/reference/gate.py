@@ -126,8 +126,8 @@ class ExpertLevel:
         weights: G (I, N).
         running: the running mean and variance (N,) before, for a batch norm.
         dtype: the element type of x and G; the values are float64 here.
-        training: whether a batch norm uses this batch's statistics; else it uses the running ones, and the
-            error has no bound here.
+        training: whether a batch norm uses this batch's statistics; otherwise it uses the running ones, and
+            the error has no bound here.
 
     Attributes:
         p: the coefficients (T, N).
