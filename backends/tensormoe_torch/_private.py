@@ -10,6 +10,11 @@ from typing import Any
 import torch
 import torch.autograd.forward_ad as fwAD
 
+try:
+    from torch._subclasses.fake_tensor import FakeTensor
+except ImportError:  # pragma: no cover
+    FakeTensor = None  # type: ignore[assignment, misc]
+
 _functorch = getattr(torch._C, "_functorch", None)
 
 
@@ -41,6 +46,11 @@ def _is_in_forward_mode(tensors: Iterable[torch.Tensor]) -> bool:
 
 def _offers(owner: object, *names: str) -> bool:
     return all(hasattr(owner, name) for name in names)
+
+
+def is_fake(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is FakeTensorMode's, of which only shape and type are known."""
+    return _is_without_memory(tensor) if FakeTensor is None else isinstance(tensor, FakeTensor)
 
 
 # Whether torch.jit or make_fx traces this call.

@@ -5,13 +5,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.initialization import initialize
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import NumPyArray
+
+from ._private import is_fake
 
 Device: TypeAlias = torch.device | str | int | None
 DType: TypeAlias = torch.dtype | str | None
@@ -29,7 +30,7 @@ def element_type(dtype: DType) -> torch.dtype:
 
 def has_values(tensor: torch.Tensor) -> bool:
     """Whether a tensor has memory to fill: it is not on the meta device and not FakeTensorMode's."""
-    return tensor.device.type != "meta" and not isinstance(tensor, FakeTensor)
+    return tensor.device.type != "meta" and not is_fake(tensor)
 
 
 def reset(tensors: Mapping[str, torch.Tensor], spec: Spec, seed: int | None) -> None:
