@@ -331,7 +331,7 @@ def _trained(statistics: str, part: slice) -> dict[str, torch.Tensor]:
     """The output of a training step for some of the tokens, and the statistics after it."""
     spec = spec_of(tm.AdaptiveClustering(statistics=statistics))
     _, _, x, previous = values(spec)
-    layer = tm.build(spec, "torch", dtype=torch.float64)
+    layer = tm.build(spec, "torch", seed=0, dtype=torch.float64)
     for weights in layer.gate_weights:
         torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(0))
     for _ in range(2):
