@@ -196,7 +196,7 @@ class _Module(nn.Module):
         modules: Mapping[str, Any] = self._modules
         tensors: dict[str, torch.Tensor] = {}
         for group in groups:
-            tensors |= modules[group](x)
+            tensors = {**tensors, **modules[group](x)} if tensors else modules[group](x)
         return tensors
 
     def _cores(self, prefix: str) -> dict[str, torch.Tensor]:

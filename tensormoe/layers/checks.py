@@ -67,11 +67,13 @@ def _read_levels(
         arrays = _listed(argument, arrays, len(experts))
     if len(arrays) != len(experts):
         raise TensorMoEError(argument, len(arrays), f"pass {len(experts)}, one for each level")
-    arrays = [ops.as_array(a) for a in arrays]
-    leading = tuple(x.shape[:-1])
-    for level, (a, n) in enumerate(zip(arrays, experts, strict=True)):
-        _check_array(ops, argument, level, a, (*leading, n), like)
-    return [flatten(ops, a) for a in arrays]
+    leading = x.shape[:-1]
+    flat = []
+    for level, n in enumerate(experts):
+        array = ops.as_array(arrays[level])
+        _check_array(ops, argument, level, array, (*leading, n), like)
+        flat.append(flatten(ops, array))
+    return flat
 
 
 def _listed(argument: str, arrays: object, levels: int) -> list[Array]:
@@ -90,10 +92,10 @@ def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:
     """Raise the error of an x that is not (…, I) of real numbers."""
     if not ops.is_tensor(x):
         raise TensorMoEError("x", type(x), f"pass an array of the backend {ops.tensormoe_name}")
-    if len(x.shape) == 0 or x.shape[-1] != spec.in_features:
-        raise TensorMoEError(
-            "x", tuple(x.shape), f"its last dimension must be in_features = {spec.in_features}"
-        )
+    shape = x.shape
+    if len(shape) == 0 or shape[-1] != spec.in_features:
+        remedy = f"its last dimension must be in_features = {spec.in_features}"
+        raise TensorMoEError("x", tuple(shape), remedy)
     dtype = ops.dtype_name(x)
     if "float" not in dtype:
         raise TensorMoEError("x", dtype, "pass real floating-point numbers: convert x first")
