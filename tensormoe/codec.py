@@ -13,7 +13,7 @@ from .errors import TensorMoEError, one_of
 # What JSON can say.
 Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 
-# The number of the form in which specifications are written; a change that older versions misread raises it.
+# The version of the JSON format. Raise it with every change that older versions would misread.
 FORMAT = 1
 
 
@@ -42,7 +42,7 @@ class Serializable:
         """What `to_dict` described. Fields with a default may be left out.
 
         Raises:
-            TensorMoEError: other data, an unknown type, a missing, unknown or unfit field.
+            TensorMoEError: other data, an unknown type, or a field that is missing, unknown or does not fit.
         """
         return cls._from_data(_check_object(cls._what, data))
 
@@ -70,7 +70,7 @@ class Registered(Serializable):
     """
 
     _registry: ClassVar[dict[str, type["Registered"]]]
-    # A part of class names that registered names leave out.
+    # A suffix of class names that registered names omit.
     _suffix: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -21,7 +21,7 @@ from .thresholds import ThresholdKernel
 
 
 def at_least_float32(dtype: str) -> str:
-    """The type that gates and normalizations compute in: float32 in place of the half-precision ones."""
+    """The type that gates and normalizations compute in: float32 instead of half precision."""
     return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
@@ -62,8 +62,8 @@ class Backend(ProgramDefaults, Execution, Instruments):
         return self.arange(0, count)
 
     def normal(self, like: Array, generator: Any, number: int) -> Array:
-        """Standard normal numbers of an array's shape and type; `number` tells one call's draws apart."""
-        raise TensorMoEError("generator", generator, f"{self.tensormoe_name} draws no random numbers here")
+        """Standard normal numbers of an array's shape and type; `number` counts the draws of a call."""
+        raise TensorMoEError("generator", generator, f"{self.tensormoe_name} has no random numbers here")
 
     def layer_norm(self, x: Array, epsilon: float) -> Array:
         """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
@@ -92,10 +92,10 @@ class Backend(ProgramDefaults, Execution, Instruments):
         return self.nonlinearity(name).value(self, x)
 
     def nonlinear_overwrite(self, name: str, x: Array) -> Array:
-        """The same, perhaps in the memory of x, which nothing else needs."""
+        """The same, possibly in the memory of x, which nothing else needs."""
         function = self.nonlinearity(name)
         return (function.overwrite or function.value)(self, x)
 
     def nonlinear_vjp(self, name: str, x: Array, gradient: Array) -> Array:
-        """A gradient with respect to the result, pulled back to x; perhaps in the gradient's memory."""
+        """A gradient with respect to the result, carried back to x; possibly in the gradient's memory."""
         return self.nonlinearity(name).vjp(self, x, gradient)

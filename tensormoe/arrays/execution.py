@@ -57,9 +57,9 @@ class Execution(Declared):
         return None if gradients is None else (*function(*inputs), gradients)
 
     def without_gradients(self) -> AbstractContextManager[Any]:
-        """A context in which a framework that records operations for derivatives need not."""
+        """A context in which a framework does not record operations for derivatives."""
         return nullcontext()
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function compiled as a whole, where a framework is made for that."""
+        """The function compiled as a whole, if the framework compiles."""
         return function

@@ -42,7 +42,7 @@ class Instruments(Declared):
         return ("cpu",)
 
     def device_name(self, device: str) -> str:
-        """What the device of this name is."""
+        """A description of the device of this name."""
         return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
     def clock(self, device: str) -> Clock:
@@ -54,7 +54,7 @@ class Instruments(Declared):
 
     @contextmanager
     def threads(self, count: int | None) -> Iterator[int | None]:
-        """A context in which the host computes with so many threads; gives their number, if it is known."""
+        """A context in which the host uses this many threads; gives their number, if it is known."""
         if count is not None:
             remedy = f"environment variables set the threads of {self.tensormoe_name}: omit threads"
             raise TensorMoEError("threads", count, remedy)

@@ -1,10 +1,10 @@
-"""What a framework has to offer, as protocols, by who asks for it.
+"""What a framework must offer, as protocols, by who uses it.
 
 `ProgramOps` is what a program may use. Frameworks, the symbolic prover, exact residues and counted roundings
 all offer it, so that the very program that a framework runs is proved, checked in exact arithmetic and
 bounded. `GateOps` is what gates, norms, routers and nonlinearities use: `ArrayOps`, which TensorLy's backends
 define, and what they lack. A framework's backend offers these, `tensormoe.arrays.execution.Execution` and
-`tensormoe.arrays.instruments.Instruments`, where the defaults stand beside what they are the defaults of.
+`tensormoe.arrays.instruments.Instruments`; their defaults are defined beside them.
 
 Arrays are passed by position. `tensormoe.testing.check_backend` tries a backend on all of this.
 """
@@ -19,7 +19,7 @@ from .thresholds import ThresholdKernel
 
 
 class ProgramOps(Protocol):
-    """The operations that a program may use, beside + and ∗ of arrays and slices of an axis."""
+    """The operations that a program may use, besides + and ∗ of arrays and slices of an axis."""
 
     def transpose(self, array: Array, axes: Shape, /) -> Array:
         """The array with its axes in this order."""
@@ -49,10 +49,10 @@ class ProgramOps(Protocol):
         """The nonlinearity of this name of each element."""
 
     def nonlinear_overwrite(self, name: str, x: Array, /) -> Array:
-        """The same, perhaps in the memory of x, which nothing else needs."""
+        """The same, possibly in the memory of x, which nothing else needs."""
 
     def nonlinear_vjp(self, name: str, x: Array, gradient: Array, /) -> Array:
-        """A gradient with respect to the result, pulled back to x; perhaps in the gradient's memory."""
+        """A gradient with respect to the result, carried back to x; possibly in the gradient's memory."""
 
 
 class ProgramDefaults:
@@ -86,7 +86,7 @@ class GateOps(ArrayOps, Protocol):
         """The integers from 0 to count − 1, on the device of an array."""
 
     def normal(self, like: Array, generator: Any, number: int, /) -> Array:
-        """Standard normal numbers of an array's shape and type; `number` tells one call's draws apart."""
+        """Standard normal numbers of an array's shape and type; `number` counts the draws of a call."""
 
     def layer_norm(self, x: Array, epsilon: float, /) -> Array:
         """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
@@ -117,7 +117,7 @@ class Differentiable(Protocol):
     def closed_form(self) -> Callable[[NumPyArray], NumPyArray] | None:
         """The value from a NumPy array alone, where NumPy computes few float32 numbers fastest; or None.
 
-        A backend may call it in place of `value` on an array whose values lie at hand.
+        A backend may call it instead of `value` on an array whose values are known.
         """
 
     def value(self, ops: GateOps, x: Array, /, *scalars: Array) -> Array:

@@ -153,7 +153,7 @@ def _find(kind: type) -> bool:
 
 
 def backend_of(array: Array) -> Backend:
-    """The backend object that an array, or what holds one, belongs to; told by its class.
+    """The backend object that an array, or what holds one, belongs to, judged by its class.
 
     Raises:
         TensorMoEError: not an array of a known framework.

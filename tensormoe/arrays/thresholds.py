@@ -1,6 +1,6 @@
 """The inner loops of sparse gates, which find a threshold τ by iteration.
 
-They are one object, apart from other operations, so that a framework replaces what it does better by another.
+They are one object, separate from other operations, so that a framework can replace it with a better one.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class ThresholdKernel:
         self.ops = ops
 
     def allocate(self, array: Array) -> Array | None:
-        """Memory of an array's shape to compute in, where a framework gains by it."""
+        """Memory of an array's shape to compute in, if the framework benefits from it."""
         return None
 
     def clip(
@@ -60,7 +60,7 @@ class ThresholdKernel:
         return self.ops.sum(a * b, axis=-1, keepdims=True)
 
     def root(self, x: Array) -> Array:
-        """√x for x ≥ 0, with a slope of 0 at 0 in place of an infinite one."""
+        """√x for x ≥ 0, with a slope of 0 at 0 instead of an infinite one."""
         # Below this a root is computed as 0; in float32 it is still a normal number.
         return self.ops.sign(x) * self.ops.sqrt(self.ops.clip(x, 1e-36))
 

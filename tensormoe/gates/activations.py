@@ -1,6 +1,6 @@
 """Maps from logits to mixture weights by name, with their options: what a gate can apply.
 
-A weighting is added here, in `WEIGHTINGS`, and nowhere else.
+Add a new one here, in `WEIGHTINGS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ def _alpha(value: Any) -> Any:
     return number
 
 
-# Options that are not listed pass as they are.
+# Options that are not listed are passed on unchanged.
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "k": lambda value: positive_integer("k", value),
     "eps": lambda value: positive_number("eps", value),
@@ -99,7 +99,7 @@ class Activation(Serializable):
             "soft_top_k"; `k` for "top_k".
 
     Raises:
-        TensorMoEError: an unknown name or option, a missing option, or an unfit value.
+        TensorMoEError: an unknown name or option, a missing option, or a value that does not fit.
 
     Examples:
         >>> import tensormoe as tm

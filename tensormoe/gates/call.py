@@ -16,10 +16,10 @@ def nothing_to_reduce(array: Array) -> Array:
 
 # A frozen dataclass takes twice as long to make (1.0 against 0.4 µs), at every call of every layer.
 class Call(NamedTuple):
-    """What one call of a layer hands to its gate beside parameters, input and state.
+    """What one call of a layer hands to its gate besides parameters, input and state.
 
     Args:
-        training: whether statistics are those of this batch where there is a choice, and move.
+        training: whether the gate uses this batch's statistics, if it can, and moves the running ones.
         previous: the coefficients of the layer before, E arrays (T, K_e), or None.
         generator: of the noise: a `torch.Generator`, a `numpy.random.Generator` or a JAX key.
         all_reduce: the sum of an array over all processes that share a batch.

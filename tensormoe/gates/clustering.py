@@ -7,7 +7,7 @@ or, by a hard assignment, to the cluster of its largest coefficient alone. With 
 
 and token t gets Σ_k a_tk w_kq. The hard rule is that of Nielsen et al., "Tight Clusters Make Specialized
 Experts", 2025, section 3, as its published code computes it: weights are cut above a multiple of their mean
-and divided by a mean. Soft coefficients, the standard deviation in place of the mean absolute deviation, the
+and divided by a mean. Soft coefficients, the standard deviation instead of the mean absolute deviation, the
 treatment of small clusters and running statistics are extensions.
 """
 
@@ -173,7 +173,7 @@ def adaptive_clustering_weights(
         previous: the previous layer's coefficients (T, K), each row summing to 1; or labels (T,), the index
             of each token's cluster.
         preset, dispersion, clamp, normalization, eps, shrinkage: as for `AdaptiveClustering`.
-        clusters: K, which labels do not tell where a framework traces; by default the largest label plus 1.
+        clusters: K, which must be given if labels are traced; by default the largest label plus 1.
         all_reduce: the sum of an array over all processes that share the batch.
 
     Returns:
@@ -181,7 +181,7 @@ def adaptive_clustering_weights(
         are (weights ∗ h) G. With the preset "language", uniform coefficients give weights of 1.
 
     Raises:
-        TensorMoEError: shapes or types that do not fit, a label out of range, an unfit option.
+        TensorMoEError: shapes or types that do not fit, a label out of range, an option that does not fit.
 
     Source: Nielsen et al., "Tight Clusters Make Specialized Experts", 2025, section 3, and its published
     code; soft coefficients and `shrinkage` are extensions, without effect on one-hot rows in clusters of two
@@ -229,7 +229,7 @@ def _cluster_count(ops: GateOps, labels: Array, clusters: int | None) -> int:
     if known is False:
         raise TensorMoEError("previous", "a negative label", "labels count from 0")
     if clusters is None and known is None:
-        raise TensorMoEError("clusters", None, "pass the number of clusters where labels are traced")
+        raise TensorMoEError("clusters", None, "pass the number of clusters if labels are traced")
     count = int(largest) + 1 if clusters is None else positive_integer("clusters", clusters)
     if known and int(largest) >= count:
         raise TensorMoEError("previous", int(largest), f"labels go up to clusters - 1 = {count - 1}")

@@ -7,7 +7,7 @@ from ..arrays.protocols import GateOps
 from ..typing import Array
 from .newton import centre, noise
 
-# In place of α − 1 = 0. Every formula below tends to softmax's, to the last bit.
+# Instead of α − 1 = 0. Every formula below tends to softmax's, to the last bit.
 _SMALLEST = 1e-20
 
 

@@ -25,7 +25,8 @@ def softmax(x: Array, axis: int = -1) -> Array:
         makes its whole row NaN.
 
     Raises:
-        TensorMoEError: x is not a floating-point array, or no such axis; unless traced, a row of -inf alone.
+        TensorMoEError: x is not a floating-point array, or has no such axis; or, unless it is traced, a row
+            of it is -inf throughout.
 
     Examples:
         >>> import numpy as np
@@ -42,7 +43,7 @@ def sparsemax(x: Array, axis: int = -1) -> Array:
     Args, Returns and Raises: as for `softmax`.
 
     Source: Martins and Astudillo, "From Softmax to Sparsemax", 2016, equation 2. The threshold is found by
-    Newton's iteration and not by sorting.
+    Newton's iteration, without sorting.
 
     Examples:
         >>> import numpy as np
@@ -59,7 +60,7 @@ def entmax15(x: Array, axis: int = -1) -> Array:
     Args, Returns and Raises: as for `softmax`.
 
     Source: Peters, Niculae and Martins, "Sparse Sequence-to-Sequence Models", 2019, definition 1 with
-    α = 1.5. The threshold is found by Newton's iteration and not by sorting.
+    α = 1.5. The threshold is found by Newton's iteration, without sorting.
 
     Examples:
         >>> import numpy as np
@@ -136,8 +137,8 @@ def top_k(x: Array, k: int, axis: int = -1) -> Array:
         axis: the axis that is to sum to 1.
 
     Returns:
-        As for `softmax`. It jumps where the k-th and the next logit change places, and which are kept has
-        no derivative.
+        As for `softmax`. It jumps where the k-th and the next logit trade places, which no derivative
+        shows.
 
     Raises:
         TensorMoEError: as for `softmax`, and a k that does not fit.
@@ -169,7 +170,7 @@ def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -
         The same framework's array of the same shape and element type; computed in float32 at least.
 
     Raises:
-        TensorMoEError: as for `softmax`, and an ε or `descending` that does not fit.
+        TensorMoEError: as for `softmax`, and an ε or a `descending` that does not fit.
 
     Source: Blondel, Teboul, Berthet and Djolonga, "Fast Differentiable Sorting and Ranking", 2020,
     definition 1 with the quadratic regularization, and proposition 3.

@@ -30,8 +30,8 @@ class Gate(Serializable):
             default: no token sees another); "batch" normalises each expert's logits over all tokens of
             the batch and keeps running statistics for evaluation (the paper's choice for vision); None
             leaves the logits as they are; a function from logits to logits is applied to them.
-        router: `tm.LinearRouter()` (the paper's) or `tm.AdaptiveClustering(...)`.
-        temperature: positive; above 1 the coefficients are more even, below 1 less.
+        router: `tm.LinearRouter()` (the paper's), `tm.AdaptiveClustering(...)`, or your own.
+        temperature: positive; above 1 the coefficients are more even, below 1 less so.
         noise: the standard deviation of the normal noise that training adds to the normalised logits.
 
     Raises:
@@ -119,7 +119,7 @@ class Gate(Serializable):
             x: (T, I).
             levels: E.
             state: the running statistics, by name.
-            call: what else the call of the layer was given.
+            call: the other arguments of the layer's call.
 
         Returns:
             E arrays (T, N_e) of x's element type, the logits, E arrays (T, N_e), and the state.
@@ -167,7 +167,7 @@ class Gate(Serializable):
 
 @dataclass(frozen=True)
 class _Own:
-    """A user's function in an activation's place."""
+    """A user's function as a gate activation."""
 
     function: Callable[[Array], Array]
 
@@ -179,6 +179,6 @@ def _check_shape(argument: str, result: Array, logits: Array) -> Array:
     shape = tuple(getattr(result, "shape", ()))
     if shape != tuple(logits.shape):
         raise TensorMoEError(
-            argument, shape, f"the function is to return the logits' shape {tuple(logits.shape)}"
+            argument, shape, f"the function must return the logits' shape {tuple(logits.shape)}"
         )
     return result

@@ -1,6 +1,6 @@
 """Sparse weights as what rises above a threshold τ that is found by Newton's iteration, without sorting.
 
-Only where a call takes longer than its arithmetic are few logits sorted, by NumPy: see `gates/sorting.py`.
+Small inputs, where call overhead dominates, are sorted by NumPy instead: see `gates/sorting.py`.
 
 Every class here is a map from logits z to weights with a symmetric Jacobian, the gradient of a convex
 function, so that one product with a vector serves forward and reverse mode. The iteration ends where only
@@ -18,8 +18,8 @@ from .sorting import entmax15_by_sorting, sparsemax_by_sorting
 def _start() -> float:
     """Where to start, as a share of the largest distance that the root can have from the largest logit.
 
-    It is near where the root is for normal logits. From its right, the first step leads to its left and not
-    too far.
+    It is near the root for normal logits. Starting right of the root, Newton's first step lands left of it,
+    not far away.
     """
     # Returned: see arrays/tracing.py.
     return 0.6
@@ -113,7 +113,7 @@ class SoftTopK(_WithoutScalars):
 
     def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
         kernel = ops.thresholds
-        # In place of −∞, with room for a sum of two.
+        # Instead of −∞, with room for a sum of two.
         kth = ops.clip(
             ops.kth_largest(x, self.k), -(2.0**1022 if ops.dtype_name(x) == "float64" else 2.0**126)
         )
@@ -148,7 +148,7 @@ class SoftTopK(_WithoutScalars):
 
 
 def _resolution(ops: GateOps, logit: Array, unit: float) -> Array:
-    """What rounding may leave of a correction at the root: what noise does, or what such a τ cannot hold."""
+    """What rounding may leave of a correction at the root: its noise, or what τ cannot represent."""
     return ops.epsilon(logit) * (16 * unit + ops.abs(logit))
 
 

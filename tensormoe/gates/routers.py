@@ -40,7 +40,7 @@ class Router(Registered, ABC):
             x: (T, I).
             weights: G_e (I, N_e) for each level.
             state: the running statistics by name, as `initial_state` gives them.
-            call: what else the call was given.
+            call: the other arguments of the layer's call.
         """
 
     def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
@@ -48,7 +48,7 @@ class Router(Registered, ABC):
         return {}
 
     def previous_experts(self, experts: tuple[int, ...]) -> tuple[int, ...] | None:
-        """How many experts each level of the layer before is to have; None where that layer plays no part."""
+        """How many experts each level of the layer before must have; None if that layer plays no part."""
         return None
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class AdaptiveClustering(Router):
 
     The clusters are the previous layer's experts: call the layer as `layer(x, previous=coefficients)` with
     what the previous layer returned. Each level of experts has the clusters of the same level there. Without
-    `previous`, as in a first layer, this is the linear router. The weights are constants of differentiation.
+    `previous`, as in a first layer, this is the linear router. No gradient flows through the weights.
 
     Args:
         preset: "language" or "vision", the published values of `clamp` and `normalization`.
@@ -95,7 +95,7 @@ class AdaptiveClustering(Router):
             batch itself, as published, and adds it to the running statistics.
         evaluation: the same choice outside training. The published code has "batch" in both.
         clamp, normalization, eps, shrinkage: see `tensormoe.gates.clustering.FeatureWeights`.
-        momentum: the share that every batch takes from the weight of those before it.
+        momentum: how much every batch fades the statistics of those before it, above 0 and up to 1.
         clusters: how many experts the previous layer has, or a count for each level; by default as many as
             this layer.
 

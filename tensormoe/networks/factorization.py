@@ -141,8 +141,9 @@ class Factorization(Registered, ABC):
                 raise TensorMoEError(
                     f"{type(self).__name__} {field.name}",
                     value,
-                    f"it would size bond {bonds[position]!r}; the notation names bonds in the order "
-                    f"{', '.join(bonds)}; put the fields in that order, or override bonds and with_bonds",
+                    f"it would set the size of bond {bonds[position]!r}; the notation names bonds "
+                    f"in the order {', '.join(bonds)}; put the fields in that order, or override bonds and "
+                    "with_bonds",
                 )
             position += len(value) if isinstance(value, tuple) else 1
 

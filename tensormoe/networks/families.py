@@ -134,7 +134,7 @@ class TensorTrain(Factorization):
         closing, *inner = bonds.values()
         if closing != 1:
             raise TensorMoEError(
-                "bond", "r1", "the closing rank of a tensor train is 1: grow another, or use TensorRing"
+                "bond", "r1", "the closing rank of a tensor train is 1: grow another bond, or use TensorRing"
             )
         return type(self)(tuple(inner))
 

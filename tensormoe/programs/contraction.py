@@ -8,7 +8,7 @@ from ..networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, mod
 
 @dataclass(frozen=True)
 class Operand:
-    """An array to be: its name and the indices of its axes."""
+    """A future array: its name and the indices of its axes."""
 
     name: str
     indices: Indices
@@ -33,7 +33,7 @@ class Contraction:
 
 
 def layer_contraction(network: Network, bias: bool) -> Contraction:
-    """y[b, o] = Σ W[n1 … nE, i, o] Π_e a_e[b, n_e] x[b, i] with W's cores in place of W.
+    """y[b, o] = Σ W[n1 … nE, i, o] Π_e a_e[b, n_e] x[b, i] from the cores of W.
 
     Operands: x, the coefficients of each level, the cores.
     """
@@ -53,7 +53,7 @@ def weight_contraction(network: Network) -> Contraction:
 
 
 def dense_contraction(contraction: Contraction) -> Contraction:
-    """The same contraction with the materialized weight tensor in place of its cores: a soft MoE."""
+    """The same contraction with the materialized weight tensor instead of its cores: a soft MoE."""
     data = tuple(operand for operand in contraction.operands if BATCH in operand.indices)
     weight = Operand("weight", modes(len(data) - 1))
     return replace(contraction, operands=(*data, weight))

@@ -1,8 +1,8 @@
 """The operations of lowered contractions on a TensorLy backend object, forwards and backwards.
 
-Every instruction reads registers and writes one. Shapes are fixed but for the batch: in a shape, a negative
-entry -m stands for m times the batch size. Products are pairwise: nothing here calls an n-ary einsum, and
-nothing knows which framework it runs on.
+Every instruction reads registers and writes one. Shapes are fixed except for the batch: in a shape, a
+negative entry -m stands for m times the batch size. Products are pairwise: nothing here calls an n-ary
+einsum, and nothing knows which framework it runs on.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Instruction:
         raise NotImplementedError
 
     def overwrite(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
-        """The same, perhaps in the source's memory, which nothing else needs."""
+        """The same, possibly in the source's memory, which nothing else needs."""
         return self.run(ops, registers, batch)
 
     def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:

@@ -1,7 +1,7 @@
 """From a contraction and a path of pairs to a program of reshapes, matrix products and multiplications.
 
-An intermediate that carries the batch has it as its first axis, so that activations flow through the products
-without being permuted; where an order of axes is free, the one that moves fewer elements is taken.
+An intermediate that carries the batch has it as its first axis, so that it flows through the products
+without being permuted. Where an order of axes is free, the one that moves fewer elements is used.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from .program import Program, find_releases
 
 Pair = tuple[int, ...]
 
-# Stands for the batch where layouts are weighed against each other; any size well above 1 chooses alike.
+# Stands for the batch when layouts are compared; any size well above 1 leads to the same choice.
 _TYPICAL_BATCH = 1024
 
 
@@ -151,7 +151,7 @@ class _Lowering:
             else:
                 left, right, groups = self.cheapest(left, right, keep, goal)
             if BATCH in left.indices and BATCH not in right.indices:
-                # Permuting a core is cheap beside permuting activations, and the plan says how to spare it.
+                # Permuting a core is cheaper than permuting intermediates, and the plan says how to avoid it.
                 groups = replace(groups, right=self.arrange(groups.right))
             register = self.matmul(left, right, groups, affine)
             kind = "batched matmul" if groups.batch else "matmul"

@@ -160,9 +160,9 @@ def plans_by_batch(
 ) -> tuple[tuple[int, Plan], ...]:
     """The plans by which a layer runs, each with the batch size from which on it is used, falling to 0.
 
-    What a large batch repays, such as multiplying cores with each other first, may cost a single vector tens
-    of times what it needs. With a memory limit every plan keeps it for all batches that it is used for, up to
-    1,024 vectors.
+    A path that pays off for a large batch, such as multiplying cores with each other first, can cost a single
+    vector tens of times what it needs. With a memory limit, every plan keeps it for all batches that it is
+    used for, up to 1,024 vectors.
     """
     kept: list[tuple[int, Plan]] = []
     largest_batch = LARGE_BATCH
@@ -176,7 +176,7 @@ def plans_by_batch(
 
 
 def _is_worthwhile(own: Plan, other: Plan, largest_batch: int, memory_limit: int | None) -> bool:
-    """Whether a plan for smaller batches takes the place of the one for larger batches."""
+    """Whether a plan for smaller batches is worth having beside the one for larger batches."""
     if own.macs > _WORTHWHILE * other.at(own.batch_size).macs:
         return False
     return memory_limit is None or own.at(largest_batch).largest <= memory_limit

@@ -1,4 +1,4 @@
-"""A lowered contraction: straight-line instructions, run forwards and pulled back."""
+"""A lowered contraction: straight-line instructions, run forwards and backwards."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Program:
 
     def __post_init__(self) -> None:
         products = {self.num_operands + n for n, each in enumerate(self.instructions) if not each.cheap}
-        # Releases that do not fit are refused by the prover, which says so.
+        # The prover refuses releases that do not fit.
         steps = zip(self.instructions, self.releases, strict=False)
         overwrites = tuple(each.source in products.intersection(finished) for each, finished in steps)
         object.__setattr__(self, "overwrites", overwrites)

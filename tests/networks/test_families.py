@@ -141,7 +141,9 @@ def test_fields_called_like_bonds_must_stand_in_their_order() -> None:
         def notation(self, levels: int) -> str:
             return "n r, i r s, s o"
 
-    with pytest.raises(tm.TensorMoEError, match=r"Exchanged s: received 3; it would size bond 'r'"):
+    with pytest.raises(
+        tm.TensorMoEError, match=r"Exchanged s: received 3; it would set the size of bond 'r'"
+    ):
         tm.MuMoESpec(5, 6, 4, Exchanged(s=3, r=2))
 
     @dataclass(frozen=True)
