@@ -1,244 +1,23 @@
-"""μMoE layers and blocks as `torch.nn.Module`s: parameters and idioms, no mathematics."""
+"""μMoE layers and blocks as `torch.nn.Module`s."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, Unpack, overload
+from typing import Unpack
 
 import torch
-from torch import nn
 
-from tensormoe.errors import TensorMoEError
 from tensormoe.layers.block_spec import MuMoEBlockSpec
-from tensormoe.layers.functional import materialize, mix
+from tensormoe.layers.functional import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.options import BlockOptions, LayerOptions
-from tensormoe.layers.parameters import group_members
-from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
-from ._containers import LevelTensors, NamedTensors, TensorGroup
-from ._gate import AllReduce, GateModule
-from ._values import Device, DType, element_type, fill, read, reset
+from ._base import Module
+from ._containers import NamedTensors
+from ._values import Device, DType
 from ._weight import FactorizedWeight
 
-Coefficients = list[torch.Tensor]
-Groups = tuple[str, ...]
 
-
-class _Module(nn.Module):
-    """Holds a spec's tensors in groups, under the names that `tm.initialize` gives them."""
-
-    _kind: ClassVar[type[Spec]]
-
-    spec: Spec
-    gate_weights: LevelTensors
-    gate: GateModule
-    recompute: bool
-
-    def __init__(self, spec: Spec, seed: int | None, dtype: DType, device: Device, recompute: bool) -> None:
-        super().__init__()
-        kind = element_type(dtype)
-        spec.prepare()
-        self.spec, self.recompute = spec, recompute
-        for group, shapes in group_members(spec.parameter_shapes).items():
-            values = {
-                name: nn.Parameter(torch.empty(shape, dtype=kind, device=device))
-                for name, shape in shapes.items()
-            }
-            self.add_module(group, _group(spec, group, values))
-        # Statistics are float32 at least.
-        wide = torch.float64 if kind == torch.float64 else torch.float32
-        for group, shapes in group_members(spec.state_shapes).items():
-            buffers = {name: torch.empty(shape, dtype=wide, device=device) for name, shape in shapes.items()}
-            self.add_module(group, _group(spec, group, buffers))
-        self.gate = GateModule(spec)
-        self._gate_groups, self._mixture_groups = _groups(spec.gate_shapes), _groups(spec.mixture_shapes)
-        self._state_groups = _groups(spec.state_shapes)
-        self.reset_parameters(seed)
-
-    @overload
-    def forward(
-        self,
-        x: torch.Tensor,
-        return_coefficients: Literal[False] = False,
-        *,
-        previous: Sequence[torch.Tensor] | None = None,
-        generator: torch.Generator | None = None,
-        all_reduce: AllReduce | None = None,
-    ) -> torch.Tensor: ...
-
-    @overload
-    def forward(
-        self,
-        x: torch.Tensor,
-        return_coefficients: Literal[True],
-        *,
-        previous: Sequence[torch.Tensor] | None = None,
-        generator: torch.Generator | None = None,
-        all_reduce: AllReduce | None = None,
-    ) -> tuple[torch.Tensor, Coefficients]: ...
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        return_coefficients: bool = False,
-        *,
-        previous: Sequence[torch.Tensor] | None = None,
-        generator: torch.Generator | None = None,
-        all_reduce: AllReduce | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, Coefficients]:
-        """Compute y (…, O) from x (…, I) with any leading dimensions.
-
-        Args:
-            x: of the layer's element type and device.
-            return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
-            previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
-            generator: of the gate's noise in training; by default PyTorch's global one.
-            all_reduce: the sum of a tensor over all processes that share the batch, for the statistics of
-                `tm.AdaptiveClustering`; by default over all processes of `torch.distributed`, if there are.
-
-        Raises:
-            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
-        """
-        weights, statistics = self._tensors(self._gate_groups, x), self._tensors(self._state_groups, x)
-        gate: Any = self._modules["gate"]
-        coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
-        rest = self._tensors(self._mixture_groups, x)
-        y: torch.Tensor = mix(self.spec, rest, coefficients, x, recompute=self.recompute, backend=backend)
-        return (y, list(coefficients)) if return_coefficients else y
-
-    if TYPE_CHECKING:
-        __call__ = forward  # nn.Module's own has no types
-
-    def reset_parameters(self, seed: int | None = None) -> None:
-        """Give all parameters and running statistics initial values, as `tm.initialize` draws them.
-
-        Use it after `to_empty()`, on parameters that FSDP2 has sharded, or to start again. On the meta
-        device and in FakeTensorMode it does nothing.
-
-        Args:
-            seed: of the values; by default drawn from PyTorch's global generator.
-
-        Examples:
-            >>> import tensormoe as tm, torch
-            >>> from tensormoe_torch import MuMoE
-            >>> with torch.device("meta"):
-            ...     layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
-            >>> layer.to_empty(device="cpu").reset_parameters(seed=0)
-            >>> bool(layer.cores["input"].isfinite().all())
-            True
-        """
-        reset(self._all_tensors(), self.spec, seed)
-
-    def reset_running_stats(self) -> None:
-        """Start the gate's running statistics again; parameters stay.
-
-        With `norm="batch"`, averaged weights (`torch.optim.swa_utils.AveragedModel`) need statistics of
-        their own, and `update_bn` knows only PyTorch's layers: call this, then the model in training mode
-        on some batches, without gradients.
-        """
-        # The values of statistics hang on no seed.
-        reset(self._tensors(self._state_groups), self.spec, seed=0)
-
-    def load_arrays(self, arrays: Mapping[str, Any]) -> None:
-        """Take the values of NumPy, PyTorch or JAX arrays by the names that `tm.initialize` gives them.
-
-        Args:
-            arrays: all parameters and running statistics, such as `parameters | state` of `tm.initialize`.
-
-        Raises:
-            TensorMoEError: a missing or unknown name, or a wrong shape. Nothing is changed then.
-
-        Examples:
-            >>> import tensormoe as tm
-            >>> from tensormoe_torch import MuMoE
-            >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
-            >>> parameters, state = tm.initialize(layer.spec, seed=3)
-            >>> layer.load_arrays(parameters | state)
-            >>> bool((layer.cores["input"].detach().numpy() == parameters["cores.input"]).all())
-            True
-        """
-        tensors = self._all_tensors()
-        values = read(arrays, tensors)
-        fill((tensors[name], value) for name, value in values.items())
-
-    @property
-    def in_features(self) -> int:
-        """I."""
-        return self.spec.in_features
-
-    @property
-    def out_features(self) -> int:
-        """O."""
-        return self.spec.out_features
-
-    @property
-    def experts(self) -> tuple[int, ...]:
-        """The number of experts of each level, (N1, …, NE)."""
-        return self.spec.experts
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The element type of the parameters."""
-        return self.gate_weights[0].dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the parameters."""
-        return self.gate_weights[0].device
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.spec.prepare()
-
-    def _tensors(self, groups: Groups, x: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The tensors of groups by their full names. Each group is called, as tools hook that."""
-        modules: Mapping[str, Any] = self._modules
-        tensors: dict[str, torch.Tensor] = {}
-        for group in groups:
-            tensors = {**tensors, **modules[group](x)} if tensors else modules[group](x)
-        return tensors
-
-    def _cores(self, prefix: str) -> dict[str, torch.Tensor]:
-        """The cores of one of the spec's stages, in order."""
-        values = self._tensors((prefix,)).values()
-        return dict(zip(self.spec.layers[prefix].network.shapes, values, strict=True))
-
-    def _all_tensors(self) -> dict[str, torch.Tensor]:
-        return self._tensors((*self._mixture_groups, *self._gate_groups, *self._state_groups))
-
-    @classmethod
-    def from_spec(
-        cls,
-        spec: Spec,
-        *,
-        seed: int | None = None,
-        dtype: DType = None,
-        device: Device = None,
-        recompute: bool = False,
-    ) -> Self:
-        """The module of a specification.
-
-        Args:
-            spec: of the kind that this class computes.
-            seed, dtype, device, recompute: as for the class.
-
-        Raises:
-            TensorMoEError: a specification of another kind.
-        """
-        if type(spec) is not cls._kind:
-            raise TensorMoEError("spec", spec, f"{cls.__name__} is built from a {cls._kind.__name__}")
-        return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)
-
-    def extra_repr(self) -> str:
-        spec = self.spec
-        return (
-            f"{spec.in_features} → {spec.out_features}, experts={spec.experts}, {spec.factorization}, "
-            f"{spec.gate}, bias={spec.bias}"
-        )
-
-
-class MuMoE(_Module):
+class MuMoE(Module):
     """A multilinear mixture-of-experts layer, in the manner of `nn.Linear`.
 
     Args:
@@ -314,7 +93,7 @@ class MuMoE(_Module):
         return weight
 
 
-class MuMoEBlock(_Module):
+class MuMoEBlock(Module):
     """Two layers with one set of coefficients, in place of an MLP. See `tm.MuMoEBlockSpec`.
 
     Args:
@@ -375,12 +154,3 @@ class MuMoEBlock(_Module):
         first = materialize(layers["first"], self._cores("first"), backend=backend)
         second = materialize(layers["second"], self._cores("second"), backend=backend)
         return first, second
-
-
-def _group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:
-    kind = LevelTensors if all(name.isdigit() for name in tensors) else NamedTensors
-    return kind(spec, prefix, tensors)
-
-
-def _groups(names: Iterable[str]) -> Groups:
-    return tuple(group_members(dict.fromkeys(names)))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from tensormoe.errors import TensorMoEError
-from tensormoe.layers.initialization import initialize
+from tensormoe.layers.initialization import initialize, initialize_constants
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import NumPyArray
@@ -41,13 +41,18 @@ def reset(tensors: Mapping[str, torch.Tensor], spec: Spec, seed: int | None) -> 
     filled = {name: tensor for name, tensor in tensors.items() if has_values(tensor)}
     if not filled:
         return
-    if seed is None:
-        # As nn.Linear does: from PyTorch's global generator, so that torch.manual_seed governs.
-        seed = int(torch.randint(2**63 - 1, (), device="cpu"))
-    double = any(tensor.dtype == torch.float64 for tensor in filled.values())
-    parameters, state = initialize(spec, seed, "float64" if double else "float32")
+    dtype = "float64" if any(tensor.dtype == torch.float64 for tensor in filled.values()) else "float32"
+    if filled.keys().isdisjoint(spec.core_names):
+        parameters, state = initialize_constants(spec, dtype)
+    else:
+        parameters, state = initialize(spec, draw_seed() if seed is None else seed, dtype)
     values = parameters | state
     fill((tensor, torch.from_numpy(values[name])) for name, tensor in filled.items())
+
+
+def draw_seed() -> int:
+    """A seed from PyTorch's global generator, so that torch.manual_seed governs, as for nn.Linear."""
+    return int(torch.randint(2**63 - 1, (), device="cpu"))
 
 
 @torch.no_grad()

@@ -60,17 +60,41 @@ def initialize(
     """
     one_of("dtype", dtype, DTYPES)
     generator = np.random.default_rng(non_negative_integer("seed", seed))
-    values = {name: np.zeros(shape) for name, shape in spec.parameter_shapes.items()}
+    values: dict[str, NumPyArray] = {}
     for prefix, stage in spec.layers.items():
         for core in recipe(stage):
             values[join_name(prefix, core.name)] = core.draw(
                 lambda shape, bound: generator.uniform(-bound, bound, shape),
                 lambda shape: generator.normal(1.0, 1.0, shape),
             )
-    if "input_norm.weight" in values:
-        values["input_norm.weight"] += 1
     # Copies: what is stretched over equal experts has memory of its own in the end.
-    parameters = {name: np.array(value, dtype, order="C") for name, value in values.items()}
+    cores = {name: np.array(value, dtype, order="C") for name, value in values.items()}
+    constants, state = initialize_constants(spec, dtype)
+    parameters = cores | constants
+    return {name: parameters[name] for name in spec.parameter_shapes}, state
+
+
+def initialize_constants(
+    spec: Spec, dtype: str = "float32"
+) -> tuple[dict[str, NumPyArray], dict[str, NumPyArray]]:
+    """What starts the same for every seed, where nothing needs to be drawn: all but the cores.
+
+    Args:
+        spec: a layer's or a block's specification.
+        dtype: as for `initialize`.
+
+    Returns:
+        The gate's weights and the input norm, and the state.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.initialization import initialize_constants
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> list(initialize_constants(spec)[0])
+        ['gate_weights.0']
+    """
+    others = {name: shape for name, shape in spec.parameter_shapes.items() if name not in spec.core_names}
+    parameters = {name: np.full(shape, name == "input_norm.weight", dtype) for name, shape in others.items()}
     state = spec.gate.initial_state(spec.in_features, spec.experts)
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 

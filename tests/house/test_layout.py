@@ -64,7 +64,6 @@ def test_the_core_is_imported_in_a_fifth_of_a_second_without_a_framework() -> No
     assert min(seconds) < 0.2
 
 
-@pytest.mark.xfail(reason="tensormoe_torch._module is still one file")
 def test_no_file_is_too_long() -> None:
     lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
     assert {module: length for module, length in lengths.items() if length > LONGEST} == {}
