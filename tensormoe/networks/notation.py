@@ -124,18 +124,20 @@ class Notation:
         Raises:
             TensorMoEError: a mode is in no core, has two names, or belongs to no level.
         """
-        present, wanted = {name for name in self.indices if is_mode(name)}, set(modes(levels))
-        if levels == 1 and "n1" in present:
-            if "n" in present:
-                raise TensorMoEError("notation", str(self), "n and n1 are the same mode: use one of them")
-            cores = (tuple("n" if name == "n1" else name for name in core) for core in self.cores)
-            return Notation(tuple(cores)).check_modes(levels)
-        faults = [f"mode {name!r} belongs to no expert level" for name in sorted(present - wanted)]
+        renamed = self._name_only_level() if levels == 1 else self
+        present = {name for name in renamed.indices if is_mode(name)}
+        faults = [f"mode {name!r} belongs to no expert level" for name in sorted(present - {*modes(levels)})]
         faults += [f"mode {name!r} is in no core" for name in modes(levels) if name not in present]
         if faults:
             known = f"with {levels} level(s) of experts the modes are {', '.join(modes(levels))}"
             raise TensorMoEError("notation", str(self), f"{faults[0]}: {known}")
-        return self
+        return renamed
+
+    def _name_only_level(self) -> "Notation":
+        """The same with `n1` renamed to `n`."""
+        if {"n", "n1"} <= {*self.indices}:
+            raise TensorMoEError("notation", str(self), "n and n1 are the same mode: use one of them")
+        return Notation(tuple(tuple("n" if name == "n1" else name for name in core) for core in self.cores))
 
     def _check_name(self, number: int, name: str) -> None:
         if not _NAME.fullmatch(name):

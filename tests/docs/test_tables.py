@@ -12,6 +12,7 @@ from tensormoe.gates.activations import WEIGHTINGS
 from tensormoe.gates.gate import NORMS
 from tensormoe.networks import families
 
+PAGES_WITH_COUNTS = ("verification.md", "mutants.md")
 DOCS = Path(__file__).parents[2] / "docs"
 NAMED = {
     kind for kind in vars(families).values() if isinstance(kind, type) and issubclass(kind, tm.Factorization)
@@ -82,3 +83,11 @@ def test_every_nonlinearity_is_named() -> None:
 def test_every_public_name_is_in_the_reference(name: str) -> None:
     text = (DOCS / "api.md").read_text(encoding="utf-8")
     assert re.search(rf"^::: tensormoe\.(?:\w+\.)*{name}$", text, re.MULTILINE)
+
+
+def test_counts_of_mutants_are_those_of_the_catalogue() -> None:
+    verification, mutants = ((DOCS / page).read_text(encoding="utf-8") for page in PAGES_WITH_COUNTS)
+    counts = re.search(r"Of (\d+) realistic faults .*?(\d+) are found", verification, re.DOTALL)
+    assert counts is not None
+    assert f"Here are {counts[1]} that" in mutants
+    assert f"\n{counts[2]} are caught by" in mutants
