@@ -50,14 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tensormoe: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader, such as head, has enough; without this Python complains once more while closing.
+        # The reader, such as head, has had enough; without this, Python complains again while closing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
 
 
 def _substitute_characters() -> None:
-    """Have a terminal that knows no Σ or → show another character instead of failing."""
+    """Make a terminal without Σ or → show another character instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -112,7 +112,7 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
     parser = commands.add_parser(
         name,
         help=text,
-        # A bond named b is not short for --backend.
+        # A bond named b is not an abbreviation of --backend.
         allow_abbrev=False,
         description=_SPEC % {"command": name},
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -227,7 +227,7 @@ def _text(path: Path) -> str:
 
 
 def _check_place(path: Path | None) -> None:
-    """Raise the error of a report that has no place, before it is made."""
+    """Raise the error of a report that cannot be written, before it is made."""
     if path and (path.is_dir() or not path.parent.is_dir()):
         raise TensorMoEError("--json", str(path), "name a file in a folder that exists")
 

@@ -32,10 +32,10 @@ def initialize(
         spec: a layer's or a block's specification.
         seed: of the initial values.
         dtype: of the parameters; float32 by default. float64 needs JAX's 64-bit mode.
-        key: to draw from in place of the seed, such as `jax.random.key(0)`.
+        key: to draw from instead of the seed, such as `jax.random.key(0)`.
 
     Raises:
-        TensorMoEError: a seed that is not a non-negative integer, a type that is not a floating-point one, or
+        TensorMoEError: a seed that is not a non-negative integer, a type that is not floating-point, or
             float64 without 64-bit mode.
 
     Examples:

@@ -86,7 +86,7 @@ class MuMoE(Module):
 
 
 class MuMoEBlock(Module):
-    """Two layers with one set of coefficients, in place of an MLP. See `tm.MuMoEBlockSpec`.
+    """Two layers with one set of coefficients, instead of an MLP. See `tm.MuMoEBlockSpec`.
 
     Args:
         in_features, hidden_features, out_features: D, H and O.

@@ -17,7 +17,7 @@ from ._private import is_exporting, is_in_forward_mode, is_tracing, is_transform
 from ._programs import compute
 from ._thresholds import TorchThresholds
 
-# Up to this many elements an operation takes about as long as none, and nothing is iterated for them.
+# Up to this many elements, an operation takes about as long as its call: a closed form beats iterating.
 _SMALL = 2**12
 _FLOATS = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
@@ -91,7 +91,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     threshold_kernel = TorchThresholds
 
     def dtype_name(self, array: torch.Tensor) -> str:
-        # A type's own name takes ten times as long, and several are asked for in each call.
+        # A type's own name takes ten times as long, and each call needs several.
         return _FLOATS.get(array.dtype) or super().dtype_name(array)
 
     def cast(self, array: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -169,7 +169,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     def compute_value(
         self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor
     ) -> torch.Tensor:
-        """The function's value; by NumPy where the number of calls takes the time: its calls are short."""
+        """The function's value; by NumPy if call overhead dominates: its calls are shorter."""
         closed = function.closed_form
         # In this order: a traced batch has no size to compare.
         if closed and x.dtype == torch.float32 and x.is_cpu and at_hand(x) and x.numel() <= _SMALL:
@@ -184,7 +184,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         cotangent: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         leaves = [tensor.detach().requires_grad_() for tensor in inputs]
-        # A router of the user's own may ignore an input, whose gradient is 0.
+        # A user's router may ignore an input, whose gradient is then 0.
         return torch.autograd.grad(function(*leaves), leaves, cotangent, materialize_grads=True)
 
     def mixes_precision(self) -> bool:

@@ -26,7 +26,7 @@ class TensorGroup(nn.Module):
         if isinstance(module, tensormoe_torch.TensorGroup):
             module.reset_parameters()
 
-    is all that the `_init_weights` of a Hugging Face model has to say of them.
+    is all that the `_init_weights` of a Hugging Face model needs.
 
     Attributes:
         spec: the layer's specification.
@@ -42,7 +42,9 @@ class TensorGroup(nn.Module):
         self._names = {name: f"{prefix}.{name}" for name in tensors}
         for name, tensor in tensors.items():
             if hasattr(self, name):
-                raise TensorMoEError("core name", name, "PyTorch's modules have such an attribute: rename it")
+                raise TensorMoEError(
+                    "core name", name, "PyTorch's modules have such an attribute: rename the core"
+                )
             if isinstance(tensor, nn.Parameter):
                 self.register_parameter(name, tensor)
             else:

@@ -79,7 +79,7 @@ class MuMoE(Module):
 
     @property
     def weight(self) -> FactorizedWeight:
-        """What stands in the place of nn.Linear's weight: its type and device, no values."""
+        """A stand-in for nn.Linear's weight: its type and device, no values."""
         return FactorizedWeight(self.gate_weights[0], self.spec.network.weight_shape)
 
     @property
@@ -94,7 +94,7 @@ class MuMoE(Module):
 
 
 class MuMoEBlock(Module):
-    """Two layers with one set of coefficients, in place of an MLP. See `tm.MuMoEBlockSpec`.
+    """Two layers with one set of coefficients, instead of an MLP. See `tm.MuMoEBlockSpec`.
 
     Args:
         in_features, hidden_features, out_features: D, H and O.

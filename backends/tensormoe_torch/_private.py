@@ -1,4 +1,4 @@
-"""What only private names of PyTorch tell: one function each, and what public ones tell where it is gone.
+"""What only private names of PyTorch can tell: one function each, with a public fallback.
 
 They are resolved once, on import: a layer's call asks several times, and torch.compile knows the functions
 themselves.

@@ -1,4 +1,4 @@
-"""What stands where nn.Linear has its weight."""
+"""A stand-in for nn.Linear's weight."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Speed: a layer's time beside that of the MLP in its place and of its own bare matrix products."""
+"""Speed: a layer's time beside that of the MLP that it replaces and of its own bare matrix products."""
 
 from .measure import bench
 from .report import BenchReport, Measurement

@@ -1,6 +1,6 @@
-"""A layer's floor: its bare matrix products, a lower bound on the time of whatever computes its plan.
+"""A layer's floor: the time of its plan's matrix products alone, a lower bound for any implementation.
 
-The products are not worked out from the plan: a run of the layer's program is recorded, on real arrays.
+The products are recorded while the layer's program runs on real arrays.
 """
 
 from collections.abc import Sequence

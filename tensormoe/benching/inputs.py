@@ -50,7 +50,7 @@ class Arguments:
         parameters, state: by name, as `initialize` gives them.
         x: (T, I).
         cotangent: (T, O), what y is weighed by in gradients.
-        previous: the coefficients of a layer before, where the router makes use of them.
+        previous: the coefficients of a layer before, if the router uses them.
     """
 
     parameters: dict[str, Array]
@@ -63,8 +63,8 @@ class Arguments:
 def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
     """Initial values, and standard normal inputs.
 
-    The gate's weights, initially 0, are drawn such that logits are standard normal: equal logits would take
-    another time than those of a trained layer.
+    The gate's weights, initially 0, are drawn so that logits are standard normal: equal logits would not
+    take as long as those of a trained layer.
     """
     values, state = initialize(spec, sampler.seed)
     parameters = {

@@ -28,12 +28,12 @@ def bench(
     rounds: int = 15,
     seconds: float = 3.0,
 ) -> BenchReport:
-    """Time a layer or a block beside the dense MLP in its place and beside its own bare matrix products.
+    """Time a layer or a block beside the MLP that it replaces and beside its own bare matrix products.
 
-    The MLP of a layer is x W + b, that of a block two of them with the block's nonlinearity between.
+    For a layer, the MLP is x W + b; for a block, two of these with the block's nonlinearity between them.
     The floor is the products of the plan and the gate's x G_e alone, on contiguous arrays. All are timed in
-    turns, in float32 and in evaluation; with `training`, then also the output with the gradients of all
-    parameters and of x. Under JAX each is compiled as a whole.
+    turns, in float32 and in evaluation; with `training`, also the output with the gradients of all
+    parameters and of x. JAX compiles each as a whole.
 
     Args:
         spec: a layer or a block.

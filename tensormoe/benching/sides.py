@@ -1,4 +1,4 @@
-"""What is timed: the layer, and the dense MLP in its place."""
+"""What is timed: the layer, and the MLP that it replaces."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -67,7 +67,7 @@ def layer(ops: Backend, spec: Spec, given: Arguments, macs: int) -> Side:
 
 
 def mlp_sizes(spec: Spec) -> tuple[int, ...]:
-    """The features of the MLP that a spec stands in for: (I, O) for a layer, (D, H, O) for a block."""
+    """The features of the MLP that a spec replaces: (I, O) for a layer, (D, H, O) for a block."""
     return (spec.in_features, *(part.out_features for part in spec.layers.values()))
 
 

@@ -18,7 +18,7 @@ from ..typing import Clock
 
 Call: TypeAlias = Callable[[], object]
 
-# Below these no quartile says much; they are taken even where they exceed the time that was asked for.
+# With fewer rounds, quartiles say little; these are run even if they take longer than requested.
 _FEWEST_ROUNDS = 5
 
 
@@ -53,7 +53,7 @@ def interleave(
     """Time functions side by side, so that whatever slows the machine down slows all of them down.
 
     Every function is called twice before it is timed, which compiles it where a framework compiles. In a
-    round all take their turns, and their order changes from round to round.
+    round each has its turn, and the order changes from round to round.
 
     Args:
         sides: functions of no argument, by name.
@@ -108,7 +108,7 @@ def interleave(
 def _calls(measure: Callable[[int], float], least: float) -> tuple[int, float]:
     """How many calls fill the least time of a round, and the seconds that they took."""
     calls = 1
-    # A clock may be too coarse to see one call: the number doubles at least.
+    # A clock may be too coarse for one call: at least double the number.
     while (spent := measure(calls)) < least:
         calls = max(2 * calls, ceil(calls * least / spent) if spent > 0 else 0)
     return calls, spent

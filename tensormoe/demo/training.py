@@ -21,7 +21,7 @@ EPSILON, DECAY = 1e-4, 0.3
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run leaves.
+    """The results of a training run.
 
     Args:
         losses: the cross-entropy of every step.
@@ -47,7 +47,7 @@ class Run:
 
 
 def installed_trainers() -> "dict[str, Train]":
-    """What trains, by the framework's title, as far as its packages are installed.
+    """The training functions whose packages are installed, by the framework's title.
 
     Raises:
         TensorMoEError: none of them is.
@@ -91,7 +91,7 @@ def train_jax(spec: tm.Spec, digits: Digits, rate: float, progress: Progress) ->
     """Train a block with `optax.adamw`, on JAX's default device."""
     from tensormoe_jax import backend
 
-    # 64-bit mode for this run alone, and only if the data asks for it.
+    # 64-bit mode for this run only, and only if the data needs it.
     if digits.x.dtype == np.float64:
         with backend.double_precision():
             return _train_jax(spec, digits, rate, progress)

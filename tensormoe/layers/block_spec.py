@@ -17,7 +17,7 @@ from .stage import Stage
 
 @dataclass(frozen=True, init=False)
 class MuMoEBlockSpec(Spec):
-    """Two layers with one set of coefficients, in place of an MLP: μMoE(D→H), nonlinearity, μMoE(H→O).
+    """Two layers with one set of coefficients, instead of an MLP: μMoE(D→H), nonlinearity, μMoE(H→O).
 
     The coefficients are computed from the block's input, before the optional LayerNorm of the input.
 

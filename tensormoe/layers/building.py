@@ -19,7 +19,7 @@ def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) 
             installed backend that has modules.
         seed: of the initial values; the same seed gives the same bits in every framework. By default the
             framework's own generator draws it, so that stacked layers differ; JAX, which has none, takes
-            `rngs=` in its place.
+            `rngs=` instead.
         options: the module's own, such as device and dtype.
 
     Raises:

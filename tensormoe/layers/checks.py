@@ -1,4 +1,4 @@
-"""What the functional layer is given: containers of frameworks are read, kinds, shapes and types checked."""
+"""The arguments of the functional layer: reads frameworks' containers, checks kinds, shapes and types."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
@@ -20,21 +20,21 @@ class NamedArrays(Protocol):
 
 
 def find_backend(backend: Backend | str | None, array: Array) -> Backend:
-    """The backend that was given, by its object or name, or else the one that an array belongs to."""
+    """The backend that was given, as an object or a name; otherwise the one that an array belongs to."""
     if backend is None:
         return backend_of(array)
     return get_backend(backend) if isinstance(backend, str) else backend
 
 
 def read(ops: Backend, argument: str, arrays: NamedArrays) -> dict[str, Array]:
-    """Arrays by name, out of whatever container."""
+    """Arrays by name, from any container."""
     if not hasattr(arrays, "items"):
         raise TensorMoEError(argument, type(arrays), "pass arrays by name")
     return {name: ops.as_array(array) for name, array in arrays.items()}
 
 
 def name_cores(cores: NamedArrays | Sequence[Array], stage: Stage) -> dict[str, Array]:
-    """Cores by name, whether they come so or in the network's order."""
+    """Cores by name, given by name or in the network's order."""
     names = tuple(stage.network.shapes)
     if hasattr(cores, "items"):
         named = dict(cores.items())
@@ -55,7 +55,7 @@ def read_coefficients(
 
 
 def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array] | None:
-    """The coefficients of the layer before as (T, K_e); None if the router makes no use of them."""
+    """The coefficients of the layer before as (T, K_e); None if the router does not use them."""
     wanted = spec.gate.router.previous_experts(spec.experts)
     return None if wanted is None else _read_levels(ops, "previous", previous, wanted, x, None)
 
@@ -147,7 +147,7 @@ def _check_array(
 
 
 def _of(spec: Spec | Stage | None) -> str:
-    """Which of a model's layers an error is about."""
+    """Which layer of a model an error is about."""
     if spec is None:
         return ""
     sizes = f"{spec.in_features} → {spec.out_features}, experts={spec.experts}, {spec.factorization}"

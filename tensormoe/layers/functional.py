@@ -26,11 +26,11 @@ from .stage import Stage
 
 
 class GateOutput(NamedTuple):
-    """What a gate makes of an input.
+    """What a gate computes from an input.
 
     Args:
         coefficients: E arrays (…, N_e).
-        logits: what the router gave, E arrays (…, N_e).
+        logits: the router's, E arrays (…, N_e).
         state: the running statistics, moved in training.
     """
 
@@ -71,10 +71,10 @@ def apply(
     Args:
         spec: what to compute.
         parameters: arrays by name, as `initialize` gives them, of any TensorLy backend.
-        x: (…, I) with any leading dimensions, none and empty ones included, of the parameters' type.
+        x: (…, I) with any leading dimensions, including none and empty ones, of the parameters' type.
         state: the running statistics of the gate, as `initialize` gives them.
-        training: whether the gate uses this batch's statistics where it has the choice, moves the running
-            ones, and adds noise.
+        training: whether the gate uses this batch's statistics, if it can, moves the running ones, and adds
+            noise.
         previous: the coefficients that the layer before returned, arrays (…, K_e), for a router that uses
             them; others ignore them.
         generator: of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator` (by
@@ -291,7 +291,7 @@ def materialize(
     check_arrays(ops, "cores", arrays, shapes, stage, ordered[0])
     program = stage.materialization_plan.program
     weight = ops.compute(program, ordered)
-    # A dense layer's only core is its weight; what is returned is never the parameter's own memory.
+    # A dense layer's only core is its weight: never return the parameter's own memory.
     return ops.copy(weight) if program.only_views else weight
 
 
@@ -304,7 +304,7 @@ def _stage(spec: MuMoESpec | Stage) -> Stage:
 
 
 def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
-    """The program for so many tokens; a size that a framework only traces is not looked at without need."""
+    """The program for this many tokens; a size that a framework traces is read only if it matters."""
     return spec.program_for(ops.batch_size(tokens) if len(spec.programs) > 1 else None)
 
 

@@ -49,7 +49,7 @@ def initialize(
         of the gate, float32 at least; empty for a gate that keeps none.
 
     Raises:
-        TensorMoEError: a seed that is no non-negative integer, an unknown dtype.
+        TensorMoEError: a seed that is not a non-negative integer, or an unknown dtype.
 
     Examples:
         >>> import tensormoe as tm
@@ -227,7 +227,7 @@ def _independent_terms(network: Network) -> float:
             operands += [np.ones([network.sizes[index] for index in bonds]), [names[i] for i in bonds]]
             continue
         modes = tuple(axis for axis, index in enumerate(core.indices) if is_mode(index))
-        # The same along every mode: one entry stands for all.
+        # The same along every mode: one entry is enough.
         mixing = _constant(_start(core, network), _diagonal(core, network)).mean(axis=modes)
         operands += [mixing, [names[index] for index in bonds]]
         operands += [mixing, [copies.get(index, names[index]) for index in bonds]]

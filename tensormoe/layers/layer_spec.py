@@ -35,7 +35,7 @@ class MuMoESpec(Spec):
 
     Raises:
         TensorMoEError: a count that is not a positive integer, a factorization or a path that does not fit,
-            or a memory limit that no path keeps.
+            or a memory limit that no path meets.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.

@@ -1,4 +1,4 @@
-"""Arrays from elsewhere, for a module to take: checked as a whole before anything is changed."""
+"""Arrays from elsewhere for a module, checked as a whole before anything is changed."""
 
 from collections.abc import Mapping
 

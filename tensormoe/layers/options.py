@@ -1,7 +1,7 @@
 """The fields of specifications that have defaults, for constructors that pass them on.
 
 A framework's own constructors take `**options: Unpack[LayerOptions]`, so that a new field of a specification
-is written here and there, and nowhere else.
+is written in two places: there and here.
 """
 
 from collections.abc import Sequence

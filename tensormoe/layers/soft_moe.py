@@ -1,4 +1,4 @@
-"""The soft MoE: what a factorized layer is to equal. Written apart from everything that plans or lowers."""
+"""The soft MoE: what a factorized layer must equal. It shares no code with what plans or lowers."""
 
 from collections.abc import Sequence
 from math import prod
@@ -9,7 +9,7 @@ from ..typing import Array
 
 
 def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
-    """y_o = Σ W[n1 … nE, i, o] Π_e a_e[n_e] x[i], with the whole weight tensor in hand.
+    """y_o = Σ W[n1 … nE, i, o] Π_e a_e[n_e] x[i], from the whole weight tensor.
 
     Every token gets its own weight matrix, the mix of all experts' matrices by its coefficients, and is
     multiplied by it. This costs ∏N_e·I·O per token: it is the definition, for comparison.
@@ -51,7 +51,7 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
     expected = [(*leading, n) for n in experts]
     if [tuple(a.shape) for a in coefficients] != expected:
         received = [tuple(a.shape) for a in coefficients]
-        raise TensorMoEError("coefficients", received, f"weight and x ask for shapes {expected}")
+        raise TensorMoEError("coefficients", received, f"weight and x call for shapes {expected}")
     tokens = prod(leading)
     mixture = ops.reshape(ops.zeros_like(x[..., :1]) + 1, (tokens, 1))
     for a in coefficients:

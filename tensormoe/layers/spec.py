@@ -75,7 +75,7 @@ class Spec(Registered, ABC):
     def prepare(self) -> None:
         """Plan now what would be planned at the first call, which torch.compile cannot trace.
 
-        Modules do this themselves; the functional API's users call it before they compile.
+        Modules do this themselves; with the functional API, call it before you compile.
         """
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
@@ -168,7 +168,7 @@ class Spec(Registered, ABC):
             bond: the bond to grow. By default the family's choice: CP its rank, Tucker the input and
                 the output rank together, tensor train and tensor ring the bond between the input and
                 the output core, a notation the bond that it names last.
-            multiple_of: what divides the rank, such as 64 where a device computes faster with such sizes.
+            multiple_of: what must divide the rank, such as 64 if a device computes faster with such sizes.
 
         Raises:
             TensorMoEError: no such bond, nothing to grow, or a budget that even the smallest rank exceeds.
@@ -187,9 +187,9 @@ class Spec(Registered, ABC):
         bonds = self.factorization.bonds(self.levels)
         growing = self.factorization.growing_bonds(self.levels) if bond is None else (bond,)
         if not bonds:
-            raise TensorMoEError("factorization", self.factorization, "it has no bond whose size could grow")
+            raise TensorMoEError("factorization", self.factorization, "it has no bond that could grow")
         if not growing:
-            raise TensorMoEError("bond", growing, "growing_bonds names none: name one here")
+            raise TensorMoEError("bond", growing, "growing_bonds is empty: name a bond here")
         for name in growing:
             one_of("bond", name, tuple(bonds))
 
@@ -234,7 +234,8 @@ class Spec(Registered, ABC):
         """The specification that `to_dict` described.
 
         Raises:
-            TensorMoEError: other data, a newer format, an unknown type, a missing, unknown or unfit field.
+            TensorMoEError: other data, a newer format, an unknown type, or a field that is missing, unknown
+                or does not fit.
         """
         return super().from_dict(check_format(data))
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies and an assertion, for tests of factorizations, backends and gates of your own.
+"""Hypothesis strategies and assertions, for tests of your own factorizations, backends and gates.
 
     from hypothesis import given
     from tensormoe.testing import assert_equivalent, specs

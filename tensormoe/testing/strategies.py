@@ -24,9 +24,9 @@ Families = SearchStrategy[Factorization] | Callable[[int], SearchStrategy[Factor
 
 
 def register_profiles(default: int = 60, deep: int = 1_000) -> None:
-    """Register hypothesis profiles "default" and "deep" with so many examples for each property.
+    """Register Hypothesis profiles "default" and "deep", with this many examples for each property.
 
-    They have no deadline, since the first call of a framework compiles. Choose one with
+    They have no deadline, since a framework's first call compiles. Choose one with
     `hypothesis.settings.load_profile`.
 
     Examples:
@@ -45,7 +45,7 @@ def register_profiles(default: int = 60, deep: int = 1_000) -> None:
 def networks(
     draw: st.DrawFn, levels: int = 1, max_cores: int = 5, max_bonds: int = 4, max_rank: int = 3
 ) -> TensorNetwork:
-    """Random tensor networks for layers with so many expert levels.
+    """Random tensor networks for layers with this many expert levels.
 
     Modes and bonds may be hyperedges, bonds may dangle from one core, and a core may hold bonds alone.
 

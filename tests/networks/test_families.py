@@ -127,7 +127,7 @@ def test_matching_refuses_families_that_cannot_grow() -> None:
 
     with pytest.raises(tm.TensorMoEError, match="with_bonds"):
         tm.MuMoESpec(4, 4, 3, Stubborn(2)).matched(parameters=1000)
-    with pytest.raises(tm.TensorMoEError, match="growing_bonds names none"):
+    with pytest.raises(tm.TensorMoEError, match="growing_bonds is empty"):
         tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000)
     assert tm.MuMoESpec(4, 4, 3, Undecided(2)).matched(parameters=1000, bond="r").num_parameters <= 1000
 
