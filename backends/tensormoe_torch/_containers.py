@@ -21,12 +21,15 @@ class TensorGroup(nn.Module):
 
     A group owns what belongs together, such as a layer's cores, under the names and in the order of the
     layer's specification. Tools that initialize a model module by module meet the groups and not the layer,
-    which owns no tensor itself:
+    which owns no tensor itself. A model of Hugging Face's transformers therefore says in its `_init_weights`:
 
+        super()._init_weights(module)
         if isinstance(module, tensormoe_torch.TensorGroup):
             module.reset_parameters()
 
-    is all that the `_init_weights` of a Hugging Face model needs.
+    It is the innermost `PreTrainedModel` around a layer that is asked: a `GPT2Model`, not its
+    `GPT2LMHeadModel`. Do not shard a group by itself: FSDP would free what it has just handed over. Shard
+    the layer, or what contains it.
 
     Attributes:
         spec: the layer's specification.
