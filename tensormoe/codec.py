@@ -1,4 +1,4 @@
-"""Values as plain data: one codec and one rule for names, for everything that a specification holds."""
+"""Values as plain data: one codec and one naming rule for everything in a specification."""
 
 import json
 import numbers
@@ -10,16 +10,16 @@ from typing import Any, ClassVar, Self
 
 from .errors import TensorMoEError, one_of
 
-# What JSON can say.
+# Anything that JSON can represent.
 Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 
-# The version of the JSON format. Raise it with every change that older versions would misread.
+# The version of the JSON format. Raise it for every change that older versions would misread.
 FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Serializable:
-    """A frozen dataclass that travels as plain data: its fields by name."""
+    """A frozen dataclass that can be written as plain data: its fields by name."""
 
     # What errors call it.
     _what: ClassVar[str]
@@ -30,19 +30,19 @@ class Serializable:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to_dict(self) -> dict[str, Data]:
-        """Plain data that `from_dict` turns back into this: what strict JSON can say.
+        """Write this object as plain data, for strict JSON; `from_dict` reads it back.
 
         Raises:
-            TensorMoEError: a field that has no such form, such as a function.
+            TensorMoEError: a field that JSON cannot represent, such as a function.
         """
         return self._to_data()
 
     @classmethod
     def from_dict(cls, data: object) -> Self:
-        """What `to_dict` described. Fields with a default may be left out.
+        """Read the object that `to_dict` wrote. Fields with a default may be omitted.
 
         Raises:
-            TensorMoEError: other data, an unknown type, or a field that is missing, unknown or does not fit.
+            TensorMoEError: data of another form, an unknown type, or a missing, unknown or invalid field.
         """
         return cls._from_data(_check_object(cls._what, data))
 
@@ -56,17 +56,17 @@ class Serializable:
             one_of(f"{cls._what} field", name, known)
         for name, parameter in signature(cls).parameters.items():
             if parameter.default is parameter.empty and name not in data:
-                raise TensorMoEError(cls._what, sorted(data), f"add the field {name!r}")
+                raise TensorMoEError(cls._what, sorted(data), f"the field {name!r} is missing: add it")
         try:
             return cls(**{name: decode(value) for name, value in data.items()})
         except TypeError as error:
-            raise TensorMoEError(cls._what, dict(data), f"its fields do not fit: {error}") from error
+            raise TensorMoEError(cls._what, dict(data), f"its fields are not valid: {error}") from error
 
 
 class Registered(Serializable):
-    """A serializable class whose data begin with the name of its type.
+    """A serializable class whose data start with the name of its type.
 
-    A class that inherits this directly is the base of a registry; the classes below it enter that by name.
+    A class that inherits this directly is the base of a registry; its subclasses are registered by name.
     """
 
     _registry: ClassVar[dict[str, type["Registered"]]]
@@ -84,13 +84,13 @@ class Registered(Serializable):
             raise TensorMoEError(
                 "class name",
                 cls.__name__,
-                f"{_place(known)} is known by the name {cls.type_name()!r}: choose another",
+                f"{_place(known)} already has the name {cls.type_name()!r}: choose another",
             )
         cls._registry[cls.type_name()] = cls
 
     @classmethod
     def type_name(cls) -> str:
-        """The name by which data refer to this type."""
+        """The name of this type in serialized data."""
         return cls.__name__.removesuffix(cls._suffix) or cls.__name__
 
     def to_dict(self) -> dict[str, Data]:
@@ -106,7 +106,7 @@ class Registered(Serializable):
 
 
 def _is_same_definition(kind: type, known: type) -> bool:
-    # A dataclass with slots is a second class, which gets its qualified name later.
+    # A dataclass with slots creates a second class, which gets its qualified name later.
     made_anew = "__dataclass_fields__" in vars(kind) and kind.__module__ == known.__module__
     return made_anew or _place(kind) == _place(known)
 
@@ -117,15 +117,15 @@ def _place(kind: type) -> str:
 
 def _check_object(what: str, data: object) -> dict[str, object]:
     if not isinstance(data, Mapping) or not all(isinstance(name, str) for name in data):
-        raise TensorMoEError(what, data, "pass an object with fields by name, as to_dict gives it")
+        raise TensorMoEError(what, data, "pass an object with named fields, as to_dict returns it")
     return dict(data)
 
 
 def encode(argument: str, value: object) -> Data:
-    """A value as plain data; tuples become lists, infinity an object {"float": "inf"}.
+    """Turn a value into plain data: tuples become lists, infinity becomes {"float": "inf"}.
 
     Raises:
-        TensorMoEError: a value of another kind, under the argument's name.
+        TensorMoEError: a value of any other type; the error names `argument`.
 
     Examples:
         >>> from tensormoe.codec import decode, encode
@@ -144,13 +144,15 @@ def encode(argument: str, value: object) -> Data:
         case numbers.Integral():
             return int(value)
         case numbers.Real():
-            # RFC 8259 has no infinity, and strict parsers refuse Python's.
+            # RFC 8259 has no infinity, and strict parsers reject Python's.
             return float(value) if isfinite(value) else {"float": str(float(value))}
-    raise TensorMoEError(argument, value, "this cannot be written as JSON")
+    raise TensorMoEError(
+        argument, value, "this cannot be written as JSON: use a number, a string or a class of this library"
+    )
 
 
 def decode(data: object) -> object:
-    """The value that `encode` wrote; lists become tuples."""
+    """Read a value that `encode` wrote; lists become tuples."""
     if isinstance(data, list | tuple):
         return tuple(decode(each) for each in data)
     if isinstance(data, dict) and data.keys() == {"float"} and data["float"] in ("inf", "-inf", "nan"):
@@ -159,7 +161,7 @@ def decode(data: object) -> object:
 
 
 def check_format(data: object) -> object:
-    """Data without the number of their format, which is one that this version reads."""
+    """Check that this version reads the data's format; return the data without its number."""
     if not isinstance(data, Mapping):
         return data
     number = data.get("format")
@@ -175,11 +177,11 @@ def write_json(data: Mapping[str, Data]) -> str:
 
 
 def read_json(text: str) -> dict[str, object]:
-    """The object that strict JSON text holds.
+    """Read the object in strict JSON text.
 
     Raises:
-        TensorMoEError: text that is not JSON, Infinity and NaN included, a field that occurs twice, or
-            something other than an object.
+        TensorMoEError: text that is not strict JSON (Infinity and NaN are not), a field that occurs twice, or
+            anything but an object.
     """
     try:
         data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
@@ -191,7 +193,7 @@ def read_json(text: str) -> dict[str, object]:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise ValueError(f"a field occurs twice among {', '.join(names)}")
+        raise ValueError(f"a field occurs twice in {', '.join(names)}")
     return dict(pairs)
 
 

@@ -25,7 +25,7 @@ class TensorMoEError(ValueError):
     """
 
     def __init__(self, argument: str, received: object, remedy: str) -> None:
-        # All three go to ValueError's own args, so that the exception pickles.
+        # Passing all three to ValueError lets the exception pickle.
         super().__init__(argument, received, remedy)
         self.argument = argument
         self.received = received
@@ -34,7 +34,7 @@ class TensorMoEError(ValueError):
     def __str__(self) -> str:
         try:
             shown = repr(self.received)
-        except ValueError:  # Python shows no integer of thousands of digits
+        except ValueError:  # Python refuses to print an integer of thousands of digits
             shown = f"a value of type {type(self.received).__name__}"
         if len(shown) > 200:
             shown = shown[:197] + "..."
@@ -55,7 +55,7 @@ def non_negative_integer(argument: str, value: object) -> int:
 
 
 def _integer(argument: str, value: object, least: int, remedy: str) -> int:
-    # NumPy's integers are welcome, True and 3.0 are not: both hide a mistake.
+    # NumPy's integers are accepted. True and 3.0 are not: both usually hide a mistake.
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError as error:
@@ -67,7 +67,7 @@ def _integer(argument: str, value: object, least: int, remedy: str) -> int:
 
 def real_number(value: object) -> float | None:
     """A real number as a float; None for anything else, True and arrays included."""
-    # Everything that is a number registers as one, NumPy's scalars too; arrays do not.
+    # Every numeric type registers as numbers.Real, NumPy's scalars included; arrays do not.
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
     return float(value)
@@ -90,7 +90,7 @@ def number_from(least: float, argument: str, value: object) -> float:
 
 
 def true_or_false(argument: str, value: object) -> bool:
-    """Return a truth value, or raise the error that names `argument`."""
+    """Return `value` as a bool, or raise the error that names `argument`."""
     if not isinstance(value, bool):
         raise TensorMoEError(argument, value, "pass True or False")
     return value

@@ -1,4 +1,4 @@
-"""Reports: tables for people, as text, and what a report says of where it comes from."""
+"""Text tables, and the package versions that reports record."""
 
 import platform
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ _PACKAGES = ("tensormoe", "numpy", "torch", "jax", "tensorly", "opt_einsum")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """A table as plain text; the first `text_columns` are aligned to the left, the others to the right."""
-    # rich is imported where text is made, so that importing tensormoe stays quick.
+    """A table as plain text: the first `text_columns` columns left-aligned, the others right-aligned."""
+    # Imported here to keep `import tensormoe` fast.
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -26,7 +26,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], text_columns: i
 
 
 def versions() -> dict[str, str]:
-    """The version of Python, and of each package that figures depend on and that is installed."""
+    """The versions of Python and of the installed packages that figures depend on."""
     installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -1,13 +1,13 @@
-"""Types that every part of the library names alike."""
+"""Type names shared by the whole library."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
-# An array of whichever framework computes; only that framework's backend object knows more. A protocol in
-# place of Any makes 95 methods of backends wrong, since each takes its own framework's arrays alone, unless
-# every function of the core is generic in the array. So it is the operations on arrays that have types.
+# An array of any framework; only that framework's backend object knows more about it. A protocol in place of
+# Any would reject 95 backend methods, because each accepts only its own framework's arrays, unless every
+# function of the core became generic in the array. So the operations on arrays are typed instead.
 Array: TypeAlias = Any
 NumPyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Shape: TypeAlias = tuple[int, ...]
@@ -16,5 +16,5 @@ Shapes: TypeAlias = dict[str, Shape]
 State: TypeAlias = dict[str, Array]
 # The sum of an array over all processes that share a batch.
 AllReduce: TypeAlias = Callable[[Array], Array]
-# Starts a measurement and returns the function that ends it and gives its seconds.
+# Starts a measurement; returns the function that ends it and returns the seconds.
 Clock: TypeAlias = Callable[[], Callable[[], float]]

@@ -13,12 +13,12 @@ from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode
 
 @dataclass(frozen=True)
 class Factorization(Registered, ABC):
-    """Base of all factorizations. A new family is a frozen dataclass that writes its notation.
+    """Base of all factorizations. To add a family, write a frozen dataclass that returns its notation.
 
     Its fields hold the bonds' sizes, integers or tuples of integers, in the order in which the bonds
     first appear in the notation; `bonds` and `with_bonds` may be overridden for another order. It then
-    serializes, plans, runs, initializes and verifies as every other does. The order of a core's indices
-    is the order of its axes in memory; where products would rather read another, the plan says which.
+    serializes, plans, runs, initializes and verifies like every other family. The order of a core's indices
+    is the order of its axes in memory; if a product reads another order, the plan says which.
 
     Examples:
         A mixture of low-rank experts, each with its own pair of matrices:
@@ -50,10 +50,10 @@ class Factorization(Registered, ABC):
         """The network in index notation for a layer with `levels` expert levels."""
 
     def canonical(self, levels: int) -> Notation:
-        """The same network with each core's indices in the order of the literature; here the notation's own.
+        """The same network with each core's indices in the literature's order; by default the notation's.
 
-        Initial values are drawn in this order, whatever order the notation has in memory; the named
-        families' is TensorLy's, which `tm.from_tensorly` and `tm.to_tensorly` translate.
+        Initial values are drawn in this order, regardless of the order in memory. The named families use
+        TensorLy's order, which `tm.from_tensorly` and `tm.to_tensorly` translate.
         """
         return Notation.parse(self.notation(levels)).check_modes(levels)
 
@@ -61,8 +61,8 @@ class Factorization(Registered, ABC):
         """The size of every bond by name, in order of first appearance in the notation.
 
         Raises:
-            TensorMoEError: the number of sizes differs from the number of bonds, or a field that is called
-                like one bond would give the size of another.
+            TensorMoEError: the number of sizes differs from the number of bonds, or a field named after one
+                bond would set the size of another.
         """
         names = Notation.parse(self.notation(levels)).bonds
         sizes = self._sizes()
@@ -75,7 +75,7 @@ class Factorization(Registered, ABC):
         return self._with_sizes(tuple(bonds.values()))
 
     def growing_bonds(self, levels: int) -> Indices:
-        """The bonds that parameter matching grows together: here the last that the notation names."""
+        """The bonds that parameter matching grows together; by default the last one in the notation."""
         return tuple(self.bonds(levels))[-1:]
 
     def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
@@ -99,13 +99,13 @@ class Factorization(Registered, ABC):
             output_size: O.
 
         Raises:
-            TensorMoEError: malformed notation, a missing or foreign mode, a wrong number of bond sizes, or
-                a bond in one core only.
+            TensorMoEError: malformed notation, a missing or unexpected mode, a wrong number of bond sizes, or
+                a bond in only one core.
         """
         levels = len(experts)
         notation = Notation.parse(self.notation(levels)).check_modes(levels)
         bonds = self.bonds(levels)
-        _check_joined(notation, bonds)
+        _check_bonds(notation, bonds)
         names = self.core_names(notation, levels)
         named = tuple(Core(name, core) for name, core in zip(names, notation.cores, strict=True))
         return Network(named, experts, input_size, output_size, tuple(bonds.items()))
@@ -133,7 +133,7 @@ class Factorization(Registered, ABC):
             )
 
     def _check_order(self, bonds: Indices) -> None:
-        """Refuse a field that is called like one bond and would give the size of another."""
+        """Reject a field that is named after one bond and would set the size of another."""
         position = 0
         for field in fields(self):
             value = getattr(self, field.name)
@@ -148,14 +148,14 @@ class Factorization(Registered, ABC):
             position += len(value) if isinstance(value, tuple) else 1
 
 
-def _check_joined(notation: Notation, bonds: Mapping[str, int]) -> None:
-    """Refuse a bond in one core only: its sum is of that core alone, and its size changes nothing else."""
+def _check_bonds(notation: Notation, bonds: Mapping[str, int]) -> None:
+    """Reject a bond in only one core: it would sum over that core alone and join nothing."""
     for name, size in bonds.items():
         carriers = [number for number, core in enumerate(notation.cores, start=1) if name in core]
         if len(carriers) == 1 and size > 1:
             raise TensorMoEError(
                 "notation",
                 str(notation),
-                f"bond {name!r} is in core {carriers[0]} only, where it would be summed alone; write it in "
-                "another core too, or leave it out",
+                f"bond {name!r} is in core {carriers[0]} only and joins nothing; add it to another core, "
+                "or leave it out",
             )

@@ -14,7 +14,8 @@ from .notation import Indices, Notation, expert_modes, is_mode, modes
 class CP(Factorization):
     """Canonical polyadic: W[n1 … nE, i, o] = Σ_r Π_e U_e[n_e, r] U_I[i, r] U_O[o, r].
 
-    Parameter matching grows `rank`, the bond `r`.
+    A good first choice: there is one rank to set, and no core carries two modes. Parameter matching grows
+    `rank`, the bond `r`.
 
     Args:
         rank: R, the number of rank-one terms.
@@ -39,7 +40,7 @@ class CP(Factorization):
 
 @dataclass(frozen=True)
 class Tucker(Factorization):
-    """Tucker: a core tensor with one factor matrix for each mode.
+    """Tucker: a core tensor with one factor matrix for each mode. Use it to give every mode its own rank.
 
     Parameter matching grows the input and output ranks together, the bonds `q` and `s`.
 
@@ -143,8 +144,9 @@ class TensorTrain(Factorization):
 class Dense(Factorization):
     """The weight tensor itself, without any factorization: a soft MoE.
 
-    Its axes have the order of the weight tensor (N1, …, NE, I[+1], O). Where inputs outnumber experts,
-    products read the input mode first: `TensorNetwork("i n o")` spares the copy that the plan shows.
+    Its axes have the order of the weight tensor (N1, …, NE, I[+1], O). If inputs outnumber experts, products
+    read the input mode first: `TensorNetwork("i n o")` avoids the copy that the plan shows. Use it as the
+    uncompressed baseline.
 
     Examples:
         >>> import tensormoe as tm
@@ -161,10 +163,10 @@ class TensorNetwork(Factorization):
     """Any factorization, in one line of index notation.
 
     Cores are separated by commas, the indices of a core by spaces. The modes are `i` (input), `o` (output)
-    and `n` (experts), or `n1`, `n2`, … with several expert levels; every other name is a bond, summed
-    over, whose size is given by keyword. A bond may join any number of cores (a hyperedge). With several
-    levels, a core written with `n` is repeated for each of them. Parameter matching grows the bond that the
-    notation names last, unless told otherwise.
+    and `n` (experts), or `n1`, `n2`, … with several expert levels; every other name is a bond: it is summed
+    over, and its size is a keyword argument. A bond may join any number of cores (a hyperedge). With several
+    levels, a core written with `n` is repeated for each of them. By default, parameter matching grows the
+    last bond in the notation.
 
     Args:
         notation: the network.
@@ -224,7 +226,7 @@ class TensorNetwork(Factorization):
         notation, bonds = data.get("notation"), data.get("bonds")
         if set(data) != {"notation", "bonds"} or not isinstance(bonds, Mapping):
             raise TensorMoEError(
-                cls._what, dict(data), "its fields are notation and bonds, an object of sizes"
+                cls._what, dict(data), "pass two fields: notation, and bonds with the size of each"
             )
         return cls(notation, **bonds)  # type: ignore[arg-type]
 

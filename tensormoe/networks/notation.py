@@ -14,7 +14,7 @@ from functools import lru_cache
 from ..errors import TensorMoEError
 
 INPUT, OUTPUT = "i", "o"
-# Not a valid index name, so that no bond can be called the same.
+# Not a valid index name, so no bond can share it.
 BATCH = "…"
 
 Indices = tuple[str, ...]
@@ -46,7 +46,7 @@ def is_mode(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Notation:
-    """Index notation that has been read: the indices of each core, in order.
+    """Parsed index notation: the indices of each core, in order.
 
     Args:
         cores: the indices of each core.
@@ -75,15 +75,15 @@ class Notation:
 
     @staticmethod
     def parse(text: "str | Notation") -> "Notation":
-        """Read a text such as "n r, i r, r o"; what has been read is returned as it is.
+        """Parse a text such as "n r, i r, r o"; a `Notation` is returned unchanged.
 
         Raises:
-            TensorMoEError: not a text, or malformed.
+            TensorMoEError: not a string, or malformed notation.
         """
         if isinstance(text, Notation):
             return text
         if not isinstance(text, str):
-            raise TensorMoEError("notation", text, 'pass a text such as "n r, i r, r o"')
+            raise TensorMoEError("notation", text, 'pass a string such as "n r, i r, r o"')
         return _read(text)
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ class Notation:
         return tuple(f"core{number}" for number in range(1, len(self.cores) + 1))
 
     def at_levels(self, levels: int) -> "Notation":
-        """The same with every core that carries `n` repeated for each of several expert levels."""
+        """The notation for several expert levels: every core that carries `n` is repeated for each."""
         if levels == 1 or any(name != "n" and _EXPERT.fullmatch(name) for name in self.indices):
             return self
         return Notation(
@@ -119,7 +119,7 @@ class Notation:
     def check_modes(self, levels: int) -> "Notation":
         """Check that the cores carry exactly the modes of a layer with `levels` expert levels.
 
-        Returns the notation, with `n1` renamed to `n` where there is one level only.
+        Returns the notation, with `n1` renamed to `n` if there is only one level.
 
         Raises:
             TensorMoEError: a mode is in no core, has two names, or belongs to no level.
@@ -147,7 +147,7 @@ class Notation:
             )
             raise TensorMoEError("notation", str(self), remedy)
         if self.cores[number - 1].count(name) > 1:
-            remedy = f"{name!r} occurs twice in core {number}; a core carries an index once"
+            remedy = f"{name!r} occurs twice in core {number}; a core may carry an index only once"
             raise TensorMoEError("notation", str(self), remedy)
 
 

@@ -121,7 +121,7 @@ def without(name: str) -> str:
     [
         ("{", "this is not JSON"),
         (None, "this is not JSON"),
-        ("[1, 2]", "pass an object with fields by name"),
+        ("[1, 2]", "pass an object with named fields"),
         ("[" * 100_000, "this is not JSON"),
         (b"\xff\xfe{", "this is not JSON"),
         ('{"bias": true, "bias": false}', "a field occurs twice"),
@@ -202,7 +202,7 @@ def test_two_definitions_of_one_name_are_an_error_and_one_definition_run_twice_i
     latest = define()
     spec = tm.MuMoESpec(4, 4, 3, latest(2))
     assert type(tm.spec_from_json(spec.to_json()).factorization) is latest
-    with pytest.raises(tm.TensorMoEError, match=r"RunTwice is known by the name 'RunTwice': choose another"):
+    with pytest.raises(tm.TensorMoEError, match=r"RunTwice already has the name 'RunTwice': choose another"):
 
         class RunTwice(tm.Factorization):
             def notation(self, levels: int) -> str:

@@ -54,7 +54,7 @@ def test_spaces_do_not_matter() -> None:
         ("n r, i r, o r", {"r": -3}, "positive integer"),
         ("n r, i r, o r", {"r": 2.0}, "positive integer"),
         ("n r, i r, o r", {"r": True}, "positive integer"),
-        (None, {}, "pass a text"),
+        (None, {}, "pass a string"),
     ],
 )
 def test_malformed_notation_is_refused(notation: str, bonds: dict, said: str) -> None:
@@ -85,9 +85,7 @@ def test_a_missing_or_foreign_mode_is_refused(notation: str, experts, said: str)
 
 @pytest.mark.parametrize("notation", ["n r, i r, o s", "n r, i r s, o r", "s n r, i r, o r"])
 def test_a_bond_in_one_core_only_is_refused_unless_its_size_is_1(notation: str) -> None:
-    with pytest.raises(
-        tm.TensorMoEError, match=r"bond 's' is in core \d only, where it would be summed alone"
-    ):
+    with pytest.raises(tm.TensorMoEError, match=r"bond 's' is in core \d only and joins nothing"):
         network(notation, r=1, s=3)
     assert network(notation, r=1, s=1).sizes["s"] == 1
 
