@@ -124,7 +124,7 @@ def fails(*problem: object) -> None:
         (lambda *problem: [(0, 1)], "7 operands take 6 steps, not 1"),
         ((PATH, PATH), "pass a name"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_what_is_no_path_is_refused_when_the_spec_is_made(optimize: object, said: str) -> None:
     with pytest.raises(tm.TensorMoEError, match=f"optimize: .*{said}"):
