@@ -85,7 +85,7 @@ def _listed(argument: str, arrays: object, levels: int) -> list[Array]:
 
 def flatten(ops: Backend, x: Array) -> Array:
     """The same vectors as (T, …)."""
-    return x if len(x.shape) == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+    return x if x.ndim == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
 def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:

@@ -160,7 +160,7 @@ def _compute_gate(
     coefficients, logits, moved = spec.gate.coefficients(
         ops, parameters, flatten(ops, x), spec.levels, statistics, call
     )
-    if len(x.shape) != 2:
+    if x.ndim != 2:
         coefficients = [_unflatten(ops, a, x) for a in coefficients]
         logits = [_unflatten(ops, z, x) for z in logits]
     return GateOutput(coefficients, logits, moved)
@@ -310,7 +310,7 @@ def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
 
 def _unflatten(ops: Backend, array: Array, x: Array) -> Array:
     """An array (T, …) with the leading dimensions of x."""
-    return array if len(x.shape) == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
+    return array if x.ndim == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
 
 
 def _normalize(ops: Backend, parameters: Mapping[str, Array], tokens: Array) -> Array:
