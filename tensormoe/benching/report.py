@@ -42,11 +42,11 @@ class BenchReport:
         spec: what was timed.
         backend: the backend's name.
         device: the device in words.
-        threads: of the host, where the backend tells.
+        threads: of the host, if the backend knows.
         batch_size: the number of input vectors in one call.
         seed: of the random values.
         measurements: forward and, if it was asked for, training: each of layer, MLP and floor.
-        remarks: what to know beside the figures.
+        remarks: on the figures.
     """
 
     spec: Spec

@@ -52,7 +52,7 @@ class _Problem(NamedTuple):
         """The path that one of opt_einsum's searches finds; None if it finds none of pairs."""
         try:
             path = self.ask(optimizer, memory_limit)
-        except RuntimeError:  # how its dynamic programming says that nothing keeps the limit
+        except RuntimeError:  # this is how its dynamic programming says that nothing meets the limit
             return None
         # Its other searches answer with one n-ary step, thousands of times as slow, or exceed the limit.
         if any(len(pair) > 2 for pair in path):
@@ -95,7 +95,7 @@ def find_path(
         memory_limit: the largest intermediate allowed, in elements, or None.
 
     Raises:
-        TensorMoEError: a memory limit that none of the paths found keeps.
+        TensorMoEError: a memory limit that no path found meets.
     """
     if len(contraction.operands) == 1:
         # One step all the same, which sums over what the output lacks.
@@ -113,7 +113,7 @@ def find_path(
 
 
 def _explain(problem: _Problem, optimize: Optimize, memory_limit: int) -> str:
-    """Why no path keeps the limit, and what to do."""
+    """Why no path meets the limit, and what to do."""
     if not isinstance(optimize, str):
         return (
             f"the path has an intermediate of {problem.price(optimize).largest:,} elements: raise the limit"
@@ -134,7 +134,7 @@ def _candidates(problem: _Problem, optimize: Optimize, memory_limit: int | None)
     searches = names if optimize == "auto" else [optimize]
     candidates = [problem.search(get_path_fn(name), memory_limit) for name in searches]
     if optimize == "auto" and memory_limit is not None:
-        # Searches for few operations may miss the few paths that keep a narrow limit.
+        # Searches for few operations may miss the few paths that meet a narrow limit.
         candidates.append(problem.smallest())
     return [each for each in candidates if each is not None]
 

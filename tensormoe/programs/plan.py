@@ -144,7 +144,7 @@ def plan(
         memory_limit: the largest intermediate allowed, in elements, or None.
 
     Raises:
-        TensorMoEError: a batch size that is not a positive integer, or a memory limit that no path keeps.
+        TensorMoEError: a batch size that is not a positive integer, or a memory limit that no path meets.
     """
     return _plan(contraction, positive_integer("batch_size", batch_size), optimize, memory_limit)
 

@@ -1,7 +1,7 @@
 """The floating-point method: every backend, element type and device, against bounds known in advance.
 
-The error of a program is at most its rounding bound (see `counting`) times the same sums over absolute
-values; the reference, in float64, has a bound of the same kind for its own.
+The error of a program is at most its rounding bound (see `arithmetic.rounding`) times the same sums over
+absolute values; the reference, in float64, has a bound of the same kind.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

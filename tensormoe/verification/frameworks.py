@@ -18,7 +18,7 @@ from .reference.layer import compute
 from .reference.layer import materialize as materialize_reference
 from .report import Check
 
-# Relative to the largest entry; ten steps of training add up what single calls differ by.
+# Relative to the largest entry; ten training steps accumulate the differences of single calls.
 TOLERANCE, TRAINED_TOLERANCE = 1e-12, 1e-11
 _STEPS, _RATE = 10, 0.1
 _LARGEST_WEIGHT = 2**20
@@ -31,7 +31,7 @@ def framework_checks(
 ) -> Iterator[Check]:
     """All that a backend computes, against the definition or, beyond it, against the first backend."""
     noisy = spec
-    # In training each framework draws noise of its own.
+    # In training, each framework draws its own noise.
     spec = spec.replace(gate=replace(spec.gate, noise=0.0))
     values = _draw_values(spec, generator, seed, batch_size)
     name, ops = next(iter(objects.items()))
@@ -74,7 +74,7 @@ class _Values:
 
 def _draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_size: int) -> _Values:
     initial, state = initialize(spec, seed, "float64")
-    # At the initial values some gradients vanish, which compares rounding errors with each other.
+    # At the initial values some gradients vanish, and only rounding errors would be compared.
     parameters = {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()}
     x = generator.normal(size=(batch_size, spec.in_features))
     y = generator.normal(size=(batch_size, spec.out_features))
@@ -86,7 +86,7 @@ def _draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_si
 
 
 def _warm_state(ops: Backend, spec: Spec, values: _Values) -> dict[str, NumPyArray]:
-    """Running statistics after a call, which have something in them."""
+    """Running statistics after a call, so that they are not empty."""
     if not values.state:
         return {}
     parameters, state = (
@@ -103,7 +103,7 @@ def _compute_all(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict
     """What a backend computes, by the name of the quantity; noise is to be off in evaluation."""
     names = list(values.parameters)
     y = ops.from_numpy(values.y)
-    # With a leading axis more, which comes back.
+    # With one more leading axis, which must come back.
     x = ops.from_numpy(values.x[None])
     previous = values.previous and [ops.from_numpy(value[None]) for value in values.previous]
 
@@ -162,7 +162,7 @@ def _small(spec: Spec) -> bool:
 
 
 def _in_order(state: Mapping[str, Backend]) -> list[Any]:
-    # A compiled function returns names in an order of its own.
+    # A compiled function returns names in its own order.
     return [state[name] for name in sorted(state)]
 
 
@@ -206,5 +206,5 @@ def _largest_error(results: Sequence[NumPyArray], expected: Sequence[NumPyArray]
         return float("inf")
     scale = max(float(np.max(np.abs(value))) for value in expected) or 1.0
     errors = [float(np.max(np.abs(a - b))) for a, b in zip(results, expected, strict=True)]
-    # Not max(), which passes over a NaN.
+    # Not max(), which can skip a NaN.
     return float(np.max(errors)) / scale

@@ -17,7 +17,7 @@ from .floating import largest, ratio, round_to
 from .reference.gate import STATISTICS, ExpertLevel, initial_statistics
 from .report import Check
 
-# At least so many input vectors: their iterations end at different times.
+# At least this many input vectors, so that their iterations end at different times.
 _BATCH = 32
 
 

@@ -56,7 +56,7 @@ class Inputs:
 def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -> Inputs:
     """Random positive values, scaled so that half-precision types neither overflow nor underflow.
 
-    Of one sign, rounding errors add up, and errors are largest beside their bounds.
+    With one sign, rounding errors add up and come closest to their bounds.
     """
 
     def values(size: tuple[int, ...], scale: float) -> NumPyArray:
@@ -66,7 +66,7 @@ def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -
 
     network = layer.network
     carried = [index for core in network.cores for index in core.indices]
-    # Each sum's terms are made smaller as it has more of them: a bond's by its cores together.
+    # The more terms a sum has, the smaller they are made: a bond's cores share that scaling.
     shares = {bond: np.log2(size) / carried.count(bond) for bond, size in network.bonds}
     scales = [sum(shares.get(index, 0.0) for index in core.indices) for core in network.cores]
     return Inputs(

@@ -1,4 +1,4 @@
-"""What a verification found: one check after the other, as a table and as JSON."""
+"""The result of a verification: one check after another, as a table and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Check:
         method: "proof", "exact", "float" or "frameworks".
         subject: what was run, such as "torch float32".
         quantity: what was compared, such as "gradients".
-        error: what was found. Proof: 1 if it is refused. Exact: the number of wrong entries. Float: the
+        error: the deviation. Proof: 1 if it is refused. Exact: the number of wrong entries. Float: the
             difference, where its ratio to the bound is largest. Frameworks: the largest
             difference, relative to the largest entry.
         bound: the largest error that passes.
@@ -51,12 +51,12 @@ class Check:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What `verify` found; prints as a table.
+    """The result of `verify`; prints as a table.
 
     Args:
         spec: what was verified.
         checks: every comparison.
-        remarks: what holds for all of them, such as a probability.
+        remarks: on all of them, such as a probability.
         seed: of the random values.
     """
 

@@ -53,8 +53,8 @@ def verify(
 
     Args:
         spec: a layer or a block.
-        backends: names or backend objects. By default those whose framework is installed; one that is named
-            must be.
+        backends: names or backend objects. By default those whose framework is installed; any that you name
+            must be installed.
         methods: some of the four, or the name of one.
         batch_size: the number of input vectors.
         seed: of the random values.

@@ -1,9 +1,9 @@
 """Proofs of a block's own program: two layers with a nonlinearity between them, chained to one program.
 
 The nonlinearity f is an opaque symbol. It may be applied to u, the first layer's result, once that is
-complete; what comes out is a new operand f(u) of which nothing is known but its indices. In reverse mode, the
-complete gradient of f(u) becomes a new operand ∂u, which stands for that gradient times f′(u). So the
-derivation holds for any f of each element.
+complete; the result is a new operand f(u), about which nothing is known except its indices. In reverse mode,
+the complete gradient of f(u) becomes a new operand ∂u, which stands for that gradient times f′(u). So the
+derivation holds for any elementwise f.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from .trace import ProofError, trace
 
 # The cotangent of the first layer's result.
 _HIDDEN_COTANGENT = "∂u"
-# What tells the second layer's names from the first one's.
+# What distinguishes the second layer's names from the first one's.
 _PRIME = "′"
 
 
@@ -82,7 +82,7 @@ def prove_chain(first: Contraction, second: Contraction, nonlinearity: str, prog
 
 @dataclass(frozen=True)
 class _Block:
-    """What is to be computed; the second contraction has names of its own, but for the coefficients."""
+    """What is to be computed; the second contraction has its own names, except for the coefficients."""
 
     first: Contraction
     second: Contraction

@@ -36,14 +36,14 @@ class Proof:
 def prove_program(contraction: Contraction, program: Program) -> Proof:
     """Prove that a program computes a contraction, for all values and whatever the sizes.
 
-    The program is run on arrays that have indices in place of values. Every step must be allowed by the laws
+    The program is run on arrays that have indices instead of values. Every step must be allowed by the laws
     of commutative semirings, and the result must be the sum of products that defines the contraction: the
     weight tensor multiplied out, then summed with coefficients and input. Each bond is summed once, after all
     that carry it were multiplied in; a merged axis knows its indices and their order, so that equal sizes
-    hide nothing. The program's reverse mode is run likewise: each gradient is the sum of the other factors.
+    hide nothing. So it is with the program's reverse mode: each gradient is the sum of the other factors.
 
     Sizes are read as names of indices: the derivation holds for all sizes of the indices that are larger
-    than 1 here. An index of size 1 takes no part, nor does the sum over a single input beside a bias.
+    than 1 here. An index of size 1 takes no part, nor does the sum over a single input besides a bias.
 
     Args:
         contraction: what is to be computed, such as `stage.contraction`.

@@ -74,7 +74,7 @@ def _general(contractions: Sequence[Contraction]) -> str:
 
 
 def _single(contraction: Contraction) -> str | None:
-    """The input mode if it holds a single input beside the bias: its sum has one term."""
+    """The input mode if it holds a single input besides the bias: its sum has one term."""
     index = contraction.operands[0].indices[-1] if contraction.affine else None
     return index if index and dict(contraction.sizes)[index] == 2 else None
 

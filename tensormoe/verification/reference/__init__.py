@@ -1,1 +1,1 @@
-"""Definitions that verification compares with, written apart from what they judge."""
+"""Definitions that verification compares with, independent of what they judge."""

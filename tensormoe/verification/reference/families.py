@@ -1,6 +1,6 @@
 """What a factorization's cores multiply out to, by the formulas of the literature.
 
-The networks that everything else derives from are checked here against what they are to stand for. Sources:
+The networks that everything else derives from are checked here against what they should stand for. Sources:
 Kolda and Bader, "Tensor Decompositions and Applications", 2009, sections 3 and 4; Oseledets, "Tensor-Train
 Decomposition", 2011, equation 1.3; Zhao et al., "Tensor Ring Decomposition", 2016, equation 1.
 """
