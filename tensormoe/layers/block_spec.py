@@ -17,22 +17,22 @@ from .stage import Stage
 
 @dataclass(frozen=True, init=False)
 class MuMoEBlockSpec(Spec):
-    """Two layers with one set of coefficients, instead of an MLP: μMoE(D→H), nonlinearity, μMoE(H→O).
+    """Two layers that share one gate, to replace an MLP: μMoE(D→H), nonlinearity, μMoE(H→O).
 
     The coefficients are computed from the block's input, before the optional LayerNorm of the input.
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
         experts: N, or one count for each level.
-        factorization: of both layers; the same ranks in each.
-        gate: of the block.
-        bias: of both layers.
-        nonlinearity: between the layers: "gelu", "gelu_tanh", "relu" or "silu".
+        factorization: the factorization of both layers, with the same ranks in each.
+        gate: the block's gate.
+        bias: whether both layers have a bias.
+        nonlinearity: what is applied between the layers: "gelu", "gelu_tanh", "relu" or "silu".
         input_norm: whether the first layer sees LayerNorm(x), with a learned scale and shift.
-        optimize: as for `MuMoESpec`: a search's name or an optimizer for both layers, or a pair with one for
-            each, as paths need it, and optimizers that serve one contraction, such as cotengra's
-            HyperOptimizer.
-        memory_limit: as for `MuMoESpec`, in each layer.
+        optimize: as for `MuMoESpec`: the name of a search or an optimizer for both layers, or a pair with one
+            for each. Paths need a pair, and so do optimizers that serve a single contraction, such as
+            cotengra's HyperOptimizer.
+        memory_limit: as for `MuMoESpec`, applied to each layer.
 
     Raises:
         TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity.
@@ -101,12 +101,12 @@ class MuMoEBlockSpec(Spec):
         }
 
     def _resolve(self, optimize: object) -> str | tuple[Optimize, ...]:
-        """How each layer's path is found; a search's name stands for both."""
+        """The `optimize` of each layer; a single name if both use the same search."""
         if not isinstance(optimize, list | tuple):
             optimize = (optimize, optimize)
         if len(optimize) != 2:
             raise TensorMoEError(
-                "optimize", optimize, "pass one for both layers, or a pair with one for each"
+                "optimize", optimize, "pass one value for both layers, or a pair with one for each"
             )
         stages = self._stages("auto", "auto").values()
         resolved = tuple(stage.resolve(each) for stage, each in zip(stages, optimize, strict=True))

@@ -11,16 +11,16 @@ from .spec import Spec
 
 
 def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) -> Any:
-    """The framework's own module for a layer or a block.
+    """Build the framework's own module for a layer or a block.
 
     Args:
         spec: what to build.
         backend: "torch" for a `torch.nn.Module`, "jax" for a `flax.nnx.Module`, "numpy", or another
             installed backend that has modules.
-        seed: of the initial values; the same seed gives the same bits in every framework. By default the
-            framework's own generator draws it, so that stacked layers differ; JAX, which has none, takes
-            `rngs=` instead.
-        options: the module's own, such as device and dtype.
+        seed: the seed of the initial values; the same seed gives the same bits in every framework. By default
+            the framework's own generator draws one, so stacked layers differ. JAX has no such generator: pass
+            `seed=` or `rngs=`.
+        options: keyword options of the module, such as device and dtype.
 
     Raises:
         TensorMoEError: an unknown backend, one that is not installed or has no modules, or an option that
@@ -44,7 +44,7 @@ def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) 
 
 
 def _options(module: Any, spec: Spec) -> tuple[str, ...]:
-    """What a module's class takes by keyword beside the fields of its specification."""
+    """The keywords of a module's class, except for the fields of its specification."""
     # Not the class's own signature: nnx.Module's metaclass hides it.
     parameters = signature(module.__init__).parameters.values()
     by_keyword = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]

@@ -29,7 +29,7 @@ def find_backend(backend: Backend | str | None, array: Array) -> Backend:
 def read(ops: Backend, argument: str, arrays: NamedArrays) -> dict[str, Array]:
     """Arrays by name, from any container."""
     if not hasattr(arrays, "items"):
-        raise TensorMoEError(argument, type(arrays), "pass arrays by name")
+        raise TensorMoEError(argument, type(arrays), "pass a mapping from names to arrays")
     return {name: ops.as_array(array) for name, array in arrays.items()}
 
 
@@ -41,7 +41,7 @@ def name_cores(cores: NamedArrays | Sequence[Array], stage: Stage) -> dict[str, 
         check_names("cores", named, stage.network.shapes, stage)
         return named
     if not isinstance(cores, list | tuple):
-        raise TensorMoEError("cores", type(cores), "pass arrays by name, such as layer.cores, or a list")
+        raise TensorMoEError("cores", type(cores), "pass a mapping such as layer.cores, or a list of arrays")
     if len(cores) != len(names):
         raise TensorMoEError("cores", len(cores), f"pass one array for each of {', '.join(names)}")
     return dict(zip(names, cores, strict=True))
@@ -50,7 +50,7 @@ def name_cores(cores: NamedArrays | Sequence[Array], stage: Stage) -> dict[str, 
 def read_coefficients(
     ops: Backend, spec: Spec | Stage, coefficients: Sequence[Array], x: Array
 ) -> list[Array]:
-    """The coefficients as (T, N_e)."""
+    """The coefficients, flattened to (T, N_e)."""
     return _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)
 
 
@@ -66,7 +66,9 @@ def _read_levels(
     if not isinstance(arrays, list | tuple):
         arrays = _listed(argument, arrays, len(experts))
     if len(arrays) != len(experts):
-        raise TensorMoEError(argument, len(arrays), f"pass {len(experts)}, one for each level")
+        raise TensorMoEError(
+            argument, len(arrays), f"pass {len(experts)} array(s), one for each expert level"
+        )
     leading = x.shape[:-1]
     flat = []
     for level, n in enumerate(experts):
@@ -77,19 +79,21 @@ def _read_levels(
 
 
 def _listed(argument: str, arrays: object, levels: int) -> list[Array]:
-    """The members of a framework's own list; an array is not one."""
+    """The members of a framework's own kind of list; an array does not count as one."""
     if not isinstance(arrays, Iterable) or isinstance(arrays, str | Mapping) or hasattr(arrays, "shape"):
-        raise TensorMoEError(argument, type(arrays), f"pass a list of {levels}, one array for each level")
+        raise TensorMoEError(
+            argument, type(arrays), f"pass a list of {levels} array(s), one for each expert level"
+        )
     return list(arrays)
 
 
 def flatten(ops: Backend, x: Array) -> Array:
-    """The same vectors as (T, …)."""
+    """The same vectors with all leading dimensions merged, (T, …)."""
     return x if x.ndim == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
 
 
 def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:
-    """Raise the error of an x that is not (…, I) of real numbers."""
+    """Raise an error unless x is an array (…, I) of real numbers."""
     if not ops.is_tensor(x):
         raise TensorMoEError("x", type(x), f"pass an array of the backend {ops.tensormoe_name}")
     shape = x.shape
@@ -116,7 +120,7 @@ def check_arrays(
 
 
 def check_names(argument: str, arrays: Mapping[str, Array], shapes: Shapes, spec: Spec | Stage) -> None:
-    """Raise the error of names that are missing or unknown."""
+    """Raise an error if a name is missing or unknown."""
     if arrays.keys() != shapes.keys():
         listed = ", ".join(shapes) or "none"
         raise TensorMoEError(
@@ -134,9 +138,9 @@ def _check_array(
     spec: Spec | Stage | None = None,
 ) -> None:
     if not ops.is_tensor(array):
-        remedy = f"pass an array of the backend {ops.tensormoe_name}, as x is: frameworks do not mix"
+        remedy = f"pass an array of the backend {ops.tensormoe_name}: frameworks cannot be mixed"
         raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
-    # The first comparison spares a conversion at every call; some frameworks' shapes are lists.
+    # The first comparison saves a conversion at every call; some frameworks' shapes are lists.
     if array.shape != shape and tuple(array.shape) != shape:
         remedy = f"pass an array of shape {shape}{_of(spec)}"
         raise TensorMoEError(f"{argument}[{key!r}]", tuple(array.shape), remedy)

@@ -1,4 +1,4 @@
-"""The layer's mathematics, once, for every framework: from parameters and inputs to outputs."""
+"""The layer's mathematics, written once for every framework: from parameters and inputs to outputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,8 +30,8 @@ class GateOutput(NamedTuple):
 
     Args:
         coefficients: E arrays (…, N_e).
-        logits: the router's, E arrays (…, N_e).
-        state: the running statistics, moved in training.
+        logits: the router's output, E arrays (…, N_e).
+        state: the running statistics, updated in training.
     """
 
     coefficients: list[Array]
@@ -45,7 +45,7 @@ class LayerOutput(NamedTuple):
     Args:
         y: (…, O).
         coefficients: E arrays (…, N_e).
-        state: the running statistics, moved in training.
+        state: the running statistics, updated in training.
     """
 
     y: Array
@@ -66,29 +66,32 @@ def apply(
     recompute: bool = False,
     backend: Backend | str | None = None,
 ) -> LayerOutput:
-    """Compute a layer or a block. Nothing is changed; new running statistics are returned.
+    """Compute a layer or a block. No argument is changed; new running statistics are returned.
+
+    Use it when you hold the parameters yourself instead of in a module.
 
     Args:
         spec: what to compute.
         parameters: arrays by name, as `initialize` gives them, of any TensorLy backend.
         x: (…, I) with any leading dimensions, including none and empty ones, of the parameters' type.
         state: the running statistics of the gate, as `initialize` gives them.
-        training: whether the gate uses this batch's statistics, if it can, moves the running ones, and adds
+        training: whether the gate uses this batch's statistics, if it can, updates the running ones, and adds
             noise.
-        previous: the coefficients that the layer before returned, arrays (…, K_e), for a router that uses
-            them; others ignore them.
-        generator: of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator` (by
-            default PyTorch's own) or a JAX key.
-        all_reduce: the sum of an array over all processes that share the batch, for a router's statistics.
-        recompute: whether reverse mode keeps only the results of matrix products and computes what lies
-            between them again: less memory for a little time. Values and gradients stay the same.
+        previous: the coefficients that the previous layer returned, arrays (…, K_e); only some routers use
+            them.
+        generator: the source of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator`
+            (by default PyTorch's own) or a JAX key.
+        all_reduce: a function that sums an array over all processes that share the batch, for a router's
+            statistics.
+        recompute: whether reverse mode keeps only the results of matrix products and recomputes everything
+            between them, which saves memory for a little time. Values and gradients stay the same.
         backend: a backend object or name; by default the one that x belongs to.
 
     Returns:
-        y (…, O), the E coefficient arrays (…, N_e), and the new state, by these names.
+        A `LayerOutput`: y (…, O), the E coefficient arrays (…, N_e), and the new state.
 
     Raises:
-        TensorMoEError: x has another last dimension or element type, or a name is missing.
+        TensorMoEError: x has a wrong last dimension or element type, or a name is missing.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.
@@ -126,9 +129,11 @@ def compute_gate(
 ) -> GateOutput:
     """The first half of `apply`: coefficients, logits and new statistics.
 
+    Use it to read the router's logits, for example for a load-balancing loss.
+
     Args:
-        spec: whose gate computes.
-        parameters: the gate's, by name (see `spec.gate_shapes`).
+        spec: the layer or block whose gate is computed.
+        parameters: the gate's parameters by name (see `spec.gate_shapes`).
         x, state, training, previous, generator, all_reduce, backend: as for `apply`.
 
     Raises:
@@ -177,9 +182,11 @@ def mix(
 ) -> Array:
     """The second half of `apply`: the mixture of experts at given coefficients.
 
+    Use it with coefficients that you have computed or edited yourself.
+
     Args:
         spec: a layer or a block.
-        parameters: by name, without the gate's.
+        parameters: all parameters by name except the gate's.
         coefficients: E arrays (…, N_e).
         x: (…, I).
         recompute, backend: as for `apply`.
@@ -220,11 +227,12 @@ def contract(
     *,
     backend: Backend | str | None = None,
 ) -> Array:
-    """The factorized contraction alone, with coefficients of your own.
+    """The factorized contraction alone, with your own coefficients.
 
     Args:
         spec: the layer, or one of a block's `layers`.
-        cores: the factors of the weight tensor, by name as `layer.cores`, or in the network's order.
+        cores: the factors of the weight tensor: a mapping such as `layer.cores`, or a list in the network's
+            order.
         coefficients: E arrays (…, N_e).
         x: (…, I).
         backend: a backend object or name; by default the one that x belongs to.
@@ -262,11 +270,11 @@ def materialize(
     *,
     backend: Backend | str | None = None,
 ) -> Array:
-    """Multiply the cores out to the weight tensor.
+    """Multiply the cores out to the weight tensor, to inspect or export it.
 
     Args:
         spec: the layer, or one of a block's `layers`.
-        cores: arrays by name, as `layer.cores`, or in the network's order.
+        cores: a mapping such as `layer.cores`, or a list in the network's order.
         backend: a backend object or name; by default the one that the cores belong to.
 
     Returns:
@@ -309,12 +317,12 @@ def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
 
 
 def _unflatten(ops: Backend, array: Array, x: Array) -> Array:
-    """An array (T, …) with the leading dimensions of x."""
+    """Restore the leading dimensions of x in an array (T, …)."""
     return array if x.ndim == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
 
 
 def _normalize(ops: Backend, parameters: Mapping[str, Array], tokens: Array) -> Array:
-    """What the first layer of a block sees."""
+    """The input of a block's first layer: x, or its LayerNorm."""
     if "input_norm.weight" not in parameters:
         return tokens
     dtype = ops.dtype_name(tokens)

@@ -1,15 +1,14 @@
 """Initial values, derived from the network: every expert starts near the same ordinary linear layer.
 
-The cores divide into two kinds. *Mixing* cores carry an expert mode and start as the identity for every
-expert: ones, or, where a core is a matrix between two ordinary bonds, the identity matrix. *Linear* cores
-are drawn uniformly, U(±√(1/fan)), as an ordinary linear layer's weight is; an expert's copy of them is the
-same draw. On the first expert level each entry is multiplied by noise of mean 1 and variance 1,
-which sets the experts apart; further levels start exactly equal, and since coefficients sum to 1 they change
-nothing.
+There are two kinds of cores. *Mixing* cores carry an expert mode and start as the identity for every expert:
+the identity matrix if the core is a matrix between two ordinary bonds, otherwise ones. *Linear* cores are
+drawn uniformly, U(±√(1/fan)), like an ordinary linear layer's weight; every expert gets the same draw. On the
+first expert level each entry is multiplied by noise of mean 1 and variance 1, which makes the experts differ.
+Further levels start exactly equal, and change nothing because coefficients sum to 1.
 
 For CP and tensor ring these are the published initial values (Oldfield et al., "Multilinear Mixture of
-Experts: Scalable Expert Specialization through Factorization", 2024, and its code); the rule carries them
-over to any network.
+Experts: Scalable Expert Specialization through Factorization", 2024, and its code); the rule extends them to
+any network.
 """
 
 from collections import Counter
@@ -37,16 +36,16 @@ def initialize(
 ) -> tuple[dict[str, NumPyArray], dict[str, NumPyArray]]:
     """Initial parameters and state as NumPy arrays by name, the same bits for every framework.
 
-    The gate's weights start at zero, so that coefficients start uniform.
+    The gate's weights start at zero, so coefficients start uniform.
 
     Args:
         spec: a layer's or a block's specification.
-        seed: of NumPy's default generator; a non-negative integer.
+        seed: the seed of NumPy's default generator; a non-negative integer.
         dtype: "float32" or "float64". The float32 values are the float64 ones, rounded.
 
     Returns:
         The parameters (see `spec.parameter_shapes`), each contiguous, and the state: the running statistics
-        of the gate, float32 at least; empty for a gate that keeps none.
+        of the gate, float32 at least; empty for a gate without any.
 
     Raises:
         TensorMoEError: a seed that is not a non-negative integer, or an unknown dtype.
@@ -67,7 +66,7 @@ def initialize(
                 lambda shape, bound: generator.uniform(-bound, bound, shape),
                 lambda shape: generator.normal(1.0, 1.0, shape),
             )
-    # Copies: what is stretched over equal experts has memory of its own in the end.
+    # Copies: a value stretched over equal experts needs its own memory.
     cores = {name: np.array(value, dtype, order="C") for name, value in values.items()}
     constants, state = initialize_constants(spec, dtype)
     parameters = cores | constants
@@ -104,14 +103,14 @@ class CoreRecipe:
     """How the initial values of one core are distributed.
 
     They are a start, drawn or constant, times noise, both stretched to the core's shape. Any framework can
-    draw them: `draw` takes its generators.
+    draw them: pass its generators to `draw`.
 
     Args:
-        name: the core's.
-        shape: with axes in the order in which values are drawn, that of `Factorization.canonical`.
+        name: the core's name.
+        shape: the core's shape in the order in which values are drawn, that of `Factorization.canonical`.
         axes: the permutation that takes these axes to the notation's order.
         start: the shape of the start, 1 along every expert axis.
-        bound: of the uniform distribution of the start, U(−bound, bound); None for a constant start.
+        bound: the start is drawn from U(−bound, bound); None for a constant start.
         diagonal: two axes of a constant start that is 1 where their positions are equal and 0 elsewhere;
             None for ones.
         noise: the shape of the noise, N(1, 1); None without noise.
@@ -126,7 +125,7 @@ class CoreRecipe:
     noise: Shape | None
 
     def draw(self, uniform: Callable[[Shape, float], Array], normal: Callable[[Shape], Array]) -> Array:
-        """The core's values, in the notation's order of axes; perhaps a view.
+        """The core's values, in the notation's order of axes; possibly a view.
 
         Args:
             uniform: draws an array of a shape from U(−bound, bound).
@@ -184,9 +183,9 @@ def _canonical(stage: Stage) -> Network:
 def _uniform_bounds(network: Network, in_features: int) -> dict[str, float]:
     """The bound of the uniform distribution of every linear core, √(1/fan), by name.
 
-    The fan of a core counts the products that are summed into one entry of what follows it. The input
-    core's is I; a core without modes sums over the bonds that it shares with the mixing and the input cores;
-    the last core takes what remains of the count over the whole network.
+    A core's fan counts the products that are summed into one entry of the next result. The input core's fan
+    is I; a core without modes sums over the bonds that it shares with the mixing and the input cores; the
+    last core's fan is what remains of the count for the whole network.
     """
     linear = sorted(_linear(network), key=lambda core: (INPUT not in core.indices, OUTPUT in core.indices))
     terms = _independent_terms(network)
@@ -203,7 +202,7 @@ def _uniform_bounds(network: Network, in_features: int) -> dict[str, float]:
 
 
 def _linear(network: Network) -> list[Core]:
-    """The cores without expert modes, and those that alone carry the input or the output mode."""
+    """The cores without expert modes, and those that carry the input or output mode if no such core does."""
     plain = [core for core in network.cores if not _experts_of(core, network)]
     covered = {index for core in plain for index in core.indices}
     missing = {INPUT, OUTPUT} - covered
@@ -235,7 +234,7 @@ def _independent_terms(network: Network) -> float:
 
 
 def _constant(shape: Shape, diagonal: tuple[int, int] | None) -> NumPyArray:
-    """What leaves one expert as it is: ones, or an identity matrix along two axes."""
+    """A start that leaves an expert unchanged: ones, or an identity matrix along two axes."""
     if diagonal is None:
         return np.ones(shape)
     positions = np.indices(shape)
@@ -258,7 +257,7 @@ def _diagonal(core: Core, network: Network) -> tuple[int, int] | None:
 
 
 def _ordinary_bonds(core: Core, network: Network) -> Indices:
-    """The core's bonds of size above 1, if each of them joins exactly two cores; else none."""
+    """The core's bonds of size above 1, if each of them joins exactly two cores; otherwise none."""
     joined = Counter(index for other in network.cores for index in other.indices)
     bonds = tuple(i for i in core.indices if not is_mode(i) and network.sizes[i] > 1)
     return bonds if all(joined[bond] == 2 for bond in bonds) else ()

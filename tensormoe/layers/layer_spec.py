@@ -24,13 +24,13 @@ class MuMoESpec(Spec):
         out_features: O.
         experts: N, or one count for each level (N1, …, NE); the layer has ∏ N_e experts.
         factorization: how the weight tensor W (N1, …, NE, I[+1], O) is factorized.
-        gate: how the coefficients a_e (…, N_e) follow from x (…, I).
-        bias: whether x is extended by a constant 1, so that the last row of the input mode holds a bias
-            for each expert.
-        optimize: how its path is found: "auto", the name of another of opt_einsum's searches, a path for x,
-            the coefficients and the cores (pairs of positions among the live tensors, results appended), or
-            an optimizer of opt_einsum's or cotengra's. An optimizer is asked once; the path that it finds for
-            1,024 input vectors becomes the field.
+        gate: how the coefficients a_e (…, N_e) are computed from x (…, I).
+        bias: whether to append a constant 1 to x; the last row of the input mode then holds each expert's
+            bias.
+        optimize: how to find the path: "auto", the name of another opt_einsum search, a path over x, the
+            coefficients and the cores (pairs of positions among the live tensors, results appended), or an
+            opt_einsum or cotengra optimizer. An optimizer is called once, for 1,024 input vectors; the field
+            then holds its path.
         memory_limit: the largest intermediate allowed, in elements, for up to 1,024 input vectors.
 
     Raises:
@@ -128,12 +128,12 @@ class MuMoESpec(Spec):
 
     @property
     def plans(self) -> tuple[tuple[int, Plan], ...]:
-        """The plans by which the layer runs; see `Stage.plans`."""
+        """The plans that the layer runs; see `Stage.plans`."""
         return self.stage.plans
 
     @property
     def default_plan(self) -> Plan:
-        """The plan by which the layer runs on large batches, and on those whose size is not known."""
+        """The plan for large batches and for batches of unknown size."""
         return self.stage.default_plan
 
     @property

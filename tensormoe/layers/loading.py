@@ -1,4 +1,4 @@
-"""Arrays from elsewhere for a module, checked as a whole before anything is changed."""
+"""Arrays for a module to load, all of them checked before anything changes."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from ..typing import Array, NumPyArray, Shape, Shapes
 
 
 def read_arrays(arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyArray]:
-    """Arrays of any framework as NumPy arrays, checked before a module takes their values.
+    """Convert arrays of any framework to NumPy arrays, checked before a module takes their values.
 
     Args:
-        arrays: all parameters and running statistics, by the names that `initialize` gives them.
-        shapes: those of the module, by name.
+        arrays: all parameters and running statistics, by the names that `initialize` uses.
+        shapes: the module's shapes by name.
 
     Raises:
         TensorMoEError: a missing or unknown name, a wrong shape, or anything but a floating-point array.
@@ -27,7 +27,9 @@ def read_arrays(arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyA
         tensormoe.errors.TensorMoEError: arrays['cores.input']: received (3, 2); pass an array of shape (2, 3)
     """
     if not isinstance(arrays, Mapping):
-        raise TensorMoEError("arrays", type(arrays), "pass arrays by name, as tm.initialize gives them")
+        raise TensorMoEError(
+            "arrays", type(arrays), "pass a mapping from names to arrays, as tm.initialize returns"
+        )
     for fault, names in (("missing", shapes.keys() - arrays), ("unknown", arrays.keys() - shapes.keys())):
         if names:
             remedy = f"these names are {fault}; pass exactly {', '.join(shapes)}"
@@ -40,5 +42,5 @@ def _read(argument: str, array: Array, shape: Shape) -> NumPyArray:
         raise TensorMoEError(argument, type(array), "pass an array of floating-point numbers")
     if tuple(array.shape) != shape:
         raise TensorMoEError(argument, tuple(array.shape), f"pass an array of shape {shape}")
-    # NumPy has no type for some of the others' numbers, such as bfloat16.
+    # NumPy lacks some of the other frameworks' types, such as bfloat16.
     return array if isinstance(array, np.ndarray) else backend_of(array).to_float64(array)

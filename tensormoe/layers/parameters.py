@@ -10,7 +10,7 @@ Member = TypeVar("Member")
 
 
 class Layered(Protocol):
-    """A specification: it names its stages by the group of their cores."""
+    """A specification, which names each stage after the group of its cores."""
 
     @property
     def layers(self) -> dict[str, Stage]:
@@ -29,7 +29,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def group_members(arrays: Mapping[str, Member]) -> dict[str, dict[str, Member]]:
-    """Arrays by full name as members of groups, for modules that hold them so.
+    """Group arrays by the first part of their names, as modules hold them.
 
     Examples:
         >>> from tensormoe.layers.parameters import group_members
@@ -44,7 +44,7 @@ def group_members(arrays: Mapping[str, Member]) -> dict[str, dict[str, Member]]:
 
 
 def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None = None) -> dict[str, Member]:
-    """The cores of a layer by name, out of all its parameters, for `tm.contract` and `tm.materialize`.
+    """The cores of a layer by name, from its parameters, for `tm.contract` and `tm.materialize`.
 
     Args:
         spec: a layer's or a block's specification.
@@ -67,5 +67,7 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
     cores = {name: join_name(str(prefix), name) for name in spec.layers[str(prefix)].network.shapes}
     missing = [name for name in cores.values() if name not in parameters]
     if missing:
-        raise TensorMoEError("parameters", sorted(parameters), f"{', '.join(missing)} is missing")
+        raise TensorMoEError(
+            "parameters", sorted(parameters), f"missing {', '.join(missing)}: pass all parameters"
+        )
     return {name: parameters[full] for name, full in cores.items()}

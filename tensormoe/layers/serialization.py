@@ -1,4 +1,4 @@
-"""Specifications as JSON, whichever their type."""
+"""Specifications of any type as JSON."""
 
 from ..codec import Data
 from ..errors import TensorMoEError
@@ -7,7 +7,7 @@ from .stage import Stage
 
 
 def spec_from_json(text: str) -> Spec:
-    """A layer's or a block's specification from JSON text, whichever its "type" names.
+    """Read a specification of any type, a layer's or a block's, from JSON text.
 
     Raises:
         TensorMoEError: as `MuMoESpec.from_json`.

@@ -11,8 +11,8 @@ from ..typing import Array
 def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
     """y_o = Σ W[n1 … nE, i, o] Π_e a_e[n_e] x[i], from the whole weight tensor.
 
-    Every token gets its own weight matrix, the mix of all experts' matrices by its coefficients, and is
-    multiplied by it. This costs ∏N_e·I·O per token: it is the definition, for comparison.
+    Every token is multiplied by its own weight matrix, the mix of all experts' matrices by its coefficients.
+    This costs ∏N_e·I·O per token: use it as the definition to compare a layer with.
 
     Args:
         weight: W (N1, …, NE, I, O), or (N1, …, NE, I+1, O) whose last row is the experts' bias.
@@ -20,7 +20,7 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
         x: (…, I).
 
     Returns:
-        y (…, O), of the framework of x.
+        y (…, O), in the framework of x.
 
     Raises:
         TensorMoEError: shapes that do not fit each other.
@@ -38,7 +38,9 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
     ops = backend_of(x)
     if not all(ops.is_tensor(array) for array in (weight, *coefficients)):
         kinds = [type(array) for array in (weight, *coefficients)]
-        raise TensorMoEError("weight, coefficients", kinds, f"pass arrays of {ops.tensormoe_name}, as x is")
+        raise TensorMoEError(
+            "weight, coefficients", kinds, f"pass arrays of the backend {ops.tensormoe_name}, like x"
+        )
     if len(x.shape) == 0 or len(weight.shape) < 3:
         shapes = tuple(x.shape), tuple(weight.shape)
         raise TensorMoEError("x, weight", shapes, "pass x (…, I) and weight (N1, …, NE, I[+1], O)")

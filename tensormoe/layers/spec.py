@@ -18,8 +18,8 @@ from ..typing import Shapes
 from .parameters import join_name
 from .stage import Stage
 
-# With more, a weight tensor or its cores would pass what arrays allow: 32 axes in older versions of NumPy, 52
-# letters in einsum, which a train of so many levels uses up.
+# With more levels, a weight tensor or its cores would exceed the limits of arrays: 32 axes in older versions
+# of NumPy, and 52 letters in einsum, which a train of this many levels uses up.
 MAX_LEVELS = 24
 
 
@@ -46,9 +46,11 @@ class Spec(Registered, ABC):
     ) -> None:
         """Check and set the fields that layers and blocks share."""
         if not isinstance(factorization, Factorization):
-            raise TensorMoEError("factorization", factorization, "pass one such as tm.CP(rank=64)")
+            raise TensorMoEError(
+                "factorization", factorization, "pass a factorization such as tm.CP(rank=64)"
+            )
         if not isinstance(gate, Gate):
-            raise TensorMoEError("gate", gate, 'pass one such as tm.Gate(activation="softmax")')
+            raise TensorMoEError("gate", gate, 'pass a gate such as tm.Gate(activation="softmax")')
         counts = read_experts(experts)
         gate.check(counts)
         limit = None if memory_limit is None else positive_integer("memory_limit", memory_limit)
@@ -61,12 +63,12 @@ class Spec(Registered, ABC):
         )
 
     def _check_plans(self) -> None:
-        """Raise the error of a network that does not fit, or of a memory limit that is not kept."""
+        """Raise an error if a network does not fit, or if no path meets the memory limit."""
         for stage in self.layers.values():
             _ = stage.network if self.memory_limit is None else stage.plans
 
     def __getstate__(self) -> dict[str, Any]:
-        # Networks and programs are cached on the instance; a pickle carries the fields alone.
+        # Networks and programs are cached on the instance; a pickle carries only the fields.
         return self.arguments
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -84,16 +86,16 @@ class Spec(Registered, ABC):
     @property
     @abstractmethod
     def layers(self) -> dict[str, Stage]:
-        """The stages, in order, by the prefix of their cores' parameter names."""
+        """The stages, in order, by the prefix of the parameter names of their cores."""
 
     @abstractmethod
     def plan(self, batch_size: int = 1024) -> Plan | BlockPlan:
-        """How it is computed, and what that costs."""
+        """How the output is computed, and what that costs."""
 
     @property
     @abstractmethod
     def between(self) -> str | None:
-        """The nonlinearity between the stages, by name; None where there is only one stage."""
+        """The nonlinearity between the stages, by name; None if there is only one stage."""
 
     @property
     def levels(self) -> int:
@@ -130,9 +132,10 @@ class Spec(Registered, ABC):
 
     @cached_property
     def programs(self) -> tuple[tuple[int, Program], ...]:
-        """What is computed from the input, the coefficients and all cores.
+        """The programs that compute the output from the input, the coefficients and all cores.
 
-        Each program comes with the batch size from which on it is used, falling to 0, and serves any.
+        Each comes with the smallest batch size that it is chosen for, in descending order down to 0. It can
+        run a batch of any size.
         """
         limits = {least for layer in self.layers.values() for least, _ in layer.plans}
         return tuple((least, self._program(least)) for least in sorted(limits, reverse=True))
@@ -142,12 +145,12 @@ class Spec(Registered, ABC):
         return reduce(lambda done, each: chain(done, each, self.levels, self.between or ""), further, first)
 
     def program_for(self, batch_size: int | None) -> Program:
-        """The program for a batch of this size; None stands for one that is not known."""
+        """The program for a batch of this size; None for an unknown size."""
         return for_batch(self.programs, batch_size)
 
     @cached_property
     def state_shapes(self) -> Shapes:
-        """The shape of every running statistic by name; empty for a gate that keeps none."""
+        """The shape of every running statistic by name; empty for a gate without any."""
         initial = self.gate.initial_state(self.in_features, self.experts)
         return {name: shape for name, (shape, _) in initial.items()}
 
@@ -161,17 +164,19 @@ class Spec(Registered, ABC):
         return replace(self, **changes)
 
     def matched(self, parameters: int, bond: str | None = None, multiple_of: int = 1) -> Self:
-        """The same specification at the largest rank whose parameters stay within a budget.
+        """The same specification at the largest rank that stays within a budget of parameters.
+
+        Use it to compare layers of equal size.
 
         Args:
             parameters: the budget for `num_parameters`, gate and bias included.
             bond: the bond to grow. By default the family's choice: CP its rank, Tucker the input and
-                the output rank together, tensor train and tensor ring the bond between the input and
-                the output core, a notation the bond that it names last.
+                the output rank together, tensor train and tensor ring the bond between the input and the
+                output core, a notation its last bond.
             multiple_of: what must divide the rank, such as 64 if a device computes faster with such sizes.
 
         Raises:
-            TensorMoEError: no such bond, nothing to grow, or a budget that even the smallest rank exceeds.
+            TensorMoEError: an unknown bond, no bond to grow, or a budget that even the smallest rank exceeds.
 
         Examples:
             >>> import tensormoe as tm
@@ -187,13 +192,15 @@ class Spec(Registered, ABC):
         bonds = self.factorization.bonds(self.levels)
         growing = self.factorization.growing_bonds(self.levels) if bond is None else (bond,)
         if not bonds:
-            raise TensorMoEError("factorization", self.factorization, "it has no bond that could grow")
+            raise TensorMoEError(
+                "factorization", self.factorization, "it has no bond to grow: match another family"
+            )
         if not growing:
             raise TensorMoEError("bond", growing, "growing_bonds is empty: name a bond here")
         for name in growing:
             one_of("bond", name, tuple(bonds))
 
-        # Sizes are counted without plans: a memory limit may exclude ranks far above the budget.
+        # Count without the memory limit, which may reject the large ranks that the search tries.
         free = self.replace(memory_limit=None)
         units = _largest(lambda units: free._with_rank(growing, units * unit).num_parameters, budget)
         if units is None:
@@ -211,15 +218,15 @@ class Spec(Registered, ABC):
         grown = self.factorization.with_bonds(sizes)
         if grown.bonds(self.levels) != sizes:
             raise TensorMoEError(
-                "factorization", grown, f"its with_bonds does not give {sizes}: override it as bonds is"
+                "factorization", grown, f"its bonds are not {sizes} after with_bonds: override both alike"
             )
         return self.replace(factorization=grown)
 
     def to_dict(self) -> dict[str, Data]:
-        """The specification as plain data, for `from_dict`: what strict JSON can say.
+        """Write the specification as plain data, for strict JSON; `from_dict` reads it back.
 
         Raises:
-            TensorMoEError: a gate with a function in it.
+            TensorMoEError: the gate holds a function.
 
         Examples:
             >>> import tensormoe as tm
@@ -234,8 +241,8 @@ class Spec(Registered, ABC):
         """The specification that `to_dict` described.
 
         Raises:
-            TensorMoEError: other data, a newer format, an unknown type, or a field that is missing, unknown
-                or does not fit.
+            TensorMoEError: other data, a newer format, an unknown type, or a missing, unknown or invalid
+                field.
         """
         return super().from_dict(check_format(data))
 
@@ -248,12 +255,12 @@ class Spec(Registered, ABC):
         return super()._from_data(values)
 
     def to_json(self) -> str:
-        """The specification as strict JSON text, for `from_json`."""
+        """Write the specification as strict JSON text, for `from_json`."""
         return write_json(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The specification that `to_json` wrote.
+        """Read the specification that `to_json` wrote.
 
         Raises:
             TensorMoEError: malformed JSON, and as `from_dict`.

@@ -1,4 +1,4 @@
-"""A stage: a factorized weight tensor and what is planned for it; no gate."""
+"""A stage: a factorized weight tensor and its plans, without a gate."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from ..programs.program import Program
 
 @dataclass(frozen=True)
 class Stage(Serializable):
-    """y = Σ W[n1 … nE, i, o] Π_e a_e[n_e] [x, 1][i], with coefficients from elsewhere.
+    """y = Σ W[n1 … nE, i, o] Π_e a_e[n_e] [x, 1][i], for given coefficients.
 
     A layer has one stage, a block two. `spec.layers` holds them.
 
@@ -23,9 +23,9 @@ class Stage(Serializable):
         in_features: I.
         out_features: O.
         experts: (N1, …, NE).
-        factorization: of the weight tensor.
-        bias: whether x is extended by a constant 1.
-        optimize: how its path is found: a search's name, or the path.
+        factorization: how the weight tensor is factorized.
+        bias: whether to append a constant 1 to x.
+        optimize: how to find the path: the name of a search, or the path itself.
         memory_limit: the largest intermediate allowed, in elements, or None.
 
     Examples:
@@ -64,11 +64,11 @@ class Stage(Serializable):
 
     @cached_property
     def contraction(self) -> Contraction:
-        """What is computed from x, the coefficients and the cores."""
+        """The contraction of x, the coefficients and the cores."""
         return layer_contraction(self.network, self.bias)
 
     def plan(self, batch_size: int = 1024) -> Plan:
-        """How it is computed; see `MuMoESpec.plan`."""
+        """How the output is computed; see `MuMoESpec.plan`."""
         size = positive_integer("batch_size", batch_size)
         return for_batch(self.plans, size).at(size)
 
@@ -78,15 +78,16 @@ class Stage(Serializable):
 
     @cached_property
     def plans(self) -> tuple[tuple[int, Plan], ...]:
-        """The plans by which it runs, each with the batch size from which on it is used, falling to 0.
+        """The plans, each with the smallest batch size that it is chosen for, in descending order down to 0.
 
-        Most stages have one. Another is kept for smaller batches if it saves a tenth of the operations there.
+        Most stages have one plan. Another is kept for smaller batches if it saves a tenth of the operations
+        there.
         """
         return plans_by_batch(self.contraction, self.optimize, self.memory_limit)
 
     @property
     def default_plan(self) -> Plan:
-        """The plan for large batches, and for those whose size is not known."""
+        """The plan for large batches and for batches of unknown size."""
         return self.plans[0][1]
 
     @cached_property
@@ -96,9 +97,9 @@ class Stage(Serializable):
 
     @property
     def programs(self) -> tuple[tuple[int, Program], ...]:
-        """What is run, with the batch size from which on it is used, falling to 0."""
+        """The programs of `plans`, each with the smallest batch size that it is chosen for."""
         return tuple((least, each.program) for least, each in self.plans)
 
     def program_for(self, batch_size: int | None) -> Program:
-        """The program for a batch of this size; None stands for one that is not known."""
+        """The program for a batch of this size; None for an unknown size."""
         return for_batch(self.programs, batch_size)

@@ -1,4 +1,4 @@
-"""Cores from TensorLy's decompositions, and back."""
+"""Convert TensorLy's decompositions to cores, and back."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ _STRUCTURES = {
 
 
 def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") -> dict[str, Array]:
-    """A TensorLy decomposition of the weight tensor as a layer's cores.
+    """Convert a TensorLy decomposition of the weight tensor to a layer's cores.
 
     Use it to start a layer from a decomposed tensor W (N1, …, NE, I[+1], O); with a bias, the last row of
     the input mode holds it. The weights of a CP decomposition are multiplied into its output factor.
@@ -31,7 +31,7 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
         factors: TensorLy's object, or a plain tuple or list of the same structure, of any framework's arrays:
             (weights, factors) for CP, (core, factors) for Tucker, the cores (rank, mode, rank) for tensor
             train and ring.
-        prefix: of the names, which is "first" or "second" in a block.
+        prefix: the prefix of the names; in a block, pass "first" or "second".
 
     Returns:
         The cores by parameter name, contiguous in the notation's order.
@@ -63,20 +63,21 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
                 f"factors, {name}", tuple(array.shape), _describe_shape(stage, given, expected)
             )
         moved = ops.transpose(array, tuple(given.index(index) for index in order))
-        # Flattening lays the elements in the order of the axes.
+        # Flattening puts the elements in the order of the axes.
         flat = ops.reshape(moved, (-1,))
         cores[f"{prefix}.{name}"] = ops.copy(ops.reshape(flat, stage.network.shapes[name]))
     return cores
 
 
 def to_tensorly(layer: Any, cores: NamedArrays | Sequence[Array] | None = None) -> Any:
-    """A layer's cores in TensorLy's structure and order of axes.
+    """Convert a layer's cores to TensorLy's structure and order of axes.
 
     Use it to hand a trained layer to TensorLy: `cp_to_tensor(tm.to_tensorly(layer))` is its weight tensor.
 
     Args:
-        layer: a layer's module; or a specification or one of a block's `layers`, with `cores` beside it.
-        cores: arrays by name, as `layer.cores` or as `from_tensorly` names them, or in the network's order.
+        layer: a layer's module; or a specification or one of a block's `layers`, together with `cores`.
+        cores: a mapping such as `layer.cores` or what `from_tensorly` returns, or a list in the network's
+            order.
 
     Returns:
         (weights, factors) for CP, with weights of 1; (core, factors) for Tucker; a list of cores (rank, mode,
@@ -158,7 +159,7 @@ def _structure(stage: Stage) -> str:
     raise TensorMoEError(
         "spec",
         stage.factorization,
-        "TensorLy has CP, Tucker, tensor train and ring: use one of these families",
+        "TensorLy supports CP, Tucker, tensor train and tensor ring: use one of these",
     )
 
 

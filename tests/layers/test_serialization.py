@@ -135,7 +135,7 @@ def without(name: str) -> str:
         (changed(type=["MuMoESpec"]), "spec type"),
         (changed(type="MuMoEBlockSpec"), "spec type.* choose one of 'MuMoESpec'"),
         (changed(colour="red"), "spec field: received 'colour'"),
-        (without("in_features"), "add the field 'in_features'"),
+        (without("in_features"), "the field 'in_features' is missing"),
         (without("factorization"), "factorization: received None; pass an object"),
         (changed(in_features="8"), "in_features: received '8'"),
         (changed(in_features=8.5), "in_features: received 8.5"),
@@ -151,14 +151,17 @@ def without(name: str) -> str:
         (changed(gate={"noise": {"float": "loud"}}), "gate"),
         (changed(factorization="CP"), "factorization: received 'CP'; pass an object"),
         (changed(factorization={"type": "PARAFAC", "rank": 3}), "choose one of .*'CP'"),
-        (changed(factorization={"type": "CP"}), "factorization: .* add the field 'rank'"),
+        (changed(factorization={"type": "CP"}), "factorization: .* the field 'rank' is missing"),
         (
             changed(factorization={"type": "CP", "rank": 3, "ranks": 3}),
             "factorization field: received 'ranks'",
         ),
         (changed(factorization={"type": "CP", "rank": "3"}), "CP rank"),
-        (changed(factorization={"type": "TensorNetwork", "notation": "n o, i o"}), "notation and bonds"),
-        (changed(factorization={"type": "TensorNetwork", "notation": 3, "bonds": {}}), "pass a text"),
+        (
+            changed(factorization={"type": "TensorNetwork", "notation": "n o, i o"}),
+            "pass two fields: notation, and bonds",
+        ),
+        (changed(factorization={"type": "TensorNetwork", "notation": 3, "bonds": {}}), "pass a string"),
         (changed(optimize="cheapest"), "optimize: received 'cheapest'"),
         (changed(optimize=[[0, 1]]), "optimize"),
         (changed(memory_limit=-1), "memory_limit"),
@@ -175,7 +178,9 @@ def test_fields_with_a_default_may_be_left_out() -> None:
 
 @pytest.mark.parametrize("base", [tm.LinearRouter, tm.AdaptiveClustering, tm.CP, tm.Dense, tm.MuMoESpec])
 def test_no_class_of_a_user_takes_the_name_of_a_built_in_one(base: type) -> None:
-    with pytest.raises(tm.TensorMoEError, match=f"class name: .*{base.__module__}.{base.__name__} is known"):
+    with pytest.raises(
+        tm.TensorMoEError, match=f"class name: .*{base.__module__}.{base.__name__} already has the name"
+    ):
         type(base.__name__, base.__mro__[1:2], {})
     spec = tm.MuMoESpec(4, 4, 3, tm.CP(2), tm.Gate(router=tm.AdaptiveClustering()))
     assert tm.spec_from_json(spec.to_json()) == spec
@@ -183,7 +188,7 @@ def test_no_class_of_a_user_takes_the_name_of_a_built_in_one(base: type) -> None
 
 @pytest.mark.parametrize("name", ["Linear", "LinearRouter"])
 def test_a_router_is_known_without_its_suffix(name: str) -> None:
-    with pytest.raises(tm.TensorMoEError, match="by the name 'Linear'"):
+    with pytest.raises(tm.TensorMoEError, match="has the name 'Linear'"):
         type(name, (tm.Router,), {})
 
 
