@@ -320,7 +320,9 @@ def test_halves_reduced_over_devices_equal_the_whole_batch(statistics: str, disp
             )
 
         halves = [jnp.asarray(a).reshape(2, 12, -1) for a in previous]
-        y, statistics_of_both = jax.vmap(half, axis_name="halves")(jnp.asarray(x).reshape(2, 12, 6), halves)
+        y, _, statistics_of_both = jax.vmap(half, axis_name="halves")(
+            jnp.asarray(x).reshape(2, 12, 6), halves
+        )
         close(y.reshape(24, 5), whole, 1e-10)
         for name, value in moved.items():
             close(statistics_of_both[name][0], value, 1e-10)
