@@ -22,8 +22,8 @@ class Contraction:
         operands: what is multiplied, in the order in which arrays are passed.
         output: the indices kept, in order.
         sizes: the size of each index; the batch has none.
-        affine: whether the operand `x` is one entry short along the input mode: it stands for x followed
-            by a constant 1, whose products are with the bias, the last row of the input mode.
+        affine: whether the operand `x` is one entry short along the input mode: it stands for x followed by a
+            constant 1, which multiplies the bias, the last row of the input mode.
     """
 
     operands: tuple[Operand, ...]

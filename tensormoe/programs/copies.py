@@ -19,13 +19,13 @@ _TRIED = 120
 
 @dataclass(frozen=True)
 class Copy:
-    """A core that every call copies into another order of axes, since a product reads it so.
+    """A core that every call copies, because a product reads its axes in another order.
 
     Args:
-        core: its name.
+        core: the core's name.
         indices: its order in the notation.
-        order: the order to write in the notation, so that nothing is copied; the same if none was found.
-        size: its elements.
+        order: the order to write in the notation to avoid the copy; the same order if there is none.
+        size: how many elements it has.
     """
 
     core: str
@@ -40,7 +40,7 @@ class Copy:
 
 
 def find_copies(contraction: Contraction, path: Path, program: Program) -> tuple[Copy, ...]:
-    """The cores that a program copies at each call, with the order that would spare it.
+    """The cores that a program copies at each call, with the order that would avoid it.
 
     Args:
         contraction: what the program computes.
@@ -60,7 +60,7 @@ def find_copies(contraction: Contraction, path: Path, program: Program) -> tuple
 def _find_order(contraction: Contraction, path: Path, program: Program, number: int) -> Indices:
     """An order of an operand's indices in which the same path does not copy it."""
     operand = contraction.operands[number]
-    # In the order that is read now, products usually read it as it lies; the last resort is to try them all.
+    # Usually it is the order that the program transposes to; the last resort is to try them all.
     read = [tuple(operand.indices[axis] for axis in each.axes) for each in _transposes(program, number)]
     for order in (*read, *islice(permutations(operand.indices), _TRIED)):
         operands = list(contraction.operands)
@@ -87,7 +87,7 @@ class _Layout:
         return _Layout(tuple(self.shape[a] for a in axes), tuple(self.strides[a] for a in axes))
 
     def reshape(self, shape: Shape) -> "_Layout | None":
-        """The layout under another shape; None where that takes a copy."""
+        """The layout in another shape; None if that needs a copy."""
         axes = [(size, step) for size, step in zip(self.shape, self.strides, strict=True) if size > 1]
         strides: list[int] = []
         for size in reversed(shape):
@@ -108,7 +108,7 @@ class _Layout:
 
     @property
     def is_matrix(self) -> bool:
-        """Whether a matrix product reads it as it lies: row by row, or column by column."""
+        """Whether a matrix product reads it without a copy: row by row, or column by column."""
         last = zip(self.shape[-2:], self.strides[-2:], strict=True)
         return any(size == 1 or step == 1 for size, step in last)
 
@@ -135,7 +135,7 @@ def _is_copied(contraction: Contraction, program: Program, number: int) -> bool:
 
 
 def _trace(program: Program, register: int) -> Iterator[Instruction]:
-    """The instructions that read an operand, one after the other's result."""
+    """The chain of instructions that starts at an operand, each reading the result of the one before."""
     for number, instruction in enumerate(program.instructions, start=program.num_operands):
         if register in instruction.sources:
             yield instruction

@@ -24,7 +24,7 @@ class Instruction:
 
     source: int
 
-    # Whether computing it again takes little time beside the matrix products.
+    # Whether recomputing it takes little time compared with the matrix products.
     cheap: ClassVar[bool] = True
 
     @property
@@ -53,7 +53,7 @@ class Instruction:
         raise NotImplementedError
 
     def rewire(self, registers: Sequence[int]) -> Self:
-        """The same operation where register n has the number `registers[n]`."""
+        """The same operation with register n renumbered to `registers[n]`."""
         return replace(self, source=registers[self.source])
 
 
@@ -117,7 +117,7 @@ class AppendOne(Instruction):
 
 @dataclass(frozen=True)
 class Nonlinearity(Instruction):
-    """A nonlinearity of each element, by its name in `NONLINEARITIES`."""
+    """An elementwise nonlinearity, by its name in `NONLINEARITIES`."""
 
     name: str
 
@@ -190,7 +190,7 @@ class Affine(Binary):
 
 @dataclass(frozen=True)
 class Multiply(Binary):
-    """The elementwise product. Axes of size 1 stretch, and missing leading axes are stretched too."""
+    """The elementwise product. Axes of size 1 and missing leading axes are stretched."""
 
     def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
         return registers[self.source] * registers[self.other]

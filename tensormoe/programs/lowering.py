@@ -1,7 +1,7 @@
 """From a contraction and a path of pairs to a program of reshapes, matrix products and multiplications.
 
-An intermediate that carries the batch has it as its first axis, so that it flows through the products
-without being permuted. Where an order of axes is free, the one that moves fewer elements is used.
+The batch is the first axis of every intermediate that carries it, so it flows through the products without
+being permuted. If an order of axes is free, the one that moves fewer elements is used.
 """
 
 import itertools
@@ -34,7 +34,7 @@ class Step:
     """One pairwise product of the plan.
 
     Args:
-        left, right, result: what is multiplied and what comes out, with their indices.
+        left, right, result: the factors and the product, with their indices.
         kind: "matmul", "batched matmul" or "multiply".
         summed: the indices summed over.
     """
@@ -48,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True)
 class _Groups:
-    """The indices of two operands by what a product does with them."""
+    """The indices of two operands, grouped by what a product does with them."""
 
     batch: Indices
     left: Indices
@@ -80,7 +80,7 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
 
 
 def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:
-    """For each step of a path, the indices that it sums over, and whether all it multiplies has a batch."""
+    """For each step of a path, the indices that it sums over, and whether all its factors carry the batch."""
     live = [set(operand.indices) for operand in contraction.operands]
     closings = []
     for pair in path:
@@ -94,7 +94,7 @@ def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[
 
 
 class _Lowering:
-    """Collects instructions; each method appends some and returns the tensor they leave."""
+    """Collects instructions; each method appends some and returns the tensor they compute."""
 
     def __init__(self, contraction: Contraction, closings: list[tuple[set[str], bool]]) -> None:
         self.closings = closings
@@ -165,9 +165,9 @@ class _Lowering:
         return result
 
     def arrange(self, free: Indices) -> Indices:
-        """Indices in an order in which later steps need not permute what carries them.
+        """Order indices so that later steps need not permute the tensor that carries them.
 
-        A step that sums over some takes them next to the batch or last; a step with a core, last.
+        A step that sums over some of them reads them next to the batch or last; a step with a core, last.
         """
         front: Indices = ()
         back: Indices = ()
@@ -228,7 +228,7 @@ class _Lowering:
         return self.emit(Multiply(self.align(left, order), self.align(right, order)))
 
     def align(self, tensor: Tensor, order: Indices) -> int:
-        """The tensor with axes in this order, and axes of size 1 for the indices that it lacks."""
+        """The tensor with its axes in this order, and axes of size 1 for the indices that it lacks."""
         tensor = self.permute(tensor, tuple(index for index in order if index in tensor.indices))
         # Leading axes need no insertion: every framework stretches those by itself.
         trailing = order[order.index(tensor.indices[0]) :] if tensor.indices else ()

@@ -1,4 +1,4 @@
-"""Paths: in which order a contraction's operands are multiplied, found from shapes alone."""
+"""Paths: the order in which a contraction's operands are multiplied, found from shapes alone."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
@@ -13,18 +13,19 @@ from .contraction import Contraction
 Pair = tuple[int, ...]
 # For each step the positions of its operands among the live tensors; results are appended.
 Path = tuple[Pair, ...]
-# How a path is found: by the search of this name, or it is given.
+# How to find a path: the name of a search, or the path itself.
 Optimize = str | Path
-# opt_einsum's and cotengra's optimizers, or a function of your own: from the indices of each operand, those
-# of the output, the size of each index and the largest intermediate allowed, to a path.
+# An optimizer of opt_einsum or cotengra, or your own function. It takes the indices of each operand, those of
+# the output, the size of each index and the largest intermediate allowed, and returns a path.
 Optimizer = Callable[..., Sequence[Sequence[int]]]
-# What users pass.
+# What users may pass.
 AnyOptimize = str | Sequence[Sequence[int]] | Optimizer
 
-# Up to this many operands opt_einsum tries every path, and up to this many its dynamic programming. Either
-# takes some ten milliseconds there and exponentially more above; its heuristics are quick at any number.
+# The largest numbers of operands for which opt_einsum tries every path, and for which it uses dynamic
+# programming. At its limit either takes some ten milliseconds, and exponentially more beyond; the heuristics
+# are quick for any number.
 _EXHAUSTIVE, _DYNAMIC = 6, 12
-# Up to this many, products of operands that share no index are tried as well where memory is short.
+# Up to this many, products of operands that share no index are tried as well when memory is short.
 _OUTER = 9
 
 
@@ -42,14 +43,14 @@ class _Problem(NamedTuple):
     sizes: dict[str, int]
 
     def ask(self, optimizer: Optimizer, memory_limit: int | None) -> Sequence[Sequence[int]]:
-        """An optimizer's answer."""
+        """Ask an optimizer for a path."""
         inputs = [frozenset(term) for term in self.terms]
-        # Some of cotengra's optimizers know no limit.
+        # Some of cotengra's optimizers accept no limit.
         limit = () if memory_limit is None else (memory_limit,)
         return optimizer(inputs, frozenset(self.output), self.sizes, *limit)
 
     def search(self, optimizer: Optimizer, memory_limit: int | None) -> _Candidate | None:
-        """The path that one of opt_einsum's searches finds; None if it finds none of pairs."""
+        """The path that one of opt_einsum's searches finds; None if it finds no pairwise path."""
         try:
             path = self.ask(optimizer, memory_limit)
         except RuntimeError:  # this is how its dynamic programming says that nothing meets the limit
@@ -60,14 +61,14 @@ class _Problem(NamedTuple):
         return self.price(tuple(tuple(pair) for pair in path))
 
     def smallest(self) -> _Candidate | None:
-        """The path found whose largest intermediate is smallest."""
+        """The path with the smallest peak: the one whose largest intermediate is smallest."""
         operands = len(self.terms)
         if operands > _DYNAMIC:
             return self.search(get_path_fn("greedy"), None)
         return self.search(DynamicProgramming("size", search_outer=operands <= _OUTER), None)
 
     def price(self, path: Path) -> _Candidate:
-        """A path with its operations and its largest intermediate."""
+        """Count a path's operations and the elements of its largest intermediate."""
         shapes = [tuple(self.sizes[index] for index in term) for term in self.terms]
         expression = f"{','.join(self.terms)}->{self.output}"
         _, info = opt_einsum.contract_path(expression, *shapes, shapes=True, optimize=path)
@@ -85,7 +86,7 @@ def _pose(contraction: Contraction, batch_size: int) -> _Problem:
 def find_path(
     contraction: Contraction, batch_size: int, optimize: Optimize, memory_limit: int | None
 ) -> Path:
-    """The path by which a contraction is computed.
+    """Find the path for a contraction.
 
     Args:
         contraction: what to compute.
@@ -98,7 +99,7 @@ def find_path(
         TensorMoEError: a memory limit that no path found meets.
     """
     if len(contraction.operands) == 1:
-        # One step all the same, which sums over what the output lacks.
+        # Still one step, which sums over the indices that the output lacks.
         return ((0,),)
     problem = _pose(contraction, batch_size)
     candidates = _candidates(problem, optimize, memory_limit)
@@ -108,7 +109,7 @@ def find_path(
             reason = f"for {batch_size:,} input vectors {_explain(problem, optimize, memory_limit)}"
             raise TensorMoEError("memory_limit", memory_limit, reason)
     if not candidates:
-        raise TensorMoEError("optimize", optimize, 'it finds no path of pairs: use "auto"')
+        raise TensorMoEError("optimize", optimize, 'this search finds no pairwise path: use "auto"')
     return min(candidates).path
 
 
@@ -120,10 +121,10 @@ def _explain(problem: _Problem, optimize: Optimize, memory_limit: int) -> str:
         )
     smallest = problem.smallest()
     if smallest is not None and smallest.largest <= memory_limit:
-        return f'the search {optimize!r} finds no path within it: use optimize="auto"'
+        return f'the search {optimize!r} finds no path within this limit: use optimize="auto"'
     if smallest is None:
-        return "no path of pairs was found: raise the limit"
-    return f"every path that was found has an intermediate of {smallest.largest:,} elements: raise the limit"
+        return "no pairwise path was found: raise the limit"
+    return f"every path found has an intermediate of {smallest.largest:,} elements or more: raise the limit"
 
 
 def _candidates(problem: _Problem, optimize: Optimize, memory_limit: int | None) -> list[_Candidate]:
@@ -142,7 +143,7 @@ def _candidates(problem: _Problem, optimize: Optimize, memory_limit: int | None)
 def resolve(
     optimize: object, contraction: Contraction, batch_size: int, memory_limit: int | None
 ) -> Optimize:
-    """A search's name or a path, checked; for an optimizer, the path that it finds.
+    """Check a search's name or a path; for an optimizer, return the path that it finds.
 
     Raises:
         TensorMoEError: an unknown name, a path that does not fit, an optimizer that fails.
@@ -154,7 +155,9 @@ def resolve(
     try:
         path = _pose(contraction, batch_size).ask(cast("Optimizer", optimize), memory_limit)
     except Exception as error:
-        raise TensorMoEError("optimize", optimize, f"it finds no path ({error})") from error
+        raise TensorMoEError(
+            "optimize", optimize, f'the optimizer finds no path ({error}): pass another, or "auto"'
+        ) from error
     return _fit_path(path, len(contraction.operands))
 
 
@@ -163,7 +166,7 @@ def _known_name(name: str) -> str:
         get_path_fn(name)
     except KeyError as error:
         raise TensorMoEError(
-            "optimize", name, 'pass "auto", another of opt_einsum\'s names, a path, or an optimizer'
+            "optimize", name, 'pass "auto", the name of another opt_einsum search, a path, or an optimizer'
         ) from error
     return name.lower()
 
@@ -173,7 +176,7 @@ def _fit_path(path: object, operands: int) -> Path:
         steps = [tuple(non_negative_integer("optimize", n) for n in pair) for pair in path]  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
         raise TensorMoEError(
-            "optimize", path, "pass a name, an optimizer, or for each step a pair of positions"
+            "optimize", path, "pass a search's name, an optimizer, or a pair of positions for each step"
         ) from error
     if len(steps) != operands - 1:
         raise TensorMoEError(
@@ -183,6 +186,8 @@ def _fit_path(path: object, operands: int) -> Path:
         live = operands - number
         if len(set(pair)) != 2 or len(pair) != 2 or max(pair) >= live:
             raise TensorMoEError(
-                "optimize", path, f"step {number} is {pair}: pass two positions, from 0 to {live - 1}"
+                "optimize",
+                path,
+                f"step {number} is {pair}: pass two different positions from 0 to {live - 1}",
             )
     return tuple(steps)

@@ -16,10 +16,10 @@ from .program import Program, chain
 
 Choice = TypeVar("Choice")
 
-# The batch sizes for which a layer has paths to choose from, and the size at which each is looked for.
+# The smallest batch size that each of a layer's paths is chosen for, and the size it is searched at.
 LARGE_BATCH = 1024
 _BUCKETS = ((182, LARGE_BATCH), (23, 64), (3, 8), (0, 1))
-# A smaller batch gets a path of its own only if that takes at most this share of the operations.
+# Smaller batches get their own path only if it takes at most this share of the operations.
 _WORTHWHILE = 0.9
 
 
@@ -42,16 +42,16 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a contraction is computed, and what that costs.
+    """How a contraction is computed, and what it costs.
 
     Args:
         contraction: what is computed.
         batch_size: the number of input vectors for which the path was chosen and the costs are given.
-        path: opt_einsum's: for each step the positions of its operands among the live tensors.
+        path: for each step the positions of its operands among the live tensors, as in opt_einsum.
         steps: the pairwise products, in order.
-        program: the same as instructions, for any batch size.
-        peak: the largest number of elements that the results of steps hold at one time. Operands are
-            the caller's and not counted, nor are copies that a change of layout may take in passing.
+        program: the steps as instructions, for any batch size.
+        peak: the largest number of elements that the results of steps hold at one time. Operands belong to
+            the caller and are not counted, nor are temporary copies for a change of layout.
     """
 
     contraction: Contraction
@@ -73,7 +73,7 @@ class Plan:
 
     @cached_property
     def copies(self) -> tuple[Copy, ...]:
-        """The cores that every call copies first, each with the notation that would spare it."""
+        """The cores that every call copies first, each with the notation that would avoid it."""
         return find_copies(self.contraction, self.path, self.program)
 
     @cached_property
@@ -158,11 +158,11 @@ def _plan(contraction: Contraction, batch_size: int, optimize: Optimize, memory_
 def plans_by_batch(
     contraction: Contraction, optimize: Optimize = "auto", memory_limit: int | None = None
 ) -> tuple[tuple[int, Plan], ...]:
-    """The plans by which a layer runs, each with the batch size from which on it is used, falling to 0.
+    """The plans of a layer, each with the smallest batch size that it is chosen for, falling to 0.
 
     A path that pays off for a large batch, such as multiplying cores with each other first, can cost a single
-    vector tens of times what it needs. With a memory limit, every plan keeps it for all batches that it is
-    used for, up to 1,024 vectors.
+    vector tens of times what it needs. With a memory limit, every plan meets it for all batches that it is
+    chosen for, up to 1,024 vectors.
     """
     kept: list[tuple[int, Plan]] = []
     largest_batch = LARGE_BATCH
@@ -176,7 +176,7 @@ def plans_by_batch(
 
 
 def _is_worthwhile(own: Plan, other: Plan, largest_batch: int, memory_limit: int | None) -> bool:
-    """Whether a plan for smaller batches is worth having beside the one for larger batches."""
+    """Whether a plan for smaller batches is worth keeping next to the one for larger batches."""
     if own.macs > _WORTHWHILE * other.at(own.batch_size).macs:
         return False
     return memory_limit is None or own.at(largest_batch).largest <= memory_limit
@@ -218,7 +218,7 @@ def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
 
 
 def _plan_table(plan: Plan) -> str:
-    """A plan's steps, totals, and the soft MoE's figures beside them."""
+    """A plan's steps and totals, next to the soft MoE's totals."""
     copies = [
         (
             f"   {_show(copy.core, copy.indices)} → {_show(copy.core, copy.order)}",
@@ -247,10 +247,10 @@ def _plan_table(plan: Plan) -> str:
 
 
 def for_batch(choices: tuple[tuple[int, Choice], ...], batch_size: int | None) -> Choice:
-    """The choice for a batch of this size; None stands for one that is not known, probably large.
+    """The choice for a batch of this size; None for an unknown size, which is probably large.
 
     Args:
-        choices: what is used, each with the least batch size from which on it is, falling to 0.
+        choices: each with the smallest batch size that it is chosen for, in descending order down to 0.
         batch_size: the number of input vectors.
     """
     if batch_size is None:

@@ -11,7 +11,7 @@ from .instructions import Instruction, Nonlinearity, Reshape, Transpose
 
 @dataclass(frozen=True)
 class Shaped:
-    """What is left of a register whose values are not kept."""
+    """The shape of a register whose values are not kept."""
 
     shape: Shape
 
@@ -29,12 +29,12 @@ class Program:
     num_operands: int
     instructions: tuple[Instruction, ...]
     releases: tuple[tuple[int, ...], ...]
-    # For each instruction, whether its source is a product, in memory of its own, that nothing reads later.
+    # For each instruction, whether its source is a product that owns its memory and that nothing reads later.
     overwrites: tuple[bool, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         products = {self.num_operands + n for n, each in enumerate(self.instructions) if not each.cheap}
-        # The prover refuses releases that do not fit.
+        # The prover rejects releases that do not fit.
         steps = zip(self.instructions, self.releases, strict=False)
         overwrites = tuple(each.source in products.intersection(finished) for each, finished in steps)
         object.__setattr__(self, "overwrites", overwrites)
@@ -81,11 +81,11 @@ class Program:
     def forward(
         self, ops: ProgramOps, operands: Sequence[Array], recompute: bool = False
     ) -> tuple[Array, list[Array | Shaped]]:
-        """Like `run`, with what `backward` needs.
+        """Like `run`, but keep what `backward` needs.
 
         Args:
             ops, operands: as for `run`.
-            recompute: whether to keep no value that is cheap to compute again.
+            recompute: whether to drop all values that are cheap to recompute.
 
         Returns:
             The output, and all registers; those that are not kept have only a shape.
@@ -106,14 +106,14 @@ class Program:
     def backward(
         self, ops: ProgramOps, registers: list[Array | Shaped], cotangent: Array, wanted: Collection[int]
     ) -> tuple[Array | None, ...]:
-        """The reverse of a run.
+        """Carry a cotangent back through a run.
 
         Args:
             ops: a backend object.
-            registers: as `forward` returns them; what reverse mode needs and they lack is computed again. The
-                list is emptied on the way, so that memory is free as soon as nothing needs it.
+            registers: as `forward` returns them; missing values are recomputed. The list is emptied on the
+                way, to free memory as soon as possible.
             cotangent: an array of the output's shape.
-            wanted: the numbers of the operands whose gradients are asked for.
+            wanted: the numbers of the operands whose gradients are wanted.
 
         Returns:
             One gradient per operand; None for one that is not wanted or that the output does not depend on.
@@ -139,7 +139,7 @@ class Program:
         return tuple(gradients.get(n) if n in active else None for n in range(self.num_operands))
 
     def _restore(self, ops: ProgramOps, registers: list[Array], register: int, batch: int) -> None:
-        """Compute a register's values, and those that it takes, where only the shape was kept."""
+        """Recompute a register's values, and those they depend on, if only the shape was kept."""
         if not isinstance(registers[register], Shaped):
             return
         instruction = self.instructions[register - self.num_operands]
@@ -148,7 +148,7 @@ class Program:
         registers[register] = instruction.run(ops, registers, batch)
 
     def _find_dependents(self, operands: Collection[int]) -> set[int]:
-        """These operands and all registers that depend on one."""
+        """These operands and all registers that depend on them."""
         depending = set(operands)
         for number, instruction in enumerate(self.instructions):
             if not depending.isdisjoint(instruction.sources):
@@ -202,11 +202,11 @@ def chain(first: Program, second: Program, shared: int, between: str) -> Program
         between: the nonlinearity's name in `NONLINEARITIES`.
 
     Returns:
-        The program of the operands of the first and those of the second that it does not share.
+        A program that takes the operands of the first, then those of the second that are not shared.
     """
     own = second.num_operands - 1 - shared
     count = first.num_operands + own
-    # An instruction's result has moved by as many registers as there are further operands.
+    # The second program's own operands shift the first's results by their number.
     places = [*range(first.num_operands), *(count + n for n in range(len(first.instructions)))]
     instructions = [instruction.rewire(places) for instruction in first.instructions]
     instructions.append(Nonlinearity(places[-1], between))

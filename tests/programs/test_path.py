@@ -112,17 +112,17 @@ def fails(*problem: object) -> None:
     ("optimize", "said"),
     [
         ("cheapest", "received 'cheapest'; pass \"auto\""),
-        (3, "received 3; pass a name"),
-        (None, "received None; pass a name"),
+        (3, "received 3; pass a search's name"),
+        (None, "received None; pass a search's name"),
         (PATH[:-1], "7 operands take 6 steps, not 5"),
-        ((*PATH[:-1], (0, 2)), r"step 5 is \(0, 2\): pass two positions, from 0 to 1"),
-        (((0, 0), *PATH[1:]), r"step 0 is \(0, 0\): pass two positions, from 0 to 6"),
+        ((*PATH[:-1], (0, 2)), r"step 5 is \(0, 2\): pass two different positions from 0 to 1"),
+        (((0, 0), *PATH[1:]), r"step 0 is \(0, 0\): pass two different positions from 0 to 6"),
         (((0, 1, 2), *PATH[1:]), r"step 0 is \(0, 1, 2\)"),
-        (((0, -1), *PATH[1:]), "for each step a pair of positions"),
-        (((0, "x"), *PATH[1:]), "for each step a pair of positions"),
-        (fails, "it finds no path .no luck today"),
+        (((0, -1), *PATH[1:]), "a pair of positions for each step"),
+        (((0, "x"), *PATH[1:]), "a pair of positions for each step"),
+        (fails, "the optimizer finds no path .no luck today"),
         (lambda *problem: [(0, 1)], "7 operands take 6 steps, not 1"),
-        ((PATH, PATH), "pass a name"),
+        ((PATH, PATH), "pass a search's name"),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -151,7 +151,9 @@ def test_a_refused_limit_names_the_smallest_that_was_found() -> None:
         layer(memory_limit=1000)
     assert refused.value.received == 1000
     assert layer(memory_limit=24_576).plan().largest == 24_576
-    with pytest.raises(tm.TensorMoEError, match=r"'greedy' finds no path within it: use optimize=\"auto\""):
+    with pytest.raises(
+        tm.TensorMoEError, match=r"'greedy' finds no path within this limit: use optimize=\"auto\""
+    ):
         layer(memory_limit=24_576, optimize="greedy")
     longest = max(step.size for step in layer(optimize=PATH).plan().steps)
     with pytest.raises(tm.TensorMoEError, match=f"the path has an intermediate of {longest:,} elements"):
