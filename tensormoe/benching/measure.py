@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ..arrays.backend import Backend
 from ..arrays.registry import get_backend
 from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer, positive_number
-from ..layers.spec import Spec
+from ..layers.spec import Spec, check_spec
 from .floor import find_products, floor
 from .inputs import Sampler, draw_arguments
 from .report import SIDES, BenchReport, Measurement, remarks
@@ -60,6 +60,7 @@ def bench(
         >>> [(each.side, each.macs) for each in report.measurements]
         [('layer', 1220), ('MLP', 480), ('floor', 1220)]
     """
+    check_spec(spec)
     batch_size, seed = positive_integer("batch_size", batch_size), non_negative_integer("seed", seed)
     rounds, seconds = positive_integer("rounds", rounds), positive_number("seconds", seconds)
     threads = None if threads is None else positive_integer("threads", threads)

@@ -8,6 +8,7 @@ from ..arrays.backend import Backend
 from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError
 from ..typing import Array, Shape, Shapes
+from .layer_spec import MuMoESpec
 from .spec import Spec
 from .stage import Stage
 
@@ -24,6 +25,15 @@ def find_backend(backend: Backend | str | None, array: Array) -> Backend:
     if backend is None:
         return backend_of(array)
     return get_backend(backend) if isinstance(backend, str) else backend
+
+
+def find_stage(spec: Spec | Stage) -> Stage:
+    """The only stage of a layer; a stage itself."""
+    if isinstance(spec, MuMoESpec):
+        return spec.stage
+    if isinstance(spec, Stage):
+        return spec
+    raise TensorMoEError("spec", spec, "pass a MuMoESpec, or one of a block's layers: block.layers['first']")
 
 
 def read(ops: Backend, argument: str, arrays: NamedArrays) -> dict[str, Array]:

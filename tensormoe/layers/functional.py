@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..arrays.backend import Backend, at_least_float32
-from ..errors import TensorMoEError
 from ..gates.call import Call, nothing_to_reduce
 from ..gates.norms import layer_norm
 from ..programs.program import Program
@@ -14,6 +13,7 @@ from .checks import (
     check_arrays,
     check_input,
     find_backend,
+    find_stage,
     flatten,
     name_cores,
     read,
@@ -21,7 +21,7 @@ from .checks import (
     read_previous,
 )
 from .layer_spec import MuMoESpec
-from .spec import Spec
+from .spec import Spec, check_spec
 from .stage import Stage
 
 
@@ -106,6 +106,7 @@ def apply(
         >>> result.y.shape, [a.shape for a in result.coefficients]
         ((2, 7, 6), [(2, 7, 4), (2, 7, 3)])
     """
+    check_spec(spec)
     ops = find_backend(backend, x)
     arrays = read(ops, "parameters", parameters)
     of_gate = {name: arrays[name] for name in spec.gate_shapes if name in arrays}
@@ -251,7 +252,7 @@ def contract(
         >>> tm.contract(spec, cores, [np.array([[0.5, 0.5]])], np.array([[1.0, 1.0]]))
         array([[16.5]])
     """
-    stage = _stage(spec)
+    stage = find_stage(spec)
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     check_input(ops, x, stage)
@@ -290,7 +291,7 @@ def materialize(
         >>> tm.materialize(spec, tm.cores_of(spec, parameters)).shape
         (4, 3, 9, 6)
     """
-    stage = _stage(spec)
+    stage = find_stage(spec)
     shapes = stage.network.shapes
     named = name_cores(cores, stage)
     ops = find_backend(backend, next(iter(named.values())))
@@ -301,14 +302,6 @@ def materialize(
     weight = ops.compute(program, ordered)
     # A dense layer's only core is its weight: never return the parameter's own memory.
     return ops.copy(weight) if program.only_views else weight
-
-
-def _stage(spec: MuMoESpec | Stage) -> Stage:
-    if isinstance(spec, MuMoESpec):
-        return spec.stage
-    if isinstance(spec, Stage):
-        return spec
-    raise TensorMoEError("spec", spec, "pass a MuMoESpec, or one of a block's layers: block.layers['first']")
 
 
 def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:

@@ -25,7 +25,7 @@ from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
 from ..typing import Array, NumPyArray, Shape
 from .parameters import join_name
-from .spec import Spec
+from .spec import Spec, check_spec
 from .stage import Stage
 
 DTYPES = ("float32", "float64")
@@ -48,7 +48,7 @@ def initialize(
         of the gate, float32 at least; empty for a gate without any.
 
     Raises:
-        TensorMoEError: a seed that is not a non-negative integer, or an unknown dtype.
+        TensorMoEError: not a specification, a seed that is not a non-negative integer, or an unknown dtype.
 
     Examples:
         >>> import tensormoe as tm
@@ -57,6 +57,7 @@ def initialize(
         >>> {name: value.shape for name, value in parameters.items()}
         {'cores.expert1': (4, 5), 'cores.input': (9, 5), 'cores.output': (5, 6), 'gate_weights.0': (8, 4)}
     """
+    check_spec(spec)
     one_of("dtype", dtype, DTYPES)
     generator = np.random.default_rng(non_negative_integer("seed", seed))
     values: dict[str, NumPyArray] = {}

@@ -52,7 +52,8 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
         layer: which of a block's layers, "first" or "second".
 
     Raises:
-        TensorMoEError: a block without `layer`, an unknown layer, or a missing parameter.
+        TensorMoEError: another kind of object, a block without `layer`, an unknown layer, or a missing
+            parameter.
 
     Examples:
         >>> import tensormoe as tm
@@ -61,6 +62,8 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
         >>> list(tm.cores_of(spec, parameters))
         ['expert1', 'input', 'output']
     """
+    if not isinstance(getattr(spec, "layers", None), Mapping):
+        raise TensorMoEError("spec", spec, "pass a MuMoESpec or a MuMoEBlockSpec")
     prefixes = tuple(spec.layers)
     prefix = prefixes[0] if layer is None and len(prefixes) == 1 else layer
     one_of("layer", prefix, prefixes)

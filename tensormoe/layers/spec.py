@@ -274,6 +274,12 @@ class Spec(Registered, ABC):
         return cls.from_dict(read_json(text))
 
 
+def check_spec(spec: object) -> None:
+    """Raise an error unless this is a specification."""
+    if not isinstance(spec, Spec):
+        raise TensorMoEError("spec", spec, "pass a MuMoESpec or a MuMoEBlockSpec")
+
+
 def read_experts(value: object) -> tuple[int, ...]:
     """The number of experts of each level, from one count or a sequence of counts."""
     counts = as_tuple(value)

@@ -8,7 +8,7 @@ from ..errors import TensorMoEError
 from ..networks.families import CP, TensorRing, TensorTrain, Tucker
 from ..networks.notation import Indices
 from ..typing import Array
-from .checks import NamedArrays
+from .checks import NamedArrays, find_stage
 from .layer_spec import MuMoESpec
 from .stage import Stage
 
@@ -52,7 +52,7 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
         >>> tm.to_tensorly(spec, cores)[1][2][0]
         array([2., 0., 0., 0., 0.])
     """
-    stage = spec.stage if isinstance(spec, MuMoESpec) else spec
+    stage = find_stage(spec)
     arrays = _flatten(stage, factors)
     cores: dict[str, Array] = {}
     for (name, given, order), array in zip(_orders(stage), arrays, strict=True):
@@ -97,7 +97,7 @@ def to_tensorly(layer: Any, cores: NamedArrays | Sequence[Array] | None = None) 
         if not hasattr(layer, "spec") or not hasattr(layer, "cores"):
             raise TensorMoEError("layer", type(layer), "pass a layer's module, or a spec and its cores")
         layer, cores = layer.spec, layer.cores
-    stage = layer.stage if isinstance(layer, MuMoESpec) else layer
+    stage = find_stage(layer)
     named = _name(stage, cores)
     arrays = []
     for name, given, order in _orders(stage):

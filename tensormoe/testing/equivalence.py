@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arrays.backend import Backend
 from ..errors import TensorMoEError
+from ..layers.checks import find_stage
 from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..verification import (
@@ -49,17 +50,6 @@ def assert_equivalent(
         raise AssertionError(f"{spec} does not compute the soft MoE that it stands for:\n{report}")
 
 
-def stage_of(spec: Spec | Stage) -> Stage:
-    """The only stage of a layer; a stage itself."""
-    if isinstance(spec, Stage):
-        return spec
-    if len(spec.layers) > 1:
-        remedy = "a block has two layers: pass one of them, such as spec.layers['first']"
-        raise TensorMoEError("spec", spec, remedy)
-    (stage,) = spec.layers.values()
-    return stage
-
-
 def _verify(
     spec: Spec | Stage, backends: Sequence[str | Backend] | None, methods: Sequence[str] | str
 ) -> VerificationReport:
@@ -73,7 +63,7 @@ def _verify(
 def _compare(
     spec: Spec | Stage, inputs: Inputs, backends: Sequence[str | Backend] | None
 ) -> VerificationReport:
-    stage = stage_of(spec)
+    stage = find_stage(spec)
     network = stage.network
     whole: Sample = {
         mode: np.arange(size) for mode, size in zip(network.modes, network.weight_shape, strict=True)

@@ -10,6 +10,7 @@ from hypothesis.strategies import SearchStrategy
 
 from ..gates.activations import Activation
 from ..gates.gate import Gate
+from ..layers.checks import find_stage
 from ..layers.layer_spec import MuMoESpec
 from ..layers.spec import Spec
 from ..layers.stage import Stage
@@ -18,7 +19,6 @@ from ..networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrai
 from ..networks.notation import expert_modes
 from ..typing import NumPyArray
 from ..verification import Inputs
-from .equivalence import stage_of
 
 Families = SearchStrategy[Factorization] | Callable[[int], SearchStrategy[Factorization]]
 
@@ -150,7 +150,7 @@ def inputs_for(draw: st.DrawFn, spec: Spec | Stage, batch_size: SearchStrategy[i
     Raises:
         TensorMoEError: a whole block, which has two layers.
     """
-    stage = stage_of(spec)
+    stage = find_stage(spec)
     count = draw(st.integers(0, 3) if batch_size is None else batch_size)
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
     kind = draw(st.sampled_from(["normal", "integers", "sparse"]))

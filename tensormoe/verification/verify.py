@@ -7,8 +7,8 @@ import numpy as np
 
 from ..arrays.backend import Backend
 from ..arrays.registry import get_backend, installed_backends
-from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer
-from ..layers.spec import Spec
+from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of, positive_integer
+from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
 from ..programs.contraction import layer_contraction, weight_contraction
 from ..programs.program import Program
@@ -72,6 +72,7 @@ def verify(
         >>> tm.verify(spec, backends=("numpy",)).passed
         True
     """
+    check_spec(spec)
     batch_size, seed = positive_integer("batch_size", batch_size), non_negative_integer("seed", seed)
     chosen = check_methods(methods)
     # A proof needs no framework, and some take seconds to import.
@@ -102,7 +103,7 @@ def verify(
 
 def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
     """The names of methods, in the order in which they run."""
-    given = (methods,) if isinstance(methods, str) else tuple(methods)
+    given = as_tuple(methods)
     for method in given:
         one_of("methods", method, METHODS)
     if not given:
@@ -112,7 +113,7 @@ def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
 
 def resolve_backends(backends: Sequence[str | Backend] | None) -> dict[str, Backend]:
     """Backend objects by their names; of None, those whose framework is installed."""
-    if isinstance(backends, str) or (backends is not None and not backends):
+    if backends is not None and not (is_listed(backends) and backends):
         raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
     objects = [
         backend if isinstance(backend, Backend) else get_backend(backend)

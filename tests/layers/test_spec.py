@@ -1,6 +1,7 @@
 import json
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -57,8 +58,6 @@ def test_unfit_block_fields_are_refused() -> None:
 
 
 def test_numpy_integers_are_integers() -> None:
-    import numpy as np
-
     spec = tm.MuMoESpec(np.int64(8), 6, np.array([4, 3])[0], tm.CP(np.int32(3)))
     assert spec == tm.MuMoESpec(8, 6, 4, tm.CP(3))
     assert json.loads(spec.to_json())["experts"] == [4]
@@ -142,3 +141,23 @@ def test_matching_is_tight(factorization: tm.Factorization, bond: str | None, bl
     assert matched.num_parameters <= budget < spec.replace(factorization=larger).num_parameters
     parameters, _ = tm.initialize(matched)
     assert sum(value.size for value in parameters.values()) == matched.num_parameters
+
+
+@pytest.mark.parametrize("subject", ["CP(3)", None, tm.CP(3), tm.MuMoESpec])
+def test_what_is_not_a_specification_is_refused_by_every_function(subject: object) -> None:
+    x = np.ones((2, 8), "float32")
+    calls = (
+        lambda: tm.apply(subject, {}, x),
+        lambda: tm.initialize(subject),
+        lambda: tm.build(subject, "numpy"),
+        lambda: tm.verify(subject, ("numpy",)),
+        lambda: tm.bench(subject, "numpy"),
+        lambda: tm.contract(subject, {}, [], x),
+        lambda: tm.materialize(subject, {}),
+        lambda: tm.cores_of(subject, {}),
+        lambda: tm.from_tensorly(subject, []),
+        lambda: tm.to_tensorly(subject, {}),
+    )
+    for call in calls:
+        with pytest.raises(tm.TensorMoEError, match=r"^spec: .*pass a MuMoESpec"):
+            call()

@@ -104,9 +104,9 @@ def test_inputs_meet_every_backend(backend: str) -> None:
 def test_inputs_are_for_one_layer() -> None:
     block = tm.MuMoEBlockSpec(4, 5, 3, 2, tm.CP(2))
     inputs = find(inputs_for(block.layers["first"]), lambda inputs: True)
-    with pytest.raises(tm.TensorMoEError, match="a block has two layers"):
+    with pytest.raises(tm.TensorMoEError, match="one of a block's layers"):
         assert_equivalent(block, inputs)
-    with pytest.raises(tm.TensorMoEError, match="a block has two layers"):
+    with pytest.raises(tm.TensorMoEError, match="one of a block's layers"):
         find(inputs_for(block), lambda inputs: True)
     assert_equivalent(block.layers["first"], inputs)
     with pytest.raises(tm.TensorMoEError, match="has no gate: pass inputs"):

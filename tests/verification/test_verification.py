@@ -203,6 +203,21 @@ def test_what_would_take_too_long_is_refused_before_anything_is_computed() -> No
         tm.verify(CP, methods=())
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"methods": 3}, "^methods: received 3; choose one of 'proof'"),
+        ({"methods": ()}, "^methods: .*name at least one"),
+        ({"backends": 3}, "^backends: received 3; pass names"),
+        ({"backends": ()}, "^backends: .*pass names"),
+        ({"backends": "numpy"}, "^backends: .*pass names"),
+    ],
+)
+def test_what_is_neither_methods_nor_backends_is_refused(options: dict, said: str) -> None:
+    with pytest.raises(tm.TensorMoEError, match=said):
+        tm.verify(CP, **options)
+
+
 def test_a_backend_may_be_given_as_an_object() -> None:
     report = tm.verify(CP, (tm.get_backend("torch"),), methods="float")
     assert {check.subject.split()[0] for check in report.checks} == {"torch"}
