@@ -33,8 +33,13 @@ class Serializable:
         """Write this object as plain data, for strict JSON; `from_dict` reads it back.
 
         Raises:
-            TensorMoEError: a field that JSON cannot represent, such as a function.
+            TensorMoEError: a field that JSON cannot represent, such as a function; a subclass, since reading
+                would give an object of its base.
         """
+        if Serializable not in type(self).__bases__:
+            raise TensorMoEError(
+                self._what, self, f"JSON has no name for {_place(type(self))}: use its base class"
+            )
         return self._to_data()
 
     @classmethod

@@ -172,6 +172,15 @@ def test_unfit_json_is_refused(text: str, said: str) -> None:
         tm.MuMoESpec.from_json(text)
 
 
+def test_a_subclass_of_the_gate_is_not_written_as_a_gate() -> None:
+    class Halved(tm.Gate):
+        pass
+
+    spec = tm.MuMoESpec(8, 6, 4, tm.CP(3), gate=Halved("softmax"))
+    with pytest.raises(tm.TensorMoEError, match=r"^gate: .*JSON has no name for .*Halved"):
+        spec.to_json()
+
+
 def test_fields_with_a_default_may_be_left_out() -> None:
     assert tm.spec_from_json(without("gate")) == tm.MuMoESpec(8, 6, 4, tm.CP(3))
 
