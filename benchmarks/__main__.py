@@ -38,8 +38,8 @@ BUSY = 0.5
 
 def case(name: str) -> Case:
     """The function that measures the case of this name."""
-    found: Case = getattr(import_module(f"{__package__}.cases.{CASES[name]}"), name)
-    return found
+    case: Case = getattr(import_module(f"{__package__}.cases.{CASES[name]}"), name)
+    return case
 
 
 def run(name: str, settings: Settings, failed: list[str]) -> list[Measurement]:
@@ -91,14 +91,14 @@ def main() -> int:
     start = time.perf_counter()
     failed: list[str] = []
     results = {name: run(name, settings, failed) for name in options.cases or CASES}
-    found = verdicts(results)
+    judged = verdicts(results)
     if options.figures:
-        draw(options.figures, results, found)
+        draw(options.figures, results, judged)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(report.as_json(facts, results, found))
-    missed = [verdict for verdict in found if verdict.met is False]
-    print(f"\n{time.perf_counter() - start:.0f} s; targets missed: {len(missed)} of {len(found)}")
+        options.json.write_text(report.as_json(facts, results, judged))
+    missed = [verdict for verdict in judged if verdict.met is False]
+    print(f"\n{time.perf_counter() - start:.0f} s; targets missed: {len(missed)} of {len(judged)}")
     for verdict in missed:
         print(f"{verdict.target.case:14s}{report.line(verdict)}")
     if failed:

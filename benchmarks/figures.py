@@ -20,10 +20,10 @@ LEVELS = {1: ("one level", "o"), 2: ("two levels", "s"), 3: ("three levels", "^"
 APART = "gates"
 
 
-def draw(folder: Path, results: Mapping[str, Sequence[Measurement]], found: Sequence[Verdict]) -> None:
+def draw(folder: Path, results: Mapping[str, Sequence[Measurement]], judged: Sequence[Verdict]) -> None:
     """Write the figures for what was run into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    ratios = [v for v in found if v.value is not None and " / " in v.target.quantity]
+    ratios = [v for v in judged if v.value is not None and " / " in v.target.quantity]
     for name, apart in (("targets", False), ("gates", True)):
         chosen = [verdict for verdict in ratios if (verdict.target.case == APART) == apart]
         if chosen:
@@ -32,16 +32,16 @@ def draw(folder: Path, results: Mapping[str, Sequence[Measurement]], found: Sequ
         _experts(folder / "bench-experts.png", results["experts"])
 
 
-def _targets(file: Path, found: Sequence[Verdict]) -> None:
+def _targets(file: Path, judged: Sequence[Verdict]) -> None:
     """A bar for each ratio, by case, and its target as a line across it."""
-    cases = list(dict.fromkeys(verdict.target.case for verdict in found))
-    counts = [sum(verdict.target.case == case for verdict in found) for case in cases]
+    cases = list(dict.fromkeys(verdict.target.case for verdict in judged))
+    counts = [sum(verdict.target.case == case for verdict in judged) for case in cases]
     height = 0.27 * sum(counts) + 0.45 * len(cases) + 0.6
     figure, axes = plt.subplots(
         len(cases), figsize=(10, height), sharex=True, squeeze=False, height_ratios=[n + 0.4 for n in counts]
     )
     for axis, case in zip(axes[:, 0], cases, strict=True):
-        own = [verdict for verdict in found if verdict.target.case == case]
+        own = [verdict for verdict in judged if verdict.target.case == case]
         for row, verdict in enumerate(own):
             value, limit = verdict.value or 0.0, verdict.target.limit
             axis.barh(row, value - 1, left=1, color=MET if verdict.met else MISSED, height=0.62)

@@ -24,7 +24,7 @@ def environment(settings: Settings) -> dict[str, Any]:
     """What the numbers depend on besides the code."""
     cpu = f"{platform.machine()} CPU, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
     return {
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "device": torch.cuda.get_device_name() if settings.device == "cuda" else cpu,
         "load before": round(os.getloadavg()[0], 2),
         "PyTorch's threads": settings.threads,
@@ -72,7 +72,7 @@ def line(verdict: Verdict) -> str:
 
 
 def as_json(
-    facts: Mapping[str, Any], results: Mapping[str, Sequence[Measurement]], found: Iterable[Verdict]
+    facts: Mapping[str, Any], results: Mapping[str, Sequence[Measurement]], judged: Iterable[Verdict]
 ) -> str:
     """All of it, as JSON."""
     cases = {
@@ -91,6 +91,6 @@ def as_json(
             "value": v.value,
             "met": v.met,
         }
-        for v in found
+        for v in judged
     ]
     return json.dumps({**facts, "cases": cases, "targets": targets}, indent=1, ensure_ascii=False) + "\n"

@@ -91,10 +91,10 @@ class Settings:
             for side in same[1:]:
                 agree(side, results[side], results[same[0]])
             del results
-            found = interleave(sides, self.rounds, seconds or self.seconds, wait, clock)
-        rounds = next(iter(found.values())).rounds
+            timings = interleave(sides, self.rounds, seconds or self.seconds, wait, clock)
+        rounds = next(iter(timings.values())).rounds
         detail = f"{rounds} rounds" + (f", {threads} thread{'s'[: threads != 1]}" if wait is None else "")
-        return Measurement(name, "s", {side: timing.quartiles for side, timing in found.items()}, detail)
+        return Measurement(name, "s", {side: timing.quartiles for side, timing in timings.items()}, detail)
 
 
 def exactly(name: str, unit: str, values: Mapping[str, float], detail: str = "") -> Measurement:
@@ -102,9 +102,9 @@ def exactly(name: str, unit: str, values: Mapping[str, float], detail: str = "")
     return Measurement(name, unit, {side: (value, value, value) for side, value in values.items()}, detail)
 
 
-def agree(side: str, found: Any, expected: Any) -> None:
+def agree(side: str, actual: Any, expected: Any) -> None:
     """Raise unless two results are equal to within float32's rounding of sums of this size."""
     size = float(expected.detach().abs().max())
     torch.testing.assert_close(
-        found.detach(), expected.detach(), rtol=1e-4, atol=2e-5 * size, msg=lambda text: f"{side}: {text}"
+        actual.detach(), expected.detach(), rtol=1e-4, atol=2e-5 * size, msg=lambda text: f"{side}: {text}"
     )

@@ -75,10 +75,10 @@ def _in_process(counts: tuple[int, ...], settings: Settings) -> int:
 
 
 def _resident(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())
-    if found is None:
+    line = re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())
+    if line is None:
         raise RuntimeError(f"{STATUS} has no {field}")
-    return 1024 * int(found[1])
+    return 1024 * int(line[1])
 
 
 def _peak(threads: int, counts: tuple[int, ...]) -> int:

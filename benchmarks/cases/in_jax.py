@@ -78,9 +78,9 @@ def _side(function: Callable[[Arrays, jax.Array], Any], parameters: Arrays, x: j
 def _agree(sides: Mapping[str, Call]) -> None:
     results = [jax.tree.leaves(side()) for side in sides.values()]
     for result in results[1:]:
-        for found, expected in zip(result, results[0], strict=True):
+        for actual, expected in zip(result, results[0], strict=True):
             size = float(jnp.abs(expected).max())
-            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * size)
+            np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * size)
 
 
 def _module(spec: tm.Spec, parameters: Arrays) -> Any:

@@ -46,7 +46,7 @@ def _measured(name: str, programs: dict[str, tuple[str, str]], rounds: int) -> M
     for _ in range(rounds):
         for side, (before, timed) in programs.items():
             values[side].append(_seconds(PROGRAM.format(before=before, timed=timed)))
-    quartiles = {side: np.quantile(found, (0.25, 0.5, 0.75)) for side, found in values.items()}
+    quartiles = {side: np.quantile(seconds, (0.25, 0.5, 0.75)) for side, seconds in values.items()}
     ordered = {side: (float(q[0]), float(q[1]), float(q[2])) for side, q in quartiles.items()}
     return Measurement(name, "s", ordered, f"{rounds} processes")
 

@@ -172,11 +172,11 @@ class Authors(nn.Module):
 
 
 def _imported(file: Path) -> ModuleType:
-    found = importlib.util.spec_from_file_location("authors_mumoe", file)
-    if found is None or found.loader is None:
+    spec = importlib.util.spec_from_file_location("authors_mumoe", file)
+    if spec is None or spec.loader is None:
         raise FileNotFoundError(file)
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     return module
 
 

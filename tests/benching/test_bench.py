@@ -65,8 +65,8 @@ def test_the_products_are_those_of_a_call(backend: str) -> None:
     sampler = sampler_of(backend)
     spec = LAYER.replace(bias=False)
     given = draw_arguments(sampler, spec, 10)
-    found = find_products(sampler.ops, spec, given)
-    (x, gate), last = found[0], found[-1]
+    actual = find_products(sampler.ops, spec, given)
+    (x, gate), last = actual[0], actual[-1]
     host = sampler.ops.to_float64
     assert np.array_equal(host(x), host(given.x))
     assert np.array_equal(host(gate), host(given.parameters["gate_weights.0"]))
@@ -91,14 +91,14 @@ def test_recording_a_run_leaves_the_backend_as_it_was() -> None:
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_the_floor_with_gradients_is_three_products_for_each(backend: str) -> None:
     ops = tm.get_backend(backend)
-    found = products_for(BLOCK, backend, 10)
-    side = floor(ops, found)
+    actual = products_for(BLOCK, backend, 10)
+    side = floor(ops, actual)
     outputs, triples = side.forward(), side.training()
-    for (a, b), output, (again, of_a, of_b) in zip(found, outputs, triples, strict=True):
+    for (a, b), output, (again, of_a, of_b) in zip(actual, outputs, triples, strict=True):
         assert tuple(of_a.shape) == tuple(a.shape)
         assert tuple(of_b.shape) == tuple(b.shape)
         np.testing.assert_allclose(ops.to_float64(again), ops.to_float64(output), rtol=1e-6)
-    assert len(triples) == len(found)
+    assert len(triples) == len(actual)
 
 
 @pytest.mark.parametrize("spec", [LAYER, BLOCK])
@@ -120,8 +120,8 @@ def test_the_layer_that_is_timed_is_the_one_that_is_used(spec: tm.Spec) -> None:
     y = module(x)
     y.backward(given.cotangent)
     expected = [y.detach(), y.detach(), x.grad]
-    for found in results.values():
-        for ours, theirs in zip(found, expected, strict=False):
+    for actual in results.values():
+        for ours, theirs in zip(actual, expected, strict=False):
             np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)
     for ours, theirs in zip(results["torch"], results["jax"], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
@@ -188,8 +188,8 @@ def test_a_report_holds_what_was_measured(backend: str) -> None:
     ]
     for each, row in zip(report.measurements, data["measurements"], strict=True):
         seconds = row["seconds"]
-        found = (seconds["lower_quartile"], seconds["median"], seconds["upper_quartile"])
-        assert found == each.timing.quartiles
+        actual = (seconds["lower_quartile"], seconds["median"], seconds["upper_quartile"])
+        assert actual == each.timing.quartiles
         assert row["to_mlp"] == report.ratio(each.side, "MLP", each.mode)
         assert row["to_floor"] == report.ratio(each.side, "floor", each.mode)
         assert (row["macs"], row["parameters"]) == (each.macs, each.parameters)

@@ -34,17 +34,17 @@ class Machine:
 
 def test_a_call_has_the_time_that_it_takes() -> None:
     machine = Machine(slow=2.0, quick=0.5)
-    found = interleave(machine.sides, clock=machine.clock, least=1.0, seconds=30.0)
+    actual = interleave(machine.sides, clock=machine.clock, least=1.0, seconds=30.0)
     # A round takes 2 s + 2 calls of 0.5 s: ten of these fill 30 s.
-    assert found == {"slow": Timing((2.0, 2.0, 2.0), 10, 1), "quick": Timing((0.5, 0.5, 0.5), 10, 2)}
-    assert found["slow"].median == 2.0
+    assert actual == {"slow": Timing((2.0, 2.0, 2.0), 10, 1), "quick": Timing((0.5, 0.5, 0.5), 10, 2)}
+    assert actual["slow"].median == 2.0
 
 
 @pytest.mark.parametrize(("rounds", "seconds", "taken"), [(15, 1e9, 15), (15, 1e-9, 5), (3, 1e9, 3)])
 def test_the_number_of_rounds_has_bounds(rounds: int, seconds: float, taken: int) -> None:
     machine = Machine(a=1.0, b=1.0)
-    found = interleave(machine.sides, rounds, seconds, clock=machine.clock)
-    assert {timing.rounds for timing in found.values()} == {taken}
+    actual = interleave(machine.sides, rounds, seconds, clock=machine.clock)
+    assert {timing.rounds for timing in actual.values()} == {taken}
     # Two calls to warm up and one to count calls.
     assert machine.called.count("a") == 3 + taken
 
@@ -68,16 +68,16 @@ def test_quartiles_are_those_of_the_rounds() -> None:
     def varying() -> None:
         machine.now += next(durations)
 
-    found = interleave({"varying": varying}, rounds=5, clock=machine.clock)
-    assert found["varying"].quartiles == (2.0, 3.0, 4.0)
+    actual = interleave({"varying": varying}, rounds=5, clock=machine.clock)
+    assert actual["varying"].quartiles == (2.0, 3.0, 4.0)
 
 
 def test_the_last_result_of_every_round_is_waited_for_before_the_clock_stops() -> None:
     machine = Machine(a=0.5)
-    found = interleave(machine.sides, rounds=2, wait=machine.wait, clock=machine.clock, least=1.25)
+    actual = interleave(machine.sides, rounds=2, wait=machine.wait, clock=machine.clock, least=1.25)
     # Warm-up of two calls; one call falls short of a round and two do not; then two rounds of two calls.
     assert machine.waited == ["a 2", "a 3", "a 5", "a 7", "a 9"]
-    assert found["a"] == Timing((0.625, 0.625, 0.625), 2, 2)
+    assert actual["a"] == Timing((0.625, 0.625, 0.625), 2, 2)
 
 
 def test_a_clock_too_coarse_for_a_call_is_met_by_more_calls() -> None:

@@ -149,11 +149,11 @@ def with_a_masked_row(case: Case) -> np.ndarray:
     return np.concatenate([point(case.exponent), np.full((1, 6), -INF)])
 
 
-def agrees(case: Case, found: Any, x: np.ndarray) -> None:
-    found = np.asarray(found.detach() if isinstance(found, torch.Tensor) else found)
+def agrees(case: Case, actual: Any, x: np.ndarray) -> None:
+    actual = np.asarray(actual.detach() if isinstance(actual, torch.Tensor) else actual)
     masked = (x == -INF).all(axis=-1)
-    assert np.isnan(found[masked]).all()
-    close(found[~masked], case.expected(x[~masked]))
+    assert np.isnan(actual[masked]).all()
+    close(actual[~masked], case.expected(x[~masked]))
 
 
 @traced
@@ -161,9 +161,9 @@ def test_compiles_to_one_graph(name: str) -> None:
     case, x = CASES[name], with_a_masked_row(CASES[name])
     compiled = torch.compile(case.function, fullgraph=True, backend="aot_eager")
     at = leaf(x)
-    found = compiled(at)
-    agrees(case, found, x)
-    found[:-1].backward(torch.tensor(COTANGENT))
+    actual = compiled(at)
+    agrees(case, actual, x)
+    actual[:-1].backward(torch.tensor(COTANGENT))
     close(at.grad[:-1], pulled_back(case.function, x[:-1]))
 
 
@@ -175,8 +175,8 @@ def test_a_learned_alpha_compiles_to_one_graph() -> None:
             inputs = leaf(x), leaf(alpha)
             function(*inputs).backward(torch.tensor(COTANGENT))
             gradients.append([at.grad for at in inputs])
-        for found, expected in zip(*gradients, strict=True):
-            close(found, expected)
+        for actual, expected in zip(*gradients, strict=True):
+            close(actual, expected)
 
 
 @traced

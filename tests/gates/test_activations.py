@@ -68,19 +68,19 @@ def evaluated(backend: str, function: Callable[[Any], Any], x: np.ndarray) -> np
         return ops.to_numpy((jax.jit(function) if backend == "jax" else function)(ops.from_numpy(x)))
 
 
-def agree(case: Case, found: np.ndarray, x: np.ndarray, tolerance: float = 1e-12) -> None:
-    close(found**case.exponent, case.expected(x) ** case.exponent, tolerance)
+def agree(case: Case, actual: np.ndarray, x: np.ndarray, tolerance: float = 1e-12) -> None:
+    close(actual**case.exponent, case.expected(x) ** case.exponent, tolerance)
 
 
 @backends
 @every
 @given(logits())
 def test_values_equal_the_definition(backend: str, name: str, x: np.ndarray) -> None:
-    found = evaluated(backend, CASES[name].function, x)
-    agree(CASES[name], found, x)
-    assert (found >= 0).all()
+    actual = evaluated(backend, CASES[name].function, x)
+    agree(CASES[name], actual, x)
+    assert (actual >= 0).all()
     total = 21 if name in RANKINGS else 1
-    assert np.max(np.abs(found.sum(-1) - total)) < 1e-14 * total**2
+    assert np.max(np.abs(actual.sum(-1) - total)) < 1e-14 * total**2
 
 
 @backends
@@ -90,9 +90,9 @@ def test_permuting_permutes_and_shifting_changes_nothing(
     backend: str, name: str, x: np.ndarray, order: list[int], shift: int
 ) -> None:
     function = CASES[name].function
-    found = evaluated(backend, function, x)
-    close(evaluated(backend, function, x[:, order]), found[:, order])
-    close(evaluated(backend, function, x + shift), found)
+    actual = evaluated(backend, function, x)
+    close(evaluated(backend, function, x[:, order]), actual[:, order])
+    close(evaluated(backend, function, x + shift), actual)
 
 
 @backends
@@ -101,20 +101,20 @@ def test_permuting_permutes_and_shifting_changes_nothing(
 def test_higher_logits_get_no_less(
     backend: str, name: str, x: np.ndarray, position: int, rise: float
 ) -> None:
-    found = evaluated(backend, WEIGHTINGS[name].function, x)
-    sorted_by_logit = np.take_along_axis(found, np.argsort(x, axis=-1), axis=-1)
+    actual = evaluated(backend, WEIGHTINGS[name].function, x)
+    sorted_by_logit = np.take_along_axis(actual, np.argsort(x, axis=-1), axis=-1)
     assert (np.diff(sorted_by_logit) >= -1e-14).all()
     raised = evaluated(backend, WEIGHTINGS[name].function, x + rise * (np.arange(6) == position))
-    assert (raised[:, position] >= found[:, position] - 1e-14).all()
+    assert (raised[:, position] >= actual[:, position] - 1e-14).all()
 
 
 @backends
 @ranking
 @given(logits(exact=True))
 def test_ranks_are_ordered_as_the_values(backend: str, name: str, x: np.ndarray) -> None:
-    found = evaluated(backend, RANKINGS[name].function, x)
+    actual = evaluated(backend, RANKINGS[name].function, x)
     order = np.argsort(x if "ascending" in name else -x, axis=-1)
-    assert (np.diff(np.take_along_axis(found, order, axis=-1)) >= -1e-12).all()
+    assert (np.diff(np.take_along_axis(actual, order, axis=-1)) >= -1e-12).all()
 
 
 @given(logits())
@@ -170,8 +170,8 @@ def test_soft_ranks_are_the_nearest_point(x: np.ndarray, eps: float, descending:
     ],
 )
 def test_known_soft_ranks(backend: str, eps: float, descending: bool, expected: list[float]) -> None:
-    found = evaluated(backend, lambda x: tm.soft_rank(x, eps, descending), np.array([5.0, 1.0, 2.0]))
-    close(found, np.array(expected), 1e-8 if eps == 1e9 else 1e-15)
+    actual = evaluated(backend, lambda x: tm.soft_rank(x, eps, descending), np.array([5.0, 1.0, 2.0]))
+    close(actual, np.array(expected), 1e-8 if eps == 1e9 else 1e-15)
 
 
 @backends
@@ -197,10 +197,10 @@ def test_along_any_axis_in_the_arrays_own_type(backend: str, name: str) -> None:
     x = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
     for axis in (0, 1, 2, -1, -3):
         moved = ops.moveaxis(narrow(backend, x), -1, axis)
-        found = case.function(moved, axis=axis)
-        assert ops.dtype_name(found) == "float32"
+        actual = case.function(moved, axis=axis)
+        assert ops.dtype_name(actual) == "float32"
         expected = case.expected(ops.to_numpy(moved), axis)
-        close(ops.to_numpy(found) ** case.exponent, expected**case.exponent, 2e-6)
+        close(ops.to_numpy(actual) ** case.exponent, expected**case.exponent, 2e-6)
 
 
 @backends
@@ -233,8 +233,8 @@ def test_masked_experts_get_nothing_and_the_rest_what_they_would_alone(backend: 
     x = np.array([[0.3, -INF, 1.0, 0.2, -INF, 0.75], [0.3, -INF, 1.0, -INF, -INF, -INF], [-INF] * 5 + [7.5]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = evaluated(backend, case.function, x)
-    for row, weights in zip(x, found, strict=True):
+        actual = evaluated(backend, case.function, x)
+    for row, weights in zip(x, actual, strict=True):
         kept = np.isfinite(row)
         assert (weights[~kept] == 0).all()
         agree(case, weights[kept], row[kept])
@@ -246,8 +246,8 @@ def test_masked_values_share_the_lowest_ranks(backend: str, name: str) -> None:
     x = np.array([[0.3, -INF, 1.0, 0.2, -INF, 0.75], [0.3, -INF, 1.0, -INF, -INF, -INF], [-INF] * 5 + [7.5]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = evaluated(backend, RANKINGS[name].function, x)
-    for row, ranks in zip(x, found, strict=True):
+        actual = evaluated(backend, RANKINGS[name].function, x)
+    for row, ranks in zip(x, actual, strict=True):
         kept = np.isfinite(row)
         below = 6 - kept.sum()
         if "ascending" in name:
@@ -279,9 +279,9 @@ def test_a_flaw_shows_in_its_whole_row_and_in_no_other(backend: str, name: str, 
     for position in (0, 3, 5):
         x = np.random.default_rng(0).normal(size=SHAPE)
         x[1, position] = flaw
-        found = evaluated(backend, CASES[name].function, x)
-        assert np.isnan(found[1]).all()
-        agree(CASES[name], found[[0, 2]], x[[0, 2]])
+        actual = evaluated(backend, CASES[name].function, x)
+        assert np.isnan(actual[1]).all()
+        agree(CASES[name], actual[[0, 2]], x[[0, 2]])
 
 
 @every
@@ -291,28 +291,28 @@ def test_half_precision_computes_in_float32(backend: str, name: str, dtype: str)
     ops = tm.get_backend(backend)
     rows = [[60.0, -60.0, 59.5, 59.25, 0, 1], [0.5] * 6, [1, 0.75, -0.25, 0.5, 0.125, 0]]
     x, case = np.array([rows, rows[::-1]]), CASES[name]
-    found = case.function(ops.cast(narrow(backend, x), dtype))
-    assert ops.dtype_name(found) == dtype
-    found = np.asarray(ops.to_numpy(ops.cast(found, "float32")), "float64")
+    actual = case.function(ops.cast(narrow(backend, x), dtype))
+    assert ops.dtype_name(actual) == dtype
+    actual = np.asarray(ops.to_numpy(ops.cast(actual, "float32")), "float64")
     rounding = 2.0**-9 if dtype == "bfloat16" else 2.0**-12
-    close(found**case.exponent, case.expected(x) ** case.exponent, 4 * rounding)
+    close(actual**case.exponent, case.expected(x) ** case.exponent, 4 * rounding)
 
 
 @weighting
 def test_wider_types_are_not_narrowed(name: str) -> None:
     case = WEIGHTINGS[name]
     x = np.linspace(0, 1, 6, dtype=np.longdouble) ** 2 / 3
-    found = case.function(x)
-    assert found.dtype == np.longdouble
-    assert np.abs(found**case.exponent - case.oracle(x) ** case.exponent).max() < 1e-17
+    actual = case.function(x)
+    assert actual.dtype == np.longdouble
+    assert np.abs(actual**case.exponent - case.oracle(x) ** case.exponent).max() < 1e-17
 
 
 def test_soft_ranks_of_wider_types_are_not_narrowed() -> None:
     x = np.array([5, 1, 2], np.longdouble) + np.finfo(np.longdouble).eps * np.array([0, 0, 8], np.longdouble)
-    found = tm.soft_rank(x, eps=2.0)
-    assert found.dtype == np.longdouble
+    actual = tm.soft_rank(x, eps=2.0)
+    assert actual.dtype == np.longdouble
     # Half of the last two's difference, no part of which a float64 holds.
-    assert found[1] - found[2] == (x[2] - x[1]) / 2
+    assert actual[1] - actual[2] == (x[2] - x[1]) / 2
 
 
 def logits_that_converge_slowly(kind: str, width: int) -> np.ndarray:
@@ -366,11 +366,11 @@ def test_the_adversary_slows_newton_down(width: int) -> None:
 
 def iterated(width: int) -> dict[str, Case]:
     """What iterates, for this number of logits."""
-    found = {name: CASES[name] for name in ("sparsemax", "entmax15", "entmax(1.3)", "entmax(3.5)")}
+    actual = {name: CASES[name] for name in ("sparsemax", "entmax15", "entmax(1.3)", "entmax(3.5)")}
     third = -(-width // 3)
     for k, eps in ((1, 1.0), (third, 0.01), (third, 1.0), (third, 30.0), (width, 1.0)):
-        found[f"soft_top_k({k}, {eps})"] = with_options("soft_top_k", k=k, eps=eps)
-    return found
+        actual[f"soft_top_k({k}, {eps})"] = with_options("soft_top_k", k=k, eps=eps)
+    return actual
 
 
 @pytest.mark.parametrize("width", [1, 2, 64, 1024, 100_000])

@@ -112,9 +112,9 @@ def test_temperature_divides_the_normalized_logits(backend: str) -> None:
     logits = x @ values["gate_weights.0"]
     with ops.double_precision():
         arrays = {name: ops.from_numpy(value) for name, value in values.items()}
-        _, (found,), _ = tm.apply(cold, arrays, ops.from_numpy(x))
+        _, (actual,), _ = tm.apply(cold, arrays, ops.from_numpy(x))
     exponentials = np.exp(2 * logits)
-    close(ops.to_numpy(found), exponentials / exponentials.sum(1, keepdims=True))
+    close(ops.to_numpy(actual), exponentials / exponentials.sum(1, keepdims=True))
 
 
 def noisy(backend: str, training: bool, generator: Any) -> np.ndarray:
@@ -180,8 +180,8 @@ def test_functions_of_ones_own(backend: str) -> None:
     x = generator.normal(size=(7, 6))
     with ops.double_precision():
         arrays = {name: ops.from_numpy(value) for name, value in values.items()}
-        _, (found,), _ = tm.apply(spec, arrays, ops.from_numpy(x))
-    close(ops.to_numpy(found), squares(x @ values["gate_weights.0"]))
+        _, (actual,), _ = tm.apply(spec, arrays, ops.from_numpy(x))
+    close(ops.to_numpy(actual), squares(x @ values["gate_weights.0"]))
     with pytest.raises(tm.TensorMoEError, match=r"gate activation: received <function squares.*JSON"):
         spec.to_json()
     with pytest.raises(tm.TensorMoEError, match="gate norm"):

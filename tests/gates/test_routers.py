@@ -79,9 +79,9 @@ def test_hard_labels_give_the_published_rule(backend: str, preset: str, form: st
     ops = tm.get_backend(backend)
     with ops.double_precision():
         given = ops.from_numpy(data.labels if form == "labels" else one_hot)
-        found = ops.to_numpy(tm.adaptive_clustering_weights(ops.from_numpy(data.h), given, preset))
+        actual = ops.to_numpy(tm.adaptive_clustering_weights(ops.from_numpy(data.h), given, preset))
     # As published: no cluster is filled up.
-    close(found, weights_by_formula(data.h, one_hot, preset, shrinkage=0), 1e-12)
+    close(actual, weights_by_formula(data.h, one_hot, preset, shrinkage=0), 1e-12)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -96,13 +96,13 @@ def test_soft_coefficients_give_the_formulas(
     a = a / a.sum(1, keepdims=True)
     ops = tm.get_backend(backend)
     with ops.double_precision():
-        found = tm.adaptive_clustering_weights(
+        actual = tm.adaptive_clustering_weights(
             ops.from_numpy(data.h), ops.from_numpy(a), preset, dispersion=dispersion
         )
-        found = ops.to_numpy(found)
+        actual = ops.to_numpy(actual)
     # Squares that cancel leave half the digits of a deviation.
     tolerance = 1e-10 if dispersion == "mad" else 1e-5
-    close(found, weights_by_formula(data.h, a, preset, dispersion), tolerance)
+    close(actual, weights_by_formula(data.h, a, preset, dispersion), tolerance)
 
 
 @pytest.mark.parametrize("dispersion", ["mad", "std"])
@@ -206,11 +206,11 @@ def test_a_layers_logits_are_those_of_weighted_inputs(assignment: str) -> None:
     router = tm.AdaptiveClustering(statistics="batch", assignment=assignment)
     spec = spec_of(router, activation="softmax", norm=None)
     parameters, state, x, previous = values(spec)
-    _, found, _ = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
+    _, actual, _ = tm.apply(spec, parameters, x, state=state, training=True, previous=previous)
     for level, a in enumerate(previous):
         a = a if assignment == "soft" else np.eye(a.shape[1])[a.argmax(1)]
         weighted = weights_by_formula(x, a, "language") * x
-        close(found[level], softmax(weighted @ parameters[f"gate_weights.{level}"]), 1e-10)
+        close(actual[level], softmax(weighted @ parameters[f"gate_weights.{level}"]), 1e-10)
 
 
 def test_without_previous_coefficients_it_is_the_linear_router() -> None:
@@ -248,8 +248,8 @@ def test_running_statistics_are_averages_of_the_batches_before(dispersion: str) 
     weights = 1 / (share * spread + (1 - share) * pooled + 1e-4)
     weights = np.minimum(weights, 10 * (share * weights).mean(1).sum() / share.sum())
     weights /= (share * weights).sum(0) / share.sum()
-    _, found, after = tm.apply(spec, parameters, x, state=state, previous=previous)
-    close(found[0], softmax((a @ weights * x) @ parameters["gate_weights.0"]), 1e-10)
+    _, actual, after = tm.apply(spec, parameters, x, state=state, previous=previous)
+    close(actual[0], softmax((a @ weights * x) @ parameters["gate_weights.0"]), 1e-10)
     assert all((after[name] == state[name]).all() for name in state)
 
 
@@ -343,8 +343,8 @@ def _trained(statistics: str, part: slice) -> dict[str, torch.Tensor]:
 
 def _process(rank: int, address: str, results: str, shares: tuple[slice, slice]) -> None:
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    found = {statistics: _trained(statistics, shares[rank]) for statistics in ("batch", "running")}
-    torch.save(found, f"{results}.{rank}")
+    actual = {statistics: _trained(statistics, shares[rank]) for statistics in ("batch", "running")}
+    torch.save(actual, f"{results}.{rank}")
     torch.distributed.destroy_process_group()
 
 

@@ -31,10 +31,10 @@ def tokens(count: int = 8) -> torch.Tensor:
     return torch.randn(count, 8, generator=torch.Generator().manual_seed(0))
 
 
-def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
-    assert found.keys() == expected.keys()
+def same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=tolerance, msg=name)
+        torch.testing.assert_close(actual[name], value, rtol=0, atol=tolerance, msg=name)
 
 
 def whole(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -70,9 +70,9 @@ def fsdp2(rank: int, world: int, folder: Path) -> None:
             warnings.simplefilter("error")  # such as that the output is a view
             steps(sharded, tokens().chunk(world)[rank])
         steps(plain, tokens())
-        found = whole(sharded)
+        actual = whole(sharded)
         if rank == 0:
-            same(found, plain.state_dict(), 1e-5)
+            same(actual, plain.state_dict(), 1e-5)
 
 
 def meta(rank: int, world: int, folder: Path) -> None:
@@ -88,9 +88,9 @@ def meta(rank: int, world: int, folder: Path) -> None:
         # The first process decides, as if the others had been seeded in another way.
         module.reset_parameters(seed=rank)
         parameters, state = tm.initialize(module.spec, seed=0)
-        found = whole(module)
+        actual = whole(module)
         if rank == 0:
-            same(found, {name: torch.from_numpy(v) for name, v in (parameters | state).items()})
+            same(actual, {name: torch.from_numpy(v) for name, v in (parameters | state).items()})
 
 
 def checkpoints(rank: int, world: int, folder: Path) -> None:

@@ -49,10 +49,10 @@ def config() -> Any:
 def assert_initial(block: nn.Module) -> None:
     """Each array is distributed as `tm.initialize` draws it, which is another draw."""
     parameters, state = tm.initialize(SPEC, seed=0)
-    found = block.state_dict()
-    assert found.keys() == (parameters | state).keys()
+    actual = block.state_dict()
+    assert actual.keys() == (parameters | state).keys()
     for name, expected in (parameters | state).items():
-        value = found[name].float().numpy()
+        value = actual[name].float().numpy()
         assert np.isfinite(value).all(), name
         assert ((value == 0) == (expected == 0)).all(), name
         assert abs(value).max() < 4 * abs(expected).max() + 1e-6, name

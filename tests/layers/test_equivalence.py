@@ -24,9 +24,11 @@ def evaluator(backend: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     def compute(*inputs: np.ndarray) -> Any:
         with ops.double_precision():
-            found = compiled(*map(ops.from_numpy, inputs))
+            actual = compiled(*map(ops.from_numpy, inputs))
             return (
-                [ops.to_numpy(a) for a in found] if isinstance(found, list | tuple) else ops.to_numpy(found)
+                [ops.to_numpy(a) for a in actual]
+                if isinstance(actual, list | tuple)
+                else ops.to_numpy(actual)
             )
 
     return compute
@@ -53,16 +55,16 @@ def test_output_and_gradients_equal_the_soft_moes(
 
     def run(cotangent: Any, x: Any, *rest: Any) -> Any:
         operands = x, *rest
-        found = ops.gradients(lambda *leaves: program.run(ops, leaves), operands, cotangent)
-        assert (found is None) == (backend == "numpy")
+        actual = ops.gradients(lambda *leaves: program.run(ops, leaves), operands, cotangent)
+        assert (actual is None) == (backend == "numpy")
         y = tm.contract(spec, rest[levels:], rest[:levels], x)
-        return [y, *(found or program.vjp(ops, operands, cotangent))]
+        return [y, *(actual or program.vjp(ops, operands, cotangent))]
 
     compute = evaluator(backend, run)
     for values in inputs:
         expected = truth(spec, values)
-        found = compute(values.cotangent, *values.operands)
-        for array, right in zip(found, (expected.y, *expected.gradients), strict=True):
+        actual = compute(values.cotangent, *values.operands)
+        for array, right in zip(actual, (expected.y, *expected.gradients), strict=True):
             close(array, right)
 
 
@@ -72,8 +74,8 @@ def test_the_programs_own_reverse_mode_agrees(backend: str, layer: Layer) -> Non
     spec, values = layer
     ops, program = tm.get_backend(backend), spec.default_plan.program
     inputs = values.cotangent, *values.operands
-    found = evaluated(backend, lambda cotangent, *operands: program.vjp(ops, operands, cotangent), *inputs)
-    for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
+    actual = evaluated(backend, lambda cotangent, *operands: program.vjp(ops, operands, cotangent), *inputs)
+    for gradient, expected in zip(actual, truth(spec, values).gradients, strict=True):
         close(gradient, expected)
 
 
@@ -108,13 +110,13 @@ def test_both_precisions_keep_their_accuracy(backend: str, layer: Layer, dtype: 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
         y = program.run(ops, operands)
         assert ops.dtype_name(y) == name
-        found = ops.gradients(lambda *inputs: program.run(ops, inputs), operands, cotangent)
-        return [y, *(found or program.vjp(ops, operands, cotangent))]
+        actual = ops.gradients(lambda *inputs: program.run(ops, inputs), operands, cotangent)
+        return [y, *(actual or program.vjp(ops, operands, cotangent))]
 
     inputs = [value.astype(name) for value in (rounded.cotangent, *rounded.operands)]
-    found = evaluated(backend, run, *inputs)
+    actual = evaluated(backend, run, *inputs)
     for array, right, size in zip(
-        found, (expected.y, *expected.gradients), (magnitude.y, *magnitude.gradients), strict=True
+        actual, (expected.y, *expected.gradients), (magnitude.y, *magnitude.gradients), strict=True
     ):
         assert (np.abs(array - right) <= tolerance * size).all()
 
@@ -134,8 +136,8 @@ def test_tensor_train_is_a_ring_closed_by_rank_one(levels: int) -> None:
     assert train.network.shapes == ring.network.shapes
     values = values_for(train, 0, 7)
     for spec in (train, ring):
-        found = tm.contract(spec, values.cores, values.coefficients, values.x)
-        close(found, truth(ring, values).y)
+        actual = tm.contract(spec, values.cores, values.coefficients, values.x)
+        close(actual, truth(ring, values).y)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])

@@ -73,5 +73,5 @@ def test_outputs_and_gradients(case: str) -> None:
     for name, leaf in {"x": x, **leaves}.items():
         assert leaf.grad is not None
         gradient = leaf.grad.numpy().transpose(axes.get(name, range(leaf.dim())))
-        found = float((gradient * wave(gradient.shape, 0.9)).sum())
-        assert found == pytest.approx(FROZEN[case]["gradients"][name], rel=1e-12, abs=1e-12), name
+        actual = float((gradient * wave(gradient.shape, 0.9)).sum())
+        assert actual == pytest.approx(FROZEN[case]["gradients"][name], rel=1e-12, abs=1e-12), name

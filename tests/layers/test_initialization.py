@@ -87,13 +87,13 @@ def test_tensor_ring_starts_as_published() -> None:
 )
 def test_the_mean_expert_has_the_scale_of_a_linear_layer(factorization, drawn: int) -> None:
     """Its entries' variance is 1/(3 I) times 1/3 for every further core that is drawn uniformly."""
-    features, found = 300, []
+    features, actual = 300, []
     for seed in range(8):
         values = cores(factorization, experts=400, features=features, out=40, seed=seed)
         spec = tm.MuMoESpec(features, 40, 400, factorization)
-        found.append(tm.materialize(spec, values).mean(axis=0)[:features].var())
+        actual.append(tm.materialize(spec, values).mean(axis=0)[:features].var())
     expected = 1 / (3**drawn * features)
-    assert 0.6 < np.mean(found) / expected < 1.6
+    assert 0.6 < np.mean(actual) / expected < 1.6
 
 
 @given(specs())

@@ -111,8 +111,8 @@ def test_frameworks_agree(factorization: tm.Factorization, dtype: str, tolerance
             y = run(*inputs)
             assert ops.dtype_name(y) == dtype
             outputs[backend] = ops.to_numpy(y)
-            found = ops.gradients(run, inputs, ops.from_numpy(cotangent))
-            gradients[backend] = found and [ops.to_numpy(g) for g in found]
+            actual = ops.gradients(run, inputs, ops.from_numpy(cotangent))
+            gradients[backend] = actual and [ops.to_numpy(g) for g in actual]
     for backend in ("torch", "jax"):
         close(outputs[backend], outputs["numpy"], tolerance)
     for ours, theirs in zip(gradients["torch"], gradients["jax"], strict=True):

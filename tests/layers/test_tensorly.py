@@ -99,8 +99,8 @@ def test_a_module_is_translated_whole(family: tm.Factorization, levels: int, bac
     def plain(array: Any) -> Any:
         return ops.to_numpy(array.detach() if backend == "torch" else array)
 
-    found = TO_TENSOR[type(family)](convert(tm.to_tensorly(layer), plain))
-    close(found, plain(layer.materialize()), 1e-5)
+    actual = TO_TENSOR[type(family)](convert(tm.to_tensorly(layer), plain))
+    close(actual, plain(layer.materialize()), 1e-5)
 
 
 def test_the_weights_of_a_normalized_decomposition_are_kept() -> None:

@@ -16,8 +16,8 @@ def outcomes(mutants: Iterable[Mutant]) -> str:
     """A table of mutants with the methods that catch them."""
     rows = []
     for mutant in mutants:
-        found = reasons(mutant)
-        shown = ["✓" if method in found else "–" for method in METHODS]
+        actual = reasons(mutant)
+        shown = ["✓" if method in actual else "–" for method in METHODS]
         rows.append((mutant.name, mutant.where, *shown))
     caught = sum("✓" in row for row in rows)
     text = table(("mutant", "where", *METHODS), rows, text_columns=2)

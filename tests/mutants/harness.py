@@ -74,9 +74,9 @@ def reasons(mutant: Mutant, methods: tuple[str, ...] = METHODS) -> dict[str, str
     with pytest.MonkeyPatch.context() as monkeypatch:
         forget(mutant)
         mutant.patch(monkeypatch)
-        found = {method: find_refusal(mutant.spec, mutant.backends, method) for method in methods}
+        actual = {method: find_refusal(mutant.spec, mutant.backends, method) for method in methods}
     forget(mutant)
-    return {method: reason for method, reason in found.items() if reason is not None}
+    return {method: reason for method, reason in actual.items() if reason is not None}
 
 
 def forget(mutant: Mutant) -> None:
@@ -93,8 +93,8 @@ def _place(where: str) -> tuple[Any, str]:
     """The module or class that holds what is changed, and its name there."""
     module, _, path = where.partition(":")
     *owners, name = path.split(".")
-    found = import_module(module if module.startswith("tensormoe_") else f"tensormoe.{module}")
-    return functools.reduce(getattr, owners, found), name
+    actual = import_module(module if module.startswith("tensormoe_") else f"tensormoe.{module}")
+    return functools.reduce(getattr, owners, actual), name
 
 
 def _edit(where: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,9 @@ def layer(factorization: tm.Factorization, experts=N, bias: bool = False) -> tm.
     ids=str,
 )
 def test_costs_are_the_formulas_of_the_literature(factorization: tm.Factorization, macs: int) -> None:
-    found = layer(factorization).plan(B).macs
+    actual = layer(factorization).plan(B).macs
     # Tucker's formula is for one order of contraction; a cheaper one may exist.
-    assert found <= macs * B if isinstance(factorization, tm.Tucker) else found == macs * B
+    assert actual <= macs * B if isinstance(factorization, tm.Tucker) else actual == macs * B
 
 
 def test_macs_of_the_gpt2_block_by_hand() -> None:

@@ -164,8 +164,8 @@ def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool) -
         block = block_of(family, levels, bias, nonlinearity=activation)
         operands = operands_of(block)
         cotangent = np.random.default_rng(1).normal(size=(3, block.out_features))
-        found = program_of(block).vjp(NUMPY, operands, cotangent)
-        for gradient, expected in zip(found, in_torch(block, operands, cotangent), strict=True):
+        actual = program_of(block).vjp(NUMPY, operands, cotangent)
+        for gradient, expected in zip(actual, in_torch(block, operands, cotangent), strict=True):
             close(gradient, expected)
 
 
@@ -202,8 +202,8 @@ def test_an_activation_overwrites_a_product_alone(
         y = program.run(ops, tensors)
     close(y, program.run(NUMPY, operands))
     cotangent = torch.ones_like(y)
-    found = program.vjp(ops, tensors, cotangent)
-    for gradient, expected in zip(found, program.vjp(NUMPY, operands, np.ones((3, 3))), strict=True):
+    actual = program.vjp(ops, tensors, cotangent)
+    for gradient, expected in zip(actual, program.vjp(NUMPY, operands, np.ones((3, 3))), strict=True):
         close(gradient, expected)
     for tensor, operand in zip([*tensors, cotangent], [*operands, np.ones((3, 3))], strict=True):
         assert (tensor.numpy() == operand).all()
@@ -233,13 +233,13 @@ def test_recomputation_keeps_products_alone(family: str, levels: int) -> None:
     block = block_of(family, levels)
     program, operands = program_of(block), operands_of(block)
     cotangent, everything = np.ones((3, block.out_features)), range(program.num_operands)
-    found, kept, work = [], [], []
+    actual, kept, work = [], [], []
     for recompute in (False, True):
         y, registers = program.forward(NUMPY, operands, recompute)
         assert (y == program.run(NUMPY, operands)).all()
         kept.append([n for n, each in enumerate(registers) if isinstance(each, np.ndarray)])
         counting = Counting()
-        found.append(program.backward(counting, registers, cotangent, everything))
+        actual.append(program.backward(counting, registers, cotangent, everything))
         work.append((counting.products, counting.calls["nonlinear"]))
     # What comes after the last product is not read by any.
     products = products_of(program)
@@ -247,7 +247,7 @@ def test_recomputation_keeps_products_alone(family: str, levels: int) -> None:
     assert len(kept[0]) > len(kept[1])
     # One product for each factor's gradient; what is computed again is the activation, and no product.
     assert work == [(2 * len(products), 0), (2 * len(products), 1)]
-    assert all((a == b).all() for a, b in zip(*found, strict=True))
+    assert all((a == b).all() for a, b in zip(*actual, strict=True))
 
 
 @families
@@ -261,9 +261,9 @@ def test_only_wanted_gradients_are_returned(family: str, levels: int) -> None:
     for recompute in (False, True):
         _, registers = program.forward(NUMPY, operands, recompute)
         for wanted in subsets:
-            found = program.backward(NUMPY, [*registers], cotangent, wanted)
-            assert tuple(n for n, gradient in enumerate(found) if gradient is not None) == wanted
-            assert all((found[n] == complete[n]).all() for n in wanted)
+            actual = program.backward(NUMPY, [*registers], cotangent, wanted)
+            assert tuple(n for n, gradient in enumerate(actual) if gradient is not None) == wanted
+            assert all((actual[n] == complete[n]).all() for n in wanted)
 
 
 def test_what_is_not_wanted_is_not_computed() -> None:
@@ -287,13 +287,13 @@ def test_jax_keeps_the_same_products() -> None:
     block, ops = block_of("ring", 1), tm.get_backend("jax")
     program, values = program_of(block), operands_of(block, 64)
     operands = [jax.numpy.asarray(value, dtype="float32") for value in values]
-    found, kept = [], []
+    actual, kept = [], []
     for recompute in (False, True):
         pulling = partial(jax.vjp, lambda *given, again=recompute: ops.compute(program, given, again))
         kept.append(sum(array.size for array in jax.tree.leaves(jax.eval_shape(pulling, *operands)[1])))
         y, vjp = jax.jit(pulling)(*operands)
-        found.append((y, *jax.jit(vjp)(y)))
+        actual.append((y, *jax.jit(vjp)(y)))
     _, registers = program.forward(NUMPY, values, recompute=True)
     assert kept[1] == sum(each.size for each in registers if isinstance(each, np.ndarray)) < kept[0]
-    for ours, theirs in zip(*found, strict=True):
+    for ours, theirs in zip(*actual, strict=True):
         close(ours, theirs, 1e-6)

@@ -62,10 +62,10 @@ def values_for(spec: tm.MuMoESpec, seed: int, batch_size: int) -> Inputs:
     )
 
 
-def close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
+def close(actual: Any, expected: Any, tolerance: float = 1e-12) -> None:
     """Assert equal shapes, and entries equal relative to the largest."""
-    found, expected = np.asarray(found), np.asarray(expected)
-    assert found.shape == expected.shape
-    if prod(found.shape):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    if prod(actual.shape):
         scale = max(float(np.max(np.abs(expected))), 1.0)
-        assert float(np.max(np.abs(found - expected))) <= tolerance * scale
+        assert float(np.max(np.abs(actual - expected))) <= tolerance * scale

@@ -52,7 +52,7 @@ def layers(draw: st.DrawFn) -> tm.MuMoESpec:
 
 def draw_networks(count: int) -> list[Job]:
     """Random networks, all different."""
-    found: dict[str, tm.MuMoESpec] = {}
+    actual: dict[str, tm.MuMoESpec] = {}
 
     @seed(0)
     @settings(
@@ -60,10 +60,10 @@ def draw_networks(count: int) -> list[Job]:
     )
     @given(layers())
     def collect(spec: tm.MuMoESpec) -> None:
-        found.setdefault(str(spec.network), spec)
+        actual.setdefault(str(spec.network), spec)
 
     collect()
-    chosen = list(found.values())[-count:]
+    chosen = list(actual.values())[-count:]
     assert len(chosen) == count
     return [(f"{count} random networks", spec) for spec in chosen]
 

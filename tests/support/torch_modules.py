@@ -76,11 +76,11 @@ def differentiated(
 
 
 def same(
-    found: tuple[torch.Tensor, list[torch.Tensor | None]],
+    actual: tuple[torch.Tensor, list[torch.Tensor | None]],
     expected: tuple[torch.Tensor, list[torch.Tensor | None]],
     tolerance: float = 1e-12,
 ) -> None:
-    for ours, theirs in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+    for ours, theirs in zip([actual[0], *actual[1]], [expected[0], *expected[1]], strict=True):
         assert (ours is None) == (theirs is None)
         if ours is not None:
             close(ours.double(), theirs.double(), tolerance)

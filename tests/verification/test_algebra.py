@@ -128,8 +128,8 @@ def test_the_order_along_an_index_is_arbitrary(backend: str, layer: Layer, seed:
     for index, size in spec.network.sizes.items():
         bias = [size - 1] if index == "i" and spec.bias else []
         order = np.array([*generator.permutation(size - len(bias)), *bias])
-        found = f(change_axes(values, places(spec, index), taken, order))
-        close(found, y[:, order] if index == "o" else y)
+        actual = f(change_axes(values, places(spec, index), taken, order))
+        close(actual, y[:, order] if index == "o" else y)
 
 
 @on_every_backend(inhabited, seeds)
@@ -148,8 +148,8 @@ def test_the_basis_of_a_bond_is_arbitrary(backend: str, layer: Layer, seed: int)
         rotation = np.linalg.qr(generator.normal(size=(rank, rank)))[0]
         for gauge in [scale] if len(others) > 1 else [scale, scale @ rotation]:
             bent = change_axes(values, [one], multiply_axis, gauge)
-            found = f(change_axes(bent, [others[-1]], multiply_axis, np.linalg.inv(gauge).T))
-            close(found / size, y)
+            actual = f(change_axes(bent, [others[-1]], multiply_axis, np.linalg.inv(gauge).T))
+            close(actual / size, y)
 
 
 @on_every_backend(specs(max_levels=3).filter(lambda spec: spec.levels > 1), seeds)
@@ -215,6 +215,6 @@ def test_every_path_computes_the_layer(backend: str, way: tuple[Layer, Path]) ->
 def test_every_path_has_the_layers_gradients(way: tuple[Layer, Path]) -> None:
     (spec, values), path = way
     program, _ = lower(spec.contraction, path)
-    found = program.vjp(tm.get_backend("numpy"), values.operands, values.cotangent)
-    for gradient, expected in zip(found, truth(spec, values).gradients, strict=True):
+    actual = program.vjp(tm.get_backend("numpy"), values.operands, values.cotangent)
+    for gradient, expected in zip(actual, truth(spec, values).gradients, strict=True):
         close(gradient, expected)

@@ -269,18 +269,18 @@ def corrupt(draw: st.DrawFn) -> tuple[Contraction, Program]:
     contraction, program = spec.contraction, spec.default_plan.program
     assume(program.instructions)
     number = draw(st.integers(0, len(program.instructions) - 1))
-    found = program.instructions[number]
-    fields = [name for name in vars(found) if name not in ("shape", "axes")]
+    actual = program.instructions[number]
+    fields = [name for name in vars(actual) if name not in ("shape", "axes")]
     name = draw(st.sampled_from([*fields, "order"]))
     if name == "order":
-        key = next((key for key in ("shape", "axes") if key in vars(found)), None)
+        key = next((key for key in ("shape", "axes") if key in vars(actual)), None)
         assume(key is not None)
-        change = {key: tuple(draw(st.permutations(getattr(found, key))))}
+        change = {key: tuple(draw(st.permutations(getattr(actual, key))))}
     else:
         limit = program.num_operands + number - 1 if name in ("source", "other") else 4
         change = {name: draw(st.integers(0, limit))}
     instructions = list(program.instructions)
-    instructions[number] = replace(found, **change)
+    instructions[number] = replace(actual, **change)
     return contraction, program_of(program.num_operands, *instructions)
 
 
@@ -303,10 +303,10 @@ def test_what_is_proved_is_right(case: tuple[Contraction, Program], seed: int) -
         given[0] = given[0][:, :-1]
         terms[0].value[:, -1] = 1
     ops = ResidueOps()
-    found = program.run(ops, [ops.from_numpy(value) for value in given])
+    actual = program.run(ops, [ops.from_numpy(value) for value in given])
     expected = contract(terms, contraction.output).value
-    assert found.shape == expected.shape
-    assert not np.any((np.asarray(found) - expected) % PRIME)
+    assert actual.shape == expected.shape
+    assert not np.any((np.asarray(actual) - expected) % PRIME)
 
 
 class Booleans:
@@ -339,8 +339,8 @@ def test_what_is_proved_holds_in_another_semiring(spec: tm.MuMoESpec, seed: int)
         given[0] = given[0][:, :-1]
         terms[0].value[:, -1] = True
     tm.prove(spec.default_plan)
-    found = spec.default_plan.program.run(Booleans(), given)
-    np.testing.assert_array_equal(found, contract(terms, spec.contraction.output).value)
+    actual = spec.default_plan.program.run(Booleans(), given)
+    np.testing.assert_array_equal(actual, contract(terms, spec.contraction.output).value)
 
 
 def test_an_index_of_size_one_takes_no_part() -> None:

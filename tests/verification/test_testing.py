@@ -129,7 +129,7 @@ def test_the_strategies_reach_what_is_special(levels: int) -> None:
     ):
         find(networks(levels), special)
     for family in (tm.CP, tm.Tucker, tm.TensorRing, tm.TensorTrain, tm.Dense, tm.TensorNetwork):
-        find(factorizations(levels), lambda found, family=family: type(found) is family)
+        find(factorizations(levels), lambda actual, family=family: type(actual) is family)
 
 
 def test_profiles_have_the_examples_asked_for() -> None:

@@ -47,7 +47,7 @@ def test_every_method_compares_every_quantity_on_every_backend(norm: str) -> Non
     report = tm.verify(CP.replace(gate=tm.Gate(norm=norm)), BACKENDS)
     assert report.passed
     # The names alone, without counts of steps and entries.
-    found = [(c.method, c.subject, c.quantity.split(",")[0]) for c in report.checks]
+    actual = [(c.method, c.subject, c.quantity.split(",")[0]) for c in report.checks]
     expected = [("proof", "indices", quantity) for quantity in ("output and gradients", "weight")]
     expected += [
         ("exact", "integers mod 2^61 − 1", name) for name in ("output", "gradients", "network", "weight")
@@ -65,7 +65,7 @@ def test_every_method_compares_every_quantity_on_every_backend(norm: str) -> Non
             expected += [("frameworks", "jax = torch", name) for name in ("gradients", "ten training steps")]
         if b != "numpy":
             expected.append(("frameworks", f"{b} = definition", "gradients"))
-    assert found == expected
+    assert actual == expected
 
 
 @pytest.mark.parametrize("methods", [*METHODS, ("exact", "proof"), ["float"]])
@@ -185,8 +185,8 @@ def test_large_layers_are_sampled() -> None:
     )
     part = Reference(spec, inputs, sample)
     results = [whole.y.value, *(term.value for term in whole.gradients)]
-    for found, expected in zip(part.select(results), [part.y, *part.gradients], strict=True):
-        np.testing.assert_allclose(found, expected.value, atol=1e-12)
+    for actual, expected in zip(part.select(results), [part.y, *part.gradients], strict=True):
+        np.testing.assert_allclose(actual, expected.value, atol=1e-12)
     assert tm.verify(layer.replace(in_features=4000, experts=(300, 200)), ("numpy",)).passed
 
 

@@ -28,9 +28,9 @@ def test_a_seed_gives_numpys_bits_in_a_program_too() -> None:
         nnx.jit(lambda: MuMoE.from_spec(SPEC, seed=3)),
         lambda: tm.build(SPEC, "jax", seed=jnp.uint32(3)),
     ):
-        found = arrays(create())
-        assert found.keys() == (parameters | state).keys()
-        assert all((found[name] == value).all() for name, value in (parameters | state).items())
+        actual = arrays(create())
+        assert actual.keys() == (parameters | state).keys()
+        assert all((actual[name] == value).all() for name, value in (parameters | state).items())
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_keys_numbers_have_the_distribution_of_a_seeds(factorization: tm.Facto
         # What NumPy never varies is the same here, and what it does is distributed alike.
         assert (value[:, constant] == expected[:, constant]).all(), name
         if not constant.all():
-            found, wanted = value[:, ~constant], expected[:, ~constant]
-            assert stats.ks_2samp(found.ravel(), wanted.ravel(), method="asymp").statistic < 0.12, name
-            assert 0.85 < found.std() / wanted.std() < 1.18, name
+            actual, wanted = value[:, ~constant], expected[:, ~constant]
+            assert stats.ks_2samp(actual.ravel(), wanted.ravel(), method="asymp").statistic < 0.12, name
+            assert 0.85 < actual.std() / wanted.std() < 1.18, name
 
 
 def test_cores_of_one_shape_are_drawn_apart() -> None:

@@ -135,8 +135,8 @@ def test_training_steps_are_pytorchs(norm: str) -> None:
             optimizer.update(ours, gradients)
         state = theirs.state_dict()
         for group in ("cores", "gate_weights", "gate_mean", "gate_variance"):
-            found = getattr(ours, group, {})
-            items = found.items() if isinstance(found, nnx.Dict) else enumerate(found)
+            actual = getattr(ours, group, {})
+            items = actual.items() if isinstance(actual, nnx.Dict) else enumerate(actual)
             for name, variable in items:
                 close(variable[...], state[f"{group}.{name}"].numpy())
         assert any("gate_mean" in name for name in state) == (norm == "batch")

@@ -35,8 +35,8 @@ def test_products_with_aligned_rows(rows: int, columns: int, dtype: torch.dtype)
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(shape, generator=generator, dtype=dtype) for shape in ((rows, 30), (31, columns)))
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    found = backend.matmul(a, b[:-1]), backend.affine(a, b)
-    for product, expected in zip(found, (a @ b[:-1], a @ b[:-1] + b[-1]), strict=True):
+    actual = backend.matmul(a, b[:-1]), backend.affine(a, b)
+    for product, expected in zip(actual, (a @ b[:-1], a @ b[:-1] + b[-1]), strict=True):
         close(product, expected, tolerance)
         if rows == 200:
             assert product.stride(0) * product.element_size() % 32 == 0
@@ -44,9 +44,9 @@ def test_products_with_aligned_rows(rows: int, columns: int, dtype: torch.dtype)
             assert product.stride(0) == columns
     # Memory of one's own has no derivative.
     a, b = a.requires_grad_(), b.requires_grad_()
-    found = backend.matmul(a, b[:-1]).sum() + backend.affine(a, b).sum()
+    actual = backend.matmul(a, b[:-1]).sum() + backend.affine(a, b).sum()
     expected = (a @ b[:-1]).sum() + (a @ b[:-1] + b[-1]).sum()
-    for ours, theirs in zip(*(torch.autograd.grad(loss, (a, b)) for loss in (found, expected)), strict=True):
+    for ours, theirs in zip(*(torch.autograd.grad(loss, (a, b)) for loss in (actual, expected)), strict=True):
         close(ours, theirs, tolerance)
 
 

@@ -65,10 +65,10 @@ def test_frozen_parameters_and_inputs_have_no_gradient(frozen: tuple[str, ...], 
             if frozen == ("",) and not wants_x:
                 assert not own(x).requires_grad
                 continue
-            found = differentiated(own, own, x)
+            actual = differentiated(own, own, x)
             assert owns(own(x))
         with large(inf):
-            same(found, differentiated(plain, plain, x))
+            same(actual, differentiated(plain, plain, x))
 
 
 @ways
@@ -95,12 +95,12 @@ def test_second_derivatives_with_frozen_parameters(nonlinearity: str) -> None:
     """A gradient that depends on nothing meets a hidden layer that does."""
     gate = tm.Gate(lambda logits: torch.softmax(logits.detach(), -1))
     spec = spec_of("block", gate=gate, nonlinearity=nonlinearity)
-    found = []
+    actual = []
     for recompute in (False, True):
         module, x = module_of(spec, recompute).requires_grad_(False), tokens().requires_grad_()
         (slope,) = torch.autograd.grad(module(x).sum(), x, create_graph=True)
-        found.append((slope.detach(), *torch.autograd.grad(slope.square().sum(), x)))
-    for plain, own in zip(*found, strict=True):
+        actual.append((slope.detach(), *torch.autograd.grad(slope.square().sum(), x)))
+    for plain, own in zip(*actual, strict=True):
         close(own, plain)
 
 
@@ -170,9 +170,9 @@ def test_mapped_backward_passes(columns: int) -> None:
     y = module(x)
     cotangents = torch.stack([torch.ones_like(y), y.detach()])
     (mapped,) = torch.autograd.grad(y, x, cotangents, is_grads_batched=True, retain_graph=True)
-    for found, cotangent in zip(mapped, cotangents, strict=True):
+    for actual, cotangent in zip(mapped, cotangents, strict=True):
         (expected,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
-        close(found, expected)
+        close(actual, expected)
 
 
 @families
@@ -206,22 +206,22 @@ def test_autocast(way: str) -> None:
             return product
 
         monkeypatch.setattr(backend, "matmul", watched)
-        found = differentiated(lambda x: call(x, own), own, x)
-    assert found[0].dtype == torch.bfloat16
+        actual = differentiated(lambda x: call(x, own), own, x)
+    assert actual[0].dtype == torch.bfloat16
     assert types == {torch.bfloat16}
-    same(found, expected, 0.05)
+    same(actual, expected, 0.05)
 
 
 def test_second_derivatives_under_autocast() -> None:
     spec, x = spec_of("block"), tokens(64, torch.bfloat16).requires_grad_()
-    found = []
+    actual = []
     for recompute in (False, True):
         module = module_of(spec, recompute, torch.float32)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = module(x)
         (slope,) = torch.autograd.grad(y.float().square().sum(), x, create_graph=True)
-        found.append(torch.autograd.grad(slope.float().square().sum(), list(module.parameters())))
-    for ours, theirs in zip(*found, strict=True):
+        actual.append(torch.autograd.grad(slope.float().square().sum(), list(module.parameters())))
+    for ours, theirs in zip(*actual, strict=True):
         close(ours, theirs, 0.05)
 
 
