@@ -1,4 +1,4 @@
-"""Maps from logits to mixture weights by name, with their options: what a gate can apply.
+"""Maps from logits to mixture weights that a gate can apply, by name and with their options.
 
 Add a new one here, in `WEIGHTINGS`.
 """
@@ -17,7 +17,7 @@ from .newton import Entmax15, SoftTopK, Sparsemax
 
 
 def _softmax(ops: GateOps, x: Array) -> Array:
-    # Every framework has its own, with its own exact derivative.
+    # Every framework has its own softmax, with an exact derivative.
     return ops.softmax(x)
 
 
@@ -59,13 +59,13 @@ WEIGHTINGS: dict[str, Callable[..., Array]] = {
 def _alpha(value: Any) -> Any:
     number = real_number(value)
     if number is None and getattr(value, "shape", None) == ():
-        return value  # a scalar array; its framework is known later
+        return value  # a scalar array; its framework is not known yet
     if number is None or not 1 <= number <= 4:
         raise TensorMoEError("alpha", value, "pass a number from 1 to 4, or a scalar array of x's framework")
     return number
 
 
-# Options that are not listed are passed on unchanged.
+# Other options are passed on unchanged.
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "k": lambda value: positive_integer("k", value),
     "eps": lambda value: positive_number("eps", value),
@@ -74,28 +74,28 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
 
 
 def check_options(options: Mapping[str, Any], width: int | None = None) -> dict[str, Any]:
-    """Options in the types that weightings want.
+    """Check options, and convert them to the types that weightings need.
 
     Args:
         options: by name.
-        width: the number of logits, if it is known.
+        width: the number of logits, if known.
 
     Raises:
         TensorMoEError: a value that does not fit.
     """
     fit = {name: _CHECKS[name](value) if name in _CHECKS else value for name, value in options.items()}
     if width is not None and fit.get("k", 1) > width:
-        raise TensorMoEError("k", fit["k"], f"there are {width} logits to choose from")
+        raise TensorMoEError("k", fit["k"], f"there are only {width} logits: pass a smaller k")
     return fit
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Activation(Serializable):
-    """A gate's activation by name, with options, to be passed to `tm.Gate`.
+    """A gate's activation with options, by name. Pass it to `tm.Gate` if the activation takes options.
 
     Args:
         name: "softmax", "sparsemax", "entmax15", "entmax", "soft_top_k" or "top_k".
-        options: those of the function of this name: `alpha`, a number, for "entmax"; `k` and `eps` for
+        options: the options of the function of this name: `alpha`, a number, for "entmax"; `k` and `eps` for
             "soft_top_k"; `k` for "top_k".
 
     Raises:
@@ -119,9 +119,13 @@ class Activation(Serializable):
             one_of(f"option of {name}", option, tuple(parameter.name for parameter in known))
         for parameter in known:
             if parameter.default is parameter.empty and parameter.name not in options:
-                raise TensorMoEError("gate activation", name, f"it needs the option {parameter.name}")
+                raise TensorMoEError(
+                    "gate activation", name, f"it needs the option {parameter.name}: pass {parameter.name}=…"
+                )
         if real_number(options.get("alpha", 1)) is None:
-            raise TensorMoEError("alpha", options["alpha"], "a gate's alpha is a number from 1 to 4")
+            raise TensorMoEError(
+                "alpha", options["alpha"], "pass a number from 1 to 4: a gate's alpha cannot be an array"
+            )
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", tuple(check_options(options).items()))
 
@@ -138,5 +142,5 @@ class Activation(Serializable):
         return cls(data.get("name"), **options)  # type: ignore[arg-type]
 
     def weights(self, ops: GateOps, logits: Array) -> Array:
-        """The mixture weights of logits (…, N) that are float32 or wider."""
+        """The mixture weights of logits (…, N) in float32 or wider."""
         return WEIGHTINGS[self.name](ops, logits, **dict(self.options))

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 from ..typing import Array
 
-# Shape and initial value of every running statistic by name.
+# The shape and initial value of every running statistic, by name.
 InitialState = dict[str, tuple[tuple[int, ...], float]]
 
 
 def nothing_to_reduce(array: Array) -> Array:
-    """The sum over processes where there is one."""
+    """The sum over processes if there is only one."""
     return array
 
 
@@ -19,10 +19,10 @@ class Call(NamedTuple):
     """What one call of a layer hands to its gate besides parameters, input and state.
 
     Args:
-        training: whether the gate uses this batch's statistics, if it can, and moves the running ones.
-        previous: the coefficients of the layer before, E arrays (T, K_e), or None.
-        generator: of the noise: a `torch.Generator`, a `numpy.random.Generator` or a JAX key.
-        all_reduce: the sum of an array over all processes that share a batch.
+        training: whether the gate may use this batch's statistics and updates the running ones.
+        previous: the previous layer's coefficients, E arrays (T, K_e), or None.
+        generator: the source of the noise: a `torch.Generator`, a `numpy.random.Generator` or a JAX key.
+        all_reduce: sums an array over all processes that share a batch.
     """
 
     training: bool = False

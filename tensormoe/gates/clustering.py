@@ -1,12 +1,12 @@
 """Feature weights of clusters: a feature along which a cluster is tight counts more.
 
-The clusters are those of the previous layer's experts. A token belongs to cluster k by its coefficient a_tk,
-or, by a hard assignment, to the cluster of its largest coefficient alone. With N_k = Σ_t a_tk,
+The clusters are those of the previous layer's experts. A token belongs to cluster k with weight a_tk, its
+coefficient, or, by hard assignment, only to the cluster of its largest coefficient. With N_k = Σ_t a_tk,
 
     μ_kq = Σ_t a_tk h_tq / N_k,    s_kq = Σ_t a_tk |h_tq − μ_kq| / N_k,    w_kq = 1/(s_kq + ε),
 
 and token t gets Σ_k a_tk w_kq. The hard rule is that of Nielsen et al., "Tight Clusters Make Specialized
-Experts", 2025, section 3, as its published code computes it: weights are cut above a multiple of their mean
+Experts", 2025, section 3, as its published code computes it: weights are clipped at a multiple of their mean
 and divided by a mean. Soft coefficients, the standard deviation instead of the mean absolute deviation, the
 treatment of small clusters and running statistics are extensions.
 """
@@ -21,7 +21,7 @@ from ..errors import TensorMoEError, number_from, one_of, positive_integer, posi
 from ..typing import AllReduce, Array
 from .call import nothing_to_reduce
 
-# How far weights may exceed their mean, and which mean they are divided by, in the published experiments.
+# The multiple of their mean that weights are clipped at, and the mean they are divided by, as published.
 PRESETS: dict[str, tuple[float, str]] = {"language": (10.0, "feature"), "vision": (1.5, "global")}
 DISPERSIONS = ("mad", "std")
 NORMALIZATIONS = ("feature", "global")
@@ -35,14 +35,14 @@ class FeatureWeights:
 
     Args:
         dispersion: "mad", the mean absolute deviation, or "std", the standard deviation.
-        clamp: weights are cut above this multiple of the mean of all weights.
+        clamp: weights are clipped at this multiple of the mean of all weights.
         normalization: "feature" divides each feature's weights by their mean over the clusters; "global"
-            divides all weights by the mean that they had before they were cut.
+            divides all weights by the mean that they had before clipping.
         eps: ε, added to every dispersion.
-        shrinkage: a cluster of fewer tokens than this is filled up to it with the dispersion within all
-            clusters, so that one token, whose dispersion is 0, cannot outweigh the rest; and it counts in
-            the means by the share that is its own, so that an empty one does not count. Clusters of this
-            many tokens and more are weighed as published.
+        shrinkage: a cluster with fewer tokens than this is filled up to this number with the dispersion
+            within all clusters, so a single token, whose dispersion is 0, cannot outweigh the rest. In the
+            means it counts by the share that is its own tokens, so an empty cluster does not count. Clusters
+            of at least this many tokens are weighed as published.
     """
 
     dispersion: str
@@ -63,7 +63,7 @@ class FeatureWeights:
         mass = mass[:, None]
         missing = ops.clip(self.shrinkage - mass, 0)
         filled = ops.where(mass + missing > 0, mass + missing, mass * 0 + 1)
-        # How much of a cluster is its own tokens: what counts in the means.
+        # The share of a cluster that is its own tokens: its weight in the means.
         share = mass / filled
         shares = ops.sum(share)
         total = ops.where(shares > 0, shares, shares + 1)
@@ -88,7 +88,7 @@ def feature_weights(
     eps: float,
     shrinkage: float,
 ) -> FeatureWeights:
-    """Checked options; those that are None come from the preset."""
+    """Check the options; the preset fills in those that are None."""
     one_of("preset", preset, tuple(PRESETS))
     one_of("dispersion", dispersion, DISPERSIONS)
     published_clamp, published_normalization = PRESETS[preset]
@@ -104,7 +104,7 @@ def feature_weights(
 
 
 def per_token(ops: GateOps, mass: Array, sums: Array) -> Array:
-    """The mean over every cluster (K, d), from its mass (K,) and sum (K, d); 0 where it has no tokens."""
+    """The mean over every cluster (K, d), from its mass (K,) and sum (K, d); 0 for an empty cluster."""
     mass = mass[:, None]
     return sums / ops.where(mass > 0, mass, mass * 0 + 1)
 
@@ -125,8 +125,8 @@ def deviations(
         a: (T, K).
         mean: μ (K, d).
         dispersion: "mad" or "std".
-        hard: whether every row of a is a unit vector, which spares the deviations from other centres.
-        all_reduce: the sum over processes.
+        hard: whether every row of a is a unit vector, which saves the deviations from other centres.
+        all_reduce: sums an array over processes.
     """
     transposed = ops.transpose(a)
     if hard:
@@ -134,7 +134,7 @@ def deviations(
         distance = ops.abs(distance) if dispersion == "mad" else distance * distance
         return all_reduce(ops.matmul(transposed, distance))
     if dispersion == "std":
-        # Expanded about the mean of all tokens, so that little cancels.
+        # Expand about the mean of all tokens, to avoid cancellation.
         origin = ops.sum(h, axis=0, keepdims=True) / max(h.shape[0], 1)
         h, mean = h - origin, mean - origin
         mass = ops.sum(a, axis=0)[:, None]
@@ -168,20 +168,22 @@ def adaptive_clustering_weights(
 ) -> Array:
     """The feature weights of every token, from the clusters of this batch of tokens.
 
+    Use it to build your own router; `AdaptiveClustering` is the ready-made one.
+
     Args:
         h: the router's inputs (T, d), floating point.
         previous: the previous layer's coefficients (T, K), each row summing to 1; or labels (T,), the index
             of each token's cluster.
         preset, dispersion, clamp, normalization, eps, shrinkage: as for `AdaptiveClustering`.
         clusters: K, which must be given if labels are traced; by default the largest label plus 1.
-        all_reduce: the sum of an array over all processes that share the batch.
+        all_reduce: sums an array over all processes that share the batch.
 
     Returns:
         Weights (T, d), of h's framework and element type, constants of differentiation: a router's logits
         are (weights ∗ h) G. With the preset "language", uniform coefficients give weights of 1.
 
     Raises:
-        TensorMoEError: shapes or types that do not fit, a label out of range, an option that does not fit.
+        TensorMoEError: wrong shapes or types, a label out of range, or an invalid option.
 
     Source: Nielsen et al., "Tight Clusters Make Specialized Experts", 2025, section 3, and its published
     code; soft coefficients and `shrinkage` are extensions, without effect on one-hot rows in clusters of two
@@ -214,7 +216,9 @@ def adaptive_clustering_weights(
     elif "float" in ops.dtype_name(previous):
         a = ops.cast(ops.stop_gradient(previous), computed)
     else:
-        raise TensorMoEError("previous", ops.dtype_name(previous), "coefficients are floating-point numbers")
+        raise TensorMoEError(
+            "previous", ops.dtype_name(previous), "pass floating-point coefficients, or integer labels (T,)"
+        )
     mass, total = gather_clusters(ops, tokens, a, all_reduce)
     mean = per_token(ops, mass, total)
     deviation = deviations(ops, tokens, a, mean, dispersion, hard, all_reduce)
@@ -223,14 +227,16 @@ def adaptive_clustering_weights(
 
 def _cluster_count(ops: GateOps, labels: Array, clusters: int | None) -> int:
     if "int" not in ops.dtype_name(labels):
-        raise TensorMoEError("previous", ops.dtype_name(labels), "labels are integers")
+        raise TensorMoEError(
+            "previous", ops.dtype_name(labels), "pass integer labels, or coefficients (T, K)"
+        )
     largest = ops.max(labels)
     known = ops.holds(labels >= 0)
     if known is False:
-        raise TensorMoEError("previous", "a negative label", "labels count from 0")
+        raise TensorMoEError("previous", "a negative label", "pass labels that count from 0")
     if clusters is None and known is None:
         raise TensorMoEError("clusters", None, "pass the number of clusters if labels are traced")
     count = int(largest) + 1 if clusters is None else positive_integer("clusters", clusters)
     if known and int(largest) >= count:
-        raise TensorMoEError("previous", int(largest), f"labels go up to clusters - 1 = {count - 1}")
+        raise TensorMoEError("previous", int(largest), f"labels may go up to clusters - 1 = {count - 1}")
     return count

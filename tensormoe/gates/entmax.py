@@ -7,7 +7,7 @@ from ..arrays.protocols import GateOps
 from ..typing import Array
 from .newton import centre, noise
 
-# Instead of α − 1 = 0. Every formula below tends to softmax's, to the last bit.
+# Replaces α − 1 = 0. Every formula below then equals softmax's to the last bit.
 _SMALLEST = 1e-20
 
 
@@ -16,12 +16,12 @@ class Entmax:
     """p = [1 + h (x − μ)]₊^(1/h) with h = α − 1 and the μ for which p sums to 1.
 
     In this form, h → 0 is softmax and loses no digits on the way. Up to α = 2, Newton's iteration on
-    ‖[1 + h (x − μ)]₊‖, the norm of exponent 1/h, climbs to the root from the left as 1.5-entmax's does, and
-    for h → 0 is there after one step. Above α = 2 a weight's slope at the edge of the support is infinite:
-    there the smallest weight of the support is the unknown.
+    ‖[1 + h (x − μ)]₊‖, the norm of exponent 1/h, climbs to the root from the left like 1.5-entmax's, and for
+    h → 0 reaches it in one step. Above α = 2 a weight's slope at the edge of the support is infinite: there
+    the smallest weight of the support is the unknown.
 
     Args:
-        alpha: α, or None where it is passed as a scalar array.
+        alpha: α, or None if it is passed as a scalar array.
     """
 
     alpha: float | None = None
@@ -64,7 +64,7 @@ def _convex(ops: GateOps, x: Array, h: Array | float) -> Array:
     """For h ≤ 1, with the largest x at 0, where μ cannot be less than 0."""
 
     def logarithm(mu: Array) -> tuple[Array, Array]:
-        """Ln u of u = 1 + h (x − μ) where u is positive, and where it is."""
+        """Ln u of u = 1 + h (x − μ) where u is positive, and a mask of where that is."""
         t = h * (x - mu)
         return _log1p(ops, ops.where(t > -1, t, 0.0)), t > -1
 
@@ -81,14 +81,14 @@ def _convex(ops: GateOps, x: Array, h: Array | float) -> Array:
 
 
 def _steep(ops: GateOps, x: Array, h: Array | float) -> Array:
-    """For h ≥ 1: first the smallest logit z of the support, by bisection among the sorted; then its weight v.
+    """For h ≥ 1: find the smallest logit z of the support by bisection in sorted order, then its weight v.
 
     The weights are (h (x_j − z) + v^h)^(1/h), norms of exponent h and so convex in v: Newton's iteration from
     the right descends to the v for which they sum to 1.
     """
-    # No x below −1/h is in the support; one of −∞, taken from itself, would be NaN.
+    # No x below −1/h is in the support; −∞ minus itself would be NaN.
     x = ops.clip(x, -2)
-    # The multiplication comes last, or z less z would not be 0: see arrays/tracing.py.
+    # The multiplication comes last; otherwise z − z would not be 0: see arrays/tracing.py.
     gaps = h * (x - _smallest_of_support(ops, x, h))
     inside = gaps >= 0
 
@@ -138,7 +138,7 @@ def _power(ops: GateOps, base: Array, exponent: Array | float) -> Array:
 def _log1p(ops: GateOps, x: Array) -> Array:
     """ln(1 + x) without loss for small x.
 
-    By the area tangent, as XLA's algebra undoes W. Kahan's x ln(1 + x)/((1 + x) − 1).
+    It uses artanh, because XLA's algebra undoes W. Kahan's x ln(1 + x)/((1 + x) − 1).
     """
     small = ops.abs(x) < 0.5
     argument = ops.where(small, x, 0.0)

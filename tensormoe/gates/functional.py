@@ -14,19 +14,19 @@ from .soft_rank import soft_ranks
 
 
 def softmax(x: Array, axis: int = -1) -> Array:
-    """Softmax: exp(x) divided by its sum.
+    """Softmax: exp(x) divided by its sum. Use it if every expert should take part.
 
     Args:
         x: logits, floating point, any shape; an entry of -inf gets exactly 0.
-        axis: the axis that is to sum to 1.
+        axis: the axis that sums to 1.
 
     Returns:
-        The same framework's array of the same shape and element type; computed in float32 at least. A NaN
-        makes its whole row NaN.
+        An array of the same framework, shape and element type, computed in at least float32. A NaN makes its
+        whole row NaN.
 
     Raises:
-        TensorMoEError: x is not a floating-point array, or has no such axis; or, unless it is traced, a row
-            of it is -inf throughout.
+        TensorMoEError: x is not a floating-point array or has no such axis, or (unless x is traced) a whole
+            row is -inf.
 
     Examples:
         >>> import numpy as np
@@ -39,6 +39,8 @@ def softmax(x: Array, axis: int = -1) -> Array:
 
 def sparsemax(x: Array, axis: int = -1) -> Array:
     """Sparsemax: the point of the simplex nearest to x; weights of low logits are exactly 0.
+
+    Use it for few active experts; it is sparser than `entmax15`.
 
     Args, Returns and Raises: as for `softmax`.
 
@@ -57,6 +59,8 @@ def sparsemax(x: Array, axis: int = -1) -> Array:
 def entmax15(x: Array, axis: int = -1) -> Array:
     """1.5-entmax: between softmax and sparsemax; weights of low logits are exactly 0.
 
+    It is the default of `tm.Gate`.
+
     Args, Returns and Raises: as for `softmax`.
 
     Source: Peters, Niculae and Martins, "Sparse Sequence-to-Sequence Models", 2019, definition 1 with
@@ -74,16 +78,18 @@ def entmax15(x: Array, axis: int = -1) -> Array:
 def entmax(x: Array, alpha: Any, axis: int = -1) -> Array:
     """α-entmax: softmax at α = 1, 1.5-entmax at 1.5, sparsemax at 2, and sparser beyond.
 
+    Use it to choose the sparsity, or to learn it.
+
     Args:
         x: as for `softmax`.
         alpha: α from 1 to 4: a number, or a scalar array of x's framework, which may be learned.
         axis: the axis that is to sum to 1.
 
     Returns:
-        As for `softmax`; differentiable with respect to x and to a scalar array α.
+        As for `softmax`; differentiable with respect to x, and to α if it is a scalar array.
 
     Raises:
-        TensorMoEError: as for `softmax`, and an α outside 1 … 4 or an array of more than one.
+        TensorMoEError: as for `softmax`, and an α that is outside 1 … 4 or not a scalar.
 
     Source: Peters, Niculae and Martins, "Sparse Sequence-to-Sequence Models", 2019, definition 1; the
     derivative with respect to α is from Correia, Niculae and Martins, "Adaptively Sparse Transformers",
@@ -104,7 +110,7 @@ def soft_top_k(x: Array, k: int, eps: float = 1.0, axis: int = -1) -> Array:
     At k = 1 it is sparsemax of x/ε; for ε → 0 each of the k largest gets 1/k.
 
     Args:
-        x: as for `softmax`. A row with fewer than k finite logits gives these equal weights.
+        x: as for `softmax`. In a row with fewer than k finite logits, these get equal weights.
         k: how many to choose, from 1 to the number of logits.
         eps: ε, positive; how soft the choice is, in units of x.
         axis: the axis that is to sum to 1.
@@ -113,10 +119,10 @@ def soft_top_k(x: Array, k: int, eps: float = 1.0, axis: int = -1) -> Array:
         As for `softmax`.
 
     Raises:
-        TensorMoEError: as for `softmax`, and a k or ε that does not fit.
+        TensorMoEError: as for `softmax`, and an invalid k or ε.
 
     Source: Blondel, Teboul, Berthet and Djolonga, "Fast Differentiable Sorting and Ranking", 2020, the
-    projection on the permutahedron of k ones (definition 1). That polytope is the hypersimplex, so the
+    projection onto the permutahedron of k ones (definition 1). That polytope is the hypersimplex, so the
     projection is clip(x/ε − τ, 0, 1) with one τ.
 
     Examples:
@@ -137,11 +143,11 @@ def top_k(x: Array, k: int, axis: int = -1) -> Array:
         axis: the axis that is to sum to 1.
 
     Returns:
-        As for `softmax`. It jumps where the k-th and the next logit trade places, which no derivative
-        shows.
+        As for `softmax`. It jumps where the k-th and the next logit trade places, and no derivative shows
+        that.
 
     Raises:
-        TensorMoEError: as for `softmax`, and a k that does not fit.
+        TensorMoEError: as for `softmax`, and an invalid k.
 
     Source: Shazeer et al., "Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts
     Layer", 2017, equations 3 and 5, without the noise.
@@ -158,19 +164,19 @@ def top_k(x: Array, k: int, axis: int = -1) -> Array:
 def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -1) -> Array:
     """Soft ranks: from hard ranks for ε → 0 to their mean for large ε. They sum to n(n+1)/2.
 
-    They are not mixture weights: for a gate, see `soft_top_k`. Each row takes memory for n² numbers.
+    They are not mixture weights: in a gate, use `soft_top_k`. Each row takes memory for n² numbers.
 
     Args:
-        x: values, floating point, any shape. Entries of -inf rank below all others and get no gradient.
+        x: floating-point values of any shape. Entries of -inf rank below all others and get no gradient.
         eps: ε, positive; how soft the ranks are, in units of x.
-        descending: whether rank 1 is the largest value's; otherwise it is the smallest's.
+        descending: whether the largest value has rank 1; otherwise the smallest has.
         axis: the axis along which values are ranked.
 
     Returns:
-        The same framework's array of the same shape and element type; computed in float32 at least.
+        An array of the same framework, shape and element type, computed in at least float32.
 
     Raises:
-        TensorMoEError: as for `softmax`, and an ε or a `descending` that does not fit.
+        TensorMoEError: as for `softmax`, and an invalid ε or `descending`.
 
     Source: Blondel, Teboul, Berthet and Djolonga, "Fast Differentiable Sorting and Ranking", 2020,
     definition 1 with the quadratic regularization, and proposition 3.
@@ -188,7 +194,7 @@ def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -
 
 def _soft_rank(ops: GateOps, x: Array, eps: float, descending: bool) -> Array:
     z = x / eps
-    # Anything n below the others ranks as -inf does; the gradient is to find no way there.
+    # An entry n below the others ranks like -inf; no gradient may flow to it.
     finite = ops.where(x == -float("inf"), float("inf"), z)
     low = -ops.max(-ops.stop_gradient(finite), axis=-1)[..., None] - x.shape[-1]
     z = ops.where(x == -float("inf"), low, z)
@@ -196,7 +202,7 @@ def _soft_rank(ops: GateOps, x: Array, eps: float, descending: bool) -> Array:
 
 
 def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) -> Array:
-    """A function of the last axis, along any axis, in float32 at least."""
+    """Apply a function of the last axis along any axis, in at least float32."""
     ops = backend_of(x)
     dtype = ops.dtype_name(x)
     if "float" not in dtype:
@@ -204,12 +210,12 @@ def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) 
     if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
         raise TensorMoEError("axis", axis, f"pass an integer; x has {x.ndim} axes")
     if x.shape[axis] == 0:
-        raise TensorMoEError("x", tuple(x.shape), f"axis {axis} has no entries that could sum to 1")
+        raise TensorMoEError("x", tuple(x.shape), f"axis {axis} is empty: pass at least one logit along it")
     options = check_options(options, x.shape[axis])
     last = axis in (-1, x.ndim - 1)
     logits = ops.cast(x if last else ops.moveaxis(x, axis, -1), at_least_float32(dtype))
     y = ops.cast(function(ops, logits, **options), dtype)
-    # A row of -inf alone comes out as NaN: only then is it worth looking for one.
+    # A row of -inf comes out as NaN: only then is it worth looking for one.
     if ops.holds(y[..., 0] == y[..., 0]) is False and not ops.holds(
         ops.max(logits, axis=-1) != -float("inf")
     ):

@@ -25,17 +25,17 @@ class Gate(Serializable):
     Args:
         activation: "entmax15" (sparse, the paper's), "sparsemax" or "softmax"; a `tm.Activation` with
             options, such as `tm.Activation("soft_top_k", k=2)`; or a function from logits (T, N) to
-            coefficients (T, N), arrays of whichever framework the layer runs in.
+            coefficients (T, N), arrays of the framework that the layer runs in.
         norm: "layer" normalises the logits of each token (the paper's choice for language, and the
             default: no token sees another); "batch" normalises each expert's logits over all tokens of
             the batch and keeps running statistics for evaluation (the paper's choice for vision); None
-            leaves the logits as they are; a function from logits to logits is applied to them.
+            leaves the logits as they are; or a function from logits to logits.
         router: `tm.LinearRouter()` (the paper's), `tm.AdaptiveClustering(...)`, or your own.
-        temperature: positive; above 1 the coefficients are more even, below 1 less so.
+        temperature: positive; above 1 makes the coefficients more even, below 1 less so.
         noise: the standard deviation of the normal noise that training adds to the normalised logits.
 
     Raises:
-        TensorMoEError: an unknown name, or a value that does not fit.
+        TensorMoEError: an unknown name, or an invalid value.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024.
@@ -59,7 +59,7 @@ class Gate(Serializable):
         if not callable(self.norm):
             one_of("gate norm", self.norm, NORMS)
         if not isinstance(self.router, Router):
-            raise TensorMoEError("gate router", self.router, "pass one such as tm.AdaptiveClustering()")
+            raise TensorMoEError("gate router", self.router, "pass a router such as tm.AdaptiveClustering()")
         object.__setattr__(self, "temperature", positive_number("gate temperature", self.temperature))
         object.__setattr__(self, "noise", number_from(0, "gate noise", self.noise))
 
@@ -82,10 +82,14 @@ class Gate(Serializable):
         return " → ".join(filter(None, (str(self.router), norm, noise, temperature, activation)))
 
     def check(self, experts: tuple[int, ...]) -> None:
-        """Raise the error of a gate that does not fit these counts of experts."""
+        """Raise an error if the gate does not fit these counts of experts."""
         options = dict(self.weighting.options) if isinstance(self.weighting, Activation) else {}
         if options.get("k", 1) > min(experts):
-            raise TensorMoEError("gate activation", self.activation, f"a level has {min(experts)} experts")
+            raise TensorMoEError(
+                "gate activation",
+                self.activation,
+                f"a level has only {min(experts)} experts: pass a smaller k",
+            )
         self.router.previous_experts(experts)
 
     def parameter_shapes(self, in_features: int, experts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -142,7 +146,7 @@ class Gate(Serializable):
     def _normalize(
         self, ops: GateOps, logits: Array, level: int, state: dict[str, Array], training: bool
     ) -> Array:
-        """The logits after the norm; its running statistics move in `state`."""
+        """The logits after the norm; its running statistics are updated in `state`."""
         if self.norm is None:
             return logits
         if callable(self.norm):

@@ -1,11 +1,12 @@
-"""Sparse weights as what rises above a threshold τ that is found by Newton's iteration, without sorting.
+"""Sparse weights: the parts of logits above a threshold τ, which Newton's iteration finds without sorting.
 
 Small inputs, where call overhead dominates, are sorted by NumPy instead: see `gates/sorting.py`.
 
 Every class here is a map from logits z to weights with a symmetric Jacobian, the gradient of a convex
-function, so that one product with a vector serves forward and reverse mode. The iteration ends where only
-rounding still corrects τ. The last correction is not added to τ, which could not hold it, but subtracted
-from z − τ, so that the weights sum to what they should to the last bits. Near the threshold z − τ is exact.
+function, so that one product with a vector serves forward and reverse mode. The iteration ends when
+corrections to τ are within rounding. The last correction is subtracted from z − τ instead of added to τ,
+which could not hold it, so the weights sum to the right value to the last bits. Near the threshold z − τ is
+exact.
 """
 
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from .sorting import entmax15_by_sorting, sparsemax_by_sorting
 
 
 def _start() -> float:
-    """Where to start, as a share of the largest distance that the root can have from the largest logit.
+    """Where to start, as a share of the root's largest possible distance from the largest logit.
 
-    It is near the root for normal logits. Starting right of the root, Newton's first step lands left of it,
-    not far away.
+    It is near the root for normally distributed logits. Starting right of the root, Newton's first step lands
+    left of it, not far away.
     """
     # Returned: see arrays/tracing.py.
     return 0.6
@@ -34,9 +35,9 @@ class _WithoutScalars:
 class Sparsemax(_WithoutScalars):
     """p = [z − τ]₊ with the τ for which p sums to 1: the point of the simplex that is nearest to z.
 
-    The sum is convex and decreasing in τ and piecewise linear. Newton's iteration from the left climbs to
-    the root without overshooting, and is there as soon as the support no longer changes. A step that leaves
-    a share r of the support leaves at most 1 − r of the excess: in the worst case r is near 0.7, and the
+    The sum is convex and decreasing in τ and piecewise linear. Newton's iteration from the left climbs to the
+    root without overshooting, and reaches it as soon as the support stops changing. A step that leaves a
+    share r of the support leaves at most 1 − r of the excess: in the worst case r is near 0.7, and the
     support is down to one expert, or the excess to nothing, after about 2 log₂ N steps.
     """
 
@@ -66,8 +67,8 @@ class Entmax15(_WithoutScalars):
     """p = [z − τ]₊²/4 with the τ for which p sums to 1.
 
     Newton's iteration solves ‖[z − τ]₊‖₂ = 2, whose left side is convex, decreasing and almost linear. From
-    the left it divides excess times slope by four at least in every step. That product starts at N or less:
-    log₄ N steps bring it to 1, where the convergence is quadratic.
+    the left, every step divides excess times slope by at least four. That product starts at N or less: log₄ N
+    steps bring it to 1, where the convergence is quadratic.
     """
 
     def closed_form(self, x: NumPyArray) -> NumPyArray:
@@ -78,8 +79,8 @@ class Entmax15(_WithoutScalars):
         largest = ops.max(x, axis=-1)[..., None]
         memory = kernel.allocate(x)
 
-        # This sum is not linear in the last correction, which must not be as coarse as large logits are:
-        # τ counts from the largest.
+        # This sum is not linear in the last correction, which must not be as coarse as large logits: so τ is
+        # measured from the largest logit.
         def correction(tau: Array) -> tuple[Array]:
             norm, total = kernel.measure_clipped(x, (largest, tau), memory)
             return (norm * (norm - 2) / total,)
@@ -99,10 +100,10 @@ class SoftTopK(_WithoutScalars):
 
     k p is the nearest point of the hypersimplex to z/ε. The root lies between the k-th largest z and ε below
     it. The sum is neither convex nor concave there: corrections stay in the interval known to hold the root,
-    and where neither they nor the interval have halved, the next goes to the interval's middle.
+    and if neither they nor the interval have halved, the next step goes to the interval's middle.
 
     Args:
-        k: a positive integer. Where fewer logits are finite, each of these gets the same.
+        k: a positive integer. If fewer logits are finite, each of them gets the same weight.
         eps: ε, positive.
     """
 
@@ -113,7 +114,7 @@ class SoftTopK(_WithoutScalars):
 
     def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
         kernel = ops.thresholds
-        # Instead of −∞, with room for a sum of two.
+        # A finite number instead of −∞, which leaves room for a sum of two.
         kth = ops.clip(
             ops.kth_largest(x, self.k), -(2.0**1022 if ops.dtype_name(x) == "float64" else 2.0**126)
         )
@@ -148,17 +149,17 @@ class SoftTopK(_WithoutScalars):
 
 
 def _resolution(ops: GateOps, logit: Array, unit: float) -> Array:
-    """What rounding may leave of a correction at the root: its noise, or what τ cannot represent."""
+    """The part of a correction at the root that is due to rounding: noise, or what τ cannot represent."""
     return ops.epsilon(logit) * (16 * unit + ops.abs(logit))
 
 
 def noise(ops: GateOps, x: Array) -> float:
-    """What rounding may leave of a correction at the root: a few units in the last place of 1."""
+    """The part of a correction at the root that is due to rounding: a few units in the last place of 1."""
     return 16 * float(ops.epsilon(x))
 
 
 def centre(ops: GateOps, slopes: Array, v: Array) -> Array:
-    """The product of diag(s) − s sᵀ / Σs with v; zero where all slopes are."""
+    """The product of diag(s) − s sᵀ / Σs with v; zero if all slopes are."""
     total = ops.sum(slopes, axis=-1, keepdims=True)
     mean = ops.thresholds.multiply_rows(slopes, v) / (total + (total == 0))
     return ops.thresholds.multiply(v - mean, slopes)

@@ -8,18 +8,18 @@ MOMENTUM = 0.1
 
 
 def layer_norm(ops: GateOps, x: Array) -> Array:
-    """Each vector of the last axis to mean 0 and variance 1."""
+    """Scale each vector along the last axis to mean 0 and variance 1."""
     return ops.layer_norm(x, EPSILON)
 
 
 def batch_norm(
     ops: GateOps, x: Array, mean: Array, variance: Array, training: bool
 ) -> tuple[Array, tuple[Array, Array]]:
-    """Each feature to mean 0 and variance 1 over all tokens.
+    """Scale each feature to mean 0 and variance 1 over all tokens.
 
-    In training by the statistics of this batch, which also move the running ones; otherwise by the running
-    statistics. One token has no variance: its logits become 0 and the running variance stays. An empty
-    batch moves nothing.
+    In training it uses this batch's statistics and updates the running ones; otherwise it uses the running
+    ones. One token has no variance: its logits become 0 and the running variance stays. An empty batch
+    updates nothing.
 
     Args:
         x: (T, N).

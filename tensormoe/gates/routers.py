@@ -20,9 +20,9 @@ _PARTS = ("mass", "total", "deviation")
 
 
 class Router(Registered, ABC):
-    """What turns x (T, I) and the gate's weights G_e (I, N_e) into logits (T, N_e) for each level.
+    """Turns x (T, I) and the gate's weights G_e (I, N_e) into logits (T, N_e) for each level.
 
-    A router of your own is a frozen dataclass that inherits this. Specifications carry its fields as JSON,
+    To write your own router, inherit this in a frozen dataclass. Specifications carry its fields as JSON,
     under the name of its class without the suffix "Router".
     """
 
@@ -33,7 +33,7 @@ class Router(Registered, ABC):
     def logits(
         self, ops: GateOps, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
     ) -> tuple[list[Array], State]:
-        """The logits of every level, and the running statistics that have moved.
+        """The logits of every level, and the updated running statistics.
 
         Args:
             ops: the backend object.
@@ -48,7 +48,7 @@ class Router(Registered, ABC):
         return {}
 
     def previous_experts(self, experts: tuple[int, ...]) -> tuple[int, ...] | None:
-        """How many experts each level of the layer before must have; None if that layer plays no part."""
+        """How many experts each level of the previous layer must have; None if that layer is not used."""
         return None
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class Router(Registered, ABC):
 
 @dataclass(frozen=True)
 class LinearRouter(Router):
-    """Logits x G_e: the μMoE layer's own router.
+    """Logits x G_e: the router of the μMoE paper, and the default.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024.
@@ -78,7 +78,7 @@ class LinearRouter(Router):
 
 @dataclass(frozen=True)
 class AdaptiveClustering(Router):
-    """Logits (w_t ∗ x_t) G_e, where features along which token t's cluster is tight have large weights w_t.
+    """Logits (w_t ∗ x_t) G_e, where w_t is large for features along which token t's cluster is tight.
 
     The clusters are the previous layer's experts: call the layer as `layer(x, previous=coefficients)` with
     what the previous layer returned. Each level of experts has the clusters of the same level there. Without
@@ -90,17 +90,16 @@ class AdaptiveClustering(Router):
             which with soft assignment takes two matrix products and far less time.
         assignment: "soft" weighs each cluster by the token's coefficient; "hard" takes the cluster of the
             largest coefficient alone, as published.
-        statistics: in training, "running" weighs by the batches before, the latest counting most, so that
-            no token sees another of its batch: the only choice for a causal model. "batch" weighs by the
+        statistics: in training, "running" weighs by earlier batches, the latest counting most. No token then
+            sees another of its batch, so it is the only choice for a causal model. "batch" weighs by the
             batch itself, as published, and adds it to the running statistics.
         evaluation: the same choice outside training. The published code has "batch" in both.
         clamp, normalization, eps, shrinkage: see `tensormoe.gates.clustering.FeatureWeights`.
-        momentum: how much every batch fades the statistics of those before it, above 0 and up to 1.
-        clusters: how many experts the previous layer has, or a count for each level; by default as many as
-            this layer.
+        momentum: how much every batch fades earlier statistics, above 0 and up to 1.
+        clusters: the previous layer's number of experts, or a count for each level; by default this layer's.
 
     Raises:
-        TensorMoEError: a value that does not fit.
+        TensorMoEError: an invalid value.
 
     Source: Nielsen et al., "Tight Clusters Make Specialized Experts", 2025, section 3, and its published
     code for the presets and ε. Soft assignment, "std", running statistics and shrinkage are extensions.
@@ -138,7 +137,7 @@ class AdaptiveClustering(Router):
 
     @cached_property
     def feature_weights(self) -> clustering.FeatureWeights:
-        """How dispersions become weights, with the preset's values where none are given."""
+        """How dispersions become weights, with the preset's values for those not given."""
         return clustering.feature_weights(
             self.preset, self.dispersion, self.clamp, self.normalization, self.eps, self.shrinkage
         )
@@ -184,18 +183,18 @@ class AdaptiveClustering(Router):
     def _statistics(
         self, ops: GateOps, h: Array, a: Array, running: list[Array] | None, call: Call
     ) -> tuple[list[Array], list[Array] | None]:
-        """Mass, sum and deviation of the clusters to weigh by, and what the running ones become."""
+        """Mass, sum and deviation of the clusters to weigh by, and the new running ones."""
         by_batch = (self.statistics if call.training else self.evaluation) == "batch"
         if running is not None and not (by_batch or call.training):
             return running, None
         batch = clustering.gather_clusters(ops, h, a, call.all_reduce)
         following = None
-        # A batch without a token in any process moves nothing.
+        # A batch without tokens in any process updates nothing.
         tokens = ops.sum(batch[0])
         kept = 1 - self.momentum * ops.where(tokens > 0, tokens * 0 + 1, tokens * 0)
         if running is not None and call.training:
             following = [kept * old + new for old, new in zip(running, batch, strict=False)]
-        # Deviations are from the centres that they belong to: the batch's own or the running ones.
+        # Deviations are taken from the centres they belong to: the batch's own or the running ones.
         centres = clustering.per_token(ops, *(batch if by_batch or following is None else following))
         hard = self.assignment == "hard"
         batch.append(clustering.deviations(ops, h, a, centres, self.dispersion, hard, call.all_reduce))

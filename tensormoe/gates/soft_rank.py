@@ -1,4 +1,4 @@
-"""Soft ranks: the projection of logits on the permutahedron, whose corners are the permutations of 1 … n."""
+"""Soft ranks: the projection of logits onto the permutahedron, the hull of all permutations of 1 … n."""
 
 from ..arrays.protocols import GateOps
 from ..typing import Array
@@ -7,13 +7,13 @@ from ..typing import Array
 def soft_ranks(ops: GateOps, z: Array) -> Array:
     """The point nearest to z in the convex hull of all permutations of (1, …, n); the largest z ranks n.
 
-    In descending order, z less n, n − 1, …, 1 has an isotonic regression: blocks that share their mean.
-    Within a block, the projection is z less the block's mean of z plus its mean of the ranks. The blocks
-    are constant almost everywhere, so that differentiating this line gives the exact Jacobian I − B, with
-    B the average over each block.
+    In descending order, z minus (n, n − 1, …, 1) has an isotonic regression: blocks that share their mean.
+    Within a block, the projection is z minus the block's mean of z plus its mean of the ranks. The blocks are
+    constant almost everywhere, so differentiating this line gives the exact Jacobian I − B, where B averages
+    over each block.
 
-    A block ends where every mean of a stretch up to there exceeds every mean of a stretch from there: this
-    takes n² numbers for each row, and no loop.
+    A block ends where every mean of a stretch that ends there exceeds every mean of a stretch that begins
+    after it. Checking this takes n² numbers for each row, and no loop.
     """
     same, rank = (ops.stop_gradient(part) for part in _blocks(ops, ops.stop_gradient(z)))
     size = ops.sum(same, axis=-1)
@@ -25,7 +25,7 @@ def soft_ranks(ops: GateOps, z: Array) -> Array:
 
 
 def _blocks(ops: GateOps, z: Array) -> tuple[Array, Array]:
-    """Which entries share a block, as ones (…, n, n), and every entry's rank with ties broken by position."""
+    """Ones (…, n, n) where entries share a block, and every entry's rank with ties broken by position."""
     n = int(z.shape[-1])
     counter = ops.cumsum(ops.zeros_like(z) + 1, -1)
     earlier = counter[..., None, :] < counter[..., :, None]
@@ -38,7 +38,7 @@ def _blocks(ops: GateOps, z: Array) -> tuple[Array, Array]:
     within = column >= row
     sums = ops.cumsum(ops.where(within, heights[..., None, :], 0.0), -1)
     means = sums / ops.where(within, column - row + 1, 1.0)
-    # Of stretches that end at a place, and of those that begin at one.
+    # The least mean of stretches that end at a place, and the largest of those that begin there.
     least = -ops.max(ops.where(within, -means, -float("inf")), axis=-2)
     most = ops.max(ops.where(within, means, -float("inf")), axis=-1)
     begins = ops.where(least[..., :-1] > most[..., 1:], 1.0, most[..., 1:] * 0)

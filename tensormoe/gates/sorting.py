@@ -1,7 +1,7 @@
-"""Sparse weights of few logits in closed form, by sorting, in NumPy: the fastest where a call takes the time.
+"""Sparse weights of few logits in closed form, by sorting in NumPy: fastest where call overhead dominates.
 
-Sums cancel, and are taken in float64. NumPy's ufuncs are called by their methods: of small arrays its
-functions of these names take several times as long as what they call.
+Sums cancel, so they are taken in float64. NumPy's ufuncs are called by their methods: for small arrays
+NumPy's functions of the same names take several times as long as the ufuncs they call.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..typing import NumPyArray
 def sparsemax_by_sorting(x: NumPyArray) -> NumPyArray:
     """The weights [τ' − d]₊ that sum to 1, d the distances from the largest logit.
 
-    The k smallest distances alone give a τ'_k, from their mean. On the support, up to k*, it is no less than
+    The k smallest distances alone give τ'_k from their mean. On the support, up to k*, it is no less than
     d_k and falls to τ'; beyond, d_k is above τ'.
     """
     distance, rising, count = _sort_distances(x, 1)
@@ -28,7 +28,7 @@ def entmax15_by_sorting(x: NumPyArray) -> NumPyArray:
     distance, rising, count = _sort_distances(x, 2)
     mean = np.add.accumulate(rising, -1) / count
     excess = (np.add.accumulate(rising * rising, -1) - 1) / count
-    # Beyond the support the root may not exist, and any value serves.
+    # Beyond the support the root may not exist, and any value will do.
     root = _rise(distance, rising, mean + np.sqrt(np.abs(mean * mean - excess)))
     return (root * root).astype(x.dtype)
 
@@ -37,13 +37,13 @@ def _sort_distances(x: NumPyArray, divisor: int) -> tuple[NumPyArray, NumPyArray
     """The distances from the largest logit over the divisor, the same sorted up to 1, and 1 … N."""
     scaled = x.astype("float64") / divisor
     distance = np.maximum.reduce(scaled, -1)[..., None] - scaled
-    # What is further away has no weight; clipped, it does no harm to the means.
+    # Logits further away have no weight; clipping keeps them from harming the means.
     rising = np.minimum(np.sort(distance, axis=-1), 1.0)
     return distance, rising, np.arange(1.0, x.shape[-1] + 1.0)
 
 
 def _rise(distance: NumPyArray, rising: NumPyArray, tau: NumPyArray) -> NumPyArray:
-    """[τ' − d]₊, where of the τ'_k the one at the edge of the support is τ'."""
+    """[τ' − d]₊, where τ' is the τ'_k at the edge of the support."""
     edge = np.minimum.reduce(np.maximum(tau, rising), -1)[..., None]
     root: NumPyArray = np.maximum(edge - distance, 0)
     return root

@@ -164,7 +164,7 @@ def test_arguments_are_checked() -> None:
     refused("previous", data.h, torch.tensor(data.labels))
     refused("negative", data.h, data.labels - 1)
     refused("previous: received 3", data.h, data.labels, clusters=3)
-    refused("labels are integers", data.h, data.labels * 0.5)
+    refused("pass integer labels", data.h, data.labels * 0.5)
     refused("preset: received 'audio'", data.h, data.labels, preset="audio")
     refused("dispersion", data.h, data.labels, dispersion="var")
     refused("clamp: received 0.5", data.h, data.labels, clamp=0.5)
