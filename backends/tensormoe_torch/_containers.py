@@ -37,6 +37,15 @@ class TensorGroup(nn.Module):
 
     Raises:
         TensorMoEError: a name that PyTorch's modules need for themselves.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe_torch import MuMoE, TensorGroup
+        >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> [group.prefix for group in layer.modules() if isinstance(group, TensorGroup)]
+        ['cores', 'gate_weights']
+        >>> list(layer.cores())
+        ['cores.expert1', 'cores.input', 'cores.output']
     """
 
     def __init__(self, spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -72,7 +72,18 @@ class GateModule(nn.Module):
 
 
 class RouterModule(nn.Module):
-    """Hands on the router's logits, E tensors (…, N_e), so that hooks see them."""
+    """Hands on the router's logits, E tensors (…, N_e), so that hooks see them.
+
+    Examples:
+        >>> import tensormoe as tm, torch
+        >>> from tensormoe_torch import MuMoE
+        >>> layer = MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> seen = []
+        >>> handle = layer.gate.router.register_forward_hook(lambda *call: seen.append(call[-1][0]))
+        >>> _ = layer(torch.ones(2, 8))
+        >>> seen[0].shape
+        torch.Size([2, 4])
+    """
 
     def forward(self, logits: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """The logits as they are."""

@@ -47,6 +47,13 @@ class BenchReport:
         seed: of the random values.
         measurements: forward and, if it was asked for, training: each of layer, MLP and floor.
         remarks: on the figures.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> report = tm.bench(spec, backend="numpy", batch_size=10, rounds=1)
+        >>> report.ratio("layer", "MLP") > 0
+        True
     """
 
     spec: Spec

@@ -24,6 +24,17 @@ class Router(Registered, ABC):
 
     To write your own router, inherit this in a frozen dataclass. Specifications carry its fields as JSON,
     under the name of its class without the suffix "Router".
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> import tensormoe as tm
+        >>> @dataclass(frozen=True)
+        ... class ScaledRouter(tm.Router):
+        ...     scale: float = 2.0
+        ...     def logits(self, ops, x, weights, state, call):
+        ...         return [self.scale * ops.matmul(x, g) for g in weights], {}
+        >>> tm.Gate(router=ScaledRouter(3.0)).to_dict()["router"]
+        {'type': 'Scaled', 'scale': 3.0}
     """
 
     _what = "router"

@@ -24,7 +24,14 @@ MAX_LEVELS = 24
 
 
 class Spec(Registered, ABC):
-    """What layers and blocks share. Use `MuMoESpec` or `MuMoEBlockSpec`."""
+    """What layers and blocks share. Use `MuMoESpec` or `MuMoEBlockSpec`.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> block = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> {prefix: stage.num_parameters for prefix, stage in block.layers.items()}
+        {'first': 145, 'second': 135}
+    """
 
     _what = "spec"
 

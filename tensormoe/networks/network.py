@@ -9,7 +9,13 @@ from .notation import INPUT, OUTPUT, Indices, expert_modes, modes
 
 @dataclass(frozen=True)
 class Core:
-    """One factor of the weight tensor: a name and its indices, in the order of its axes."""
+    """One factor of the weight tensor: a name and its indices, in the order of its axes.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.MuMoESpec(4, 3, experts=5, factorization=tm.CP(rank=2)).network.cores[0]
+        Core(name='expert1', indices=('n', 'r'))
+    """
 
     name: str
     indices: Indices

@@ -11,7 +11,7 @@ It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
 """
 
 from ..verification import Inputs
-from .backends import check_backend
+from .conformance import check_backend
 from .equivalence import assert_equivalent
 from .strategies import factorizations, gates, inputs_for, networks, register_profiles, specs
 

@@ -75,7 +75,23 @@ def networks(
 
 @st.composite
 def factorizations(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Factorization:
-    """Random networks, and the named families at random ranks."""
+    """Random networks, and the named families at random ranks.
+
+    Args:
+        draw: passed by hypothesis.
+        levels: the number of expert levels.
+        max_rank: the largest size of a bond.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import factorizations
+        >>> @given(factorizations(levels=2))
+        ... def test_parameters_are_counted(family):
+        ...     spec = tm.MuMoESpec(4, 3, experts=(2, 2), factorization=family)
+        ...     assert spec.num_parameters == sum(p.size for p in tm.initialize(spec)[0].values())
+        >>> test_parameters_are_counted()
+    """
     rank = st.integers(1, max_rank)
     ranks = st.tuples(*[rank] * (levels + 2))
     families: list[SearchStrategy[Factorization]] = [
@@ -149,6 +165,16 @@ def inputs_for(draw: st.DrawFn, spec: Spec | Stage, batch_size: SearchStrategy[i
 
     Raises:
         TensorMoEError: a whole block, which has two layers.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import assert_equivalent, inputs_for
+        >>> spec = tm.MuMoESpec(4, 3, experts=2, factorization=tm.CP(rank=5))
+        >>> @given(inputs_for(spec))
+        ... def test_the_contraction_is_right(inputs):
+        ...     assert_equivalent(spec, inputs)
+        >>> test_the_contraction_is_right()
     """
     stage = find_stage(spec)
     count = draw(st.integers(0, 3) if batch_size is None else batch_size)

@@ -24,6 +24,15 @@ class Inputs:
         coefficients: E arrays (T, N_e); they need not sum to 1.
         cores: in the network's order and shapes.
         cotangent: (T, O), the weights of the outputs in the sum whose gradients are compared.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import Inputs, assert_equivalent
+        >>> spec = tm.MuMoESpec(2, 1, experts=2, factorization=tm.TensorNetwork("n o, i o"), bias=False)
+        >>> cores = [np.array([[1.0], [10.0]]), np.array([[1.0], [2.0]])]
+        >>> inputs = Inputs(np.ones((1, 2)), [np.full((1, 2), 0.5)], cores, np.ones((1, 1)))
+        >>> assert_equivalent(spec, inputs)
     """
 
     x: NumPyArray

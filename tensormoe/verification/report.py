@@ -58,6 +58,13 @@ class VerificationReport:
         checks: every comparison.
         remarks: on all of them, such as a probability.
         seed: of the random values.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> report = tm.verify(spec, backends=("numpy",), methods="exact")
+        >>> [(check.quantity, check.passed) for check in report.checks][:2]
+        [('output, 12 entries', True), ('gradients, 119 entries', True)]
     """
 
     spec: Spec | Stage

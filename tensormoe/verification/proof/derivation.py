@@ -25,6 +25,11 @@ class ProofStep:
         number: of the instruction, counted from 1.
         statement: what the instruction's result is, such as "t3[…, r] = t1[…, r] t2[…, r]".
         law: what allows it.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> tm.prove(tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))).steps[1].law
+        'distributive law [n: a1, expert1]'
     """
 
     number: int

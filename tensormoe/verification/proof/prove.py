@@ -24,7 +24,14 @@ COTANGENT = "∂y"
 
 @dataclass(frozen=True)
 class Proof:
-    """A derivation; prints as a theorem with its proof. See `tensormoe.prove`."""
+    """A derivation; prints as a theorem with its proof. See `tensormoe.prove`.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> proof = tm.prove(tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5)))
+        >>> print(str(proof).splitlines()[0])
+        Theorem. For all values, every batch and all sizes of n, i, o, r,
+    """
 
     contraction: Contraction
     steps: tuple[ProofStep, ...]

@@ -20,6 +20,18 @@ class ProofError(TensorMoEError):
     Attributes:
         step: the number of the first instruction that breaks, counted from 1; None if each is lawful but what
             comes out is not what the definition says.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> import tensormoe as tm
+        >>> plan = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False).plan()
+        >>> first, *rest = plan.program.instructions
+        >>> wrong = replace(first, source=1)
+        >>> try:
+        ...     tm.prove(plan.contraction, replace(plan.program, instructions=(wrong, *rest)))
+        ... except tm.ProofError as error:
+        ...     print(error.step)
+        1
     """
 
     def __init__(self, received: str, reason: str, step: int | None = None) -> None:

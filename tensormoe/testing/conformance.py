@@ -1,4 +1,4 @@
-"""A suite that a backend of any framework passes: every operation of every protocol, against NumPy."""
+"""The conformance suite of backends: every operation of every protocol, against NumPy."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,7 +20,7 @@ _OF_DIFFERENCES = {"float64": 1e-6, "float32": 1e-4}
 
 
 def check_backend(backend: str | Backend) -> None:
-    """Assert that a backend's operations do what their protocols say, in float64 and in float32.
+    """Assert that a backend conforms: its operations do what their protocols say, in float64 and float32.
 
     Values, shapes and element types are compared with NumPy's, and derivatives, where the framework offers
     any, with differences. Random numbers are left out, since every framework has a generator of its own.
