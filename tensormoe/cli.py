@@ -23,9 +23,9 @@ _SPEC = """\
 The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
   tensormoe %(command)s SPEC.json
   tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --out 3072
-Where a bond is not called as an option is, --r 64 is short for --bond r=64.
+If a bond's name is not that of an option, --r 64 is short for --bond r=64.
 """
-# What only index notation takes: each option, and its name among the parsed ones.
+# The options that only index notation takes, each with its parsed name.
 _SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     proof = _layer_command(commands, "prove", "print the proof that a layer's program is right")
     proof.set_defaults(run=_prove)
 
-    check = _layer_command(commands, "verify", "verify that a layer computes the soft MoE it stands for")
+    check = _layer_command(commands, "verify", "verify that a layer equals its dense soft MoE")
     check.add_argument(
         "--method",
         action="append",
@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_batch_size(speed, 1024)
     speed.add_argument("--training", action="store_true", help="time gradients as well")
     speed.add_argument("--device", help="such as cpu or cuda (default: a GPU where there is one)")
-    speed.add_argument("--threads", type=int, help="of PyTorch")
-    speed.add_argument("--rounds", type=int, default=15, help="at most (default: 15)")
+    speed.add_argument("--threads", type=int, help="how many threads PyTorch uses")
+    speed.add_argument("--rounds", type=int, default=15, help="the largest number of rounds (default: 15)")
     _add_report(speed)
     speed.set_defaults(run=_bench)
     return parser
@@ -138,7 +138,7 @@ def _add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the report as JSON")
-    parser.add_argument("--seed", type=int, default=0, help="of the random values (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random values (default: 0)")
 
 
 def _demo(options: argparse.Namespace, rest: list[str]) -> int:
@@ -210,12 +210,12 @@ def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
 
 
 def _check_beside_file(options: argparse.Namespace) -> None:
-    """Raise the error of an option that a JSON file settles."""
+    """Raise an error for an option that the JSON file already sets."""
     given = {flag: getattr(options, name) for flag, name in {**_SIZES, "--bond": "bond"}.items()}
     given["--no-bias"] = None if options.bias else True
     for flag, value in given.items():
         if value is not None:
-            remedy = f"{options.layer} already says so: leave {flag} out, or change the file"
+            remedy = f"{options.layer} already sets this: omit {flag}, or change the file"
             raise TensorMoEError(flag, value, remedy)
 
 
@@ -223,13 +223,15 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise TensorMoEError("layer", str(path), f"the file cannot be read ({error})") from error
+        raise TensorMoEError(
+            "layer", str(path), f"the file cannot be read ({error}): pass a readable JSON file"
+        ) from error
 
 
 def _check_place(path: Path | None) -> None:
     """Raise the error of a report that cannot be written, before it is made."""
     if path and (path.is_dir() or not path.parent.is_dir()):
-        raise TensorMoEError("--json", str(path), "name a file in a folder that exists")
+        raise TensorMoEError("--json", str(path), "pass a file in an existing folder")
 
 
 def _show(report: VerificationReport | BenchReport, path: Path | None) -> None:
@@ -239,21 +241,23 @@ def _show(report: VerificationReport | BenchReport, path: Path | None) -> None:
     try:
         path.write_text(report.to_json() + "\n", encoding="utf-8")
     except OSError as error:
-        raise TensorMoEError("--json", str(path), f"the file cannot be written ({error})") from error
+        raise TensorMoEError(
+            "--json", str(path), f"the file cannot be written ({error}): pass another path"
+        ) from error
 
 
 def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:
     """Bond sizes from what follows each --bond, such as r=64, and from words such as --r 64 or --r=64."""
     for text in given:
         if "=" not in text:
-            raise TensorMoEError("--bond", text, "write its name and size, as --bond r=64")
+            raise TensorMoEError("--bond", text, "write a name and a size, such as --bond r=64")
     words = [part for word in rest for part in word.split("=", 1)]
     if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
-        raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, as --bond r=64")
+        raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, such as --bond r=64")
     short = zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True)
     pairs = [*(text.split("=", 1) for text in given), *short]
     if len({name for name, _ in pairs}) < len(pairs):
-        raise TensorMoEError("bonds", " ".join([*given, *rest]), "give each bond one size")
+        raise TensorMoEError("bonds", " ".join([*given, *rest]), "give each bond exactly one size")
     return {name: _integer(f"bond {name}", size) for name, size in pairs}
 
 
@@ -265,10 +269,10 @@ def _integer(argument: str, text: str) -> int:
 
 
 def _split(texts: Iterable[str]) -> tuple[str, ...]:
-    """The words between commas of an option that may be repeated."""
+    """The comma-separated words of an option that may be repeated."""
     return tuple(word for text in texts for word in text.split(","))
 
 
 def _no_more(rest: list[str]) -> None:
     if rest:
-        raise TensorMoEError("arguments", " ".join(rest), "these words are not known here: see --help")
+        raise TensorMoEError("arguments", " ".join(rest), "unknown arguments: see --help")

@@ -1,4 +1,4 @@
-"""The operations that TensorLy's backends define, declared with types, which TensorLy's own lack."""
+"""The operations that TensorLy's backends define, with the types that TensorLy leaves out."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -19,16 +19,16 @@ class ArrayOps(Protocol):
         """A NumPy array with the values."""
 
     def ones(self, shape: Shape, /) -> Array:
-        """Ones of a shape, of the framework's own floating-point type."""
+        """Ones of a shape, in the framework's default floating-point type."""
 
     def arange(self, start: float, stop: float, /) -> Array:
-        """The numbers from the first, in steps of 1, that are less than the last."""
+        """The numbers from `start` in steps of 1, below `stop`."""
 
     def zeros_like(self, array: Array, /) -> Array:
         """Zeros of an array's shape and type."""
 
     def copy(self, array: Array, /) -> Array:
-        """The same values in memory of their own."""
+        """A copy in its own memory."""
 
     def transpose(self, array: Array, axes: Shape | None = None, /) -> Array:
         """The array with its axes in this order; reversed by default."""
@@ -49,7 +49,7 @@ class ArrayOps(Protocol):
         """The sum over one axis, or over all."""
 
     def cumsum(self, array: Array, /, axis: int) -> Array:
-        """The sums of the first entries along an axis."""
+        """The cumulative sums along an axis."""
 
     def max(self, array: Array, /, axis: int | None = None) -> Array:
         """The largest entry along an axis, or of all."""
@@ -75,7 +75,7 @@ class ArrayOps(Protocol):
     def clip(
         self, array: Array, least: Array | float | None = None, most: Array | float | None = None, /
     ) -> Array:
-        """The nearest number from the least to the most; no bound where it is None."""
+        """Entries clipped to the range from `least` to `most`; None is no bound."""
 
     def abs(self, array: Array, /) -> Array:
         """|x|."""
@@ -99,4 +99,4 @@ class ArrayOps(Protocol):
         """The hyperbolic tangent."""
 
     def arctanh(self, array: Array, /) -> Array:
-        """The area tangent, the inverse of `tanh`."""
+        """The inverse of `tanh`."""

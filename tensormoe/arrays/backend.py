@@ -1,7 +1,7 @@
 """The class that a framework's backend inherits beside TensorLy's own.
 
 Every operation that TensorLy lacks has a default here, in TensorLy's terms, or in `Execution` and
-`Instruments`. A framework's package overrides what its framework does better, or what needs to know the
+`Instruments`. A framework's package overrides what the framework does better, and what depends on the
 framework: differentiation, tracing, random numbers.
 """
 
@@ -63,10 +63,14 @@ class Backend(ProgramDefaults, Execution, Instruments):
 
     def normal(self, like: Array, generator: Any, number: int) -> Array:
         """Standard normal numbers of an array's shape and type; `number` counts the draws of a call."""
-        raise TensorMoEError("generator", generator, f"{self.tensormoe_name} has no random numbers here")
+        raise TensorMoEError(
+            "generator",
+            generator,
+            f"the backend {self.tensormoe_name} draws no random numbers: use a gate without noise",
+        )
 
     def layer_norm(self, x: Array, epsilon: float) -> Array:
-        """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
+        """Scale each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
         size = x.shape[-1]
         deviations = x - self.sum(x, axis=-1, keepdims=True) / size
         variance = self.sum(deviations * deviations, axis=-1, keepdims=True) / size
@@ -83,12 +87,12 @@ class Backend(ProgramDefaults, Execution, Instruments):
         return self.sort(x, axis=-1)[..., position : position + 1]
 
     def nonlinearity(self, name: str) -> Elementwise:
-        """The nonlinearity of this name in `NONLINEARITIES`; the framework's own, where it has one."""
+        """The nonlinearity of this name: the framework's own, or the one in `NONLINEARITIES`."""
         own = self.nonlinearities.get(name)
         return NONLINEARITIES[name] if own is None else own
 
     def nonlinear(self, name: str, x: Array) -> Array:
-        """The nonlinearity of this name of each element."""
+        """Apply the nonlinearity of this name to each element."""
         return self.nonlinearity(name).value(self, x)
 
     def nonlinear_overwrite(self, name: str, x: Array) -> Array:

@@ -1,4 +1,4 @@
-"""How a framework runs, differentiates and compiles; with defaults for one that only runs."""
+"""How a framework runs, differentiates and compiles, with defaults for one that only runs."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,22 +9,22 @@ from .protocols import Declared, Differentiable, Runnable
 
 
 class Execution(Declared):
-    """Running, differentiating and compiling; the defaults are those of arrays that are only values."""
+    """Running, differentiating and compiling; the defaults are for a framework that only computes values."""
 
     # The floating-point types that layers run in.
     float_types: tuple[str, ...] = ("float64", "float32")
 
     def as_array(self, value: Any) -> Array:
-        """The framework's array that a value is or holds; other values as they are."""
+        """The framework's array that a value is or holds; any other value unchanged."""
         return value
 
     def batch_size(self, x: Array) -> int | None:
-        """The size of the first axis; None where it is only a symbol."""
+        """The size of the first axis; None if it is only a symbol."""
         size = x.shape[0]
         return size if isinstance(size, int) else None
 
     def mixes_precision(self) -> bool:
-        """Whether products may now mix element types, as under PyTorch's autocast."""
+        """Whether products may mix element types at present, as under PyTorch's autocast."""
         return False
 
     def holds(self, condition: Array) -> bool | None:
@@ -40,7 +40,7 @@ class Execution(Declared):
         return function.value(self, x, *scalars)
 
     def compute(self, program: Runnable, operands: Sequence[Array], recompute: bool = False) -> Array:
-        """A program's output; with `recompute`, reverse mode keeps nothing that is cheap to compute again."""
+        """A program's output; with `recompute`, reverse mode keeps nothing that is cheap to recompute."""
         return program.run(self, operands)
 
     def gradients(

@@ -15,7 +15,7 @@ from .protocols import Declared
 
 
 class Instruments(Declared):
-    """Values in and out, time and place; the defaults are those of a framework that computes on the host."""
+    """Conversions, clocks, devices and threads; the defaults are for a framework on the host."""
 
     def from_numpy(self, array: Any) -> Array:
         """The framework's array with a NumPy array's values."""
@@ -30,11 +30,11 @@ class Instruments(Declared):
         return np.asarray(self.to_numpy(self.cast(array, "float64")))
 
     def double_precision(self) -> AbstractContextManager[Any]:
-        """A context in which float64 arrays can be made, and products are as precise as their type."""
+        """A context that allows float64 arrays, and in which products are as precise as their type."""
         return nullcontext()
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
-        """The product of x (T, I) with a weight (I, O), and a bias (O,) added to each row."""
+        """The product of x (T, I) and a weight (I, O), with a bias (O,) added to each row."""
         return self.matmul(x, weight) + bias
 
     def devices(self) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ class Instruments(Declared):
         return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 
     def clock(self, device: str) -> Clock:
-        """What measures the time that work on a device takes; see `tensormoe.benching.timing.interleave`."""
+        """A clock for work on a device; see `tensormoe.benching.timing.interleave`."""
         return wall_clock
 
     def wait(self, result: Any) -> None:
@@ -54,7 +54,7 @@ class Instruments(Declared):
 
     @contextmanager
     def threads(self, count: int | None) -> Iterator[int | None]:
-        """A context in which the host uses this many threads; gives their number, if it is known."""
+        """A context in which the host uses this many threads; yields their number, if known."""
         if count is not None:
             remedy = f"environment variables set the threads of {self.tensormoe_name}: omit threads"
             raise TensorMoEError("threads", count, remedy)
@@ -62,6 +62,6 @@ class Instruments(Declared):
 
 
 def wall_clock() -> Callable[[], float]:
-    """Start the host's clock; what it returns gives the seconds since then."""
+    """Start the host's clock; the function returned gives the seconds since then."""
     start = perf_counter()
     return lambda: perf_counter() - start

@@ -9,7 +9,7 @@ from .protocols import Elementwise, GateOps
 
 def _no_error_function(ops: GateOps, *_: Array) -> Array:
     raise TensorMoEError(
-        "nonlinearity", "gelu", f"{ops.tensormoe_name} offers no error function: use 'gelu_tanh'"
+        "nonlinearity", "gelu", f"the backend {ops.tensormoe_name} has no error function: use 'gelu_tanh'"
     )
 
 

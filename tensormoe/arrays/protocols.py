@@ -1,10 +1,10 @@
-"""What a framework must offer, as protocols, by who uses it.
+"""What a framework must offer: one protocol for each user.
 
 `ProgramOps` is what a program may use. Frameworks, the symbolic prover, exact residues and counted roundings
-all offer it, so that the very program that a framework runs is proved, checked in exact arithmetic and
-bounded. `GateOps` is what gates, norms, routers and nonlinearities use: `ArrayOps`, which TensorLy's backends
-define, and what they lack. A framework's backend offers these, `tensormoe.arrays.execution.Execution` and
-`tensormoe.arrays.instruments.Instruments`; their defaults are defined beside them.
+all offer it, so the very program that a framework runs is proved, checked in exact arithmetic and bounded.
+`GateOps` is what gates, norms, routers and nonlinearities use: `ArrayOps`, which TensorLy's backends define,
+and the operations they lack. A framework's backend offers these, `tensormoe.arrays.execution.Execution` and
+`tensormoe.arrays.instruments.Instruments`; their defaults are defined next to them.
 
 Arrays are passed by position. `tensormoe.testing.check_backend` tries a backend on all of this.
 """
@@ -43,10 +43,10 @@ class ProgramOps(Protocol):
         """Zeros of an array's shape and type."""
 
     def copy(self, array: Array, /) -> Array:
-        """The same values in memory of their own."""
+        """A copy in its own memory."""
 
     def nonlinear(self, name: str, x: Array, /) -> Array:
-        """The nonlinearity of this name of each element."""
+        """Apply the nonlinearity of this name to each element."""
 
     def nonlinear_overwrite(self, name: str, x: Array, /) -> Array:
         """The same, possibly in the memory of x, which nothing else needs."""
@@ -56,7 +56,7 @@ class ProgramOps(Protocol):
 
 
 class ProgramDefaults:
-    """Operations of `ProgramOps` in terms of its others."""
+    """Operations of `ProgramOps` in terms of the others."""
 
     def affine(self: ProgramOps, x: Array, matrix: Array) -> Array:
         """The product of x (…, T, I), extended by a constant 1, with a matrix (…, I + 1, M)."""
@@ -89,7 +89,7 @@ class GateOps(ArrayOps, Protocol):
         """Standard normal numbers of an array's shape and type; `number` counts the draws of a call."""
 
     def layer_norm(self, x: Array, epsilon: float, /) -> Array:
-        """Each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
+        """Scale each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
 
     def softmax(self, x: Array, /) -> Array:
         """Softmax over the last axis."""
@@ -110,12 +110,12 @@ class GateOps(ArrayOps, Protocol):
 class Differentiable(Protocol):
     """A function of one array whose Jacobian is symmetric and known in closed form; hashable.
 
-    It may also depend on scalars, which are then passed along everywhere.
+    It may also depend on scalars, which every method then receives.
     """
 
     @property
     def closed_form(self) -> Callable[[NumPyArray], NumPyArray] | None:
-        """The value from a NumPy array alone, where NumPy computes few float32 numbers fastest; or None.
+        """A function of a NumPy array, if NumPy computes small float32 arrays fastest; otherwise None.
 
         A backend may call it instead of `value` on an array whose values are known.
         """
@@ -136,9 +136,9 @@ class Elementwise:
 
     Args:
         value: from a backend object and x to f(x).
-        vjp: from a backend object, x and a gradient with respect to f(x) to one with respect to x; perhaps
+        vjp: from a backend object, x and a gradient with respect to f(x) to one with respect to x; possibly
             in the same memory.
-        overwrite: like `value`, perhaps in the memory of x; None where nothing is gained by that.
+        overwrite: like `value`, possibly in the memory of x; None if that gains nothing.
     """
 
     value: Callable[[GateOps, Array], Array]
@@ -168,10 +168,10 @@ class Runnable(Protocol):
 
 
 class BackendOps(GateOps, ProgramOps, Protocol):
-    """What programs and gates use: what every class that a backend is made of may call."""
+    """What programs and gates use, and what every base class of a backend may call."""
 
 
-# The base of those classes: at run time TensorLy's own class, their neighbour, defines most of these.
+# The base of those classes. At run time TensorLy's class, inherited next to them, defines most of these.
 if TYPE_CHECKING:
     Declared = BackendOps
 else:

@@ -1,11 +1,11 @@
 """Backend objects by name and by array.
 
-A backend object is an instance of a TensorLy backend class that also inherits `Backend`. It is passed along
+A backend object is an instance of a TensorLy backend class that also inherits `Backend`. It is passed
 explicitly; TensorLy's global `set_backend` is never called, so two threads may run two frameworks at once.
 
-NumPy's, PyTorch's and JAX's are known by name, so that they are found where there is no package metadata: in
-a frozen application, a zip, or a checkout. Further ones announce themselves by the entry-point group
-`tensormoe.backends` and cannot take a name that is known. Any other framework of TensorLy's is adapted.
+The backends of NumPy, PyTorch and JAX are known by name, so they are available even without package metadata:
+in a frozen application, a zip, or a checkout. Others register in the entry-point group `tensormoe.backends`
+and cannot take a known name. TensorLy's remaining frameworks are adapted.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ GROUP = "tensormoe.backends"
 
 BUILT_IN = {"numpy": "tensormoe_numpy", "torch": "tensormoe_torch", "jax": "tensormoe_jax"}
 _ALIASES = {"pytorch": "torch"}
-# The import package that defines an array's class, or what holds arrays → the backend's name.
+# From the import package that defines an array's class, or a container's, to the backend's name.
 _FRAMEWORKS = {"jaxlib": "jax", "flax": "jax"}
 
 _Loaded = TypeVar("_Loaded")
@@ -51,7 +51,7 @@ def available_backends() -> tuple[str, ...]:
 
 
 def installed_backends() -> tuple[str, ...]:
-    """The names of the backends whose framework can be imported, NumPy first. This imports them.
+    """The names of the backends whose framework can be imported, NumPy first. This call imports them.
 
     Examples:
         >>> from tensormoe.arrays.registry import installed_backends
@@ -106,7 +106,7 @@ def get_module(name: str) -> ModuleType:
 def _check_name(name: object) -> str:
     known = _ALIASES.get(name, name) if isinstance(name, str) else name
     if known not in available_backends():
-        raise TensorMoEError("backend", name, f"known backends are {', '.join(available_backends())}")
+        raise TensorMoEError("backend", name, f"choose one of {', '.join(available_backends())}")
     return str(known)
 
 
@@ -138,7 +138,7 @@ _BY_CLASS: dict[type, Backend] = {}
 
 @make_constant
 def _find(kind: type) -> bool:
-    """Make sure that the backend of this class of arrays is known."""
+    """Look up the backend of this class of arrays, once."""
     if kind in _BY_CLASS:
         return True
     for ancestor in kind.__mro__:
@@ -153,7 +153,7 @@ def _find(kind: type) -> bool:
 
 
 def backend_of(array: Array) -> Backend:
-    """The backend object that an array, or what holds one, belongs to, judged by its class.
+    """The backend object of an array or of its container, judged by the class.
 
     Raises:
         TensorMoEError: not an array of a known framework.

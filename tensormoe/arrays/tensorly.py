@@ -1,4 +1,4 @@
-"""The adapter for frameworks of TensorLy's that need no package of ours: CuPy, TensorFlow, Paddle."""
+"""The adapter for TensorLy's frameworks that need no package here: CuPy, TensorFlow, Paddle."""
 
 from importlib import import_module
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from ..typing import Array
 from .array_ops import ArrayOps
 
-# From a value and what the last correction remembered, to what is to be added and what to remember.
+# Takes a value and what the last correction remembered; returns the correction and what to remember.
 Correction: TypeAlias = Callable[..., tuple[Array, ...]]
 
 
@@ -30,7 +30,7 @@ class ThresholdKernel:
     def clip(
         self, x: Array, offsets: tuple[Array, ...], top: float | None = None, memory: Array | None = None
     ) -> Array:
-        """Subtract each of the offsets (…, 1) in turn and clip to 0 … top; perhaps in the memory."""
+        """Subtract each of the offsets (…, 1) in turn and clip to 0 … top; possibly in the memory."""
         for offset in offsets:
             x = x - offset
         return self.ops.clip(x, 0, top)
@@ -38,7 +38,7 @@ class ThresholdKernel:
     def sum_clipped(
         self, x: Array, offsets: tuple[Array, ...], top: float | None = None, memory: Array | None = None
     ) -> tuple[Array, Array]:
-        """The sum of what `clip` gives, and how many entries lie between the bounds, each (…, 1)."""
+        """The sum of the result of `clip`, and how many entries lie between the bounds, each (…, 1)."""
         part = self.clip(x, offsets, top, memory)
         inside = self.ops.sign(part if top is None else part * (top - part))
         return self.ops.sum(part, axis=-1, keepdims=True), self.ops.sum(inside, axis=-1, keepdims=True)
@@ -46,13 +46,13 @@ class ThresholdKernel:
     def measure_clipped(
         self, x: Array, offsets: tuple[Array, ...], memory: Array | None = None
     ) -> tuple[Array, Array]:
-        """‖e‖₂ and ‖e‖₁ of what `clip` gives, over the last axis, each (…, 1)."""
+        """‖e‖₂ and ‖e‖₁ of the result e of `clip`, over the last axis, each (…, 1)."""
         part = self.clip(x, offsets, None, memory)
         squares = self.ops.sum(part * part, axis=-1, keepdims=True)
         return self.ops.sqrt(squares), self.ops.sum(part, axis=-1, keepdims=True)
 
     def multiply(self, x: Array, factor: Array | float) -> Array:
-        """The product of an array that is no longer needed with a factor; perhaps in the array's memory."""
+        """The product of an array that is no longer needed and a factor; possibly in the array's memory."""
         return x * factor
 
     def multiply_rows(self, a: Array, b: Array) -> Array:
@@ -61,7 +61,7 @@ class ThresholdKernel:
 
     def root(self, x: Array) -> Array:
         """√x for x ≥ 0, with a slope of 0 at 0 instead of an infinite one."""
-        # Below this a root is computed as 0; in float32 it is still a normal number.
+        # The root of anything smaller is computed as 0; in float32 this is still a normal number.
         return self.ops.sign(x) * self.ops.sqrt(self.ops.clip(x, 1e-36))
 
     def refine(
@@ -75,12 +75,12 @@ class ThresholdKernel:
         """Add corrections until none exceeds a tolerance, at most `limit` − 1 times.
 
         Args:
-            correction: from the value, and what it left in memory, to what is to be added and the memory.
+            correction: takes the value and the memory; returns the correction and the new memory.
             start: the first value.
-            limit: the number of corrections to compute at most, and, where values are not at hand because
-                a framework traces, exactly.
-            tolerance: the largest correction that ends it, or one for each.
-            memory: what the first correction finds.
+            limit: the largest number of corrections to compute. While a framework traces, so that values are
+                not available, exactly this many are computed.
+            tolerance: the largest correction that ends the iteration, or one for each row.
+            memory: what the first correction receives.
 
         Returns:
             The value and the last correction, which is not added.
@@ -94,5 +94,5 @@ class ThresholdKernel:
         return value, correction(value, *memory)[0]
 
     def settles(self, change: Array, tolerance: Array | float) -> bool:
-        """Whether no change is known to exceed a tolerance; not known while a framework traces."""
+        """Whether all changes are known to be within a tolerance; unknown while a framework traces."""
         return bool(self.ops.all(self.ops.abs(change) <= tolerance))

@@ -299,8 +299,8 @@ def test_the_command_takes_notation(capsys: pytest.CaptureFixture[str]) -> None:
         (["--backend", "mxnet"], "known backends"),
         (["--batch-size", "0"], "batch_size: received 0"),
         (["--device", "tpu"], "device: received 'tpu'"),
-        (["--json", "no/such/times.json"], "in a folder that exists"),
-        (["--json", "."], "in a folder that exists"),
+        (["--json", "no/such/times.json"], "in an existing folder"),
+        (["--json", "."], "in an existing folder"),
         (["--batches", "3"], "unknown bond 'batches'"),
     ],
 )

@@ -108,7 +108,7 @@ def test_options_that_a_file_settles_are_refused(words: list[str], tmp_path: Pat
     assert main(["plan", str(path), *words]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"tensormoe: {words[0]}: received")
-    assert "leave" in shown
+    assert "omit" in shown
 
 
 def test_a_proof_needs_no_framework() -> None:
@@ -132,17 +132,17 @@ def test_a_proof_needs_no_framework() -> None:
         (["plan", NOTATION[0], "--r", "5", "--experts", "4,x", "--in", "8", "--out", "6"], "received 'x'"),
         (["plan", *NOTATION, "--r", "5", "--batch-size", "0"], "batch_size: received 0"),
         (["plan", "missing.json"], "cannot be read"),
-        (["plan", "missing.json", "--r", "5"], "not known here"),
-        (["verify", *NOTATION, "--r", "5", "--backend", "mxnet"], "known backends"),
-        (["plan", *NOTATION, "--r", "5", "--r", "6"], "give each bond one size"),
-        (["plan", *NOTATION, "--r", "5", "--bond", "r=6"], "give each bond one size"),
-        (["plan", *NOTATION, "--bond", "r"], "--bond: received 'r'; write its name and size"),
+        (["plan", "missing.json", "--r", "5"], "unknown arguments"),
+        (["verify", *NOTATION, "--r", "5", "--backend", "mxnet"], "choose one of"),
+        (["plan", *NOTATION, "--r", "5", "--r", "6"], "give each bond exactly one size"),
+        (["plan", *NOTATION, "--r", "5", "--bond", "r=6"], "give each bond exactly one size"),
+        (["plan", *NOTATION, "--bond", "r"], "--bond: received 'r'; write a name and a size"),
         (["plan", *NOTATION, "--bond", "r=many"], "bond r: received 'many'"),
         (["verify", *NOTATION, "--r", "5", "--method", "prove"], "methods: received 'prove'"),
         (["verify", *NOTATION, "--r", "5", "--seed", "-1"], "seed: received -1"),
-        (["verify", *NOTATION, "--r", "5", "--json", "no/such/report.json"], "in a folder that exists"),
-        (["verify", *NOTATION, "--r", "5", "--json", "/"], "in a folder that exists"),
-        (["demo", "--r", "5"], "not known here"),
+        (["verify", *NOTATION, "--r", "5", "--json", "no/such/report.json"], "in an existing folder"),
+        (["verify", *NOTATION, "--r", "5", "--json", "/"], "in an existing folder"),
+        (["demo", "--r", "5"], "unknown arguments"),
         (["demo", "--epochs", "0"], "--epochs: received 0"),
     ],
 )
