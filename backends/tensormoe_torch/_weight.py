@@ -10,7 +10,7 @@ class FactorizedWeight:
 
     Code that reads `linear.weight.dtype` finds it. Code that would compute with the weight, past the
     layer's own forward, as `nn.TransformerEncoderLayer` does in evaluation, finds a tensor-like of another
-    kind and calls the layer instead, or else gets an error that says so.
+    kind and calls the layer instead; otherwise it gets an error that says so.
     """
 
     def __init__(self, like: torch.Tensor, shape: tuple[int, ...]) -> None:
