@@ -1,4 +1,4 @@
-"""JAX's backend: TensorLy's, with the operations that it lacks."""
+"""JAX's backend: TensorLy's, with the operations that TensorLy lacks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,12 +18,12 @@ from tensormoe.typing import NumPyArray
 
 
 def _global_x64() -> bool:
-    # A new thread sees the process-wide setting, whatever context this one is in.
+    # A new thread sees the process-wide setting, regardless of this thread's context.
     with ThreadPoolExecutor(1) as pool:
         return bool(pool.submit(jax.dtypes.canonicalize_dtype, "float64").result() == "float64")
 
 
-# Importing TensorLy's JAX backend turns 64-bit mode on for the whole process; users keep theirs.
+# Importing TensorLy's JAX backend turns 64-bit mode on for the whole process; restore the user's setting.
 _X64 = _global_x64()
 from tensorly.backend.jax_backend import JaxBackend as _TensorLyBackend  # noqa: E402
 
@@ -31,7 +31,7 @@ jax.config.update("jax_enable_x64", _X64)  # type: ignore[no-untyped-call]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-# Compiled even in eager mode: a loop until convergence would otherwise be compiled anew at every call.
+# Compiled even in eager mode: a loop until convergence would otherwise be compiled again at every call.
 @partial(jax.jit, static_argnums=0)
 def _differentiable(function: Differentiable, x: jax.Array, *scalars: jax.Array) -> jax.Array:
     result: jax.Array = function.value(backend, x, *scalars)
@@ -97,7 +97,7 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
     def as_array(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return jnp.asarray(value)
-        # Flax is slow to import, and whoever has a variable has done so.
+        # Flax is slow to import; if there is a variable, it has been imported.
         held = any(ancestor.__module__.startswith("flax.nnx") for ancestor in type(value).__mro__)
         return self.as_array(value[...]) if held and not isinstance(value, jax.Array) else value
 
@@ -110,7 +110,7 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
     def devices(self) -> tuple[str, ...]:
         return ("cpu", *{jax.default_backend()} - {"cpu"})
 
-    # Both convert on the host: a conversion by JAX is compiled anew for every shape.
+    # Both convert on the host: a conversion by JAX is compiled again for every shape.
     def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> jax.Array:
         host = np.asarray(array).astype(jnp.dtype(dtype))
         placed: jax.Array = jax.device_put(host, jax.devices(device)[0])
@@ -127,7 +127,9 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     def normal(self, like: jax.Array, generator: jax.Array, number: int) -> jax.Array:
         if not isinstance(generator, jax.Array):
-            raise TensorMoEError("generator", generator, "noise in training needs a key: jax.random.key(0)")
+            raise TensorMoEError(
+                "generator", generator, "noise in training needs a key: pass generator=jax.random.key(0)"
+            )
         return jax.random.normal(jax.random.fold_in(generator, number), like.shape, like.dtype)
 
     def kth_largest(self, x: jax.Array, k: int) -> jax.Array:

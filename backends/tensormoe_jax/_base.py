@@ -22,7 +22,7 @@ Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
 
 
 class ModuleOptions(TypedDict, total=False):
-    """What every module takes beside a specification."""
+    """What every module takes in addition to a specification."""
 
     seed: Seed | None
     rngs: nnx.Rngs | None
@@ -32,7 +32,7 @@ class ModuleOptions(TypedDict, total=False):
 
 
 class CallOptions(TypedDict, total=False):
-    """What a call takes beside x."""
+    """What a call takes in addition to x."""
 
     previous: Sequence[ArrayLike] | None
     generator: jax.Array | nnx.Rngs | None
@@ -40,7 +40,7 @@ class CallOptions(TypedDict, total=False):
 
 
 class Cores(nnx.Dict[nnx.Param[jax.Array]]):
-    """The cores of a network by name, in the network's order, whatever order nnx keeps attributes in."""
+    """The cores of a network by name, in the network's order, whatever order nnx keeps them in."""
 
     def __init__(self, variables: Mapping[str, nnx.Param[jax.Array]]) -> None:
         super().__init__(variables)
@@ -74,7 +74,7 @@ class Module(nnx.Module):
             parameters, state = initialize(spec, seed, dtype)
         else:
             raise TensorMoEError(
-                "rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0, not both: JAX has no generator of its own"
+                "rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0, not both: JAX has no global generator"
             )
         if device is not None:
             parameters, state = jax.device_put((parameters, state), device)
@@ -87,14 +87,14 @@ class Module(nnx.Module):
 
     @classmethod
     def from_spec(cls, spec: Spec, **options: Unpack[ModuleOptions]) -> Self:
-        """The module of a specification.
+        """Build the module of a specification.
 
         Args:
-            spec: of the kind that this class computes.
+            spec: a specification of the kind that this class computes.
             options: seed or rngs, dtype, device, recompute, as for the class.
 
         Raises:
-            TensorMoEError: a specification of another kind, neither a seed nor rngs, or both.
+            TensorMoEError: a specification of the wrong kind, neither a seed nor rngs, or both.
         """
         if not isinstance(spec, cls.kind):
             raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
@@ -132,7 +132,7 @@ class Module(nnx.Module):
             self.use_running_average = use_running_average
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Take parameters and running statistics from elsewhere, such as another framework.
+        """Load parameters and running statistics, such as those of another framework.
 
         Nothing is changed unless everything fits. Each array keeps the element type and the sharding it has
         here.
@@ -192,15 +192,16 @@ class Module(nnx.Module):
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
             options: by keyword,
 
-                - previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`;
-                - generator: of the gate's noise in training: a key, or the `nnx.Rngs` whose stream "noise"
+                - previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`;
+                - generator: the source of the gate's noise in training: a key, or the `nnx.Rngs` whose stream
+                "noise"
                   gives one;
                 - all_reduce: the sum of an array over all devices that share the batch, for the statistics
                   of `tm.AdaptiveClustering`, such as `lambda a: jax.lax.psum(a, "batch")` where that axis
                   is mapped. Arrays that `jax.jit` shards need none.
 
         Raises:
-            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
+            TensorMoEError: a wrong last dimension or element type, or coefficients that do not fit.
         """
         generator = options.get("generator")
         if isinstance(generator, nnx.Rngs):

@@ -18,9 +18,9 @@ from ._initialization import Seed
 
 
 class MuMoE(Module):
-    """A multilinear mixture-of-experts layer, in the manner of `nnx.Linear`.
+    """A multilinear mixture-of-experts layer. Use it like `nnx.Linear`.
 
-    As every nnx module it starts in training mode: `layer.eval()`, or `nnx.view(model,
+    Like every nnx module it starts in training mode: `layer.eval()`, or `nnx.view(model,
     use_running_average=True)`, makes the gate use its running statistics and add no noise.
 
     Args:
@@ -32,7 +32,7 @@ class MuMoE(Module):
         seed: of the initial values, the same bits as in every framework; see `tensormoe_jax.initialize`.
         dtype: of the parameters; float32 by default.
         device: that holds the parameters, or a sharding; by default JAX's own choice.
-        recompute: whether reverse mode keeps only the results of matrix products and computes the rest again.
+        recompute: whether reverse mode keeps only the results of matrix products and recomputes the rest.
         options: gate, bias, optimize and memory_limit by keyword, as for `tm.MuMoESpec`.
 
     Attributes:
@@ -86,7 +86,7 @@ class MuMoE(Module):
 
 
 class MuMoEBlock(Module):
-    """Two layers with one set of coefficients, instead of an MLP. See `tm.MuMoEBlockSpec`.
+    """Two layers that share one gate, to replace an MLP. See `tm.MuMoEBlockSpec`.
 
     Args:
         in_features, hidden_features, out_features: D, H and O.

@@ -52,7 +52,7 @@ def stacked(
     """One module that holds n layers: every array has a leading axis of n.
 
     For `nnx.scan`, which applies the layers one after the other and compiles one of them, and for `nnx.vmap`,
-    which applies them side by side. Outside of these the module is not to be called.
+    which applies them side by side. Do not call the module outside of these.
 
     Args:
         spec: of every layer.

@@ -1,4 +1,4 @@
-"""TensorLy's NumPy backend with the operations that it lacks."""
+"""TensorLy's NumPy backend, with the operations that it lacks."""
 
 import numpy as np
 from scipy.special import erf
@@ -10,7 +10,7 @@ from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray
 
 _NAMES = {np.dtype(name): name for name in ("float64", "float32", "float16")}
-# Up to this many elements the time of an operation is mostly that of its call.
+# Up to this many elements, most of an operation's time is call overhead.
 _SMALL = 2**12
 
 
@@ -40,7 +40,7 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
         # A matrix's * is not the elementwise product.
         return isinstance(value, np.ndarray) and not isinstance(value, np.matrix)
 
-    # Of small arrays, NumPy's own functions of these names take several times as long as what they call.
+    # For small arrays, NumPy's own functions of these names take several times as long as what they call.
     def dtype_name(self, array: NumPyArray) -> str:
         return _NAMES.get(array.dtype) or super().dtype_name(array)
 
@@ -74,7 +74,7 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
 
     def normal(self, like: NumPyArray, generator: object, number: int) -> NumPyArray:
         if not isinstance(generator, np.random.Generator):
-            remedy = "noise in training needs a numpy.random.Generator"
+            remedy = "noise in training needs a generator: pass generator=np.random.default_rng(0)"
             raise TensorMoEError("generator", generator, remedy)
         drawn: NumPyArray = generator.standard_normal(tuple(like.shape))
         return drawn.astype(like.dtype)

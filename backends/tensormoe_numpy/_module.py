@@ -22,7 +22,7 @@ from ._backend import backend
 
 
 class ModuleOptions(TypedDict, total=False):
-    """What every module takes beside a specification."""
+    """What every module takes in addition to a specification."""
 
     seed: int | None
     dtype: DTypeLike | None
@@ -39,9 +39,9 @@ class _Module:
         self, spec: Spec, *, seed: int | None, dtype: DTypeLike | None, device: str | None, recompute: bool
     ) -> None:
         if device not in (None, "cpu"):
-            raise TensorMoEError("device", device, 'NumPy has none but "cpu"')
+            raise TensorMoEError("device", device, 'NumPy has only the device "cpu": pass that or None')
         if seed is None:
-            # From NumPy's global generator, so that np.random.seed governs.
+            # From NumPy's global generator, so that np.random.seed has an effect.
             seed = int(np.random.randint(2**63 - 1, dtype=np.int64))
         wanted = _floating(dtype)
         drawn = "float64" if wanted == "float64" else "float32"
@@ -52,14 +52,14 @@ class _Module:
 
     @classmethod
     def from_spec(cls, spec: Spec, **options: Unpack[ModuleOptions]) -> Self:
-        """The module of a specification.
+        """Build the module of a specification.
 
         Args:
-            spec: of the kind that this class computes.
+            spec: a specification of the kind that this class computes.
             options: seed, dtype, device and recompute, as for the class.
 
         Raises:
-            TensorMoEError: a specification of another kind.
+            TensorMoEError: a specification of the wrong kind.
         """
         if not isinstance(spec, cls.kind):
             raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
@@ -91,7 +91,7 @@ class _Module:
         return list(self._members("gate_weights").values())
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
-        """Take parameters and running statistics from elsewhere, such as another framework.
+        """Load parameters and running statistics, such as those of another framework.
 
         Nothing is changed unless everything fits. Each array is copied to the element type it has here.
 
@@ -143,15 +143,15 @@ class _Module:
         *,
         previous: Sequence[NumPyArray] | None = None,
     ) -> NumPyArray | tuple[NumPyArray, list[NumPyArray]]:
-        """Compute y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) if asked for.
+        """Compute y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) on request.
 
         Args:
             x: of the layer's element type.
             return_coefficients: whether to return the pair of y and the coefficients.
-            previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
+            previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`.
 
         Raises:
-            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
+            TensorMoEError: a wrong last dimension or element type, or coefficients that do not fit.
         """
         result = functional.apply(
             self.spec, self.parameters, x, state=self.state, previous=previous, backend=backend
@@ -160,7 +160,7 @@ class _Module:
 
 
 class MuMoE(_Module):
-    """A μMoE layer on NumPy arrays, with the arguments that it has in PyTorch and JAX.
+    """A μMoE layer on NumPy arrays, with the same arguments as in PyTorch and JAX.
 
     Args:
         in_features: I.

@@ -50,7 +50,7 @@ def interleave(
     clock: Clock = wall_clock,
     least: float = 0.01,
 ) -> dict[str, Timing]:
-    """Time functions side by side, so that whatever slows the machine down slows all of them down.
+    """Time functions side by side, so that anything that slows the machine down slows all of them.
 
     Every function is called twice before it is timed, which compiles it where a framework compiles. In a
     round each has its turn, and the order changes from round to round.

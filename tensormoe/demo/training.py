@@ -63,7 +63,7 @@ def installed_trainers() -> "dict[str, Train]":
 
 
 def train_torch(spec: tm.Spec, digits: Digits, rate: float, progress: Progress) -> Run:
-    """Train a block with `torch.optim.AdamW`, on a GPU where there is one."""
+    """Train a block with `torch.optim.AdamW`, on a GPU if there is one."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

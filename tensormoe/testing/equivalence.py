@@ -1,4 +1,4 @@
-"""The assertion that a layer computes the soft MoE that it stands for."""
+"""An assertion that a layer computes its soft MoE."""
 
 from collections.abc import Sequence
 

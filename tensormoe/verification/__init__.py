@@ -1,4 +1,4 @@
-"""Verification: a layer's computation against the soft MoE that it stands for, by four methods.
+"""Verification: four methods that compare a layer's computation with its soft MoE.
 
 Nothing here shares code with planning or lowering: programs are given, and the network says what they should
 compute.

@@ -1,4 +1,4 @@
-"""Errors of backends and of a user's own gates, with the name of the backend that raised them."""
+"""Name the backend in errors that backends, or a user's own gates, raise."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,5 +15,5 @@ def blame(backend: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        remedy = f"it raised {reason}; name the backends that this layer and its gate are made for"
+        remedy = f"it raised {reason}; pass only backends that can run this layer and its gate"
         raise TensorMoEError("backends", backend, remedy) from error

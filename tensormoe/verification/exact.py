@@ -20,13 +20,13 @@ from .reference.contraction import Reference
 from .reference.families import weight_of_family
 from .report import Check
 
-# Elements of the weight tensor that are multiplied out, and the most that all cores may have: integers that
-# are objects take some hundred nanoseconds each.
+# The largest numbers of elements to multiply out of a weight tensor, and of elements in all cores: Python's
+# integers take some hundred nanoseconds each.
 _SAMPLE, _LARGEST = 2**12, 2**23
 
 
 def check_size(layer: Stage) -> None:
-    """Raise the error of a layer whose integers would take too long."""
+    """Raise an error if a layer's integers would take too long."""
     count = layer.network.num_parameters
     if count > _LARGEST:
         raise TensorMoEError(

@@ -32,12 +32,12 @@ def float_checks(
     """The output and gradients of a layer's program in every element type on every device of each backend.
 
     Args:
-        layer: whose program is run.
+        layer: the stage whose program is run.
         objects: the backends by name.
         values: float64; 0 outside the sample.
-        sample: what of the weight tensor is materialized.
-        label: what precedes the quantities' names.
-        types: those element types that are compared, as far as a backend has them.
+        sample: the part of the weight tensor that is materialized.
+        label: a prefix of the quantities' names.
+        types: the element types to compare, if the backend has them.
     """
     expected: dict[str, _Expected] = {}
     for name, ops in objects.items():
@@ -56,7 +56,7 @@ def float_checks(
 
 
 def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
-    """Output and gradients, computed in a type and given in float64."""
+    """Output and gradients, computed in an element type and returned in float64."""
     program = layer.default_plan.program
 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
@@ -71,7 +71,7 @@ def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str
 
 
 class _Expected:
-    """Output and gradients, as well as float64 knows them, with the error allowed to a type for each."""
+    """Output and gradients as exact as float64 has them, with the error that an element type may make."""
 
     def __init__(self, layer: Stage, inputs: Inputs, reference: Reference, dtype: str) -> None:
         self.reference = reference
@@ -117,6 +117,6 @@ def largest(errors: NumPyArray, bounds: NumPyArray) -> tuple[float, float]:
 
 
 def ratio(pair: tuple[float, float]) -> float:
-    """What orders pairs of an error and its bound; a NaN is larger than any."""
+    """The key that sorts pairs of an error and its bound; a NaN is larger than any."""
     value = Check("float", "", "", *pair).ratio
     return float("inf") if isnan(value) else value

@@ -22,14 +22,14 @@ from .report import Check
 TOLERANCE, TRAINED_TOLERANCE = 1e-12, 1e-11
 _STEPS, _RATE = 10, 0.1
 _LARGEST_WEIGHT = 2**20
-# Of central differences: their step, and the error that is left, where norms of two experts bend most.
+# Central differences: their step, and the error that remains where norms of two experts bend most.
 _DIFFERENCE, SLOPE_TOLERANCE = 3e-7, 1e-4
 
 
 def framework_checks(
     spec: Spec, objects: Mapping[str, Backend], generator: np.random.Generator, seed: int, batch_size: int
 ) -> Iterator[Check]:
-    """All that a backend computes, against the definition or, beyond it, against the first backend."""
+    """Compare everything that a backend computes with the definition, otherwise with the first backend."""
     noisy = spec
     # In training, each framework draws its own noise.
     spec = spec.replace(gate=replace(spec.gate, noise=0.0))
@@ -63,7 +63,7 @@ def framework_checks(
 
 @dataclass(frozen=True)
 class _Values:
-    """What a whole spec is computed from; y is the target of training."""
+    """The inputs of a whole specification; y is the target of training."""
 
     parameters: dict[str, NumPyArray]
     state: dict[str, NumPyArray]
@@ -86,7 +86,7 @@ def _draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_si
 
 
 def _warm_state(ops: Backend, spec: Spec, values: _Values) -> dict[str, NumPyArray]:
-    """Running statistics after a call, so that they are not empty."""
+    """Running statistics after one call, so they are not empty."""
     if not values.state:
         return {}
     parameters, state = (
@@ -100,10 +100,10 @@ def _warm_state(ops: Backend, spec: Spec, values: _Values) -> dict[str, NumPyArr
 
 
 def _compute_all(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict[str, list[NumPyArray]]:
-    """What a backend computes, by the name of the quantity; noise is to be off in evaluation."""
+    """What a backend computes, by quantity; in evaluation, noise must be off."""
     names = list(values.parameters)
     y = ops.from_numpy(values.y)
-    # With one more leading axis, which must come back.
+    # With one more leading axis, which the output must have, too.
     x = ops.from_numpy(values.x[None])
     previous = values.previous and [ops.from_numpy(value[None]) for value in values.previous]
 
@@ -116,7 +116,7 @@ def _compute_all(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict
 
         output, coefficients, moved = run(x, *parameters)
         evaluation = apply(noisy, given, x, state=state, previous=previous, backend=ops).y
-        # Of half the squared error.
+        # The gradients of half the squared error.
         gradients = ops.gradients(lambda *leaves: run(*leaves).y, (x, *parameters), output - y) or ()
         return (output, coefficients, gradients, evaluation, _weights(ops, spec, given)), moved
 
@@ -141,13 +141,13 @@ def _compute_all(ops: Backend, spec: Spec, noisy: Spec, values: _Values) -> dict
 
 
 def _take_step(ops: Backend, parameters: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
-    """The parameters one step on; never a long one, however large the layer."""
+    """The parameters after one step, whose length is bounded for layers of any size."""
     length = ops.sqrt(1 + sum(ops.sum(g * g) for g in gradients))
     return [p - _RATE * g / length for p, g in zip(parameters, gradients, strict=True)]
 
 
 def _weights(ops: Backend, spec: Spec, parameters: Mapping[str, Backend]) -> list[Any]:
-    """The weight tensors of the layers, where they are small enough."""
+    """The weight tensors of the layers, if they are small enough."""
     if not _small(spec):
         return []
     prefixes = {f"{prefix}.": layer for prefix, layer in spec.layers.items()}

@@ -17,7 +17,7 @@ from .floating import largest, ratio, round_to
 from .reference.gate import STATISTICS, ExpertLevel, initial_statistics
 from .report import Check
 
-# At least this many input vectors, so that their iterations end at different times.
+# The least number of input vectors: enough for iterations to end at different times.
 _BATCH = 32
 
 
@@ -62,7 +62,7 @@ def _compute(
 
 @cache
 def _compile(ops: Backend, gate: Gate, levels: int) -> Any:
-    """The gate in training, kept: layers with the same gate and sizes are compiled once."""
+    """The gate in training, cached: layers with the same gate and sizes are compiled once."""
     call = Call(True, None, None, nothing_to_reduce)
 
     def run(state: Any, x: Any, *weights: Any) -> Any:

@@ -42,7 +42,7 @@ class Inputs:
 
     @property
     def operands(self) -> list[NumPyArray]:
-        """x, the coefficients and the cores: what a program takes."""
+        """x, the coefficients and the cores: a program's operands."""
         return [self.x, *self.coefficients, *self.cores]
 
     def map(self, change: Callable[[NumPyArray], NumPyArray]) -> "Inputs":
@@ -69,13 +69,13 @@ def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -
     """
 
     def values(size: tuple[int, ...], scale: float) -> NumPyArray:
-        # Around 1, so that products of many stay there; a power of two does not change rounding errors.
+        # Around 1, so products of many stay there; a power of two does not change rounding errors.
         drawn: NumPyArray = 2.0 ** (generator.uniform(-0.5, 0.5, size=size) - round(scale))
         return drawn
 
     network = layer.network
     carried = [index for core in network.cores for index in core.indices]
-    # The more terms a sum has, the smaller they are made: a bond's cores share that scaling.
+    # The more terms a sum has, the smaller they must be: a bond's cores share that scaling.
     shares = {bond: np.log2(size) / carried.count(bond) for bond, size in network.bonds}
     scales = [sum(shares.get(index, 0.0) for index in core.indices) for core in network.cores]
     return Inputs(
@@ -87,7 +87,7 @@ def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -
 
 
 def integer_inputs(layer: Stage, generator: np.random.Generator, batch_size: int, below: int) -> Inputs:
-    """Random integers from 0 to `below` − 1, as Python's own, which have no limit."""
+    """Random integers from 0 to `below` − 1, in Python's own type, which has no limit."""
 
     def values(*shape: int) -> NumPyArray:
         drawn: NumPyArray = generator.integers(below, size=shape).astype(object)

@@ -1,4 +1,4 @@
-"""Proofs of whatever has programs: specifications, plans, and programs of your own."""
+"""Proofs of anything that has programs: specifications, plans, and your own programs."""
 
 from functools import partial
 from typing import overload
@@ -32,7 +32,7 @@ def prove(subject: Contraction, program: Program) -> Proof: ...
 def prove(
     subject: Spec | Stage | Plan | BlockPlan | Contraction, program: Program | None = None
 ) -> Proof | BlockProof:
-    """Prove that a program computes what it should, for all values and whatever the sizes.
+    """Prove that a program computes what it should, for all values and all sizes.
 
     A layer's program computes its contraction. A block's program computes those of its two layers, with the
     nonlinearity between them as an opaque symbol: the proof holds for any function of each element.
@@ -40,15 +40,15 @@ def prove(
     Args:
         subject: a specification, whose programs for large and for small batches are all proved; a plan, whose
             own program is; or a contraction, such as `stage.contraction`.
-        program: what is to compute the contraction.
+        program: the program that should compute the contraction.
 
     Returns:
-        The derivation of the program; of a specification, of that for large batches. For a block, the
-        derivations of its two layers, too.
+        The derivation of the program; for a specification, of the program for large batches. For a block,
+        also the derivations of its two layers.
 
     Raises:
         ProofError: names the first step that breaks, and why.
-        TensorMoEError: a contraction without a program, or another subject.
+        TensorMoEError: a contraction without a program, or any other subject.
 
     Examples:
         >>> import tensormoe as tm

@@ -22,7 +22,7 @@ class Check:
         method: "proof", "exact", "float" or "frameworks".
         subject: what was run, such as "torch float32".
         quantity: what was compared, such as "gradients".
-        error: the deviation. Proof: 1 if it is refused. Exact: the number of wrong entries. Float: the
+        error: the deviation. Proof: 1 if there is none. Exact: the number of wrong entries. Float: the
             difference, where its ratio to the bound is largest. Frameworks: the largest
             difference, relative to the largest entry.
         bound: the largest error that passes.
@@ -56,8 +56,8 @@ class VerificationReport:
     Args:
         spec: what was verified.
         checks: every comparison.
-        remarks: on all of them, such as a probability.
-        seed: of the random values.
+        remarks: notes on all of them, such as a probability.
+        seed: the seed of the random values.
 
     Examples:
         >>> import tensormoe as tm
@@ -112,7 +112,7 @@ def _figures(check: Check) -> tuple[str, str, str]:
 
 
 def _finite(data: Any) -> Any:
-    """The data with infinities and NaN, which JSON does not know, as text."""
+    """The data with infinities and NaN, which JSON does not have, as text."""
     if isinstance(data, dict):
         return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list):

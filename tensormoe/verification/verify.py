@@ -44,20 +44,21 @@ def verify(
     - "exact": the same programs compute with random integers modulo 2^61 − 1; output, gradients and weight
       tensor equal those of the materialized definition.
     - "float": every backend, element type and device computes output and gradients within an error bound that
-      follows from the program before any value is known, with the coefficients given; so do gates.
+      follows from the program before any value is known, with the coefficients given. Gates have bounds as
+      well.
     - "frameworks": layers and blocks with their gates are the same on all backends: output, coefficients,
       running statistics, gradients, and the parameters after ten training steps.
 
     A large weight tensor is sampled: a random part of its experts, inputs and outputs is materialized. The
-    gate's noise is left out.
+    gate's noise is turned off.
 
     Args:
         spec: a layer or a block.
-        backends: names or backend objects. By default those whose framework is installed; any that you name
-            must be installed.
+        backends: names or backend objects. By default every installed one; any that you name must be
+            installed.
         methods: some of the four, or the name of one.
         batch_size: the number of input vectors.
-        seed: of the random values.
+        seed: the seed of the random values.
 
     Returns:
         A report, with `.passed`, a table as its text, and `.to_json()`.
@@ -75,7 +76,7 @@ def verify(
     check_spec(spec)
     batch_size, seed = positive_integer("batch_size", batch_size), non_negative_integer("seed", seed)
     chosen = check_methods(methods)
-    # A proof needs no framework, and some take seconds to import.
+    # A proof needs no framework, and frameworks may take seconds to import.
     computing = {"float", "frameworks"} & {*chosen}
     objects = resolve_backends(backends) if computing else {}
     layers = {"" if key == "cores" else f"{key} layer, ": layer for key, layer in spec.layers.items()}
@@ -102,7 +103,7 @@ def verify(
 
 
 def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
-    """The names of methods, in the order in which they run."""
+    """Check the names of methods; return them in the order in which they run."""
     given = as_tuple(methods)
     for method in given:
         one_of("methods", method, METHODS)
@@ -112,7 +113,7 @@ def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
 
 
 def resolve_backends(backends: Sequence[str | Backend] | None) -> dict[str, Backend]:
-    """Backend objects by their names; of None, those whose framework is installed."""
+    """Backend objects by name; all installed ones for None."""
     if backends is not None and not (is_listed(backends) and backends):
         raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
     objects = [
@@ -123,7 +124,7 @@ def resolve_backends(backends: Sequence[str | Backend] | None) -> dict[str, Back
 
 
 def _remark_on_silence(methods: Sequence[str], checks: Sequence[Check]) -> Iterator[str]:
-    """What to say of methods that compared nothing."""
+    """Remarks on methods that compared nothing."""
     for method in methods:
         if not any(check.method == method for check in checks):
             yield f"{method}: compared nothing: this gate has no reference here; pass two backends"
@@ -151,7 +152,7 @@ def _prove_programs(
     prove: Callable[[Program], Proof | ChainProof],
     remarks: list[str],
 ) -> Iterator[Check]:
-    """Each program, with the batch size from which on it is used."""
+    """Prove each program, given with the smallest batch size that it is chosen for."""
     for least, program in programs:
         where = f" from batch size {least}" if len(programs) > 1 else ""
         try:
@@ -164,7 +165,7 @@ def _prove_programs(
 
 
 def _chance(layers: Iterable[Stage]) -> str:
-    """What exact arithmetic may overlook."""
+    """A remark on what exact arithmetic may overlook."""
     layers = list(layers)
     degree = max(exact.degree(layer) for layer in layers)
     chance = f"{degree / PRIME:.1e}, d = {degree}"

@@ -226,7 +226,7 @@ def test_unfit_releases_are_refused(releases: Any) -> None:
 
 def test_unfit_instructions_and_operands_are_refused() -> None:
     twice = Contraction((Operand("a", ("j",)), Operand("a", ("j",))), ("j",), (("j", 3),))
-    with pytest.raises(tm.TensorMoEError, match="a name of its own"):
+    with pytest.raises(tm.TensorMoEError, match="its own name"):
         tm.prove(twice, program_of(2, Multiply(0, 1)))
     diagonal = Contraction((Operand("a", ("j", "j")),), ("j",), (("j", 3),))
     with pytest.raises(tm.ProofError, match="leaves j on two axes"):

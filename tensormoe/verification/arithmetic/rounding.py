@@ -1,4 +1,4 @@
-"""Arrays of which only shape, degree and rounding are known, and the operations on them.
+"""Arrays with a known shape, degree and rounding but no values, and the operations on them.
 
 A program that runs on these arrays yields the degree of the polynomial that it computes, and how far rounding
 may take a result from its exact value, before any value is known.
@@ -22,7 +22,7 @@ UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat1
 
 
 def gamma(roundings: float, unit: float) -> float:
-    """γ_k = k u / (1 − k u); infinite where k u reaches 1."""
+    """γ_k = k u / (1 − k u); infinite if k u reaches 1."""
     return roundings * unit / (1 - roundings * unit) if roundings * unit < 1 else inf
 
 
@@ -44,7 +44,7 @@ class Precision:
     dtype: str
 
     def rounding(self, operations: int) -> float:
-        """The relative error of a result that takes so many multiplications and additions."""
+        """The relative error of a result of this many multiplications and additions."""
         unit = UNITS[self.dtype]
         accumulator = min(unit, UNITS["float32"])
         return compound(gamma(operations, accumulator), unit if accumulator < unit else 0.0)

@@ -39,7 +39,7 @@ def check_sums(sources: Sequence[Symbolic], result: Symbolic) -> None:
 
 
 def check_array(what: str, array: Symbolic, axes: Sequence[Axis], expected: Sequence[Term]) -> None:
-    """Raise the error of an array that comes out and is not what the definition says."""
+    """Raise an error if a result is not what the definition says."""
     reason = difference(array, axes, expected)
     if reason is not None:
         raise ProofError(what, f"every step is lawful, but {reason}")
@@ -56,7 +56,7 @@ def difference(array: Symbolic, axes: Sequence[Axis], expected: Sequence[Term]) 
 def _difference_of_terms(terms: Sequence[Term], expected: Sequence[Term]) -> str | None:
     if len(terms) != len(expected):
         count = {1: "one", 2: "two"}[len(expected)]
-        return f"it is a sum of {len(terms)} products where the definition has {count}"
+        return f"it is a sum of {len(terms)} products, and the definition has {count}"
     further = [term for term in terms if term not in expected]
     lacking = [term for term in expected if term not in terms]
     return _difference_of_products(further[0], lacking[0]) if further else None

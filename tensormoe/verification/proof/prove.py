@@ -1,6 +1,6 @@
 """Proofs that a program computes its contraction, and its reverse mode the derivatives, for all values.
 
-The program itself is run, on symbolic arrays. Of the contraction only its operands and output are read;
+The program itself is run, on symbolic arrays. Only the operands and output of the contraction are read;
 nothing here knows how programs are made.
 """
 
@@ -41,19 +41,20 @@ class Proof:
 
 
 def prove_program(contraction: Contraction, program: Program) -> Proof:
-    """Prove that a program computes a contraction, for all values and whatever the sizes.
+    """Prove that a program computes a contraction, for all values and all sizes.
 
     The program is run on arrays that have indices instead of values. Every step must be allowed by the laws
     of commutative semirings, and the result must be the sum of products that defines the contraction: the
     weight tensor multiplied out, then summed with coefficients and input. Each bond is summed once, after all
-    that carry it were multiplied in; a merged axis knows its indices and their order, so that equal sizes
-    hide nothing. So it is with the program's reverse mode: each gradient is the sum of the other factors.
+    that carry it were multiplied in; a merged axis keeps its indices and their order, so equal sizes hide
+    nothing. The same holds for the program's reverse mode: each gradient is the sum of the products of the
+    other factors.
 
     Sizes are read as names of indices: the derivation holds for all sizes of the indices that are larger
     than 1 here. An index of size 1 takes no part, nor does the sum over a single input besides a bias.
 
     Args:
-        contraction: what is to be computed, such as `stage.contraction`.
+        contraction: what should be computed, such as `stage.contraction`.
         program: what computes it, such as `spec.plan().program`.
 
     Raises:
@@ -69,13 +70,13 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
 
 
 def check_program(operands: Sequence[Operand], program: Program) -> None:
-    """Raise the error of a program for other operands, of names that are not clear, or of unfit releases."""
+    """Raise an error if operands do not match, names are ambiguous, or releases do not fit."""
     names = [op.name for op in operands]
     if program.num_operands != len(names):
         remedy = f"the contraction has {len(names)}: {', '.join(names)}"
         raise TensorMoEError("program", f"{program.num_operands} operands", remedy)
     if len(set(names)) < len(names) or COTANGENT in names:
-        remedy = f"each operand needs a name of its own, other than {COTANGENT!r}"
+        remedy = f"each operand needs its own name, other than {COTANGENT!r}"
         raise TensorMoEError("contraction", names, remedy)
     check_releases(program)
 

@@ -1,8 +1,8 @@
 """Arrays without values: sums of products over named indices.
 
 A program that runs on these arrays yields the expression that it computes for all values at once. An axis is
-a product of indices, in order, so that axes of equal size are never confused. Only the laws of commutative
-semirings are used. What they do not allow raises `LawError`.
+a product of indices, in order, so axes of equal size are never confused. Only the laws of commutative
+semirings are used. Anything they do not allow raises `LawError`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ from typing import Any
 from ...networks.notation import BATCH
 from ...programs.contraction import Contraction
 
-# Larger than any product of other sizes and prime: multiples of it tell how often the batch is a factor.
+# Larger than any product of other sizes and prime: multiples of it show how often the batch is a factor.
 ANY_BATCH = 2**521 - 1
 
-# The rows of an input mode that a term is about, where they are not all.
+# The rows of an input mode that a term is restricted to, if not all.
 INPUTS, BIAS = "inputs", "bias"
 # An input mode, and which of its rows.
 Rows = tuple[str, str]
@@ -65,7 +65,7 @@ class Term:
 
 @dataclass(frozen=True)
 class World:
-    """What is known of the indices and operands.
+    """What is known about the indices and operands.
 
     Args:
         sizes: of every index.

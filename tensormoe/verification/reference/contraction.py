@@ -20,7 +20,7 @@ from ..inputs import Inputs, Sample
 
 @dataclass(frozen=True)
 class IndexedArray:
-    """An array with its indices, and the number of roundings that each entry has behind it at most."""
+    """An array with its indices, and the largest number of roundings that went into an entry."""
 
     indices: Indices
     value: NumPyArray
@@ -28,10 +28,10 @@ class IndexedArray:
 
 
 class Reference:
-    """What the definition makes of given values, floating-point numbers or integer objects.
+    """What the definition gives for floating-point numbers or integer objects.
 
     Args:
-        layer: whose contraction is computed.
+        layer: the stage whose contraction is computed.
         inputs: the values; x, coefficients and cotangent are 0 outside the sample.
         sample: the positions of each mode that are materialized. Since the values are 0 elsewhere, sums are
             complete, but outputs and gradients with respect to x and coefficients are known at these
@@ -66,7 +66,7 @@ class Reference:
 
     @cached_property
     def gradients(self) -> list[IndexedArray]:
-        """Of Σ y ∗ cotangent, with respect to x, the coefficients of each level, and each core."""
+        """The gradients of Σ y ∗ cotangent with respect to x, each level's coefficients, and each core."""
         data = []
         for number, term in enumerate(self._data):
             others = [self.weight, *_without(self._data, number), self._cotangent]
@@ -83,7 +83,7 @@ class Reference:
         return data + cores
 
     def select(self, results: Sequence[NumPyArray]) -> list[NumPyArray]:
-        """What of a program's output and gradients can be compared with `y` and `gradients`."""
+        """The parts of a program's output and gradients that `y` and `gradients` are compared with."""
         experts = (self._sample[mode] for mode in expert_modes(self._network.levels))
         positions = [self._sample[OUTPUT], self._features, *experts]
         cut = [array[:, kept] for array, kept in zip(results, positions, strict=False)]
@@ -124,7 +124,7 @@ def _product(group: Sequence[IndexedArray], output: Indices | None, kept: set[st
 
 def _path(terms: Sequence[IndexedArray], output: Indices) -> Sequence[Sequence[int]]:
     indices = list(dict.fromkeys(index for term in terms for index in term.indices))
-    # Only shapes matter here, and the search knows no integer objects.
+    # Only shapes matter here, and the search cannot handle integer objects.
     shaped = [replace(term, value=np.broadcast_to(0.0, term.value.shape)) for term in terms]
     result = [indices.index(index) for index in output]
     path: Sequence[Sequence[int]] = np.einsum_path(*_operands(shaped, indices), result, optimize="greedy")[0]

@@ -1,6 +1,6 @@
 """What a factorization's cores multiply out to, by the formulas of the literature.
 
-The networks that everything else derives from are checked here against what they should stand for. Sources:
+Here the networks that everything else derives from are checked against their meaning. Sources:
 Kolda and Bader, "Tensor Decompositions and Applications", 2009, sections 3 and 4; Oseledets, "Tensor-Train
 Decomposition", 2011, equation 1.3; Zhao et al., "Tensor Ring Decomposition", 2016, equation 1.
 """
@@ -21,7 +21,7 @@ Cores = Sequence[NumPyArray]
 def weight_of_family(layer: Stage, cores: Cores) -> NumPyArray:
     """W (N1, …, NE, I[+1], O) from the cores, without the network.
 
-    The named families have formulas; any other is its notation, read anew.
+    The named families have formulas; any other is computed from its notation, parsed independently.
     """
     formula = _FORMULAS.get(type(layer.factorization))
     if formula is not None:

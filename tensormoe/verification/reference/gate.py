@@ -1,7 +1,7 @@
 """A reference of gates, in float64: coefficients and running statistics, with the error allowed to each.
 
-The error bound follows the gate's steps: the rounding of the logits, what the norm makes of it by the mean
-value theorem, and the Lipschitz constant of the activation, in the Euclidean norm of each token.
+The error bound follows the gate's steps: the rounding of the logits, its propagation through the norm by the
+mean value theorem, and the Lipschitz constant of the activation, in the Euclidean norm of each token.
 
 Sources of the constants: the Jacobian of α-entmax for α ≤ 2 is diag(s) − s sᵀ/Σs with s = p^(2−α) ≤ 1 (Peters
 et al., "Sparse Sequence-to-Sequence Models", 2019), hence 1; so is that of a projection such as soft top-k's.
@@ -44,7 +44,7 @@ def _entmax(alpha: float) -> _Weights:
     def weights(x: NumPyArray, threshold: NumPyArray) -> NumPyArray:
         if power == 0:
             return np.asarray(np.exp(x - threshold))
-        # The logarithm of 0 is meant.
+        # The logarithm of 0 is intended.
         with np.errstate(divide="ignore"):
             return np.asarray(np.exp(np.log1p(np.maximum(power * (x - threshold), -1)) / power))
 
@@ -68,7 +68,7 @@ def _top_k(k: int) -> _Weights:
         weights = np.where(x >= least, np.exp(x - x.max(axis=-1, keepdims=True)), 0)
         return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
-    # It jumps where two logits change places.
+    # It jumps where two logits trade places.
     return _Weights(value, None)
 
 
@@ -97,13 +97,13 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
 
 
 def has_reference(gate: Gate) -> bool:
-    """Whether the gate's steps are all known here."""
+    """Whether all steps of the gate have a reference here."""
     named = isinstance(gate.weighting, Activation) and gate.weighting.name in _WEIGHTS
     return named and isinstance(gate.router, LinearRouter) and not callable(gate.norm)
 
 
 def has_bound(gate: Gate) -> bool:
-    """Whether they have an error bound, too."""
+    """Whether they also have an error bound."""
     return has_reference(gate) and _weights(gate).moved is not None
 
 
@@ -121,7 +121,7 @@ class ExpertLevel:
     """One level's coefficients and statistics, with the error that an element type may make.
 
     Args:
-        gate: a `known` one.
+        gate: one that `has_reference`.
         x: (T, I).
         weights: G (I, N).
         running: the running mean and variance (N,) before, for a batch norm.
@@ -144,7 +144,7 @@ class ExpertLevel:
         dtype: str,
         training: bool = True,
     ) -> None:
-        # What is computed here is rounded, too.
+        # The values computed here are rounded as well.
         unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
         logits = x @ weights
         rounding = Precision(dtype).rounding(x.shape[1]) + Precision("float64").rounding(x.shape[1])

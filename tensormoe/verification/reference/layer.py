@@ -28,10 +28,10 @@ _POINTWISE: dict[str, Callable[[NumPyArray], NumPyArray]] = {
 def compute(
     spec: Spec, parameters: Arrays, state: Arrays, x: NumPyArray, training: bool = True
 ) -> dict[str, list[NumPyArray]]:
-    """What a call gives: output, coefficients and, in training, running statistics, by name.
+    """The results of a call by name: output, coefficients and, in training, running statistics.
 
     Args:
-        spec: with a gate that is that `reference.gate` has a reference of.
+        spec: a specification whose gate has a reference in `reference.gate`.
         parameters, state: by name, as `initialize` gives them.
         x: (T, I).
         training: whether the gate uses this batch's statistics.
