@@ -96,11 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(check)
     check.set_defaults(run=_verify)
 
-    speed = _layer_command(commands, "bench", "time a layer beside an MLP and its bare matrix products")
+    speed = _layer_command(commands, "bench", "time a layer against an MLP and its own matrix products")
     speed.add_argument("--backend", help="default: the first of torch, jax, numpy that is installed")
     _add_batch_size(speed, 1024)
     speed.add_argument("--training", action="store_true", help="time gradients as well")
-    speed.add_argument("--device", help="such as cpu or cuda (default: a GPU where there is one)")
+    speed.add_argument("--device", help="such as cpu or cuda (default: a GPU if there is one)")
     speed.add_argument("--threads", type=int, help="how many threads PyTorch uses")
     speed.add_argument("--rounds", type=int, default=15, help="the largest number of rounds (default: 15)")
     _add_report(speed)

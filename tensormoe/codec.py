@@ -112,8 +112,8 @@ class Registered(Serializable):
 
 def _is_same_definition(kind: type, known: type) -> bool:
     # A dataclass with slots creates a second class, which gets its qualified name later.
-    made_anew = "__dataclass_fields__" in vars(kind) and kind.__module__ == known.__module__
-    return made_anew or _place(kind) == _place(known)
+    remade = "__dataclass_fields__" in vars(kind) and kind.__module__ == known.__module__
+    return remade or _place(kind) == _place(known)
 
 
 def _place(kind: type) -> str:

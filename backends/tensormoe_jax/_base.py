@@ -80,7 +80,7 @@ class Module(nnx.Module):
             parameters, state = jax.device_put((parameters, state), device)
         self.spec = spec
         self.recompute = recompute
-        # nnx's own name for it, so that train(), eval() and nnx.view find it.
+        # This is nnx's own name, which train(), eval() and nnx.view look for.
         self.use_running_average = False
         self._hold(parameters, nnx.Param)
         self._hold(state, nnx.BatchStat)

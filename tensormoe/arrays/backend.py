@@ -1,4 +1,4 @@
-"""The class that a framework's backend inherits beside TensorLy's own.
+"""The class that a framework's backend inherits, in addition to TensorLy's own.
 
 Every operation that TensorLy lacks has a default here, in TensorLy's terms, or in `Execution` and
 `Instruments`. A framework's package overrides what the framework does better, and what depends on the

@@ -1,4 +1,4 @@
-"""Speed: a layer's time beside that of the MLP that it replaces and of its own bare matrix products."""
+"""Speed: a layer's time, compared with the MLP that it replaces and with its own matrix products alone."""
 
 from .measure import bench
 from .report import BenchReport, Measurement

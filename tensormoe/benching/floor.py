@@ -26,7 +26,7 @@ def find_products(ops: Backend, spec: Spec, given: Arguments) -> list[Product]:
     Args:
         ops: the backend object.
         spec: the layer or block.
-        given: what it is called with.
+        given: the arguments of a call.
     """
     plain = spec.replace(gate=replace(spec.gate, router=LinearRouter()))
     state = {name: given.state[name] for name in plain.state_shapes}

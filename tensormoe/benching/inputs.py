@@ -1,4 +1,4 @@
-"""The arrays that are computed with: a backend's, in float32, on one device."""
+"""The arrays of a benchmark: a backend's, in float32, on one device."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -20,7 +20,7 @@ class Sampler:
     Args:
         ops: the backend object.
         device: the device's name.
-        seed: of the random values.
+        seed: the seed of the random values.
     """
 
     def __init__(self, ops: Backend, device: str, seed: int) -> None:
@@ -44,13 +44,13 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a layer is called with.
+    """The arguments of a call of a layer.
 
     Args:
         parameters, state: by name, as `initialize` gives them.
         x: (T, I).
-        cotangent: (T, O), what y is weighed by in gradients.
-        previous: the coefficients of a layer before, if the router uses them.
+        cotangent: (T, O), the weights of y in gradients.
+        previous: a previous layer's coefficients, if the router uses them.
     """
 
     parameters: dict[str, Array]
@@ -63,8 +63,8 @@ class Arguments:
 def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
     """Initial values, and standard normal inputs.
 
-    The gate's weights, initially 0, are drawn so that logits are standard normal: equal logits would not
-    take as long as those of a trained layer.
+    The gate's weights, initially 0, are drawn so that logits are standard normal: equal logits would take
+    less time than a trained layer's.
     """
     values, state = initialize(spec, sampler.seed)
     parameters = {

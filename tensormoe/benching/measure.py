@@ -12,7 +12,7 @@ from .report import SIDES, BenchReport, Measurement, remarks
 from .sides import Side, layer, mlp
 from .timing import Timing, interleave
 
-# In the order in which one that is installed is taken.
+# The first of these that is installed is the default.
 _PREFERRED = ("torch", "jax", "numpy")
 
 
@@ -28,7 +28,7 @@ def bench(
     rounds: int = 15,
     seconds: float = 3.0,
 ) -> BenchReport:
-    """Time a layer or a block beside the MLP that it replaces and beside its own bare matrix products.
+    """Time a layer or a block against the MLP that it replaces and against its own matrix products alone.
 
     For a layer, the MLP is x W + b; for a block, two of these with the block's nonlinearity between them.
     The floor is the products of the plan and the gate's x G_e alone, on contiguous arrays. All are timed in
@@ -39,10 +39,10 @@ def bench(
         spec: a layer or a block.
         backend: a name or a backend object; by default the first of PyTorch, JAX and NumPy that is installed.
         batch_size: the number of input vectors in a call.
-        training: whether to time gradients as well; a backend without differentiation has none.
-        device: a name among the backend's `devices()`; by default the last, a GPU where there is one.
-        threads: of PyTorch, on the host; set back afterwards.
-        seed: of parameters and inputs.
+        training: whether to time gradients as well; the backend must differentiate.
+        device: a name among the backend's `devices()`; by default the last, a GPU if there is one.
+        threads: how many threads PyTorch uses on the host, for this call only.
+        seed: the seed of parameters and inputs.
         rounds: how many rounds at most; see `tensormoe.benching.timing.interleave`.
         seconds: about how long to measure, for each of forward and training.
 
@@ -50,8 +50,8 @@ def bench(
         A report, with a table as its text, `.ratio` and `.to_json()`.
 
     Raises:
-        TensorMoEError: an unknown or missing backend or device, a number that does not fit, gradients or
-            threads where the backend has no say in them.
+        TensorMoEError: an unknown or missing backend or device, an invalid number, or gradients or threads
+            that the backend does not support.
 
     Examples:
         >>> import tensormoe as tm
@@ -81,7 +81,7 @@ def bench(
         with ops.without_gradients():
             measurements += _measurements("forward", sides, measure("forward"), 1)
         if training:
-            # Of each product the reverse mode takes two more, one for each factor.
+            # Reverse mode takes two more products for each, one for each factor.
             measurements += _measurements("training", sides, measure("training"), 3)
     said = remarks(spec, sides["MLP"].parameters or 0)
     named = ops.tensormoe_name, ops.device_name(device), count
@@ -116,7 +116,7 @@ def _backend(backend: str | Backend | None) -> Backend:
 
 
 def _check_gradients(sampler: Sampler) -> None:
-    """Raise the error of a backend that does not differentiate."""
+    """Raise an error if the backend does not differentiate."""
     one = sampler.normal(1)
     if sampler.ops.gradients(lambda x: x, (one,), one) is None:
         name = sampler.ops.tensormoe_name

@@ -13,7 +13,7 @@ Product: TypeAlias = tuple[Array, Array]
 
 
 class RecordingOps:
-    """The operations of another object, which computes them, with a record of the products.
+    """The operations of another object, with a record of the matrix products.
 
     Args:
         ops: what computes.
@@ -74,6 +74,6 @@ def record_products(ops: ProgramOps, program: Program, operands: Sequence[Array]
 
 def make_contiguous(ops: ProgramOps, array: Array) -> Array:
     """The array in row-major memory."""
-    # To one axis and back: what is not contiguous has to be copied for that.
+    # To one axis and back, which copies an array that is not contiguous.
     shape = tuple(array.shape)
     return ops.reshape(ops.reshape(array, (prod(shape),)), shape)

@@ -1,4 +1,4 @@
-"""What was measured, as a table and as JSON."""
+"""The measurements, as a table and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class Measurement:
     Args:
         mode: "forward" or "training": the output, or the output and the gradients of all parameters and of x.
         side: "layer", "MLP" or "floor".
-        timing: of a call.
-        macs: multiply-accumulates of its matrix products.
+        timing: the time of a call.
+        macs: the multiply-accumulates of its matrix products.
         parameters: how many values are trained; None for the floor.
     """
 
@@ -42,11 +42,11 @@ class BenchReport:
         spec: what was timed.
         backend: the backend's name.
         device: the device in words.
-        threads: of the host, if the backend knows.
+        threads: the host's threads, if the backend knows.
         batch_size: the number of input vectors in one call.
         seed: of the random values.
-        measurements: forward and, if it was asked for, training: each of layer, MLP and floor.
-        remarks: on the figures.
+        measurements: forward and, if requested, training, each for layer, MLP and floor.
+        remarks: notes on the figures.
 
     Examples:
         >>> import tensormoe as tm
@@ -132,7 +132,7 @@ class BenchReport:
 
 
 def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
-    """What the MLP is, where its size differs, and what of the layer is left out."""
+    """Notes: what the MLP is, whether its size differs, and which part of the layer is left out."""
     sizes = " → ".join(f"{size:,}" for size in mlp_sizes(spec))
     between = f" with {spec.between}" if spec.between else ""
     lines = [f"MLP: {sizes}{between}, dense; floor: the layer's bare matrix products"]

@@ -20,7 +20,7 @@ class Side:
     Args:
         forward, training: functions of no argument that compute it, without and with gradients.
         macs: multiply-accumulates of the matrix products of `forward`.
-        parameters: how many values are trained; None where there is nothing to train.
+        parameters: how many values are trained; None if there are none.
     """
 
     forward: Callable[[], object]
@@ -97,7 +97,7 @@ def mlp(sampler: Sampler, spec: Spec, given: Arguments) -> Side:
 
 
 def compile_call(ops: Backend, function: Callable[..., object], *arguments: object) -> Callable[[], object]:
-    """The call of a function with arguments, compiled as a whole where a framework does that."""
-    # Compiled without them: a framework would compute with constants once and for all.
+    """A call of a function with arguments, compiled as a whole if the framework compiles."""
+    # The arguments are passed in, since a framework would fold constants.
     ready = ops.compile(function)
     return lambda: ready(*arguments)

@@ -1,6 +1,6 @@
-"""Wall times of functions that are to be compared: rounds in turn, and quartiles over these.
+"""Wall times of functions to compare: interleaved rounds, and quartiles over them.
 
-A clock is a function that starts a measurement and returns the function that ends it and gives its seconds,
+A clock is a function that starts a measurement and returns the function that ends it and returns the seconds,
 so that a device may measure its own work. Nothing here knows a framework.
 """
 
@@ -52,12 +52,12 @@ def interleave(
 ) -> dict[str, Timing]:
     """Time functions side by side, so that anything that slows the machine down slows all of them.
 
-    Every function is called twice before it is timed, which compiles it where a framework compiles. In a
-    round each has its turn, and the order changes from round to round.
+    Every function is called twice before it is timed, which compiles it if the framework compiles. Each runs
+    once in every round, and the order changes from round to round.
 
     Args:
         sides: functions of no argument, by name.
-        rounds: how many rounds at most.
+        rounds: the largest number of rounds.
         seconds: about how long to measure for all together; five rounds are taken even if they take longer.
         wait: blocks until the result it is given is computed, for frameworks that return before, such as
             `jax.block_until_ready`; called with the last result of a round, before the clock is stopped. Not
@@ -69,7 +69,7 @@ def interleave(
         The timing of each function, by name.
 
     Raises:
-        TensorMoEError: no function, or a number that is not positive.
+        TensorMoEError: no functions, or a number that is not positive.
 
     Examples:
         >>> from tensormoe.benching.timing import interleave
@@ -79,7 +79,7 @@ def interleave(
         (['sum', 'max'], 3)
     """
     if not sides:
-        raise TensorMoEError("sides", sides, "pass one function or more, by name")
+        raise TensorMoEError("sides", sides, "pass a mapping from names to functions, with at least one")
     most = positive_integer("rounds", rounds)
     budget, least = positive_number("seconds", seconds), positive_number("least", least)
 

@@ -89,7 +89,7 @@ def prove_chain(first: Contraction, second: Contraction, nonlinearity: str, prog
 
 @dataclass(frozen=True)
 class _Block:
-    """What is to be computed; the second contraction has its own names, except for the coefficients."""
+    """What should be computed; the second contraction has its own names, except for the coefficients."""
 
     first: Contraction
     second: Contraction

@@ -1,4 +1,4 @@
-"""The steps of a derivation as text: what each instruction's result is, and by which law."""
+"""The steps of a derivation as text: the result of each instruction, and the law that allows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ProofStep:
     """A line of a derivation.
 
     Args:
-        number: of the instruction, counted from 1.
+        number: the instruction's number, counted from 1.
         statement: what the instruction's result is, such as "t3[…, r] = t1[…, r] t2[…, r]".
         law: what allows it.
 

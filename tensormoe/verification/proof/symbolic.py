@@ -143,7 +143,7 @@ class World:
         return Term(a.factors | b.factors, a.summed | b.summed, met)
 
     def _meet(self, a: Term, b: Term, index: str) -> str | None:
-        """The rows of an input mode that two factors have in common, which are to be the same."""
+        """The rows of an input mode that two factors have in common, which must be the same."""
         rows = {term.rows_of(index) for term in (a, b) if term.rows_of(index) or self.carries(term, index)}
         if len(rows) > 1:
             shown = f"{_ranges(a.rows_of(index))} and {_ranges(b.rows_of(index))}"

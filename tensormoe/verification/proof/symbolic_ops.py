@@ -37,7 +37,7 @@ class SymbolicOps(ProgramDefaults):
         return replace(array, axes=tuple(array.axes[axis] for axis in axes))
 
     def reshape(self, array: Symbolic, shape: Shape, /) -> Symbolic:
-        """Merge and split axes in row-major order. An index is never split, so that its size may be any."""
+        """Merge and split axes in row-major order. An index is never split, so its size does not matter."""
         parts = [part for axis in array.axes for part in axis]
         axes = []
         for size in shape:

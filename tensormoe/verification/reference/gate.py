@@ -26,7 +26,7 @@ Bounded: TypeAlias = tuple[NumPyArray, NumPyArray]
 _EPSILON, _SHARE = 1e-5, 0.1
 # The names of a batch norm's running mean and variance.
 STATISTICS = ("gate_mean", "gate_variance")
-# Operations beside sums, with room to spare: norm, temperature, threshold, power.
+# Operations other than sums, with a margin: norm, temperature, threshold, power.
 _FURTHER = 16
 
 
