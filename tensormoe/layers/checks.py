@@ -74,7 +74,7 @@ def _read_levels(
     ops: Backend, argument: str, arrays: Sequence[Array], experts: Shape, x: Array, like: Array | None
 ) -> list[Array]:
     if not isinstance(arrays, list | tuple):
-        arrays = _listed(argument, arrays, len(experts))
+        arrays = _as_list(argument, arrays, len(experts))
     if len(arrays) != len(experts):
         raise TensorMoEError(
             argument, len(arrays), f"pass {len(experts)} array(s), one for each expert level"
@@ -88,7 +88,7 @@ def _read_levels(
     return flat
 
 
-def _listed(argument: str, arrays: object, levels: int) -> list[Array]:
+def _as_list(argument: str, arrays: object, levels: int) -> list[Array]:
     """The members of a framework's own kind of list; an array does not count as one."""
     if not isinstance(arrays, Iterable) or isinstance(arrays, str | Mapping) or hasattr(arrays, "shape"):
         raise TensorMoEError(
