@@ -1,6 +1,6 @@
 # Every target makes the environment that it needs. PYTHON chooses the interpreter it is made with.
 PYTHON ?= python3
-# What `make demo` trains on: torch or jax.
+# What `make demo` trains on: torch, jax, or torch,jax for both.
 FRAMEWORK ?= torch
 VENV := .venv
 BIN := $(VENV)/bin
