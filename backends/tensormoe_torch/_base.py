@@ -12,6 +12,7 @@ from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec
 
 from ._backend import backend
+from ._checkpoints import check, note
 from ._containers import LevelTensors, NamedTensors, TensorGroup
 from ._gate import AllReduce, GateModule
 from ._values import Device, DType, element_type, fill, read, reset
@@ -180,6 +181,18 @@ class Module(nn.Module):
     def device(self) -> torch.device:
         """The device of the parameters."""
         return self.gate_weights[0].device
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # Some tools collect tensors in a plain dict, which has no metadata.
+        metadata = getattr(destination, "_metadata", {}).get(prefix.removesuffix("."))
+        if metadata is not None:
+            note(self.spec, metadata)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+        # Before the groups, which hold the tensors, take theirs.
+        check(self.spec, local_metadata, prefix)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
