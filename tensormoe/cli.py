@@ -23,7 +23,7 @@ _SPEC = """\
 The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
   tensormoe %(command)s SPEC.json
   tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --out 3072
-If a bond's name is not that of an option, --r 64 is short for --bond r=64.
+Unless a bond has the name of an option, --r 64 is short for --bond r=64.
 """
 # The options that only index notation takes, each with its parsed name.
 _SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
@@ -64,7 +64,8 @@ def _substitute_characters() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tensormoe", description="Factorized mixture-of-experts layers.")
+    description = "Factorized mixture-of-experts layers: μMoE, multilinear mixtures of experts."
+    parser = argparse.ArgumentParser(prog="tensormoe", description=description)
     parser.add_argument("--version", action="version", version=f"tensormoe {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     proof = _layer_command(commands, "prove", "print the proof that a layer's program is right")
     proof.set_defaults(run=_prove)
 
-    check = _layer_command(commands, "verify", "verify that a layer equals its dense soft MoE")
+    check = _layer_command(commands, "verify", "verify that a layer computes the mixture of all its experts")
     check.add_argument(
         "--method",
         action="append",
@@ -203,7 +204,8 @@ def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
         return spec_from_json(_text(path))
     for flag, name in _SIZES.items():
         if getattr(options, name) is None:
-            raise TensorMoEError(flag, None, "index notation needs --experts, --in and --out")
+            remedy = f"index notation needs --experts, --in and --out: add {flag}"
+            raise TensorMoEError("layer", options.layer, remedy)
     experts = tuple(_integer("--experts", count) for count in options.experts.split(","))
     network = TensorNetwork(options.layer, **_bonds(options.bond or [], rest))
     return MuMoESpec(options.in_features, options.out_features, experts, network, bias=options.bias)

@@ -169,7 +169,10 @@ def check_format(data: object) -> object:
     """Check that this version reads the data's format; return the data without its number."""
     if not isinstance(data, Mapping):
         return data
-    number = data.get("format")
+    if "format" not in data:
+        remedy = "the field 'format' is missing: pass the text that spec.to_json() returns"
+        raise TensorMoEError("specification", sorted(data), remedy)
+    number = data["format"]
     if isinstance(number, int) and number > FORMAT:
         raise TensorMoEError("format", number, f"this version reads format {FORMAT}: update tensormoe")
     one_of("format", number, (FORMAT,))

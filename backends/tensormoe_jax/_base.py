@@ -12,7 +12,7 @@ from tensormoe.errors import TensorMoEError
 from tensormoe.layers import functional
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.parameters import group_members, split_name
-from tensormoe.layers.spec import Spec
+from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.typing import Array
 
 from ._backend import backend
@@ -96,6 +96,7 @@ class Module(nnx.Module):
         Raises:
             TensorMoEError: a specification of the wrong kind, neither a seed nor rngs, or both.
         """
+        check_spec(spec)
         if not isinstance(spec, cls.kind):
             raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
         return cls(**spec.arguments, **options)

@@ -14,7 +14,7 @@ from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.options import BlockOptions, LayerOptions
 from tensormoe.layers.parameters import group_members
-from tensormoe.layers.spec import Spec
+from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.networks.factorization import Factorization
 from tensormoe.typing import Array, NumPyArray
 
@@ -61,6 +61,7 @@ class _Module:
         Raises:
             TensorMoEError: a specification of the wrong kind.
         """
+        check_spec(spec)
         if not isinstance(spec, cls.kind):
             raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
         return cls(**spec.arguments, **options)

@@ -9,7 +9,7 @@ from torch import nn
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.functional import mix
 from tensormoe.layers.parameters import group_members
-from tensormoe.layers.spec import Spec
+from tensormoe.layers.spec import Spec, check_spec
 
 from ._backend import backend
 from ._checkpoints import check, note
@@ -233,6 +233,7 @@ class Module(nn.Module):
         Raises:
             TensorMoEError: a specification of another kind.
         """
+        check_spec(spec)
         if type(spec) is not cls._kind:
             raise TensorMoEError("spec", spec, f"{cls.__name__} is built from a {cls._kind.__name__}")
         return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)

@@ -7,7 +7,7 @@ from ..arrays.registry import get_module
 from ..errors import TensorMoEError, one_of
 from .block_spec import MuMoEBlockSpec
 from .layer_spec import MuMoESpec
-from .spec import Spec
+from .spec import Spec, check_spec
 
 
 def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) -> Any:
@@ -34,6 +34,7 @@ def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) 
         (9, 5)
     """
     names = {MuMoESpec: "MuMoE", MuMoEBlockSpec: "MuMoEBlock"}
+    check_spec(spec)
     if type(spec) not in names:
         raise TensorMoEError("spec", spec, "pass a MuMoESpec or a MuMoEBlockSpec")
     module = getattr(get_module(backend), names[type(spec)])

@@ -9,7 +9,8 @@ from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError
 from ..typing import Array, Shape, Shapes
 from .layer_spec import MuMoESpec
-from .spec import Spec
+from .parameters import compare_names
+from .spec import Spec, refuse_module
 from .stage import Stage
 
 
@@ -33,6 +34,7 @@ def find_stage(spec: Spec | Stage) -> Stage:
         return spec.stage
     if isinstance(spec, Stage):
         return spec
+    refuse_module("spec", spec)
     raise TensorMoEError("spec", spec, "pass a MuMoESpec, or one of a block's layers: block.layers['first']")
 
 
@@ -137,10 +139,8 @@ def check_arrays(
 def check_names(argument: str, arrays: Mapping[str, Array], shapes: Shapes, spec: Spec | Stage) -> None:
     """Raise an error if a name is missing or unknown."""
     if arrays.keys() != shapes.keys():
-        listed = ", ".join(shapes) or "none"
-        raise TensorMoEError(
-            argument, sorted(arrays, key=str), f"pass exactly these arrays by name: {listed}{_of(spec)}"
-        )
+        remedy = compare_names(arrays, shapes) + _of(spec)
+        raise TensorMoEError(argument, sorted(arrays, key=str), remedy)
 
 
 def _check_array(

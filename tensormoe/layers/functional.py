@@ -12,6 +12,7 @@ from .checks import (
     NamedArrays,
     check_arrays,
     check_input,
+    check_names,
     find_backend,
     find_stage,
     flatten,
@@ -109,7 +110,8 @@ def apply(
     check_spec(spec)
     ops = find_backend(backend, x)
     arrays = read(ops, "parameters", parameters)
-    of_gate = {name: arrays[name] for name in spec.gate_shapes if name in arrays}
+    check_names("parameters", arrays, spec.parameter_shapes, spec)
+    of_gate = {name: arrays[name] for name in spec.gate_shapes}
     others = {name: array for name, array in arrays.items() if name not in of_gate}
     call = training, previous, generator, all_reduce
     coefficients, _, moved = _compute_gate(ops, spec, of_gate, ops.as_array(x), state, *call)

@@ -7,6 +7,7 @@ import numpy as np
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
 from ..typing import Array, NumPyArray, Shape, Shapes
+from .parameters import compare_names
 
 
 def read_arrays(arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyArray]:
@@ -30,10 +31,11 @@ def read_arrays(arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyA
         raise TensorMoEError(
             "arrays", type(arrays), "pass a mapping from names to arrays, as tm.initialize returns"
         )
-    for fault, names in (("missing", shapes.keys() - arrays), ("unknown", arrays.keys() - shapes.keys())):
-        if names:
-            remedy = f"these names are {fault}; pass exactly {', '.join(shapes)}"
-            raise TensorMoEError("arrays", sorted(map(str, names)), remedy)
+    if any(hasattr(array, "items") for array in arrays.values()):
+        remedy = "these are nested: pass arrays by full name; load an nnx state by nnx.update(layer, state)"
+        raise TensorMoEError("arrays", sorted(arrays, key=str), remedy)
+    if arrays.keys() != shapes.keys():
+        raise TensorMoEError("arrays", sorted(arrays, key=str), compare_names(arrays, shapes))
     return {name: _read(f"arrays[{name!r}]", arrays[name], shape) for name, shape in shapes.items()}
 
 

@@ -1,6 +1,6 @@
 """The tree of a layer's parameters: names, and the groups that modules hold them in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from ..errors import TensorMoEError, one_of
@@ -26,6 +26,24 @@ def split_name(name: str) -> tuple[str, str]:
     """Group and member of a full name: ("cores", "input") for "cores.input"."""
     group, _, member = name.partition(".")
     return group, member
+
+
+def compare_names(given: Iterable[object], wanted: Iterable[str]) -> str:
+    """What an error says of names that differ from those that are needed.
+
+    Examples:
+        >>> from tensormoe.layers.parameters import compare_names
+        >>> compare_names(["input", "scale"], ["input", "output"])
+        "missing: 'output'; unknown: 'scale'; pass exactly these arrays by name: input, output"
+    """
+    wanted = tuple(wanted)
+    given = tuple(given)
+    faults = {
+        "missing": [name for name in wanted if name not in given],
+        "unknown": [name for name in given if name not in wanted],
+    }
+    told = [f"{fault}: {str(names)[1:-1]}" for fault, names in faults.items() if names]
+    return "; ".join([*told, f"pass exactly these arrays by name: {', '.join(wanted) or 'none'}"])
 
 
 def group_members(arrays: Mapping[str, Member]) -> dict[str, dict[str, Member]]:

@@ -53,9 +53,10 @@ class Spec(Registered, ABC):
     ) -> None:
         """Check and set the fields that layers and blocks share."""
         if not isinstance(factorization, Factorization):
-            raise TensorMoEError(
-                "factorization", factorization, "pass a factorization such as tm.CP(rank=64)"
-            )
+            remedy = "pass a factorization such as tm.CP(rank=64)"
+            if isinstance(factorization, str):
+                remedy += ', or notation with the size of each bond: tm.TensorNetwork("n r, i r, r o", r=64)'
+            raise TensorMoEError("factorization", factorization, remedy)
         if not isinstance(gate, Gate):
             raise TensorMoEError("gate", gate, 'pass a gate such as tm.Gate(activation="softmax")')
         counts = read_experts(experts)
@@ -284,7 +285,14 @@ class Spec(Registered, ABC):
 def check_spec(spec: object) -> None:
     """Raise an error unless this is a specification."""
     if not isinstance(spec, Spec):
+        refuse_module("spec", spec)
         raise TensorMoEError("spec", spec, "pass a MuMoESpec or a MuMoEBlockSpec")
+
+
+def refuse_module(argument: str, value: object) -> None:
+    """Raise an error for a module where its specification is needed."""
+    if isinstance(getattr(value, "spec", None), Spec):
+        raise TensorMoEError(argument, type(value), "a module holds its specification: pass layer.spec")
 
 
 def read_experts(value: object) -> tuple[int, ...]:

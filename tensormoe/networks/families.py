@@ -189,14 +189,18 @@ class TensorNetwork(Factorization):
     def __init__(self, notation: str, /, **bonds: int) -> None:
         parsed = Notation.parse(notation)
         names = parsed.bonds
+        # Without these modes the network is invalid, and einsum's way of writing is the likely reason.
+        hint = "" if {"i", "o"} <= {*parsed.indices} else "; separate indices by spaces: 'n r, i r, r o'"
         for name, size in bonds.items():
             if name not in names:
-                unknown = f"unknown bond {name!r}: {notation!r} has no such index"
+                unknown = f"unknown bond {name!r}: {notation!r} has no such index{hint}"
                 mode = f"{name!r} is a mode, whose size comes from the layer: leave it out"
                 raise TensorMoEError(name, size, mode if is_mode(name) else unknown)
         for name in names:
             if name not in bonds:
-                remedy = f"bond {name!r} has no size: pass {name}=…; modes are called i, o and n (n1, n2, …)"
+                remedy = (
+                    f"bond {name!r} has no size: pass {name}=…; the modes are i, o and n (n1, n2, …){hint}"
+                )
                 raise TensorMoEError("notation", notation, remedy)
         sizes = tuple((name, positive_integer(f"bond {name}", bonds[name])) for name in names)
         object.__setattr__(self, "text", str(parsed))

@@ -35,7 +35,9 @@ def gate_checks(
                 coefficients, state = _compute(ops, spec, [x, *weights], dtype)
             levels = [ExpertLevel(spec.gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
             pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
-            yield Check("float", f"{name} {dtype}", "coefficients of the gate", *max(pairs, key=ratio))
+            # Coefficients lie between 0 and 1.
+            largest_one = max(pairs, key=ratio)
+            yield Check("float", f"{name} {dtype}", "coefficients of the gate", *largest_one, limit=1.0)
             pairs = [
                 largest(np.abs(state[f"{key}.{number}"] - value), bound)
                 for number, level in enumerate(levels)

@@ -4,7 +4,7 @@ from functools import partial
 from typing import overload
 
 from ..errors import TensorMoEError
-from ..layers.spec import Spec
+from ..layers.spec import Spec, refuse_module
 from ..layers.stage import Stage
 from ..programs.contraction import Contraction
 from ..programs.plan import BlockPlan, Plan
@@ -73,6 +73,7 @@ def prove(
             return _prove_stage(subject)
         case Spec(), None:
             return _prove_spec(subject)
+    refuse_module("subject", subject)
     raise TensorMoEError(
         "subject", subject, "pass a specification or a plan alone, or a contraction together with a program"
     )

@@ -26,6 +26,7 @@ class Check:
             difference, where its ratio to the bound is largest. Frameworks: the largest
             difference, relative to the largest entry.
         bound: the largest error that passes.
+        limit: the largest error that is possible. A bound beyond it says nothing; the table shows a dash.
     """
 
     method: str
@@ -33,6 +34,7 @@ class Check:
     quantity: str
     error: float
     bound: float
+    limit: float = inf
 
     @property
     def passed(self) -> bool:
@@ -108,6 +110,8 @@ def _figures(check: Check) -> tuple[str, str, str]:
         return "–", "–", "–"
     if check.method == "exact":
         return f"{check.error:.0f}", "0", "–"
+    if check.limit <= check.bound < inf:
+        return f"{check.error:.1e}", "–", "–"
     return f"{check.error:.1e}", f"{check.bound:.1e}", f"{check.ratio:.3f}"
 
 

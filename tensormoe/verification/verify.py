@@ -31,7 +31,7 @@ _FLOAT_SAMPLE = 2**20
 
 def verify(
     spec: Spec,
-    backends: Sequence[str | Backend] | None = None,
+    backends: Sequence[str | Backend] | str | Backend | None = None,
     methods: Sequence[str] | str = METHODS,
     *,
     batch_size: int = 5,
@@ -54,8 +54,8 @@ def verify(
 
     Args:
         spec: a layer or a block.
-        backends: names or backend objects. By default every installed one; any that you name must be
-            installed.
+        backends: names or backend objects, or a single one. By default every installed one; any that you
+            name must be installed.
         methods: some of the four, or the name of one.
         batch_size: the number of input vectors.
         seed: the seed of the random values.
@@ -112,13 +112,13 @@ def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
     return tuple(method for method in METHODS if method in given)
 
 
-def resolve_backends(backends: Sequence[str | Backend] | None) -> dict[str, Backend]:
+def resolve_backends(backends: Sequence[str | Backend] | str | Backend | None) -> dict[str, Backend]:
     """Backend objects by name; all installed ones for None."""
-    if backends is not None and not (is_listed(backends) and backends):
+    given = (backends,) if isinstance(backends, str | Backend) else backends
+    if given is not None and not (is_listed(given) and given):
         raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
     objects = [
-        backend if isinstance(backend, Backend) else get_backend(backend)
-        for backend in (installed_backends() if backends is None else backends)
+        each if isinstance(each, Backend) else get_backend(each) for each in given or installed_backends()
     ]
     return {each.tensormoe_name: each for each in objects}
 
@@ -170,8 +170,11 @@ def _chance(layers: Iterable[Stage]) -> str:
     degree = max(exact.degree(layer) for layer in layers)
     chance = f"{degree / PRIME:.1e}, d = {degree}"
     whole = all(exact.is_whole(layer) for layer in layers)
-    where = "" if whole else "; of the weight tensor, a part was drawn: what is outside it was not seen"
-    return f"exact: a wrong program would pass with probability at most d/p = {chance}{where}"
+    where = "" if whole else "; the weight tensor was compared on a random part of its entries"
+    return (
+        f"exact: a wrong program would pass with probability at most d/p = {chance}{where} "
+        "(d: degree of the polynomials compared, p = 2^61 − 1)"
+    )
 
 
 def _float_checks(

@@ -128,7 +128,7 @@ def test_a_proof_needs_no_framework() -> None:
         (["plan", *NOTATION, "--r"], "give each bond its size"),
         (["plan", *NOTATION, "--r", "many"], "bond r: received 'many'"),
         (["plan", *NOTATION, "--r", "5", "--s", "3"], "unknown bond 's'"),
-        (["plan", NOTATION[0], "--r", "5"], "--experts: received None"),
+        (["plan", NOTATION[0], "--r", "5"], "needs --experts, --in and --out: add --experts"),
         (["plan", NOTATION[0], "--r", "5", "--experts", "4,x", "--in", "8", "--out", "6"], "received 'x'"),
         (["plan", *NOTATION, "--r", "5", "--batch-size", "0"], "batch_size: received 0"),
         (["plan", "missing.json"], "cannot be read"),

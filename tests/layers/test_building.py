@@ -43,6 +43,20 @@ def test_jax_asks_for_a_seed_or_rngs() -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_a_module_is_not_a_specification(backend: str) -> None:
+    layer = tm.build(SPECS[0], backend, seed=0)
+    calls = (
+        lambda: tm.build(layer, backend),
+        lambda: type(layer).from_spec(layer, seed=0),
+        lambda: tm.apply(layer, {}, None, backend=backend),
+        lambda: tm.materialize(layer, {}),
+    )
+    for call in calls:
+        with pytest.raises(tm.TensorMoEError, match=r"spec: received <class .*; .*pass layer\.spec"):
+            call()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
 def test_an_unknown_option_is_named(backend: str) -> None:
     with pytest.raises(
         tm.TensorMoEError, match=f"option of {backend}: received 'sed'; choose one of .*'dtype'"

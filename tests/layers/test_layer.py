@@ -154,6 +154,10 @@ def test_unfit_parameters_are_refused() -> None:
     missing = {name: value for name, value in parameters.items() if name != "cores.input"}
     with pytest.raises(tm.TensorMoEError, match=r"parameters.*exactly these.*cores\.input"):
         tm.apply(SPEC, missing, x, state=state)
+    further = {**parameters, "scale": x}
+    every = ", ".join(SPEC.parameter_shapes)
+    with pytest.raises(tm.TensorMoEError, match=rf"parameters.*; unknown: 'scale'; .*by name: {every}, for"):
+        tm.apply(SPEC, further, x, state=state)
     with pytest.raises(tm.TensorMoEError, match=r"state.*gate_mean\.0"):
         tm.apply(SPEC, parameters, x)
     # A transposed core would reshape without complaint and give a wrong answer.

@@ -37,6 +37,7 @@ def test_unfit_expert_counts_are_refused(experts) -> None:
         ({"out_features": -2}, "out_features"),
         ({"factorization": 64}, "factorization.*tm.CP"),
         ({"factorization": tm.CP}, "factorization"),
+        ({"factorization": "n r, i r, r o"}, r"received 'n r, .*; .*tm\.TensorNetwork\(.*, r=64\)"),
         ({"gate": "softmax"}, "gate.*tm.Gate"),
         ({"bias": 1}, "bias"),
     ],

@@ -54,6 +54,8 @@ def test_spaces_do_not_matter() -> None:
         ("n r, i r, o r", {"r": -3}, "positive integer"),
         ("n r, i r, o r", {"r": 2.0}, "positive integer"),
         ("n r, i r, o r", {"r": True}, "positive integer"),
+        ("nr,ir,ro", {"r": 4}, "unknown bond 'r'.*; separate indices by spaces: 'n r, i r, r o'"),
+        ("nr,ir,ro", {}, "bond 'nr' has no size.*; separate indices by spaces"),
         (None, {}, "pass a string"),
     ],
 )

@@ -210,7 +210,7 @@ def test_what_would_take_too_long_is_refused_before_anything_is_computed() -> No
         ({"methods": ()}, "^methods: .*name at least one"),
         ({"backends": 3}, "^backends: received 3; pass names"),
         ({"backends": ()}, "^backends: .*pass names"),
-        ({"backends": "numpy"}, "^backends: .*pass names"),
+        ({"backends": "numpi"}, "^backend: received 'numpi'; choose one of"),
     ],
 )
 def test_what_is_neither_methods_nor_backends_is_refused(options: dict, said: str) -> None:
@@ -270,10 +270,30 @@ def test_an_infinite_bound_bounds_nothing() -> None:
     assert not Check("float", "numpy", "output", 0.5, inf).passed
 
 
+def test_a_bound_beyond_what_is_possible_is_not_shown() -> None:
+    checks = [Check("float", "", "", 0.25, bound, limit=1.0) for bound in (0.5, 19.0)]
+    usual, empty = (str(tm.VerificationReport(CP, (check,))) for check in checks)
+    assert "5.0e-01   0.500" in usual
+    assert "2.5e-01       –       –" in empty
+
+
+def test_one_backend_needs_no_tuple() -> None:
+    for backends in ("numpy", tm.get_backend("numpy")):
+        report = tm.verify(CP, backends, methods="float")
+        assert {check.subject.split()[0] for check in report.checks} == {"numpy"}
+
+
+def test_a_module_is_not_a_subject() -> None:
+    layer = tm.build(CP, "numpy", seed=0)
+    for call in (tm.verify, tm.prove):
+        with pytest.raises(tm.TensorMoEError, match=r"received <class .*MuMoE'>; .*pass layer\.spec"):
+            call(layer)
+
+
 def test_exact_arithmetic_says_what_it_did_not_see() -> None:
     small, large = CP, CP.replace(in_features=500, out_features=50)
-    assert "a part was drawn" not in str(tm.verify(small, methods="exact"))
-    assert "a part was drawn" in str(tm.verify(large, methods="exact"))
+    assert "random part of its entries" not in str(tm.verify(small, methods="exact"))
+    assert "random part of its entries" in str(tm.verify(large, methods="exact"))
 
 
 def test_largest_finds_the_entry_closest_to_its_bound() -> None:

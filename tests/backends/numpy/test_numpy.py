@@ -96,8 +96,10 @@ def test_nothing_is_loaded_unless_everything_fits() -> None:
     parameters, state = tm.initialize(SPEC, seed=1, dtype="float64")
     arrays = parameters | state
     for unfit, said in (
-        (parameters, "gate_mean.*missing"),
-        (arrays | {"more": np.ones(2)}, "'more'.*unknown"),
+        ({}, r"arrays: received \[\]; missing: 'cores.expert1', .*'gate_mean.0'"),
+        (parameters, r"received \['cores.expert1'.*missing: 'gate_mean.0'.*pass exactly these"),
+        (arrays | {"more": np.ones(2)}, r"received .*; unknown: 'more'; pass exactly these"),
+        ({"cores": {"input": np.ones((8, 3))}}, r"received \['cores'\]; .*nested: .*nnx\.update"),
         (arrays | {"cores.input": arrays["cores.input"].T}, r"cores\.input.*pass an array of shape \(8, 3\)"),
         (arrays | {"cores.input": np.ones((8, 3), bool)}, r"cores\.input.*floating-point"),
     ):
