@@ -127,9 +127,11 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     def normal(self, like: jax.Array, generator: jax.Array, number: int) -> jax.Array:
         if not isinstance(generator, jax.Array):
-            raise TensorMoEError(
-                "generator", generator, "noise in training needs a key: pass generator=jax.random.key(0)"
+            remedy = (
+                "noise in training needs a key: call layer(x, generator=rngs) with rngs = nnx.Rngs(noise=0), "
+                "or pass generator=jax.random.key(0)"
             )
+            raise TensorMoEError("generator", generator, remedy)
         return jax.random.normal(jax.random.fold_in(generator, number), like.shape, like.dtype)
 
     def kth_largest(self, x: jax.Array, k: int) -> jax.Array:

@@ -1,7 +1,7 @@
 """What layers and blocks share as `flax.nnx.Module`s: parameters and idioms, no mathematics."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,10 @@ from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.typing import Array
 
 from ._backend import backend
-from ._initialization import Seed, initialize
+from ._initialization import Seed, check_source, initialize
 
 Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
+AllReduce: TypeAlias = Callable[[jax.Array], jax.Array]
 
 
 class ModuleOptions(TypedDict, total=False):
@@ -29,14 +30,6 @@ class ModuleOptions(TypedDict, total=False):
     dtype: DTypeLike | None
     device: Device
     recompute: bool
-
-
-class CallOptions(TypedDict, total=False):
-    """What a call takes in addition to x."""
-
-    previous: Sequence[ArrayLike] | None
-    generator: jax.Array | nnx.Rngs | None
-    all_reduce: Callable[[jax.Array], jax.Array] | None
 
 
 class Cores(nnx.Dict[nnx.Param[jax.Array]]):
@@ -68,14 +61,9 @@ class Module(nnx.Module):
         device: Device,
         recompute: bool,
     ) -> None:
-        if rngs is not None and seed is None:
-            parameters, state = initialize(spec, dtype=dtype, key=rngs.params())
-        elif seed is not None and rngs is None:
-            parameters, state = initialize(spec, seed, dtype)
-        else:
-            raise TensorMoEError(
-                "rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0, not both: JAX has no global generator"
-            )
+        check_source(seed, rngs)
+        key = None if rngs is None else rngs.params()
+        parameters, state = initialize(spec, 0 if seed is None else seed, dtype, key=key)
         if device is not None:
             parameters, state = jax.device_put((parameters, state), device)
         self.spec = spec
@@ -175,38 +163,59 @@ class Module(nnx.Module):
 
     @overload
     def __call__(
-        self, x: ArrayLike, return_coefficients: Literal[False] = False, **options: Unpack[CallOptions]
+        self,
+        x: ArrayLike,
+        return_coefficients: Literal[False] = False,
+        *,
+        previous: Sequence[ArrayLike] | None = None,
+        generator: jax.Array | nnx.Rngs | None = None,
+        all_reduce: AllReduce | None = None,
     ) -> jax.Array: ...
 
     @overload
     def __call__(
-        self, x: ArrayLike, return_coefficients: Literal[True], **options: Unpack[CallOptions]
+        self,
+        x: ArrayLike,
+        return_coefficients: Literal[True],
+        *,
+        previous: Sequence[ArrayLike] | None = None,
+        generator: jax.Array | nnx.Rngs | None = None,
+        all_reduce: AllReduce | None = None,
     ) -> tuple[jax.Array, list[jax.Array]]: ...
 
     def __call__(
-        self, x: ArrayLike, return_coefficients: bool = False, **options: Unpack[CallOptions]
+        self,
+        x: ArrayLike,
+        return_coefficients: bool = False,
+        *,
+        previous: Sequence[ArrayLike] | None = None,
+        generator: jax.Array | nnx.Rngs | None = None,
+        all_reduce: AllReduce | None = None,
+        **unknown: Never,
     ) -> jax.Array | tuple[jax.Array, list[jax.Array]]:
         """Compute y (…, O) from x (…, I) with any leading dimensions.
 
         Args:
             x: of the layer's element type; a JAX or a NumPy array.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
-            options: by keyword,
-
-                - previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`;
-                - generator: the source of the gate's noise in training: a key, or the `nnx.Rngs` whose stream
-                "noise"
-                  gives one;
-                - all_reduce: the sum of an array over all devices that share the batch, for the statistics
-                  of `tm.AdaptiveClustering`, such as `lambda a: jax.lax.psum(a, "batch")` where that axis
-                  is mapped. Arrays that `jax.jit` shards need none.
+            previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`.
+            generator: the source of the gate's noise in training: a key, or the `nnx.Rngs` whose stream
+                "noise" gives one.
+            all_reduce: the sum of an array over all devices that share the batch, for the statistics of
+                `tm.AdaptiveClustering`, such as `lambda a: jax.lax.psum(a, "batch")` where that axis is
+                mapped. Arrays that `jax.jit` shards need none.
 
         Raises:
-            TensorMoEError: a wrong last dimension or element type, or coefficients that do not fit.
+            TensorMoEError: a wrong last dimension or element type, coefficients that do not fit, or an
+                unknown keyword.
         """
-        generator = options.get("generator")
+        if unknown:
+            remedy = (
+                "a call takes previous, generator and all_reduce; layer.train() and layer.eval() set the mode"
+            )
+            raise TensorMoEError("keyword", next(iter(unknown)), remedy)
         if isinstance(generator, nnx.Rngs):
-            options["generator"] = generator.noise()
+            generator = generator.noise()
         training = not self.use_running_average
         result = functional.apply(
             self.spec,
@@ -214,9 +223,11 @@ class Module(nnx.Module):
             x,
             state={name: self._variable(name) for name in self.spec.state_shapes},
             training=training,
+            previous=previous,
+            generator=generator,
+            all_reduce=all_reduce,
             recompute=self.recompute,
             backend=backend,
-            **options,
         )
         if training:
             for name, value in result.state.items():

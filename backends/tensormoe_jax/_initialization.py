@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.errors import TensorMoEError, non_negative_integer
@@ -30,7 +31,7 @@ def initialize(
 
     Args:
         spec: a layer's or a block's specification.
-        seed: of the initial values.
+        seed: of the initial values; 0 by default, for a fixed start. Modules demand one.
         dtype: of the parameters; float32 by default. float64 needs JAX's 64-bit mode.
         key: to draw from instead of the seed, such as `jax.random.key(0)`.
 
@@ -57,6 +58,9 @@ def initialize(
         (3, 9, 5)
     """
     wanted = _floating(dtype)
+    if isinstance(seed, jax.Array) and (seed.ndim or jnp.issubdtype(seed.dtype, jax.dtypes.prng_key)):
+        remedy = "pass a key as key= to initialize, or as rngs=nnx.Rngs(key) to a module"
+        raise TensorMoEError("seed", seed, remedy)
     drawn = "float64" if wanted == jnp.float64 else "float32"
     if key is None and isinstance(seed, jax.core.Tracer):
         key = jax.random.key(seed)
@@ -65,6 +69,17 @@ def initialize(
     parameters = {name: jnp.asarray(values[name]).astype(wanted) for name in spec.parameter_shapes}
     initial = spec.gate.initial_state(spec.in_features, spec.experts)
     return parameters, {name: jnp.full(shape, value, drawn) for name, (shape, value) in initial.items()}
+
+
+def check_source(seed: Seed | None, rngs: nnx.Rngs | None) -> None:
+    """Raise an error unless exactly one of the two is given from which a module draws its values."""
+    if seed is None and rngs is None:
+        remedy = "pass rngs=nnx.Rngs(0) or seed=0: JAX has no global generator"
+        raise TensorMoEError("rngs", None, remedy)
+    if rngs is not None and not isinstance(rngs, nnx.Rngs):
+        raise TensorMoEError("rngs", rngs, "pass rngs=nnx.Rngs(0), or nnx.Rngs(key) for a key of your own")
+    if seed is not None and rngs is not None:
+        raise TensorMoEError("seed", seed, "rngs is given as well: pass only one of the two")
 
 
 def _from_numpy(spec: Spec, seed: object, dtype: str) -> Mapping[str, ArrayLike]:

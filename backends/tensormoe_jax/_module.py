@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.functional import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
-from tensormoe.layers.options import BlockOptions, LayerOptions
+from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
@@ -18,18 +18,19 @@ from ._initialization import Seed
 
 
 class MuMoE(Module):
-    """A multilinear mixture-of-experts layer. Use it like `nnx.Linear`.
+    """A multilinear mixture-of-experts (μMoE) layer. Use it like `nnx.Linear`.
 
     Like every nnx module it starts in training mode: `layer.eval()`, or `nnx.view(model,
     use_running_average=True)`, makes the gate use its running statistics and add no noise.
 
     Args:
-        in_features: I.
-        out_features: O.
+        in_features: I, the size of x's last dimension.
+        out_features: O, the size of y's last dimension.
         experts: N, or one count for each level.
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
-        rngs: whose stream "params" gives the key of the initial values, traced or not, or
-        seed: of the initial values, the same bits as in every framework; see `tensormoe_jax.initialize`.
+        rngs: its stream "params" gives the key of the initial values, traced or not.
+        seed: instead of rngs: the same initial values as in every framework, bit for bit; see
+            `tensormoe_jax.initialize`.
         dtype: of the parameters; float32 by default.
         device: that holds the parameters, or a sharding; by default JAX's own choice.
         recompute: whether reverse mode keeps only the results of matrix products and recomputes the rest.
@@ -76,6 +77,7 @@ class MuMoE(Module):
         recompute: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
+        check_keywords(self, options, LayerOptions)
         spec = MuMoESpec(in_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed=seed, rngs=rngs, dtype=dtype, device=device, recompute=recompute)
 
@@ -130,6 +132,7 @@ class MuMoEBlock(Module):
         recompute: bool = False,
         **options: Unpack[BlockOptions],
     ) -> None:
+        check_keywords(self, options, BlockOptions)
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed=seed, rngs=rngs, dtype=dtype, device=device, recompute=recompute)
 

@@ -8,11 +8,12 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from tensormoe.errors import TensorMoEError, non_negative_integer, positive_integer
+from tensormoe.errors import non_negative_integer, positive_integer
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.spec import check_spec
 
-from ._initialization import initialize
+from ._initialization import check_source, initialize
 from ._module import MuMoE, MuMoEBlock
 
 
@@ -57,8 +58,8 @@ def stacked(
     Args:
         spec: of every layer.
         n: how many.
-        seed: layer k is the one of seed `np.random.SeedSequence(seed).generate_state(n, "uint64")[k]`, or
-        rngs: whose stream "params" gives the key that is split into one for each layer.
+        seed: layer k is the one of seed `np.random.SeedSequence(seed).generate_state(n, "uint64")[k]`.
+        rngs: instead of a seed: its stream "params" gives the key that is split into one for each layer.
         dtype, recompute: as for `MuMoE`.
 
     Raises:
@@ -79,8 +80,8 @@ def stacked(
         >>> run(blocks, jnp.ones((2, 8))).shape
         (2, 8)
     """
-    if (rngs is None) == (seed is None):
-        raise TensorMoEError("rngs", rngs, "pass rngs=nnx.Rngs(0) or seed=0, not both")
+    check_spec(spec)
+    check_source(seed, rngs)
     count = positive_integer("n", n)
     kind = MuMoE if isinstance(spec, MuMoESpec) else MuMoEBlock
 

@@ -12,7 +12,7 @@ from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.initialization import initialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.loading import read_arrays
-from tensormoe.layers.options import BlockOptions, LayerOptions
+from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.networks.factorization import Factorization
@@ -164,8 +164,8 @@ class MuMoE(_Module):
     """A μMoE layer on NumPy arrays, with the same arguments as in PyTorch and JAX.
 
     Args:
-        in_features: I.
-        out_features: O.
+        in_features: I, the size of x's last dimension.
+        out_features: O, the size of y's last dimension.
         experts: N, or one count for each level.
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         seed: of the initial values; by default drawn from NumPy's global generator.
@@ -208,6 +208,7 @@ class MuMoE(_Module):
         recompute: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
+        check_keywords(self, options, LayerOptions)
         spec = MuMoESpec(in_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed=seed, dtype=dtype, device=device, recompute=recompute)
 
@@ -262,6 +263,7 @@ class MuMoEBlock(_Module):
         recompute: bool = False,
         **options: Unpack[BlockOptions],
     ) -> None:
+        check_keywords(self, options, BlockOptions)
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed=seed, dtype=dtype, device=device, recompute=recompute)
 

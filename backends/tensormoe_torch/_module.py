@@ -7,7 +7,7 @@ import torch
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.functional import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
-from tensormoe.layers.options import BlockOptions, LayerOptions
+from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
@@ -18,11 +18,11 @@ from ._weight import FactorizedWeight
 
 
 class MuMoE(Module):
-    """A multilinear mixture-of-experts layer, in the manner of `nn.Linear`.
+    """A multilinear mixture-of-experts (μMoE) layer, in the manner of `nn.Linear`.
 
     Args:
-        in_features: I.
-        out_features: O.
+        in_features: I, the size of x's last dimension.
+        out_features: O, the size of y's last dimension.
         experts: N, or one count for each level.
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         gate: the gate.
@@ -74,6 +74,7 @@ class MuMoE(Module):
         recompute: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
+        check_keywords(self, options, LayerOptions)
         spec = MuMoESpec(in_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed, dtype, device, recompute)
 
@@ -140,6 +141,7 @@ class MuMoEBlock(Module):
         recompute: bool = False,
         **options: Unpack[BlockOptions],
     ) -> None:
+        check_keywords(self, options, BlockOptions)
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed, dtype, device, recompute)
 

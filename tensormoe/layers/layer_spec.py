@@ -20,8 +20,8 @@ class MuMoESpec(Spec):
     """One multilinear mixture-of-experts layer: y = Σ W[n1 … nE, i, o] Π_e a_e[n_e] [x, 1][i].
 
     Args:
-        in_features: I.
-        out_features: O.
+        in_features: I, the size of x's last dimension.
+        out_features: O, the size of y's last dimension.
         experts: N, or one count for each level (N1, …, NE); the layer has ∏ N_e experts.
         factorization: how the weight tensor W (N1, …, NE, I[+1], O) is factorized.
         gate: how the coefficients a_e (…, N_e) are computed from x (…, I).

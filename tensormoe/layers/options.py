@@ -4,9 +4,11 @@ A framework's own constructors take `**options: Unpack[LayerOptions]`, so that a
 is written in two places: there and here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import Parameter, signature
 from typing import TypedDict
 
+from ..errors import one_of
 from ..gates.gate import Gate
 from ..programs.path import AnyOptimize
 
@@ -29,3 +31,13 @@ class BlockOptions(TypedDict, total=False):
     input_norm: bool
     optimize: AnyOptimize | Sequence[AnyOptimize]
     memory_limit: int | None
+
+
+def check_keywords(module: object, options: Mapping[str, object], fields: type) -> None:
+    """Raise an error that names the class that is called, for a keyword that it does not take."""
+    kind = type(module)
+    known = tuple(fields.__annotations__)
+    for option in options.keys() - {*known}:
+        parameters = signature(kind.__init__).parameters.values()
+        own = (parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY)
+        one_of(f"option of {kind.__name__}", option, (*own, *known))

@@ -1,5 +1,6 @@
 """From a specification to a framework's module: where the seed comes from."""
 
+import jax
 import numpy as np
 import pytest
 import torch
@@ -38,8 +39,24 @@ def test_jax_asks_for_a_seed_or_rngs() -> None:
     rngs = nnx.Rngs(0)
     first, second = (first_core(tm.build(SPECS[0], "jax", rngs=rngs)) for _ in range(2))
     assert (first != second).any()
-    with pytest.raises(tm.TensorMoEError, match=r"rngs=nnx.Rngs\(0\) or seed=0"):
-        tm.build(SPECS[0], "jax")
+    for options, said in (
+        ({}, r"rngs: received None; pass rngs=nnx.Rngs\(0\) or seed=0"),
+        ({"rngs": 0}, r"rngs: received 0; pass rngs=nnx.Rngs\(0\)"),
+        ({"rngs": jax.random.key(0)}, r"rngs: received [^;]*; pass .*nnx\.Rngs\(key\)"),
+        ({"rngs": rngs, "seed": 7}, r"seed: received 7; rngs is given as well"),
+        ({"seed": jax.random.key(0)}, r"seed: received [^;]*; pass a key as .*rngs=nnx\.Rngs\(key\)"),
+    ):
+        with pytest.raises(tm.TensorMoEError, match=said):
+            tm.build(SPECS[0], "jax", **options)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_a_keyword_that_a_class_does_not_take_is_named_with_the_class(backend: str) -> None:
+    for spec, keyword in ((SPECS[0], "use_bias"), (SPECS[1], "activation"), (SPECS[0], "key")):
+        kind = type(tm.build(spec, backend, seed=0))
+        said = f"option of {kind.__name__}: received '{keyword}'; choose one of .*'seed'.*'dtype'.*'gate'"
+        with pytest.raises(tm.TensorMoEError, match=said):
+            kind(**spec.arguments, seed=0, **{keyword: True})
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])

@@ -66,6 +66,21 @@ def test_nothing_is_loaded_unless_everything_fits() -> None:
         assert (value(module, name) == array).all()
 
 
+def test_a_call_says_where_the_mode_and_the_noise_come_from() -> None:
+    module = tm.build(SPEC.replace(gate=tm.Gate(noise=0.1)), "jax", seed=0)
+    with pytest.raises(tm.TensorMoEError, match=r"generator: received None; .*layer\(x, generator=rngs\)"):
+        module(x(4))
+    for keyword in ("training", "use_running_average"):
+        with pytest.raises(tm.TensorMoEError, match=rf"keyword: received '{keyword}'; .*layer\.eval\(\)"):
+            module(x(4), **{keyword: True})
+
+
+def test_initialize_says_where_a_key_goes() -> None:
+    for key in (jax.random.key(0), jax.random.PRNGKey(0)):
+        with pytest.raises(tm.TensorMoEError, match=r"seed: received [^;]*; pass a key as key="):
+            tensormoe_jax.initialize(SPEC, key)
+
+
 def test_loaded_arrays_are_copies_and_keep_type_and_sharding() -> None:
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("model",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

@@ -58,9 +58,11 @@ def test_a_stack_learns() -> None:
 def test_unfit_arguments_are_refused() -> None:
     for unfit, said in (
         ({"n": 0, "seed": 0}, "n: received 0"),
-        ({"n": 2}, "pass rngs"),
-        ({"n": 2, "seed": 0, "rngs": nnx.Rngs(0)}, "pass rngs"),
+        ({"n": 2}, "rngs: received None; pass rngs=nnx.Rngs"),
+        ({"n": 2, "rngs": 0}, "rngs: received 0; pass rngs=nnx.Rngs"),
+        ({"n": 2, "seed": 0, "rngs": nnx.Rngs(0)}, "seed: received 0; rngs is given as well"),
+        ({"spec": tm.build(BLOCK, "jax", seed=0), "n": 2, "seed": 0}, "pass layer.spec"),
         ({"n": 2, "seed": -1}, "seed: received -1"),
     ):
         with pytest.raises(tm.TensorMoEError, match=said):
-            tensormoe_jax.stacked(BLOCK, **unfit)
+            tensormoe_jax.stacked(**{"spec": BLOCK, **unfit})
