@@ -15,6 +15,7 @@ from .layers.layer_spec import MuMoESpec
 from .layers.serialization import spec_from_json
 from .layers.spec import Spec
 from .networks.families import TensorNetwork
+from .networks.notation import INPUT, OUTPUT, Notation
 from .verification import METHODS, VerificationReport, verify
 from .verification.proof.trace import ProofError
 from .verification.prove import prove
@@ -202,12 +203,21 @@ def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
         _check_beside_file(options)
         _no_more(rest)
         return spec_from_json(_text(path))
+    notation = Notation.parse(options.layer)
+    if not {INPUT, OUTPUT} <= {*notation.indices}:
+        remedy = 'pass a JSON file, or index notation with the modes i and o, such as "n r, i r, r o"'
+        raise TensorMoEError("layer", options.layer, remedy)
     for flag, name in _SIZES.items():
         if getattr(options, name) is None:
             remedy = f"index notation needs --experts, --in and --out: add {flag}"
             raise TensorMoEError("layer", options.layer, remedy)
     experts = tuple(_integer("--experts", count) for count in options.experts.split(","))
-    network = TensorNetwork(options.layer, **_bonds(options.bond or [], rest))
+    bonds = _bonds(options.bond or [], rest)
+    for name in notation.bonds:
+        if name not in bonds:
+            remedy = f"bond {name!r} has no size: add --bond {name}=64, or another size"
+            raise TensorMoEError("layer", options.layer, remedy)
+    network = TensorNetwork(options.layer, **bonds)
     return MuMoESpec(options.in_features, options.out_features, experts, network, bias=options.bias)
 
 

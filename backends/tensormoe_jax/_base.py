@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
-from tensormoe.errors import TensorMoEError
+from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.parameters import group_members, split_name
@@ -209,6 +209,7 @@ class Module(nnx.Module):
             TensorMoEError: a wrong last dimension or element type, coefficients that do not fit, or an
                 unknown keyword.
         """
+        true_or_false("return_coefficients", return_coefficients)
         if unknown:
             remedy = (
                 "a call takes previous, generator and all_reduce; layer.train() and layer.eval() set the mode"

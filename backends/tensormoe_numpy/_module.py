@@ -6,7 +6,7 @@ from typing import Literal, Self, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tensormoe.errors import TensorMoEError
+from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.initialization import initialize
@@ -154,6 +154,7 @@ class _Module:
         Raises:
             TensorMoEError: a wrong last dimension or element type, or coefficients that do not fit.
         """
+        true_or_false("return_coefficients", return_coefficients)
         result = functional.apply(
             self.spec, self.parameters, x, state=self.state, previous=previous, backend=backend
         )

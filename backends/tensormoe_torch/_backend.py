@@ -11,7 +11,7 @@ from tensormoe.arrays.protocols import Differentiable, Runnable
 from tensormoe.errors import TensorMoEError
 
 from ._measuring import Measuring
-from ._memory import allocate_aligned, at_hand
+from ._memory import allocate_aligned, is_readable
 from ._nonlinearities import NONLINEARITIES
 from ._private import is_exporting, is_in_forward_mode, is_tracing, is_transformed
 from ._programs import compute
@@ -139,7 +139,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     def normal(self, like: torch.Tensor, generator: torch.Generator | None, number: int) -> torch.Tensor:
         if generator is None:
-            return torch.randn_like(like)  # as nn.Dropout: torch.manual_seed governs
+            return torch.randn_like(like)  # torch.manual_seed sets it, as for nn.Dropout
         if not isinstance(generator, torch.Generator):
             raise TensorMoEError("generator", generator, "pass a torch.Generator")
         return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
@@ -152,7 +152,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return torch.topk(x, k).values[..., -1:]
 
     def holds(self, condition: torch.Tensor) -> bool | None:
-        return bool(condition.all()) if at_hand(condition) else None
+        return bool(condition.all()) if is_readable(condition) else None
 
     def differentiable(
         self, function: Differentiable, x: torch.Tensor, *scalars: torch.Tensor
@@ -172,7 +172,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         """The function's value; by NumPy if call overhead dominates: its calls are shorter."""
         closed = function.closed_form
         # In this order: a traced batch has no size to compare.
-        if closed and x.dtype == torch.float32 and x.is_cpu and at_hand(x) and x.numel() <= _SMALL:
+        if closed and x.dtype == torch.float32 and x.is_cpu and is_readable(x) and x.numel() <= _SMALL:
             return torch.from_numpy(closed((x.detach() if x.requires_grad else x).numpy()))
         result: torch.Tensor = function.value(self, x, *scalars)
         return result

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 import torch
 from torch import nn
 
-from tensormoe.errors import TensorMoEError
+from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers.functional import mix
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec, check_spec
@@ -96,6 +96,7 @@ class Module(nn.Module):
         Raises:
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
+        true_or_false("return_coefficients", return_coefficients)
         weights, statistics = self._tensors(self._gate_groups, x), self._tensors(self._state_groups, x)
         gate: Any = self._modules["gate"]
         coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
@@ -240,10 +241,9 @@ class Module(nn.Module):
 
     def extra_repr(self) -> str:
         spec = self.spec
-        return (
-            f"{spec.in_features} → {spec.out_features}, experts={spec.experts}, {spec.factorization}, "
-            f"{spec.gate}, bias={spec.bias}"
-        )
+        outputs = (stage.out_features for stage in spec.layers.values())
+        sizes = " → ".join(map(str, (spec.in_features, *outputs)))
+        return f"{sizes}, experts={spec.experts}, {spec.factorization}, {spec.gate}, bias={spec.bias}"
 
 
 def _group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:

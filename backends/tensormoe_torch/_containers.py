@@ -55,7 +55,7 @@ class TensorGroup(nn.Module):
         for name, tensor in tensors.items():
             if hasattr(self, name):
                 raise TensorMoEError(
-                    "core name", name, "PyTorch's modules have such an attribute: rename the core"
+                    "core name", name, "PyTorch's modules have an attribute of this name: rename the core"
                 )
             if isinstance(tensor, nn.Parameter):
                 self.register_parameter(name, tensor)

@@ -145,6 +145,10 @@ class MuMoEBlock(Module):
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed, dtype, device, recompute)
 
+    def extra_repr(self) -> str:
+        spec = self.spec
+        return f"{super().extra_repr()}, nonlinearity={spec.nonlinearity!r}, input_norm={spec.input_norm}"
+
     @property
     def hidden_features(self) -> int:
         """H."""

@@ -9,7 +9,7 @@ from torch.nn import functional
 from tensormoe.arrays import nonlinearities
 from tensormoe.arrays.protocols import Elementwise, GateOps
 
-from ._memory import disposable
+from ._memory import is_disposable
 
 _aten = torch.ops.aten
 _VJP = Callable[[GateOps, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -31,10 +31,10 @@ def _native(
     """
 
     def overwrite(ops: GateOps, x: torch.Tensor) -> torch.Tensor:
-        return within(x) if disposable(x) else value(x)
+        return within(x) if is_disposable(x) else value(x)
 
     def vjp(ops: GateOps, x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        if disposable(gradient) and disposable(x):
+        if is_disposable(gradient) and is_disposable(x):
             return backward(gradient, x, grad_input=gradient)
         return differentiable(ops, x, gradient)
 

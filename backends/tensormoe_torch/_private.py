@@ -72,7 +72,7 @@ is_in_forward_mode: Callable[[Iterable[torch.Tensor]], bool] = (
     _is_in_forward_mode if _offers(fwAD, "_current_level") else _has_tangent
 )
 
-# Whether torch.export traces this call; before PyTorch 2.7 torch.compile and it are told apart by nothing.
+# Whether torch.export traces this call; before PyTorch 2.7 nothing tells it from torch.compile.
 is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 

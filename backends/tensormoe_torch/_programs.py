@@ -7,10 +7,10 @@ import torch
 from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.protocols import Runnable
 
-from ._memory import at_hand
+from ._memory import is_readable
 from ._private import clear_saved_tensors, is_in_forward_mode
 
-# From this many elements on, our own reverse mode saves more than its calls from Python take.
+# From this many elements on, this reverse mode saves more time than its calls from Python take.
 _LARGE = 2**21
 
 
@@ -29,7 +29,7 @@ def _own_reverse_mode(operands: tuple[torch.Tensor, ...], recompute: bool) -> bo
     """Whether PyTorch is to ask us for gradients: not where it traces, maps or differentiates forwards."""
     if not torch.is_grad_enabled() or torch.compiler.is_compiling() or is_in_forward_mode(operands):
         return False
-    if not all(at_hand(operand) for operand in operands) or not any(x.requires_grad for x in operands):
+    if not all(is_readable(operand) for operand in operands) or not any(x.requires_grad for x in operands):
         return False
     return recompute or sum(operand.numel() for operand in operands) >= _LARGE
 

@@ -4,11 +4,11 @@ import torch
 
 from tensormoe.arrays.thresholds import ThresholdKernel
 
-from ._memory import at_hand, disposable
+from ._memory import is_disposable, is_readable
 
 
 def _tiny() -> float:
-    """A power of two that vanishes beside any weight."""
+    """A power of two that is lost when added to any weight."""
     # Returned: see the core's arrays/tracing.py.
     return 2.0**-100
 
@@ -18,13 +18,13 @@ class TorchThresholds(ThresholdKernel):
 
     def allocate(self, array: torch.Tensor) -> torch.Tensor | None:
         # Fresh memory for every intermediate takes several times as long as the arithmetic.
-        return torch.empty_like(array) if at_hand(array) else None
+        return torch.empty_like(array) if is_readable(array) else None
 
     def root(self, x: torch.Tensor) -> torch.Tensor:
-        if not disposable(x):
+        if not is_disposable(x):
             slope: torch.Tensor = super().root(x)
             return slope
-        # Without a further derivative there is no slope to mind; sqrt takes ten times as long at zeros.
+        # Without a further derivative the slope at zero has no effect; sqrt takes ten times as long there.
         return x.clamp_min(_tiny()).rsqrt_().mul_(x)
 
     def multiply_rows(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ class TorchThresholds(ThresholdKernel):
 
     def multiply(self, x: torch.Tensor, factor: torch.Tensor | float) -> torch.Tensor:
         # Compiled, a product in place is computed some hundred times slower than one that is not.
-        return x.mul_(factor) if disposable(x) else x * factor
+        return x.mul_(factor) if is_disposable(x) else x * factor
 
     def clip(
         self,
@@ -70,7 +70,7 @@ class TorchThresholds(ThresholdKernel):
         return norm, part.sum(dim=-1, keepdim=True)
 
     def settles(self, change: torch.Tensor, tolerance: torch.Tensor | float) -> bool:
-        if not at_hand(change):
+        if not is_readable(change):
             return False
         # An empty tensor has no such norm.
         return not change.numel() or torch.linalg.vector_norm(change / tolerance, torch.inf).item() <= 1

@@ -51,7 +51,7 @@ def reset(tensors: Mapping[str, torch.Tensor], spec: Spec, seed: int | None) -> 
 
 
 def draw_seed() -> int:
-    """A seed from PyTorch's global generator, so that torch.manual_seed governs, as for nn.Linear."""
+    """A seed from PyTorch's global generator, which torch.manual_seed sets, as for nn.Linear."""
     return int(torch.randint(2**63 - 1, (), device="cpu"))
 
 
@@ -76,5 +76,5 @@ def _plain(array: NumPyArray) -> NumPyArray:
 def _distribute(value: torch.Tensor, like: Any) -> torch.Tensor:
     from torch.distributed.tensor import distribute_tensor
 
-    # Every process gets the values of the first, whatever the seeds of the others.
+    # Every process gets the values of the first, even if the others drew different seeds.
     return distribute_tensor(value.to(like.device, like.dtype), like.device_mesh, like.placements)

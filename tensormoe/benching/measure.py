@@ -8,7 +8,7 @@ from ..errors import TensorMoEError, non_negative_integer, one_of, positive_inte
 from ..layers.spec import Spec, check_spec
 from .floor import find_products, floor
 from .inputs import Sampler, draw_arguments
-from .report import SIDES, BenchReport, Measurement, remarks
+from .report import SIDES, BenchReport, Measurement, remark_on_noise, remarks
 from .sides import Side, layer, mlp
 from .timing import Timing, interleave
 
@@ -83,7 +83,7 @@ def bench(
         if training:
             # Reverse mode takes two more products for each, one for each factor.
             measurements += _measurements("training", sides, measure("training"), 3)
-    said = remarks(spec, sides["MLP"].parameters or 0)
+    said = (*remarks(spec, sides["MLP"].parameters or 0), *remark_on_noise(measurements))
     named = ops.tensormoe_name, ops.device_name(device), count
     return BenchReport(spec, *named, batch_size, seed, tuple(measurements), said)
 

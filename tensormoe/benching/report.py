@@ -1,7 +1,7 @@
 """The measurements, as a table and as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,12 @@ def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
     if spec.gate.noise:
         lines.append("the gate's noise is left out")
     return tuple(lines)
+
+
+def remark_on_noise(measurements: Sequence[Measurement]) -> Iterator[str]:
+    """A note if the machine did something else meanwhile."""
+    if any(high > 2 * low for low, _, high in (each.timing.quartiles for each in measurements)):
+        yield "quartiles differ by more than a factor of 2: the machine was busy, measure again"
 
 
 def _milliseconds(seconds: float) -> str:

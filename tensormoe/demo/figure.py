@@ -39,12 +39,15 @@ def draw(runs: Mapping[str, Mapping[str, Run]], labels: Array, path: Path) -> No
         _draw_losses(axes[1, column], trained)
     axes[0, 0].set_ylabel("digit")
     axes[1, 0].set_ylabel("training loss")
-    axes[1, 0].legend(frameon=False, loc="lower left")
+    frameworks = [*next(iter(runs.values()))]
+    if len(frameworks) > 1:
+        axes[1, 0].legend(frameon=False, loc="lower left")
+        below = f"the same layer trained in {' and in '.join(frameworks)}"
+    else:
+        below = f"its loss in training in {frameworks[0]}"
     figure.colorbar(image, ax=axes[0, -1], label="mean coefficient", fraction=0.05)
     figure.suptitle(
-        "Handwritten digits: which experts each digit uses (above), "
-        f"and the same layer trained in {' and in '.join(trained)} (below)",
-        fontsize=13,
+        f"Handwritten digits: which experts each digit uses (above), and {below} (below)", fontsize=13
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
@@ -64,7 +67,8 @@ def _draw_coefficients(axis: Any, run: Run, labels: Array) -> Any:
 
 def _draw_losses(axis: Any, trained: Mapping[str, Run]) -> None:
     for title, run in trained.items():
-        axis.plot(np.arange(1, len(run.losses) + 1), run.losses, label=title, **_STYLES[title])
+        style = _STYLES[title] if len(trained) > 1 else {"color": _STYLES[title]["color"], "linewidth": 1.2}
+        axis.plot(np.arange(1, len(run.losses) + 1), run.losses, label=title, **style)
     axis.set_yscale("log")
     axis.set_xlabel("step")
     axis.spines[["top", "right"]].set_visible(False)

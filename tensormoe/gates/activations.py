@@ -120,7 +120,9 @@ class Activation(Serializable):
         for parameter in known:
             if parameter.default is parameter.empty and parameter.name not in options:
                 raise TensorMoEError(
-                    "gate activation", name, f"it needs the option {parameter.name}: pass {parameter.name}=…"
+                    "gate activation",
+                    name,
+                    f"it needs an option: pass tm.Activation({name!r}, {parameter.name}=…)",
                 )
         if real_number(options.get("alpha", 1)) is None:
             raise TensorMoEError(

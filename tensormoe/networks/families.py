@@ -7,7 +7,7 @@ from typing import Self
 from ..codec import Data
 from ..errors import TensorMoEError, positive_integer
 from .factorization import Factorization
-from .notation import Indices, Notation, expert_modes, is_mode, modes
+from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, modes
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class TensorNetwork(Factorization):
         parsed = Notation.parse(notation)
         names = parsed.bonds
         # Without these modes the network is invalid, and einsum's way of writing is the likely reason.
-        hint = "" if {"i", "o"} <= {*parsed.indices} else "; separate indices by spaces: 'n r, i r, r o'"
+        hint = "" if {INPUT, OUTPUT} <= {*parsed.indices} else "; separate indices by spaces: 'n r, i r, r o'"
         for name, size in bonds.items():
             if name not in names:
                 unknown = f"unknown bond {name!r}: {notation!r} has no such index{hint}"
@@ -198,10 +198,8 @@ class TensorNetwork(Factorization):
                 raise TensorMoEError(name, size, mode if is_mode(name) else unknown)
         for name in names:
             if name not in bonds:
-                remedy = (
-                    f"bond {name!r} has no size: pass {name}=…; the modes are i, o and n (n1, n2, …){hint}"
-                )
-                raise TensorMoEError("notation", notation, remedy)
+                remedy = f"bond {name!r} has no size: pass {name}=…; modes are called i, o and n (n1, n2, …)"
+                raise TensorMoEError("notation", notation, remedy + hint)
         sizes = tuple((name, positive_integer(f"bond {name}", bonds[name])) for name in names)
         object.__setattr__(self, "text", str(parsed))
         object.__setattr__(self, "ranks", sizes)

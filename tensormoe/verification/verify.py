@@ -47,7 +47,7 @@ def verify(
       follows from the program before any value is known, with the coefficients given. Gates have bounds as
       well.
     - "frameworks": layers and blocks with their gates are the same on all backends: output, coefficients,
-      running statistics, gradients, and the parameters after ten training steps.
+      running statistics, gradients and, in backends that train, the parameters after ten training steps.
 
     A large weight tensor is sampled: a random part of its experts, inputs and outputs is materialized. The
     gate's noise is turned off.

@@ -12,7 +12,9 @@ import tensormoe as tm
 from tensormoe.arrays.backend import Backend
 from tensormoe.benching.floor import find_products, floor
 from tensormoe.benching.inputs import Sampler, draw_arguments
+from tensormoe.benching.report import Measurement, remark_on_noise
 from tensormoe.benching.sides import layer, mlp
+from tensormoe.benching.timing import Timing
 from tensormoe.cli import main
 
 torch = optional("torch")
@@ -193,6 +195,15 @@ def test_a_report_holds_what_was_measured(backend: str) -> None:
         assert row["to_mlp"] == report.ratio(each.side, "MLP", each.mode)
         assert row["to_floor"] == report.ratio(each.side, "floor", each.mode)
         assert (row["macs"], row["parameters"]) == (each.macs, each.parameters)
+
+
+def test_a_busy_machine_is_remarked_on() -> None:
+    steady, busy = (
+        Measurement("forward", "layer", Timing((1e-3, 1.5e-3, high), 15, 1), 1, None)
+        for high in (1.9e-3, 2.1e-3)
+    )
+    assert not [*remark_on_noise([steady])]
+    assert "machine was busy" in "".join(remark_on_noise([steady, busy]))
 
 
 def quartiles(report: tm.BenchReport, mode: str) -> list[tuple[float, float, float]]:

@@ -124,7 +124,8 @@ def test_a_proof_needs_no_framework() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["plan", *NOTATION], "bond 'r' has no size"),
+        (["plan", *NOTATION], "bond 'r' has no size: add --bond r=64"),
+        (["plan", "CP", *NOTATION[1:]], "layer: received 'CP'; pass a JSON file, or index notation with"),
         (["plan", *NOTATION, "--r"], "give each bond its size"),
         (["plan", *NOTATION, "--r", "many"], "bond r: received 'many'"),
         (["plan", *NOTATION, "--r", "5", "--s", "3"], "unknown bond 's'"),

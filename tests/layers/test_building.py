@@ -51,6 +51,17 @@ def test_jax_asks_for_a_seed_or_rngs() -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_return_coefficients_is_true_or_false(backend: str) -> None:
+    layer = tm.build(SPECS[0], backend, seed=0)
+    x = tm.get_backend(backend).from_float64(np.ones((2, 4)), "float32")
+    for unfit in ("yes", 1, x):
+        with pytest.raises(
+            tm.TensorMoEError, match=r"return_coefficients: received [^;]*; pass True or False"
+        ):
+            layer(x, unfit)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
 def test_a_keyword_that_a_class_does_not_take_is_named_with_the_class(backend: str) -> None:
     for spec, keyword in ((SPECS[0], "use_bias"), (SPECS[1], "activation"), (SPECS[0], "key")):
         kind = type(tm.build(spec, backend, seed=0))

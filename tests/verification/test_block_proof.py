@@ -71,6 +71,7 @@ def test_a_theorem_reads() -> None:
         "all sizes of n, i, o, r, i′, o′, r′,",
         "and any elementwise function gelu",
         "y[…, o′] = Σ(n i′) W′[n, i′, o′] a1[…, n] z′[…, i′],",
+        "distributive law [i′: gelu(u), input′]; definition of z′\n",
         "z′ = (gelu(u), 1), so that the last row of i′ holds the biases.",
         "u[…, o] = Σ(n i) W[n, i, o] a1[…, n] z[…, i],",
         "t5[…, i′] = gelu(t4[…, o])",

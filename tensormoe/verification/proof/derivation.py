@@ -60,7 +60,7 @@ def _describe(
         case Affine():
             inner = sources[1].axes[-2]
             product = f"({names[0]}, 1) {names[1]}"
-            return f"Σ({_indices(inner)}) {product}", f"{_distributive(result, inner)}; definition of z"
+            return f"Σ({_indices(inner)}) {product}", f"{_distributive(result, inner)}; {_definition(inner)}"
         case Sum(axis=axis):
             summed = first.axes[axis]
             sign = f"Σ({_indices(summed)}) " if summed else ""
@@ -70,7 +70,7 @@ def _describe(
         case Nonlinearity(name=name):
             return f"{name}({names[0]})", "the first layer's result, complete, is u"
         case AppendOne():
-            return f"({names[0]}, 1)", "definition of z"
+            return f"({names[0]}, 1)", _definition(result.axes[-1])
         case Transpose():
             return names[0], "order of axes"
         case Reshape():
@@ -96,6 +96,11 @@ def _explain_reshape(before: Sequence[Axis], after: Sequence[Axis]) -> str:
 def _array(name: str, axes: Sequence[Axis]) -> str:
     shown = [_indices(axis) or "1" for axis in axes]
     return f"{name}[{', '.join(f'({text})' if ' ' in text else text for text in shown)}]"
+
+
+def _definition(axis: Axis) -> str:
+    """Which vector with an appended 1 has this axis: in the second layer of a block it is z′."""
+    return "definition of z" + "′" * ("′" in _indices(axis))
 
 
 def _indices(axis: Axis) -> str:

@@ -34,6 +34,9 @@ def test_arguments_are_nn_linears() -> None:
     assert list(first.cores) == ["expert1", "input", "output"]
     assert [tuple(g.shape) for g in first.gate_weights] == [(7, 5)]
     assert "7 → 6" in repr(first)
+    block = tm.build(tm.MuMoEBlockSpec(7, 8, 6, 5, tm.CP(3), input_norm=True), "torch")
+    assert "7 → 8 → 6, experts=(5,)" in repr(block)
+    assert "nonlinearity='gelu', input_norm=True" in repr(block)
     assert all(isinstance(core, torch.nn.Parameter) for core in first.cores.values())
     with pytest.raises(tm.TensorMoEError, match="dtype"):
         MuMoE(7, 6, 5, tm.CP(3), dtype=torch.int32)
