@@ -107,6 +107,9 @@ class Plan:
     def __str__(self) -> str:
         return _plan_table(self)
 
+    def __repr__(self) -> str:
+        return f"<Plan: {len(self.steps)} steps, {self.macs:,} MACs at batch size {self.batch_size:,}>"
+
 
 @dataclass(frozen=True)
 class BlockPlan:
@@ -143,6 +146,9 @@ class BlockPlan:
     def peak(self) -> int:
         """The larger of the two layers' peaks."""
         return max(self.first.peak, self.second.peak)
+
+    def __repr__(self) -> str:
+        return f"<BlockPlan: {self.macs:,} MACs at batch size {self.first.batch_size:,}>"
 
     def __str__(self) -> str:
         return f"first layer\n{self.first}\n\nsecond layer\n{self.second}"

@@ -34,12 +34,17 @@ def test_one_framework_is_enough(missing: str, left: list[str], tmp_path: Path, 
     # The package's name `run` is the function.
     module = sys.modules["tensormoe.demo.run"]
     monkeypatch.setattr(module, "FACTORIZATIONS", {"CP": FACTORIZATIONS["CP"]})
+    drawn: list[str] = []
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda figure, text, **style: drawn.append(text))
+    monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda *_, **style: drawn.append("legend"))
     picture = tmp_path / "demo.png"
     assert main(["demo", "--picture", str(picture), "--epochs", "1"]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     shown = capsys.readouterr().out
     assert f"training in {left[0]}" in shown
     assert "max. diff." not in shown
+    (title,) = drawn
+    assert title.endswith(f"its loss in training in {left[0]} (below)")
 
 
 def test_without_a_framework_it_says_what_to_install(monkeypatch, capsys) -> None:

@@ -158,6 +158,13 @@ def test_the_table_reads() -> None:
     assert max(len(line) for line in lines) <= 90
 
 
+def test_a_plan_has_a_short_form() -> None:
+    layer, block = tm.MuMoESpec(8, 6, 4, tm.CP(5), bias=False), tm.MuMoEBlockSpec(8, 7, 6, 4, tm.CP(5))
+    assert repr(layer.plan(10)) == "<Plan: 4 steps, 900 MACs at batch size 10>"
+    plan = block.plan(10)
+    assert repr(plan) == f"<BlockPlan: {plan.macs:,} MACs at batch size 10>"
+
+
 def test_the_bias_row_costs_no_copy_of_the_input() -> None:
     for factorization in (tm.CP(8), tm.Tucker((2, 8, 6)), tm.TensorRing((2, 3, 4)), tm.TensorTrain((3, 4))):
         program = layer(factorization, bias=True).default_plan.program

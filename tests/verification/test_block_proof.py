@@ -63,6 +63,8 @@ def test_each_batch_size_has_its_program_proved(monkeypatch: pytest.MonkeyPatch)
 def test_a_theorem_reads() -> None:
     proof = tm.prove(tm.MuMoEBlockSpec(4, 5, 3, 2, tm.CP(3)))
     shown = str(proof)
+    assert repr(proof) == f"<BlockProof: {len(proof.chain.steps)} steps>"
+    assert repr(proof.first) == f"<Proof: {len(proof.first.steps)} steps>"
     assert (
         shown
         == f"First layer\n\n{proof.first}\n\nSecond layer\n\n{proof.second}\n\nThe block\n\n{proof.chain}"

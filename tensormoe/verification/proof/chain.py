@@ -45,6 +45,9 @@ class ChainProof:
     def __str__(self) -> str:
         return chain_theorem(self.first, self.second, self.nonlinearity, self.steps)
 
+    def __repr__(self) -> str:
+        return f"<ChainProof: {len(self.steps)} steps>"
+
 
 @dataclass(frozen=True)
 class BlockProof:
@@ -63,6 +66,9 @@ class BlockProof:
 
     def __str__(self) -> str:
         return f"First layer\n\n{self.first}\n\nSecond layer\n\n{self.second}\n\nThe block\n\n{self.chain}"
+
+    def __repr__(self) -> str:
+        return f"<BlockProof: {len(self.chain.steps)} steps>"
 
 
 def prove_chain(first: Contraction, second: Contraction, nonlinearity: str, program: Program) -> ChainProof:

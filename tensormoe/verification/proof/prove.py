@@ -39,6 +39,9 @@ class Proof:
     def __str__(self) -> str:
         return theorem(self.contraction, self.steps)
 
+    def __repr__(self) -> str:
+        return f"<Proof: {len(self.steps)} steps>"
+
 
 def prove_program(contraction: Contraction, program: Program) -> Proof:
     """Prove that a program computes a contraction, for all values and all sizes.
