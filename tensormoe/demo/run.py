@@ -19,6 +19,9 @@ from .training import Run, Train
 EPOCHS, BATCH_SIZE, RATE = 15, 32, 3e-3
 HIDDEN, EXPERTS = 128, 16
 MLP_PARAMETERS = 64 * HIDDEN + HIDDEN + HIDDEN * 10 + 10
+MLP_MACS = 64 * HIDDEN + HIDDEN * 10
+# A single expert has the coefficient 1, whatever its gate computes.
+MLP = tm.MuMoEBlockSpec(64, HIDDEN, 10, experts=1, factorization=tm.Dense(), gate=tm.Gate(norm=None))
 
 FACTORIZATIONS = {
     "CP": tm.CP(rank=1),
@@ -37,7 +40,7 @@ def spec(factorization: tm.Factorization) -> tm.MuMoEBlockSpec:
 
 
 def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
-    """Plan, verify and train a block for each factorization; print a table and save a picture.
+    """Plan, verify and train a block for each factorization, and an MLP; print a table, save a picture.
 
     Args:
         path: of the picture, a PNG.
@@ -67,8 +70,10 @@ def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
         console.print(str(block.plan(BATCH_SIZE)), markup=False, highlight=False, soft_wrap=True)
         passed &= _verify(console, block)
         runs[name] = _train(console, block, digits, trainers)
+    console.rule("[bold]MLP, for comparison", align="left")
+    mlp = _train(console, MLP, digits, trainers)
     console.rule("[bold]Result", align="left")
-    console.print(_table(runs, digits.labels_test))
+    console.print(_table(runs, mlp, digits.labels_test))
     console.print("accuracy and loss on the test images; MACs per image, without the gate")
     if len(trainers) > 1:
         console.print(
@@ -112,8 +117,8 @@ def _train(
     return runs
 
 
-def _table(runs: Mapping[str, Mapping[str, Run]], labels: data.Array) -> Table:
-    titles = [*next(iter(runs.values()))]
+def _table(runs: Mapping[str, Mapping[str, Run]], mlp: Mapping[str, Run], labels: data.Array) -> Table:
+    titles = [*mlp]
     scores = [f"{score}\n{title}" for score in ("acc.", "loss") for title in titles]
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     grid.add_column("", no_wrap=True)
@@ -121,15 +126,18 @@ def _table(runs: Mapping[str, Mapping[str, Run]], labels: data.Array) -> Table:
         grid.add_column(column, justify="right", no_wrap=True)
     for name, trained in runs.items():
         block = spec(FACTORIZATIONS[name])
-        grid.add_row(
-            name,
-            f"{block.num_parameters:,}",
-            f"{block.plan(1).macs:,}",
-            *(f"{100 * one.accuracy(labels):.1f} %" for one in trained.values()),
-            *(f"{one.loss(labels):.4f}" for one in trained.values()),
-            *_difference(*trained.values()),
-        )
+        costs = f"{block.num_parameters:,}", f"{block.plan(1).macs:,}"
+        grid.add_row(name, *costs, *_scores(trained, labels))
+    grid.add_row("MLP", f"{MLP_PARAMETERS:,}", f"{MLP_MACS:,}", *_scores(mlp, labels))
     return grid
+
+
+def _scores(trained: Mapping[str, Run], labels: data.Array) -> list[str]:
+    return [
+        *(f"{100 * one.accuracy(labels):.1f} %" for one in trained.values()),
+        *(f"{one.loss(labels):.4f}" for one in trained.values()),
+        *_difference(*trained.values()),
+    ]
 
 
 def _difference(first: Run, *others: Run) -> list[str]:

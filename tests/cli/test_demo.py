@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import tensormoe as tm
 from tensormoe.cli import main
 from tensormoe.demo import data, training
-from tensormoe.demo.run import FACTORIZATIONS, MLP_PARAMETERS, spec
+from tensormoe.demo.run import FACTORIZATIONS, MLP, MLP_PARAMETERS, spec
 
 
 @pytest.mark.parametrize("name", FACTORIZATIONS)
@@ -43,6 +45,7 @@ def test_one_framework_is_enough(missing: str, left: list[str], tmp_path: Path, 
     shown = capsys.readouterr().out
     assert f"training in {left[0]}" in shown
     assert "max. diff." not in shown
+    assert any(line.split()[:3] == ["MLP", "9,610", "9,472"] for line in shown.splitlines())
     (title,) = drawn
     assert title.endswith(f"its loss in training in {left[0]} (below)")
 
@@ -51,6 +54,15 @@ def test_without_a_framework_it_says_what_to_install(monkeypatch, capsys) -> Non
     monkeypatch.setattr(training, "find_spec", lambda name: None)
     assert main(["demo"]) == 2
     assert 'pip install "tensormoe[demo,torch]"' in capsys.readouterr().err
+
+
+def test_the_mlp_of_the_table_is_an_mlp() -> None:
+    module = tm.build(MLP, "torch", seed=0)
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    (first, b1), (second, b2) = ((w[0, :-1], w[0, -1]) for w in module.materialize())
+    expected = torch.nn.functional.gelu(x @ first + b1) @ second + b2
+    torch.testing.assert_close(module(x), expected)
+    assert sum(w.numel() for w in module.materialize()) == MLP_PARAMETERS
 
 
 def test_test_images_are_held_out() -> None:
