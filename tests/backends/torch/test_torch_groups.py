@@ -171,7 +171,7 @@ def test_arrays_are_loaded_by_name() -> None:
         (arrays | {"third.input": parameters[name]}, "third.input"),
         (arrays | {name: parameters[name].T + 1}, r"first\.input"),
         (arrays | {name: 1j * parameters[name]}, "floating"),
-        (list(arrays), "by name"),
+        (list(arrays), "pass a mapping from names to arrays"),
     ):
         with pytest.raises(tm.TensorMoEError, match=text):
             module.load_arrays(wrong)
