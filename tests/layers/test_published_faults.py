@@ -32,7 +32,7 @@ def test_the_levels_are_the_expert_counts_and_cannot_contradict_them() -> None:
     layer = MuMoE(7, 6, experts=(5, 4), factorization=CP)
     assert layer(torch.ones(3, 7)).shape == (3, 6)
     assert layer.spec.levels == 2
-    with pytest.raises(TypeError):
+    with pytest.raises(tm.TensorMoEError, match="option of MuMoE: received 'hierarchy'"):
         MuMoE(7, 6, experts=(5, 4), factorization=CP, hierarchy=1)
     with pytest.raises(tm.TensorMoEError, match="takes 4 rank"):
         MuMoE(7, 6, experts=(5, 4), factorization=tm.TensorRing((2, 2, 2)))
