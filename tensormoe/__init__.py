@@ -19,7 +19,8 @@ from .gates.gate import Gate
 from .gates.routers import AdaptiveClustering, LinearRouter, Router
 from .layers.block_spec import MuMoEBlockSpec
 from .layers.building import build
-from .layers.functional import apply, contract, materialize
+from .layers.cores import contract, materialize
+from .layers.functional import apply
 from .layers.initialization import initialize
 from .layers.layer_spec import MuMoESpec
 from .layers.parameters import cores_of

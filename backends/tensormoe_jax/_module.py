@@ -7,7 +7,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from tensormoe.layers.block_spec import MuMoEBlockSpec
-from tensormoe.layers.functional import materialize
+from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.networks.factorization import Factorization

@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.cores import materialize
 from tensormoe.layers.initialization import initialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.loading import read_arrays
@@ -220,7 +221,7 @@ class MuMoE(_Module):
 
     def materialize(self) -> NumPyArray:
         """The weight tensor W (N1, …, NE, I[+1], O), multiplied out."""
-        weight: NumPyArray = functional.materialize(self.spec, self.cores, backend=backend)
+        weight: NumPyArray = materialize(self.spec, self.cores, backend=backend)
         return weight
 
 
@@ -281,8 +282,8 @@ class MuMoEBlock(_Module):
     def materialize(self) -> tuple[NumPyArray, NumPyArray]:
         """The weight tensors of both layers, multiplied out."""
         layers = self.spec.layers
-        first = functional.materialize(layers["first"], self.first, backend=backend)
-        return first, functional.materialize(layers["second"], self.second, backend=backend)
+        first = materialize(layers["first"], self.first, backend=backend)
+        return first, materialize(layers["second"], self.second, backend=backend)
 
 
 def _floating(dtype: DTypeLike | None) -> np.dtype:

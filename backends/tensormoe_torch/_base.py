@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from tensormoe.errors import TensorMoEError, true_or_false
-from tensormoe.layers.functional import mix
+from tensormoe.layers.checks import check_types
+from tensormoe.layers.functional import run_mixture
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec, check_spec
 
@@ -101,7 +102,8 @@ class Module(nn.Module):
         gate: Any = self._modules["gate"]
         coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
         rest = self._tensors(self._mixture_groups, x)
-        y: torch.Tensor = mix(self.spec, rest, coefficients, x, recompute=self.recompute, backend=backend)
+        check_types(backend, "parameters", rest, x)
+        y: torch.Tensor = run_mixture(backend, self.spec, rest, coefficients, x, self.recompute)
         return (y, list(coefficients)) if return_coefficients else y
 
     if TYPE_CHECKING:

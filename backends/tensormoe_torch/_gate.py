@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-from tensormoe.layers.functional import compute_gate
+from tensormoe.layers.checks import check_input, check_types
+from tensormoe.layers.functional import run_gate
 from tensormoe.layers.spec import Spec
 
 from ._backend import backend
@@ -52,16 +53,11 @@ class GateModule(nn.Module):
             weights, statistics: by the names that `tm.initialize` gives them.
             previous, generator, all_reduce: as for `MuMoE`.
         """
-        output = compute_gate(
-            self.spec,
-            weights,
-            x,
-            state=statistics,
-            training=self.training,
-            previous=previous,
-            generator=generator,
-            all_reduce=all_reduce or over_processes,
-            backend=backend,
+        check_input(backend, x, self.spec)
+        check_types(backend, "parameters", weights, x)
+        reduce = all_reduce or over_processes
+        output = run_gate(
+            backend, self.spec, weights, x, statistics, self.training, previous, generator, reduce
         )
         if self.training:
             for name, buffer in statistics.items():

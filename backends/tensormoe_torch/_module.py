@@ -5,7 +5,7 @@ from typing import Unpack
 import torch
 
 from tensormoe.layers.block_spec import MuMoEBlockSpec
-from tensormoe.layers.functional import materialize
+from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.networks.factorization import Factorization

@@ -159,7 +159,20 @@ def _check_array(
     if array.shape != shape and tuple(array.shape) != shape:
         remedy = f"pass an array of shape {shape}{_of(spec)}"
         raise TensorMoEError(f"{argument}[{key!r}]", tuple(array.shape), remedy)
-    if x is not None and array.dtype != x.dtype and not ops.mixes_precision():
+    if x is not None and array.dtype != x.dtype:
+        _check_type(ops, argument, key, array, x)
+
+
+def check_types(ops: Backend, argument: str, arrays: Mapping[str, Array], x: Array) -> None:
+    """Raise an error unless all arrays have x's element type, where the two cannot be mixed."""
+    dtype = x.dtype
+    for name, array in arrays.items():
+        if array.dtype != dtype:
+            _check_type(ops, argument, name, array, x)
+
+
+def _check_type(ops: Backend, argument: str, key: object, array: Array, x: Array) -> None:
+    if not ops.mixes_precision():
         ours, theirs = ops.dtype_name(x), ops.dtype_name(array)
         remedy = f"{argument}[{key!r}] is {theirs}: convert one to the other's element type"
         raise TensorMoEError("x", ours, remedy)

@@ -14,14 +14,11 @@ from .checks import (
     check_input,
     check_names,
     find_backend,
-    find_stage,
     flatten,
-    name_cores,
     read,
     read_coefficients,
     read_previous,
 )
-from .layer_spec import MuMoESpec
 from .spec import Spec, check_spec
 from .stage import Stage
 
@@ -163,14 +160,29 @@ def _compute_gate(
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", parameters, spec.gate_shapes, spec, x)
     check_arrays(ops, "state", statistics, spec.state_shapes, spec)
+    return run_gate(ops, spec, parameters, x, statistics, training, previous, generator, all_reduce)
+
+
+def run_gate(
+    ops: Backend,
+    spec: Spec,
+    parameters: Mapping[str, Array],
+    x: Array,
+    state: Mapping[str, Array],
+    training: bool,
+    previous: Sequence[Array] | None,
+    generator: Any,
+    all_reduce: AllReduce | None,
+) -> GateOutput:
+    """`compute_gate` with arrays that are known to fit, such as a module's own; they are not checked."""
     before = None if previous is None else read_previous(ops, spec, previous, x)
     call = Call(training, before, generator, all_reduce or nothing_to_reduce)
     coefficients, logits, moved = spec.gate.coefficients(
-        ops, parameters, flatten(ops, x), spec.levels, statistics, call
+        ops, parameters, flatten(ops, x), spec.levels, state, call
     )
     if x.ndim != 2:
-        coefficients = [_unflatten(ops, a, x) for a in coefficients]
-        logits = [_unflatten(ops, z, x) for z in logits]
+        coefficients = [unflatten(ops, a, x) for a in coefficients]
+        logits = [unflatten(ops, z, x) for z in logits]
     return GateOutput(coefficients, logits, moved)
 
 
@@ -215,103 +227,31 @@ def _mix(
 ) -> Array:
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", parameters, spec.mixture_shapes, spec, x)
+    return run_mixture(ops, spec, parameters, coefficients, x, recompute)
+
+
+def run_mixture(
+    ops: Backend,
+    spec: Spec,
+    parameters: Mapping[str, Array],
+    coefficients: Sequence[Array],
+    x: Array,
+    recompute: bool,
+) -> Array:
+    """`mix` with parameters that are known to fit, such as a module's own; they are not checked."""
     flat = read_coefficients(ops, spec, coefficients, x)
     tokens = _normalize(ops, parameters, flatten(ops, x))
     cores = [parameters[name] for name in spec.core_names]
-    y = ops.compute(_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
-    return _unflatten(ops, y, x)
+    y = ops.compute(choose_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
+    return unflatten(ops, y, x)
 
 
-def contract(
-    spec: MuMoESpec | Stage,
-    cores: NamedArrays | Sequence[Array],
-    coefficients: Sequence[Array],
-    x: Array,
-    *,
-    backend: Backend | str | None = None,
-) -> Array:
-    """The factorized contraction alone, with your own coefficients.
-
-    Args:
-        spec: the layer, or one of a block's `layers`.
-        cores: the factors of the weight tensor: a mapping such as `layer.cores`, or a list in the network's
-            order.
-        coefficients: E arrays (…, N_e).
-        x: (…, I).
-        backend: a backend object or name; by default the one that x belongs to.
-
-    Returns:
-        y (…, O).
-
-    Raises:
-        TensorMoEError: a wrong shape.
-
-    Examples:
-        >>> import numpy as np
-        >>> import tensormoe as tm
-        >>> spec = tm.MuMoESpec(2, 1, experts=2, factorization=tm.TensorNetwork("n o, i o"), bias=False)
-        >>> cores = [np.array([[1.0], [10.0]]), np.array([[1.0], [2.0]])]
-        >>> tm.contract(spec, cores, [np.array([[0.5, 0.5]])], np.array([[1.0, 1.0]]))
-        array([[16.5]])
-    """
-    stage = find_stage(spec)
-    ops = find_backend(backend, x)
-    x = ops.as_array(x)
-    check_input(ops, x, stage)
-    flat = read_coefficients(ops, stage, coefficients, x)
-    arrays = {name: ops.as_array(array) for name, array in name_cores(cores, stage).items()}
-    check_arrays(ops, "cores", arrays, stage.network.shapes, stage, x)
-    tokens = flatten(ops, x)
-    ordered = [arrays[name] for name in stage.network.shapes]
-    y = ops.compute(_program(ops, stage, tokens), (tokens, *flat, *ordered))
-    return _unflatten(ops, y, x)
-
-
-def materialize(
-    spec: MuMoESpec | Stage,
-    cores: NamedArrays | Sequence[Array],
-    *,
-    backend: Backend | str | None = None,
-) -> Array:
-    """Multiply the cores out to the weight tensor, to inspect or export it.
-
-    Args:
-        spec: the layer, or one of a block's `layers`.
-        cores: a mapping such as `layer.cores`, or a list in the network's order.
-        backend: a backend object or name; by default the one that the cores belong to.
-
-    Returns:
-        W (N1, …, NE, I[+1], O); the last row of the input mode is the bias of each expert.
-
-    Raises:
-        TensorMoEError: a missing or unknown name, or a wrong shape.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
-        >>> parameters, _ = tm.initialize(spec)
-        >>> tm.materialize(spec, tm.cores_of(spec, parameters)).shape
-        (4, 3, 9, 6)
-    """
-    stage = find_stage(spec)
-    shapes = stage.network.shapes
-    named = name_cores(cores, stage)
-    ops = find_backend(backend, next(iter(named.values())))
-    arrays = {name: ops.as_array(array) for name, array in named.items()}
-    ordered = [arrays[name] for name in shapes]
-    check_arrays(ops, "cores", arrays, shapes, stage, ordered[0])
-    program = stage.materialization_plan.program
-    weight = ops.compute(program, ordered)
-    # A dense layer's only core is its weight: never return the parameter's own memory.
-    return ops.copy(weight) if program.only_views else weight
-
-
-def _program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
+def choose_program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
     """The program for this many tokens; a size that a framework traces is read only if it matters."""
     return spec.program_for(ops.batch_size(tokens) if len(spec.programs) > 1 else None)
 
 
-def _unflatten(ops: Backend, array: Array, x: Array) -> Array:
+def unflatten(ops: Backend, array: Array, x: Array) -> Array:
     """Restore the leading dimensions of x in an array (T, …)."""
     return array if x.ndim == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
 

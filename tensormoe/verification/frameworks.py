@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..arrays.backend import Backend
-from ..layers.functional import apply, materialize
+from ..layers.cores import materialize
+from ..layers.functional import apply
 from ..layers.initialization import initialize
 from ..layers.spec import Spec
 from ..typing import NumPyArray

@@ -6,7 +6,7 @@ from mutants.specs import BATCH_NORM, BLOCK, CLUSTERS, CORES, GATED_LEVELS, NORM
 LAYERS = [
     edit(
         "levels exchange their coefficients",
-        "layers.functional:_mix",
+        "layers.functional:run_mixture",
         "*flat, *cores)",
         "*reversed(flat), *cores)",
         GATED_LEVELS,
@@ -14,7 +14,7 @@ LAYERS = [
     ),
     edit(
         "cores are passed in reverse",
-        "layers.functional:_mix",
+        "layers.functional:run_mixture",
         "for name in spec.core_names]",
         "for name in reversed(spec.core_names)]",
         CORES,
@@ -22,7 +22,7 @@ LAYERS = [
     ),
     edit(
         "training is not told to the gate",
-        "layers.functional:_compute_gate",
+        "layers.functional:run_gate",
         "Call(training, ",
         "Call(False, ",
         BATCH_NORM,
@@ -30,15 +30,15 @@ LAYERS = [
     ),
     edit(
         "statistics are returned as they were",
-        "layers.functional:_compute_gate",
+        "layers.functional:run_gate",
         "logits, moved)",
-        "logits, statistics)",
+        "logits, state)",
         BATCH_NORM,
         "frameworks",
     ),
     edit(
         "the layer before is forgotten",
-        "layers.functional:_compute_gate",
+        "layers.functional:run_gate",
         "Call(training, before",
         "Call(training, None",
         CLUSTERS,
@@ -46,7 +46,7 @@ LAYERS = [
     ),
     edit(
         "leading dimensions return in reverse",
-        "layers.functional:_unflatten",
+        "layers.functional:unflatten",
         "(*x.shape[:-1], ",
         "(*x.shape[:-1][::-1], ",
         CORES,
@@ -54,7 +54,7 @@ LAYERS = [
     ),
     edit(
         "materializing takes cores in reverse",
-        "layers.functional:materialize",
+        "layers.cores:materialize",
         "for name in shapes]",
         "for name in reversed(shapes)]",
         CORES,
@@ -73,7 +73,7 @@ BLOCKS = [
     ),
     edit(
         "coefficients follow from the normalised input",
-        "layers.functional:_compute_gate",
+        "layers.functional:run_gate",
         "parameters, flatten(ops, x), spec.levels",
         "parameters, layer_norm(ops, flatten(ops, x)), spec.levels",
         NORMED_BLOCK,

@@ -1,0 +1,103 @@
+"""What is computed from cores alone: the contraction with given coefficients, and the weight tensor."""
+
+from collections.abc import Sequence
+
+from ..arrays.backend import Backend
+from ..typing import Array
+from .checks import (
+    NamedArrays,
+    check_arrays,
+    check_input,
+    find_backend,
+    find_stage,
+    flatten,
+    name_cores,
+    read_coefficients,
+)
+from .functional import choose_program, unflatten
+from .layer_spec import MuMoESpec
+from .stage import Stage
+
+
+def contract(
+    spec: MuMoESpec | Stage,
+    cores: NamedArrays | Sequence[Array],
+    coefficients: Sequence[Array],
+    x: Array,
+    *,
+    backend: Backend | str | None = None,
+) -> Array:
+    """The factorized contraction alone, with your own coefficients.
+
+    Args:
+        spec: the layer, or one of a block's `layers`.
+        cores: the factors of the weight tensor: a mapping such as `layer.cores`, or a list in the network's
+            order.
+        coefficients: E arrays (…, N_e).
+        x: (…, I).
+        backend: a backend object or name; by default the one that x belongs to.
+
+    Returns:
+        y (…, O).
+
+    Raises:
+        TensorMoEError: a wrong shape.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(2, 1, experts=2, factorization=tm.TensorNetwork("n o, i o"), bias=False)
+        >>> cores = [np.array([[1.0], [10.0]]), np.array([[1.0], [2.0]])]
+        >>> tm.contract(spec, cores, [np.array([[0.5, 0.5]])], np.array([[1.0, 1.0]]))
+        array([[16.5]])
+    """
+    stage = find_stage(spec)
+    ops = find_backend(backend, x)
+    x = ops.as_array(x)
+    check_input(ops, x, stage)
+    flat = read_coefficients(ops, stage, coefficients, x)
+    arrays = {name: ops.as_array(array) for name, array in name_cores(cores, stage).items()}
+    check_arrays(ops, "cores", arrays, stage.network.shapes, stage, x)
+    tokens = flatten(ops, x)
+    ordered = [arrays[name] for name in stage.network.shapes]
+    y = ops.compute(choose_program(ops, stage, tokens), (tokens, *flat, *ordered))
+    return unflatten(ops, y, x)
+
+
+def materialize(
+    spec: MuMoESpec | Stage,
+    cores: NamedArrays | Sequence[Array],
+    *,
+    backend: Backend | str | None = None,
+) -> Array:
+    """Multiply the cores out to the weight tensor, to inspect or export it.
+
+    Args:
+        spec: the layer, or one of a block's `layers`.
+        cores: a mapping such as `layer.cores`, or a list in the network's order.
+        backend: a backend object or name; by default the one that the cores belong to.
+
+    Returns:
+        W (N1, …, NE, I[+1], O); the last row of the input mode is the bias of each expert.
+
+    Raises:
+        TensorMoEError: a missing or unknown name, or a wrong shape.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5))
+        >>> parameters, _ = tm.initialize(spec)
+        >>> tm.materialize(spec, tm.cores_of(spec, parameters)).shape
+        (4, 3, 9, 6)
+    """
+    stage = find_stage(spec)
+    shapes = stage.network.shapes
+    named = name_cores(cores, stage)
+    ops = find_backend(backend, next(iter(named.values())))
+    arrays = {name: ops.as_array(array) for name, array in named.items()}
+    ordered = [arrays[name] for name in shapes]
+    check_arrays(ops, "cores", arrays, shapes, stage, ordered[0])
+    program = stage.materialization_plan.program
+    weight = ops.compute(program, ordered)
+    # A dense layer's only core is its weight: never return the parameter's own memory.
+    return ops.copy(weight) if program.only_views else weight
