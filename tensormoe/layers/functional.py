@@ -12,7 +12,6 @@ from .checks import (
     NamedArrays,
     check_arrays,
     check_input,
-    check_names,
     find_backend,
     flatten,
     read,
@@ -106,13 +105,15 @@ def apply(
     """
     check_spec(spec)
     ops = find_backend(backend, x)
+    x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
-    check_names("parameters", arrays, spec.parameter_shapes, spec)
-    of_gate = {name: arrays[name] for name in spec.gate_shapes}
-    others = {name: array for name, array in arrays.items() if name not in of_gate}
+    statistics = {} if state is None else read(ops, "state", state)
+    check_input(ops, x, spec)
+    check_arrays(ops, "parameters", arrays, spec.parameter_shapes, spec, x)
+    check_arrays(ops, "state", statistics, spec.state_shapes, spec)
     call = training, previous, generator, all_reduce
-    coefficients, _, moved = _compute_gate(ops, spec, of_gate, ops.as_array(x), state, *call)
-    return LayerOutput(_mix(ops, spec, others, coefficients, ops.as_array(x), recompute), coefficients, moved)
+    coefficients, _, moved = run_gate(ops, spec, arrays, x, statistics, *call)
+    return LayerOutput(run_mixture(ops, spec, arrays, coefficients, x, recompute), coefficients, moved)
 
 
 def compute_gate(
@@ -140,27 +141,13 @@ def compute_gate(
         TensorMoEError: as `apply`.
     """
     ops = find_backend(backend, x)
+    x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
-    call = training, previous, generator, all_reduce
-    return _compute_gate(ops, spec, arrays, ops.as_array(x), state, *call)
-
-
-def _compute_gate(
-    ops: Backend,
-    spec: Spec,
-    parameters: Mapping[str, Array],
-    x: Array,
-    state: NamedArrays | None,
-    training: bool,
-    previous: Sequence[Array] | None,
-    generator: Any,
-    all_reduce: AllReduce | None,
-) -> GateOutput:
     statistics = {} if state is None else read(ops, "state", state)
     check_input(ops, x, spec)
-    check_arrays(ops, "parameters", parameters, spec.gate_shapes, spec, x)
+    check_arrays(ops, "parameters", arrays, spec.gate_shapes, spec, x)
     check_arrays(ops, "state", statistics, spec.state_shapes, spec)
-    return run_gate(ops, spec, parameters, x, statistics, training, previous, generator, all_reduce)
+    return run_gate(ops, spec, arrays, x, statistics, training, previous, generator, all_reduce)
 
 
 def run_gate(
@@ -213,21 +200,11 @@ def mix(
         TensorMoEError: a wrong shape or element type, or a missing name.
     """
     ops = find_backend(backend, x)
+    x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
-    return _mix(ops, spec, arrays, coefficients, ops.as_array(x), recompute)
-
-
-def _mix(
-    ops: Backend,
-    spec: Spec,
-    parameters: Mapping[str, Array],
-    coefficients: Sequence[Array],
-    x: Array,
-    recompute: bool,
-) -> Array:
     check_input(ops, x, spec)
-    check_arrays(ops, "parameters", parameters, spec.mixture_shapes, spec, x)
-    return run_mixture(ops, spec, parameters, coefficients, x, recompute)
+    check_arrays(ops, "parameters", arrays, spec.mixture_shapes, spec, x)
+    return run_mixture(ops, spec, arrays, coefficients, x, recompute)
 
 
 def run_mixture(

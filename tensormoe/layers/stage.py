@@ -95,7 +95,7 @@ class Stage(Serializable):
         """How the cores are multiplied out to the weight tensor."""
         return plan(weight_contraction(self.network), 1)
 
-    @property
+    @cached_property
     def programs(self) -> tuple[tuple[int, Program], ...]:
         """The programs of `plans`, each with the smallest batch size that it is chosen for."""
         return tuple((least, each.program) for least, each in self.plans)
