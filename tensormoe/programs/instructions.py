@@ -116,7 +116,7 @@ class AppendOne(Instruction):
 
 
 @dataclass(frozen=True)
-class Nonlinearity(Instruction):
+class Pointwise(Instruction):
     """An elementwise nonlinearity, by its name in `NONLINEARITIES`."""
 
     name: str

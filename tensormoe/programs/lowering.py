@@ -12,7 +12,7 @@ from math import prod
 from ..networks.notation import BATCH, INPUT, Indices
 from .contraction import Contraction
 from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Reshape, Sum, Transpose
-from .program import Program, find_releases
+from .program import Program, released
 
 Pair = tuple[int, ...]
 
@@ -76,7 +76,7 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
     lowering.permute(result, contraction.output)
     count = len(contraction.operands)
     instructions = tuple(lowering.instructions)
-    return Program(count, instructions, find_releases(count, instructions)), tuple(lowering.steps)
+    return Program(count, instructions, released(count, instructions)), tuple(lowering.steps)
 
 
 def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from ..arrays.protocols import ProgramOps
 from ..typing import Array, Shape
-from .instructions import Instruction, Nonlinearity, Reshape, Transpose
+from .instructions import Instruction, Pointwise, Reshape, Transpose
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Program:
         computing = (
             each for each in reversed(self.instructions) if not isinstance(each, Transpose | Reshape)
         )
-        return isinstance(next(computing, None), Nonlinearity)
+        return isinstance(next(computing, None), Pointwise)
 
     @property
     def only_views(self) -> bool:
@@ -184,7 +184,7 @@ class Program:
         return frozenset(needed)
 
 
-def find_releases(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tuple[int, ...], ...]:
+def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tuple[int, ...], ...]:
     """For each instruction, the intermediates that it reads last."""
     last = {source: n for n, instruction in enumerate(instructions) for source in instruction.sources}
     return tuple(
@@ -209,9 +209,9 @@ def chain(first: Program, second: Program, shared: int, between: str) -> Program
     # The second program's own operands shift the first's results by their number.
     places = [*range(first.num_operands), *(count + n for n in range(len(first.instructions)))]
     instructions = [instruction.rewire(places) for instruction in first.instructions]
-    instructions.append(Nonlinearity(places[-1], between))
+    instructions.append(Pointwise(places[-1], between))
     start = count + len(instructions)
     places = [start - 1, *range(1, 1 + shared), *range(first.num_operands, count)]
     places += range(start, start + len(second.instructions))
     instructions += [instruction.rewire(places) for instruction in second.instructions]
-    return Program(count, tuple(instructions), find_releases(count, instructions))
+    return Program(count, tuple(instructions), released(count, instructions))

@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays.backend import Backend
 from ..arrays.registry import get_backend
 from ..programs.instructions import Affine, Multiply
-from ..programs.program import Program, find_releases
+from ..programs.program import Program, released
 from ..typing import NumPyArray
 from .operations import OPERATIONS
 from .trials import Trial, cotangent, differentiate
@@ -154,7 +154,7 @@ def _try_program(ops: Backend, dtype: str) -> None:
     values, x = _x(ops, dtype)
     matrix, factor = np.arange(8.0).reshape(4, 2) - 3, np.array([[1.0, 2.0], [3.0, -1.0]])
     steps = (Affine(0, 1), Multiply(3, 2))
-    program = Program(3, steps, find_releases(3, steps))
+    program = Program(3, steps, released(3, steps))
     operands = [x, ops.from_float64(matrix, dtype), ops.from_float64(factor, dtype)]
     extended = np.concatenate([values, np.ones((2, 1))], axis=1)
     weights = cotangent(factor)

@@ -14,8 +14,8 @@ from support.frameworks import optional
 from support.strategies import close
 
 import tensormoe as tm
-from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Nonlinearity, Reshape, Sum
-from tensormoe.programs.program import Program, chain, find_releases
+from tensormoe.programs.instructions import Affine, Instruction, Matmul, Multiply, Pointwise, Reshape, Sum
+from tensormoe.programs.program import Program, chain, released
 
 torch = optional("torch")
 jax = optional("jax")
@@ -170,27 +170,27 @@ def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool) -
 
 
 def program_with(*steps: Instruction, num_operands: int = 2) -> Program:
-    return Program(num_operands, steps, find_releases(num_operands, steps))
+    return Program(num_operands, steps, released(num_operands, steps))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     ("program", "overwritten"),
     [
-        (program_with(Matmul(0, 1), Nonlinearity(2, "")), True),
-        (program_with(Matmul(0, 1), Nonlinearity(2, ""), Matmul(3, 3)), True),
+        (program_with(Matmul(0, 1), Pointwise(2, "")), True),
+        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 3)), True),
         # The product is read again, is seen by another register, or was never one.
-        (program_with(Matmul(0, 1), Nonlinearity(2, ""), Matmul(3, 2)), False),
-        (program_with(Matmul(0, 1), Reshape(2, (3, 3)), Nonlinearity(3, ""), Multiply(4, 2)), False),
-        (program_with(Matmul(0, 1), Multiply(2, 2), Nonlinearity(3, "")), False),
-        (program_with(Nonlinearity(1, ""), Matmul(0, 2)), False),
-        (program_with(Reshape(1, (3, 3)), Nonlinearity(2, ""), Matmul(3, 0)), False),
+        (program_with(Matmul(0, 1), Pointwise(2, ""), Matmul(3, 2)), False),
+        (program_with(Matmul(0, 1), Reshape(2, (3, 3)), Pointwise(3, ""), Multiply(4, 2)), False),
+        (program_with(Matmul(0, 1), Multiply(2, 2), Pointwise(3, "")), False),
+        (program_with(Pointwise(1, ""), Matmul(0, 2)), False),
+        (program_with(Reshape(1, (3, 3)), Pointwise(2, ""), Matmul(3, 0)), False),
     ],
 )
 def test_an_activation_overwrites_a_product_alone(
     program: Program, overwritten: bool, activation: str
 ) -> None:
-    (number,) = (n for n, step in enumerate(program.instructions) if isinstance(step, Nonlinearity))
+    (number,) = (n for n, step in enumerate(program.instructions) if isinstance(step, Pointwise))
     steps = list(program.instructions)
     steps[number] = replace(steps[number], name=activation)
     program = program_with(*steps)
@@ -220,7 +220,7 @@ def test_a_sum_gives_its_gradient_to_all_that_it_summed() -> None:
 def test_registers_may_be_read_again() -> None:
     """x⁵ as ((x x) x) (x x)."""
     steps = Multiply(0, 0), Multiply(1, 0), Multiply(2, 1)
-    program = Program(1, steps, find_releases(1, steps))
+    program = Program(1, steps, released(1, steps))
     x, cotangent = np.array([2.0, -3.0]), np.array([1.0, 10.0])
     assert (program.run(NUMPY, [x]) == x**5).all()
     assert (program.vjp(NUMPY, [x], cotangent)[0] == 5 * x**4 * cotangent).all()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import tensormoe as tm
 from tensormoe.layers.stage import Stage
-from tensormoe.programs.instructions import Instruction, Multiply, Nonlinearity
-from tensormoe.programs.program import Program, chain, find_releases
+from tensormoe.programs.instructions import Instruction, Multiply, Pointwise
+from tensormoe.programs.program import Program, chain, released
 from tensormoe.testing import factorizations
 from tensormoe.verification.proof.chain import prove_chain
 
@@ -96,7 +96,7 @@ def rewire(change: Callable[[int], int], start: int = 0) -> list[Instruction]:
 
 CORES = len(FIRST.network.cores)
 COUNT = 3 + 2 * CORES
-MIDDLE = next(n for n, each in enumerate(chain_stages()) if isinstance(each, Nonlinearity))
+MIDDLE = next(n for n, each in enumerate(chain_stages()) if isinstance(each, Pointwise))
 WITHOUT_BIAS = replace(SECOND, in_features=4, bias=False)
 
 
@@ -133,7 +133,7 @@ WRONG = {
     ),
     "the nonlinearity is another": (chain_stages(name="relu"), "applies relu where gelu is asked for"),
     "the nonlinearity comes twice": (
-        [*chain_stages()[: MIDDLE + 1], Nonlinearity(COUNT + MIDDLE, "gelu")],
+        [*chain_stages()[: MIDDLE + 1], Pointwise(COUNT + MIDDLE, "gelu")],
         "applies gelu to what is not u, the first layer's result: it lacks the factor",
     ),
     "the second layer has no bias": (chain_stages(FIRST, WITHOUT_BIAS), r"\(i′\)"),
@@ -141,14 +141,14 @@ WRONG = {
         chain_stages()[: MIDDLE + 1],
         "every step is lawful, but it lacks the factor",
     ),
-    "the first layer is missing": ([Nonlinearity(X, "gelu")], "applies gelu to what is not u"),
+    "the first layer is missing": ([Pointwise(X, "gelu")], "applies gelu to what is not u"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_chain_is_refused(name: str) -> None:
     instructions, reason = WRONG[name]
-    program = Program(COUNT, tuple(instructions), find_releases(COUNT, instructions))
+    program = Program(COUNT, tuple(instructions), released(COUNT, instructions))
     with pytest.raises(tm.ProofError, match=reason):
         prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)
 
@@ -158,12 +158,12 @@ def test_a_layer_of_a_block_is_proved_alone() -> None:
 
 
 def test_the_right_chain_is_proved() -> None:
-    program = Program(COUNT, tuple(chain_stages()), find_releases(COUNT, chain_stages()))
+    program = Program(COUNT, tuple(chain_stages()), released(COUNT, chain_stages()))
     prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)
 
 
 def test_a_wrong_reverse_mode_of_the_nonlinearity_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Nonlinearity, "vjp", lambda self, ops, registers, gradient, position: gradient)
+    monkeypatch.setattr(Pointwise, "vjp", lambda self, ops, registers, gradient, position: gradient)
     with pytest.raises(tm.ProofError):
         tm.prove(SQUARE)
 
@@ -176,7 +176,7 @@ def test_a_wrong_reverse_mode_of_the_second_layer_is_refused(monkeypatch: pytest
         return ops.zeros_like(share) if self.source > COUNT + MIDDLE and position == 0 else share
 
     monkeypatch.setattr(Multiply, "vjp", vjp)
-    program = Program(COUNT, tuple(chain_stages()), find_releases(COUNT, chain_stages()))
+    program = Program(COUNT, tuple(chain_stages()), released(COUNT, chain_stages()))
     with pytest.raises(tm.ProofError, match=r"gradient"):
         prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)
 
@@ -185,16 +185,16 @@ def test_a_nonlinearity_in_a_layer_is_refused() -> None:
     program = SECOND.default_plan.program
     instructions = (
         *program.instructions,
-        Nonlinearity(program.num_operands + len(program.instructions) - 1, "relu"),
+        Pointwise(program.num_operands + len(program.instructions) - 1, "relu"),
     )
-    wrong = Program(program.num_operands, instructions, find_releases(program.num_operands, instructions))
+    wrong = Program(program.num_operands, instructions, released(program.num_operands, instructions))
     with pytest.raises(tm.ProofError, match="applies relu, which is not part of what is to be computed"):
         tm.prove(SECOND.contraction, wrong)
 
 
 def test_layers_that_do_not_fit_are_refused() -> None:
     other = replace(SECOND, in_features=5)
-    program = Program(COUNT, tuple(chain_stages()), find_releases(COUNT, chain_stages()))
+    program = Program(COUNT, tuple(chain_stages()), released(COUNT, chain_stages()))
     with pytest.raises(tm.TensorMoEError, match="the second takes what the first gives"):
         prove_chain(FIRST.contraction, other.contraction, "gelu", program)
     with pytest.raises(tm.TensorMoEError, match=r"4 operands; the contraction has 11|the contraction has"):

@@ -22,7 +22,7 @@ from tensormoe.programs.instructions import (
     Sum,
     Transpose,
 )
-from tensormoe.programs.program import Program, find_releases
+from tensormoe.programs.program import Program, released
 from tensormoe.testing import specs
 from tensormoe.verification.arithmetic.residues import PRIME, ResidueOps
 from tensormoe.verification.reference.contraction import IndexedArray, contract
@@ -67,7 +67,7 @@ class Add(Binary):
 
 
 def program_of(count: int, *instructions: Instruction) -> Program:
-    return Program(count, instructions, find_releases(count, instructions))
+    return Program(count, instructions, released(count, instructions))
 
 
 # Every size is equal, so that only the indices tell axes apart.

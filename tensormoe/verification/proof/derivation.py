@@ -9,7 +9,7 @@ from ...programs.instructions import (
     Instruction,
     Matmul,
     Multiply,
-    Nonlinearity,
+    Pointwise,
     Reshape,
     Sum,
     Transpose,
@@ -67,7 +67,7 @@ def _describe(
             return sign + names[0], _distributive(result, summed)
         case Multiply():
             return " ".join(names), "commutative and associative laws"
-        case Nonlinearity(name=name):
+        case Pointwise(name=name):
             return f"{name}({names[0]})", "the first layer's result, complete, is u"
         case AppendOne():
             return f"({names[0]}, 1)", _definition(result.axes[-1])
