@@ -7,6 +7,7 @@ from functools import cached_property
 from ..arrays.protocols import ProgramOps
 from ..typing import Array, Shape
 from .instructions import Instruction, Pointwise, Reshape, Transpose
+from .memory import find_borrowers, find_overwrites
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,11 @@ class Program:
     num_operands: int
     instructions: tuple[Instruction, ...]
     releases: tuple[tuple[int, ...], ...]
-    # For each instruction, whether its source is a product that owns its memory and that nothing reads later.
+    # For each instruction, whether it may compute in its source's memory.
     overwrites: tuple[bool, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        products = {self.num_operands + n for n, each in enumerate(self.instructions) if not each.cheap}
-        # The prover rejects releases that do not fit.
-        steps = zip(self.instructions, self.releases, strict=False)
-        overwrites = tuple(each.source in products.intersection(finished) for each, finished in steps)
-        object.__setattr__(self, "overwrites", overwrites)
+        object.__setattr__(self, "overwrites", find_overwrites(self.num_operands, self.instructions))
 
     def run(self, ops: ProgramOps, operands: Sequence[Array]) -> Array:
         """Compute the contraction.
@@ -120,8 +117,7 @@ class Program:
         """
         batch = registers[0].shape[0]
         active = self._find_dependents(frozenset(wanted))
-        # A nonlinearity may compute in its gradient's memory, and the cotangent is the caller's.
-        gradients = {len(registers) - 1: ops.copy(cotangent) if self._ends_in_nonlinearity else cotangent}
+        gradients = {len(registers) - 1: cotangent}
         for number in reversed(range(len(self.instructions))):
             instruction, written = self.instructions[number], self.num_operands + number
             gradient = gradients.pop(written, None)
@@ -131,6 +127,8 @@ class Program:
                 continue
             for register in instruction.reads:
                 self._restore(ops, registers, register, batch)
+            if number in self._borrowers:
+                gradient = ops.copy(gradient)
             for position, register in enumerate(instruction.sources):
                 if register in active:
                     share = instruction.vjp(ops, registers, gradient, position)
@@ -156,17 +154,14 @@ class Program:
         return depending
 
     @property
-    def _ends_in_nonlinearity(self) -> bool:
-        """Whether nothing but a view comes after a nonlinearity."""
-        computing = (
-            each for each in reversed(self.instructions) if not isinstance(each, Transpose | Reshape)
-        )
-        return isinstance(next(computing, None), Pointwise)
-
-    @property
     def only_views(self) -> bool:
         """Whether the result may be an operand's own memory: axes in another order, merged or split."""
         return all(isinstance(instruction, Transpose | Reshape) for instruction in self.instructions)
+
+    @cached_property
+    def _borrowers(self) -> frozenset[int]:
+        """The instructions whose reverse mode gets a copy of its gradient."""
+        return find_borrowers(self.num_operands, self.instructions)
 
     @cached_property
     def _read(self) -> frozenset[int]:

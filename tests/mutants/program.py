@@ -138,9 +138,9 @@ REVERSE = [
 NONLINEARITIES = [
     edit(
         "an activation overwrites what is read later",
-        "programs.program:Program.__post_init__",
-        "products.intersection(finished)",
-        "products",
+        "programs.memory:find_overwrites",
+        " and readers[each.source] == 1",
+        "",
         BLOCK,
         TESTS,
     ),
@@ -155,8 +155,8 @@ NONLINEARITIES = [
     edit(
         "a gradient overwrites the caller's cotangent",
         "programs.program:Program.backward",
-        "ops.copy(cotangent) if self._ends_in_nonlinearity else cotangent",
-        "cotangent",
+        "ops.copy(gradient)",
+        "gradient",
         BLOCK,
         TESTS,
     ),
