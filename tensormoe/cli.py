@@ -176,7 +176,7 @@ def _verify(options: argparse.Namespace, rest: list[str]) -> int:
     spec = _spec(options, rest)
     methods = METHODS if options.method is None else _split(options.method)
     backends = None if options.backend is None else _split(options.backend)
-    report = verify(spec, backends, methods, batch_size=options.batch_size, seed=options.seed)
+    report = verify(spec, backends, options.seed, methods=methods, batch_size=options.batch_size)
     _show(report, options.json)
     return 0 if report.passed else 1
 

@@ -85,7 +85,7 @@ def get_backend(name: str) -> Backend:
         >>> ops.matmul(ops.ones((2, 3)), ops.ones((3, 1))).shape
         (2, 1)
     """
-    return _load(_check_name(name), _make_backend)
+    return _load(check_name(name), _make_backend)
 
 
 def get_module(name: str) -> ModuleType:
@@ -94,7 +94,7 @@ def get_module(name: str) -> ModuleType:
     Raises:
         TensorMoEError: an unknown name, a framework that is not installed, or one without modules.
     """
-    known = _check_name(name)
+    known = check_name(name)
     if known not in _packages():
         listed = ", ".join(sorted(_packages()))
         raise TensorMoEError(
@@ -103,7 +103,17 @@ def get_module(name: str) -> ModuleType:
     return _load(known, _import_package)
 
 
-def _check_name(name: object) -> str:
+def check_name(name: object) -> str:
+    """The name of a known backend, installed or not; an alias becomes that.
+
+    Raises:
+        TensorMoEError: an unknown name.
+
+    Examples:
+        >>> from tensormoe.arrays.registry import check_name
+        >>> check_name("pytorch")
+        'torch'
+    """
     known = _ALIASES.get(name, name) if isinstance(name, str) else name
     if known not in available_backends():
         raise TensorMoEError("backend", name, f"choose one of {', '.join(available_backends())}")

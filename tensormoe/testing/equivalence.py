@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..arrays.backend import Backend
 from ..errors import TensorMoEError
 from ..layers.checks import find_stage
 from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..verification import (
     METHODS,
+    Backends,
     Inputs,
     Sample,
     VerificationReport,
@@ -23,7 +23,9 @@ from ..verification import (
 def assert_equivalent(
     spec: Spec | Stage,
     inputs: Inputs | None = None,
-    backends: Sequence[str | Backend] | None = ("numpy",),
+    backends: Backends = ("numpy",),
+    seed: int = 0,
+    *,
     methods: Sequence[str] | str = METHODS,
 ) -> None:
     """Assert that a layer computes the soft MoE that it stands for.
@@ -33,7 +35,7 @@ def assert_equivalent(
         inputs: values for a layer's contraction, in float64. Then output and gradients at these values are
             compared with the materialized soft MoE's, within their error bound, and nothing else is.
         backends: names or backend objects; None for all that are installed.
-        methods: of `tensormoe.verify`, where there are no inputs.
+        seed, methods: of `tensormoe.verify`, where there are no inputs.
 
     Raises:
         AssertionError: holds the report.
@@ -45,24 +47,25 @@ def assert_equivalent(
         >>> from tensormoe.testing import assert_equivalent
         >>> assert_equivalent(tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5)))
     """
-    report = _compare(spec, inputs, backends) if inputs else _verify(spec, backends, methods)
+    report = _compare(spec, inputs, backends) if inputs else _verify(spec, backends, seed, methods)
     if not report.passed:
         raise AssertionError(f"{spec} does not compute the soft MoE that it stands for:\n{report}")
 
 
 def _verify(
-    spec: Spec | Stage, backends: Sequence[str | Backend] | None, methods: Sequence[str] | str
+    spec: Spec | Stage,
+    backends: Backends,
+    seed: int,
+    methods: Sequence[str] | str,
 ) -> VerificationReport:
     if isinstance(spec, Stage):
         raise TensorMoEError(
             "spec", spec, "a block's layer has no gate: pass inputs for it, or verify the whole block"
         )
-    return verify(spec, backends, methods)
+    return verify(spec, backends, seed, methods=methods)
 
 
-def _compare(
-    spec: Spec | Stage, inputs: Inputs, backends: Sequence[str | Backend] | None
-) -> VerificationReport:
+def _compare(spec: Spec | Stage, inputs: Inputs, backends: Backends) -> VerificationReport:
     stage = find_stage(spec)
     network = stage.network
     whole: Sample = {

@@ -7,10 +7,11 @@ compute.
 from .floating import float_checks
 from .inputs import Inputs, Sample
 from .report import METHODS, Check, VerificationReport
-from .verify import resolve_backends, verify
+from .verify import Backends, resolve_backends, verify
 
 __all__ = [
     "METHODS",
+    "Backends",
     "Check",
     "Inputs",
     "Sample",

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
 from ..arrays.backend import Backend
-from ..arrays.registry import get_backend, installed_backends
+from ..arrays.registry import check_name, get_backend, installed_backends
 from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of, positive_integer
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
@@ -24,6 +25,8 @@ from .proof.trace import ProofError
 from .reference.gate import has_bound
 from .report import METHODS, Check, VerificationReport
 
+# Names or objects, or a single one; None for all that are installed.
+Backends: TypeAlias = Sequence[str | Backend] | str | Backend | None
 _EXACT_BATCH = 2
 # Elements of the weight tensor that are multiplied out in float64.
 _FLOAT_SAMPLE = 2**20
@@ -31,11 +34,11 @@ _FLOAT_SAMPLE = 2**20
 
 def verify(
     spec: Spec,
-    backends: Sequence[str | Backend] | str | Backend | None = None,
-    methods: Sequence[str] | str = METHODS,
-    *,
-    batch_size: int = 5,
+    backends: Backends = None,
     seed: int = 0,
+    *,
+    methods: Sequence[str] | str = METHODS,
+    batch_size: int = 5,
 ) -> VerificationReport:
     """Verify that a layer computes the soft MoE that it stands for, by up to four methods.
 
@@ -56,9 +59,9 @@ def verify(
         spec: a layer or a block.
         backends: names or backend objects, or a single one. By default every installed one; any that you
             name must be installed.
+        seed: the seed of the random values.
         methods: some of the four, or the name of one.
         batch_size: the number of input vectors.
-        seed: the seed of the random values.
 
     Returns:
         A report, with `.passed`, a table as its text, and `.to_json()`.
@@ -78,7 +81,8 @@ def verify(
     chosen = check_methods(methods)
     # A proof needs no framework, and frameworks may take seconds to import.
     computing = {"float", "frameworks"} & {*chosen}
-    objects = resolve_backends(backends) if computing else {}
+    given = check_backends(backends)
+    objects = resolve_backends(given) if computing else {}
     layers = {"" if key == "cores" else f"{key} layer, ": layer for key, layer in spec.layers.items()}
     if "exact" in chosen:
         for layer in layers.values():
@@ -112,14 +116,20 @@ def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
     return tuple(method for method in METHODS if method in given)
 
 
-def resolve_backends(backends: Sequence[str | Backend] | str | Backend | None) -> dict[str, Backend]:
-    """Backend objects by name; all installed ones for None."""
+def check_backends(backends: Backends) -> tuple[str | Backend, ...] | None:
+    """Check the names of backends without importing them; None for all installed ones."""
+    if backends is None:
+        return None
     given = (backends,) if isinstance(backends, str | Backend) else backends
-    if given is not None and not (is_listed(given) and given):
+    if not (is_listed(given) and given):
         raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
-    objects = [
-        each if isinstance(each, Backend) else get_backend(each) for each in given or installed_backends()
-    ]
+    return tuple(each if isinstance(each, Backend) else check_name(each) for each in given)
+
+
+def resolve_backends(backends: Backends) -> dict[str, Backend]:
+    """Backend objects by name; all installed ones for None."""
+    given = check_backends(backends) or installed_backends()
+    objects = [each if isinstance(each, Backend) else get_backend(each) for each in given]
     return {each.tensormoe_name: each for each in objects}
 
 

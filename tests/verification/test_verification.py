@@ -71,7 +71,7 @@ def test_every_method_compares_every_quantity_on_every_backend(norm: str) -> Non
 @pytest.mark.parametrize("methods", [*METHODS, ("exact", "proof"), ["float"]])
 def test_some_methods_alone(methods: tuple[str, ...] | str) -> None:
     chosen = {methods} if isinstance(methods, str) else {*methods}
-    assert {check.method for check in tm.verify(CP, ("numpy",), methods).checks} == chosen
+    assert {check.method for check in tm.verify(CP, ("numpy",), methods=methods).checks} == chosen
 
 
 def test_the_installed_backends_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_the_installed_backends_are_the_default(monkeypatch: pytest.MonkeyPatch)
 def test_a_report_without_a_comparison_is_not_a_pass() -> None:
     assert not tm.VerificationReport(CP, ()).passed
     clusters = CP.replace(gate=tm.Gate(router=tm.AdaptiveClustering()))
-    report = tm.verify(clusters, ("numpy",), "frameworks")
+    report = tm.verify(clusters, ("numpy",), methods="frameworks")
     assert not report.passed
     assert "frameworks: compared nothing" in str(report)
     assert str(report).endswith("nothing was compared")
@@ -210,7 +210,8 @@ def test_what_would_take_too_long_is_refused_before_anything_is_computed() -> No
         ({"methods": ()}, "^methods: .*name at least one"),
         ({"backends": 3}, "^backends: received 3; pass names"),
         ({"backends": ()}, "^backends: .*pass names"),
-        ({"backends": "numpi"}, "^backend: received 'numpi'; choose one of"),
+        ({"backends": "numpi"}, "^backend: received 'numpi'; choose one of .*numpy"),
+        ({"backends": ("numpy", "numpi"), "methods": "proof"}, "^backend: received 'numpi'; choose one of"),
     ],
 )
 def test_what_is_neither_methods_nor_backends_is_refused(options: dict, said: str) -> None:
@@ -337,7 +338,9 @@ class EvenRouter(tm.Router):
 
 
 def test_a_router_that_ignores_its_weights_is_verified() -> None:
-    assert tm.verify(CP.replace(gate=tm.Gate(router=EvenRouter())), ("numpy", "torch"), "frameworks").passed
+    assert tm.verify(
+        CP.replace(gate=tm.Gate(router=EvenRouter())), ("numpy", "torch"), methods="frameworks"
+    ).passed
 
 
 def test_a_backend_that_raises_is_named() -> None:
@@ -348,4 +351,4 @@ def test_a_backend_that_raises_is_named() -> None:
             raise ValueError("no products today")
 
     with pytest.raises(tm.TensorMoEError, match=r"received 'broken'; it raised ValueError: no products"):
-        tm.verify(CP, ("numpy", Broken()), "float")
+        tm.verify(CP, ("numpy", Broken()), methods="float")
