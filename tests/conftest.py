@@ -25,7 +25,11 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"TENSORMOE_TEST_BACKENDS names {name!r}: {error}") from error
     if "torch" in frameworks.BACKENDS:
         # Workers run side by side; one thread each keeps them out of each other's way.
-        import_module("torch").set_num_threads(1)
+        torch = import_module("torch")
+        torch.set_num_threads(1)
+        # TENSORMOE_TEST_DEVICE=cuda moves what the tests of all backends make to a GPU.
+        if device := os.environ.get("TENSORMOE_TEST_DEVICE"):
+            torch.set_default_device(device)
 
 
 def pytest_report_header() -> str:

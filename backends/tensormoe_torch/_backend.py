@@ -172,7 +172,13 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         """The function's value; by NumPy if call overhead dominates: its calls are shorter."""
         closed = function.closed_form
         # In this order: a traced batch has no size to compare.
-        if closed and x.dtype == torch.float32 and x.is_cpu and is_readable(x) and x.numel() <= _SMALL:
+        if (
+            closed is not None
+            and x.dtype == torch.float32
+            and x.is_cpu
+            and is_readable(x)
+            and x.numel() <= _SMALL
+        ):
             return torch.from_numpy(closed((x.detach() if x.requires_grad else x).numpy()))
         result: torch.Tensor = function.value(self, x, *scalars)
         return result

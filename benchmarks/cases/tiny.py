@@ -18,7 +18,7 @@ def tiny(settings: Settings) -> Iterator[Measurement | str]:
     u0, u1, u2 = cores = [settings.normal(*shape) for shape in spec.network.shapes.values()]
     named = dict(zip(spec.network.shapes, cores, strict=True))
     sides = {
-        "by hand": lambda: ((a @ u0) * (x @ u1)) @ u2.T,
+        "by hand": lambda: ((a @ u0) * (x @ u1)) @ u2,
         "ours": by_program(spec, x, [a], cores),
         "ours, arguments checked": lambda: tm.contract(spec, named, [a], x),
         "opt_einsum": by_opt_einsum(spec, x, [a], cores),

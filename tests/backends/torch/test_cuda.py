@@ -1,0 +1,137 @@
+"""On a GPU: what PyTorch computes there is what NumPy computes in float64. Skipped where there is none."""
+
+import numpy as np
+import pytest
+import torch
+from support.strategies import EVERY, EVERY_GATE
+
+import tensormoe as tm
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+LEVELS = [(5,), (3, 4)]
+
+
+def build(spec: tm.Spec, dtype: str = "float32") -> torch.nn.Module:
+    """The layer on the GPU, its gate's weights drawn: at their initial zeros all coefficients are equal."""
+    module = tm.build(spec, "torch", seed=0, dtype=dtype, device="cuda")
+    generator = torch.Generator("cuda").manual_seed(1)
+    for weight in module.gate_weights:
+        torch.nn.init.normal_(weight.data, std=0.5, generator=generator)
+    return module
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2)).to(dtype).cuda()
+
+
+def expect(spec: tm.Spec, module: torch.nn.Module, x: torch.Tensor, training: bool) -> np.ndarray:
+    """NumPy's output for the same parameters, in float64."""
+    state = {name: value.detach().cpu().double().numpy() for name, value in module.named_buffers()}
+    parameters = {name: value.detach().cpu().double().numpy() for name, value in module.named_parameters()}
+    output = tm.apply(spec, parameters, x.cpu().double().numpy(), state=state, training=training)
+    return np.asarray(output.y)
+
+
+def close(actual: torch.Tensor, expected: np.ndarray, tolerance: float) -> None:
+    error = np.abs(actual.detach().cpu().double().numpy() - expected).max()
+    assert error <= tolerance * max(1.0, np.abs(expected).max()), error
+
+
+@pytest.mark.parametrize("experts", LEVELS, ids=str)
+@pytest.mark.parametrize("family", [tm.CP(6), tm.Tucker, tm.TensorTrain, tm.TensorRing, tm.Dense()], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-5)])
+def test_every_family_computes_what_numpy_does(family, experts, dtype, tolerance) -> None:
+    levels = len(experts)
+    ranks = {tm.Tucker: levels + 2, tm.TensorTrain: levels + 1, tm.TensorRing: levels + 2}
+    factorization = family(tuple(range(2, 2 + ranks[family]))) if family in ranks else family
+    spec = tm.MuMoEBlockSpec(7, 8, 6, experts, factorization)
+    module = build(spec, dtype)
+    for batch in (1, 3, 200):
+        x = draw(batch, 7, dtype=getattr(torch, dtype))
+        close(module.eval()(x), expect(spec, module, x, training=False), tolerance)
+
+
+@pytest.mark.parametrize("factorization", EVERY, ids=str)
+def test_gradients_are_those_of_the_cpu(factorization) -> None:
+    spec = tm.MuMoESpec(7, 6, 5, factorization)
+    module, x = build(spec, "float64"), draw(64, 7, dtype=torch.float64)
+    module(x).square().sum().backward()
+    twin = tm.build(spec, "torch", seed=0, dtype="float64")
+    twin.load_state_dict(module.state_dict())
+    twin(x.cpu()).square().sum().backward()
+    for (name, ours), (_, theirs) in zip(module.named_parameters(), twin.named_parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.cpu(), theirs.grad, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("gate", EVERY_GATE, ids=str)
+@pytest.mark.parametrize("training", [False, True])
+def test_every_gate_computes_what_numpy_does(gate, training) -> None:
+    if training and gate.noise:
+        pytest.skip("noise differs between frameworks")
+    spec = tm.MuMoESpec(7, 6, 40, tm.CP(3), gate=gate)
+    module, x = build(spec, "float64").train(training), draw(96, 7, dtype=torch.float64)
+    expected = expect(spec, module, x, training)
+    close(module(x), expected, 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("factorization", EVERY, ids=str)
+def test_autocast_trains(factorization, dtype) -> None:
+    spec = tm.MuMoEBlockSpec(7, 8, 6, 5, factorization, tm.Gate(norm="batch"), input_norm=True)
+    module, x = build(spec), draw(64, 7)
+    with torch.autocast("cuda", dtype):
+        y = module(x)
+    y.float().square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in module.parameters())
+    close(module.eval()(x), expect(spec, module, x, training=False), 1e-4)
+
+
+def test_the_module_moves_between_devices() -> None:
+    spec = tm.MuMoESpec(7, 6, (3, 4), tm.CP(3), gate=tm.Gate(norm="batch"))
+    module, x = build(spec), draw(9, 7)
+    before = module.eval()(x)
+    torch.testing.assert_close(module.cpu()(x.cpu()), before.cpu())
+    torch.testing.assert_close(module.cuda()(x), before)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_compiled_equals_eager(recompute) -> None:
+    spec = tm.MuMoEBlockSpec(64, 128, 64, 16, tm.TensorRing((3, 2, 8)))
+    module = tm.build(spec, "torch", seed=0, device="cuda", recompute=recompute)
+    x = draw(256, 64).requires_grad_()
+    eager = torch.autograd.grad(module(x).square().sum(), [x, *module.parameters()])
+    compiled = torch.autograd.grad(
+        torch.compile(module, fullgraph=True)(x).square().sum(), [x, *module.parameters()]
+    )
+    for ours, theirs in zip(compiled, eager, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_captured_graph_replays() -> None:
+    spec = tm.MuMoESpec(64, 32, 16, tm.CP(24), gate=tm.Gate("entmax15", "layer"))
+    module, x = build(spec).eval(), draw(128, 64)
+    with torch.no_grad():
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                module(x)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            y = module(x)
+        x.copy_(draw(128, 64) * 2)
+        graph.replay()
+        close(y, expect(spec, module, x, training=False), 2e-5)
+
+
+def test_an_input_on_another_device_is_refused_by_name() -> None:
+    module = build(tm.MuMoESpec(7, 6, 5, tm.CP(3)))
+    with pytest.raises(tm.TensorMoEError, match=r"^x: "):
+        module(draw(2, 7).cpu())
+
+
+def test_memory_is_measured_on_the_gpu() -> None:
+    report = tm.bench(tm.MuMoESpec(64, 32, 16, tm.CP(24)), "torch", 32, device="cuda", rounds=2, seconds=0.2)
+    assert "cuda" in report.device.lower() or "nvidia" in report.device.lower()
