@@ -86,6 +86,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     """Arrays are `torch.Tensor`, on any device."""
 
     tensormoe_name = "torch"
+    widens_sums = True
     float_types = tuple(_FLOATS.values())
     nonlinearities = NONLINEARITIES
     threshold_kernel = TorchThresholds

@@ -17,6 +17,10 @@ from .protocols import Declared
 class Instruments(Declared):
     """Conversions, clocks, devices and threads; the defaults are for a framework on the host."""
 
+    # Whether sums of half-precision numbers are accumulated in float32 along every axis, in reverse mode too:
+    # an error bound relies on it. All frameworks do so in matrix products.
+    widens_sums: bool = False
+
     def from_numpy(self, array: Any) -> Array:
         """The framework's array with a NumPy array's values."""
         return self.tensor(array)

@@ -39,17 +39,19 @@ def float_checks(
         label: a prefix of the quantities' names.
         types: the element types to compare, if the backend has them.
     """
-    expected: dict[str, _Expected] = {}
+    expected: dict[Precision, _Expected] = {}
     for name, ops in objects.items():
         for dtype in [each for each in ops.float_types if each in types]:
             inputs = values.map(partial(round_to, dtype=dtype))
-            if dtype not in expected:
-                expected[dtype] = _Expected(layer, inputs, Reference(layer, inputs, sample), dtype)
+            precision = Precision(dtype, ops.widens_sums)
+            if precision not in expected:
+                expected[precision] = _Expected(layer, inputs, Reference(layer, inputs, sample), precision)
+            right = expected[precision]
             for device in ops.devices():
                 with blame(name):
                     results = _compute(ops, layer, inputs, dtype, device)
-                selected = expected[dtype].reference.select(results)
-                pairs = [expected[dtype].worst(number, result) for number, result in enumerate(selected)]
+                selected = right.reference.select(results)
+                pairs = [right.worst(number, result) for number, result in enumerate(selected)]
                 subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
                 yield Check("float", subject, f"{label}output", *pairs[0])
                 yield Check("float", subject, f"{label}gradients", *max(pairs[1:], key=ratio))
@@ -73,12 +75,12 @@ def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str
 class _Expected:
     """Output and gradients as exact as float64 has them, with the error that an element type may make."""
 
-    def __init__(self, layer: Stage, inputs: Inputs, reference: Reference, dtype: str) -> None:
+    def __init__(self, layer: Stage, inputs: Inputs, reference: Reference, precision: Precision) -> None:
         self.reference = reference
         self._terms = [reference.y, *reference.gradients]
         absolute = reference.of(inputs.map(np.abs))
         self._absolute = [term.value for term in (absolute.y, *absolute.gradients)]
-        precision, program, ops = Precision(dtype), layer.default_plan.program, CountingOps()
+        program, ops = layer.default_plan.program, CountingOps()
         operands = [Counted(value.shape, precision) for value in inputs.operands]
         counted = [program.run(ops, operands)]
         counted += program.vjp(ops, operands, Counted(inputs.cotangent.shape, precision))

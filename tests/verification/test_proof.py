@@ -174,7 +174,7 @@ def test_the_bias_is_part_of_the_sum() -> None:
         tm.prove(spec.contraction, program_of(5, *without))
     # Not summed over the inputs, a row of the bias would be added I times.
     stretched = [Rows(INPUT, 0, 0, 4), Rows(INPUT, 0, 4, 5), Add(5, 6)]
-    with pytest.raises(tm.ProofError, match=r"step 3: .*does not depend on i at each of its rows"):
+    with pytest.raises(tm.ProofError, match=r"step 3: .*repeats the bias row of i at other rows of i"):
         tm.prove(spec.contraction, program_of(5, *stretched))
 
 

@@ -3,8 +3,10 @@
 A program that runs on these arrays yields the degree of the polynomial that it computes, and how far rounding
 may take a result from its exact value, before any value is known.
 
-Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1: k roundings in sequence
-are one factor 1 + θ with |θ| ≤ γ_k = k u / (1 − k u), u the unit roundoff.
+Sources: Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1: k roundings in sequence
+are one factor 1 + θ with |θ| ≤ γ_k = k u / (1 − k u), u the unit roundoff. Jeannerod and Rump, "Improved
+Error Bounds for Inner Products in Floating-Point Arithmetic", 2013: a sum of n numbers in any order is off by
+at most (n − 1) u times the sum of their absolute values, however large n is.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,18 +38,29 @@ def compound(*bounds: float) -> float:
 
 @dataclass(frozen=True)
 class Precision:
-    """A floating-point type as programs use it.
+    """A floating-point type as a framework computes in it.
 
-    Sums of half-precision numbers are accumulated in float32 and rounded once, as frameworks do.
+    Matrix products of half-precision numbers are accumulated in float32 and rounded once, as all frameworks
+    do.
+
+    Args:
+        dtype: the type's name.
+        widens_sums: whether other sums are, too; otherwise each addition is rounded to the type.
     """
 
     dtype: str
+    widens_sums: bool = True
 
     def rounding(self, operations: int) -> float:
         """The relative error of a result of this many multiplications and additions."""
         unit = UNITS[self.dtype]
         accumulator = min(unit, UNITS["float32"])
         return compound(gamma(operations, accumulator), unit if accumulator < unit else 0.0)
+
+    def summing(self, terms: int) -> float:
+        """The relative error of a sum of this many numbers."""
+        additions = max(terms - 1, 0)
+        return self.rounding(additions) if self.widens_sums else additions * UNITS[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -103,8 +116,8 @@ class CountingOps(ProgramDefaults):
 
     def sum(self, array: Counted, /, axis: int) -> Counted:
         shape = (*array.shape[:axis], *array.shape[axis + 1 :])
-        operations = max(array.shape[axis] - 1, 0)
-        return replace(array, shape=shape, bound=compound(array.bound, array.precision.rounding(operations)))
+        bound = compound(array.bound, array.precision.summing(array.shape[axis]))
+        return replace(array, shape=shape, bound=bound)
 
     def matmul(self, a: Counted, b: Counted, /) -> Counted:
         return a @ b

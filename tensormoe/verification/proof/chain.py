@@ -19,7 +19,7 @@ from .prove import COTANGENT, Proof, check_program, derive
 from .symbolic import LawError, Symbolic, Term, World
 from .symbolic_ops import SymbolicOps
 from .theorem import chain_theorem
-from .trace import ProofError, trace
+from .trace import ProofError, differentiate
 
 # The cotangent of the first layer's result.
 _HIDDEN_COTANGENT = "∂u"
@@ -174,9 +174,9 @@ def _backward(block: _Block, program: Program) -> None:
     )
     operands = [world.operand(op.name, op.indices) for op in block.operands]
     cotangent = world.operand(COTANGENT, block.second.output)
-    gradients = trace(program).vjp(_ChainOps(block, world), operands, cotangent)
-    for op, operand, gradient in zip(block.operands, operands, gradients, strict=True):
-        check_array(f"the gradient of {op.name}", gradient, operand.axes, _gradient(block, world, op))
+    for gradients in differentiate(program, _ChainOps(block, world), operands, cotangent):
+        for op, operand, gradient in zip(block.operands, operands, gradients, strict=True):
+            check_array(f"the gradient of {op.name}", gradient, operand.axes, _gradient(block, world, op))
 
 
 def _gradient(block: _Block, world: World, operand: Operand) -> list[Term]:

@@ -59,7 +59,7 @@ def _difference_of_terms(terms: Sequence[Term], expected: Sequence[Term]) -> str
         return f"it is a sum of {len(terms)} products, and the definition has {count}"
     further = [term for term in terms if term not in expected]
     lacking = [term for term in expected if term not in terms]
-    return _difference_of_products(further[0], lacking[0]) if further else None
+    return _difference_of_products(further[0], lacking[0]) if lacking else None
 
 
 def _difference_of_products(term: Term, expected: Term) -> str:

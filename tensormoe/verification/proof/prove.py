@@ -16,7 +16,7 @@ from .derivation import ProofStep, line
 from .symbolic import LawError, Symbolic, World
 from .symbolic_ops import SymbolicOps
 from .theorem import theorem
-from .trace import ProofError, check_releases, trace
+from .trace import ProofError, check_releases, differentiate, trace
 
 # The name of the output's cotangent; the operands may not have it.
 COTANGENT = "∂y"
@@ -115,8 +115,8 @@ def _backward(contraction: Contraction, program: Program) -> None:
     world = World.of([contraction], (COTANGENT, contraction.output))
     operands = [world.operand(op.name, op.indices) for op in contraction.operands]
     cotangent = world.operand(COTANGENT, contraction.output)
-    gradients = trace(program).vjp(SymbolicOps(), operands, cotangent)
     factors = {COTANGENT, *(op.name for op in contraction.operands)}
-    for op, operand, gradient in zip(contraction.operands, operands, gradients, strict=True):
-        expected = gradient_term(world, factors, op)
-        check_array(f"the gradient of {op.name}", gradient, operand.axes, [expected])
+    for gradients in differentiate(program, SymbolicOps(), operands, cotangent):
+        for op, operand, gradient in zip(contraction.operands, operands, gradients, strict=True):
+            expected = gradient_term(world, factors, op)
+            check_array(f"the gradient of {op.name}", gradient, operand.axes, [expected])

@@ -156,7 +156,9 @@ class World:
                 raise LawError(f"sums over {part.index} a product that does not depend on it")
             if part.index in term.summed:
                 raise LawError(f"sums over {part.index} twice")
-        return replace(term, summed=term.summed | {part.index for part in axis})
+        # Summed over all rows, what is 0 except in the bias row is that row.
+        once = {part.index for part in axis if term.rows_of(part.index) == BIAS}
+        return replace(term, summed=term.summed | {part.index for part in axis} - once)
 
     def restrict(self, term: Term, rows: Rows | None) -> Term:
         if rows is None or rows in term.rows:
@@ -174,8 +176,6 @@ class World:
 
         Σ(i < I) W[i] x[i] + W[I] · 1 = Σ(i) W[i] z[i], as z = (x, 1).
         """
-        if len(set(terms)) < len(terms):
-            raise LawError("adds the same product twice")
         joined = list(terms)
         for index, (inputs, bias) in product(self.data, product(terms, terms)):
             if inputs in joined and bias in joined and self._are_parts(inputs, bias, index):
@@ -198,7 +198,12 @@ class World:
 
 @dataclass(frozen=True)
 class Symbolic:
-    """An array: its axes, and the terms whose sum it is. A term is constant along indices that it lacks."""
+    """An array: its axes, and the terms whose sum it is.
+
+    A term is constant along the indices that it lacks. One that is restricted to rows of an input mode is 0
+    at the other rows along an axis of that mode; on an array without such an axis it is the sum over these
+    rows, or the only one of them. So it never stretches along that mode.
+    """
 
     world: World
     axes: tuple[Axis, ...]
@@ -209,6 +214,8 @@ class Symbolic:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise LawError(f"leaves {_list(twice)} on two axes")
+        if len(set(self.terms)) < len(self.terms):
+            raise LawError("adds the same product twice")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -218,10 +225,6 @@ class Symbolic:
         if other == 1 and not isinstance(other, Symbolic):
             other = Symbolic(self.world, self.axes, (Term(),))
         axes = _stretch(self, other)
-        held = [_indices(array.axes) for array in (self, other) if array.terms]
-        for index in self.world.data:
-            if len({index in indices for indices in held}) > 1:
-                raise LawError(f"adds what does not depend on {index} at each of its rows")
         return Symbolic(self.world, axes, self.world.join((*self.terms, *other.terms), axes))
 
     def __mul__(self, other: Any) -> "Symbolic":
@@ -232,12 +235,17 @@ class Symbolic:
     def _refuse(self, *_: Any) -> "Symbolic":
         raise LawError("uses an operation that no law of a commutative semiring covers")
 
+    def _refuse_writing(self, *_: Any) -> "Symbolic":
+        raise LawError("writes to an array's own memory, which others may read")
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __imatmul__ = __setitem__ = _refuse_writing
     __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = __radd__ = __rmul__ = _refuse
 
     def __getitem__(self, key: Any) -> "Symbolic":
         result = self
         for number, cut in enumerate(_cuts(key, len(self.axes))):
-            result = result.cut(number, *cut.indices(self.shape[number])[:2])
+            start, stop, _ = cut.indices(self.shape[number])
+            result = result.cut(number, start, max(start, stop))
         return result
 
     def cut(self, number: int, start: int, stop: int) -> "Symbolic":
@@ -263,7 +271,18 @@ def _stretch(a: Symbolic, b: Any) -> tuple[Axis, ...]:
     for one, other in zip(left, right, strict=True):
         if one and other and one != other:
             raise LawError(f"meets ({show(one)}) with ({show(other)}) along one axis")
-    return tuple(one or other for one, other in zip(left, right, strict=True))
+    axes = tuple(one or other for one, other in zip(left, right, strict=True))
+    for array in (a, b):
+        _check_rows(array, _indices(axes) - _indices(array.axes))
+    return axes
+
+
+def _check_rows(array: Symbolic, indices: set[str]) -> None:
+    """Raise an error if some of an input mode's rows are to be stretched along that mode."""
+    for index in sorted(indices):
+        kept = {term.rows_of(index) for term in array.terms} - {None}
+        if kept:
+            raise LawError(f"repeats {_ranges(kept.pop())} of {index} at other rows of {index}")
 
 
 def _indices(axes: Iterable[Axis]) -> set[str]:

@@ -1,6 +1,7 @@
 """A program run so that each instruction is noted, and names itself where it breaks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,7 +43,21 @@ class ProofError(TensorMoEError):
 def trace(program: Program, note: Note | None = None) -> Program:
     """The same program, whose instructions call `note`; one that breaks raises a `ProofError`."""
     numbered = enumerate(program.instructions, start=1)
-    return replace(program, instructions=tuple(_Traced(i.source, n, i, note) for n, i in numbered))
+    kinds = {True: _Traced, False: _TracedCostly}
+    traced = tuple(kinds[bool(i.cheap)](i.source, n, i, note) for n, i in numbered)
+    return replace(program, instructions=traced)
+
+
+def differentiate(
+    program: Program, ops: ProgramOps, operands: Sequence[Symbolic], cotangent: Symbolic
+) -> Iterator[Sequence[Symbolic]]:
+    """The gradients in reverse mode, with all values kept and with the cheap ones recomputed."""
+    traced = trace(program)
+    for recompute in (False, True):
+        _, registers = traced.forward(ops, operands, recompute)
+        gradients = traced.backward(ops, registers, cotangent, range(program.num_operands))
+        pairs = zip(operands, gradients, strict=True)
+        yield [ops.zeros_like(x) if gradient is None else gradient for x, gradient in pairs]
 
 
 def check_releases(program: Program) -> None:
@@ -75,23 +90,46 @@ class _Traced(Instruction):
         return self.traced.reads
 
     def run(self, ops: ProgramOps, registers: Sequence[Any], batch: int) -> Any:
-        try:
-            sources = [_read(registers, source) for source in self.sources]
-            result: Symbolic = self.traced.run(ops, registers, batch)
+        # No instruction may write to registers but its own.
+        held = tuple(registers)
+        with self.blame("it "):
+            sources = [_read(held, source) for source in self.sources]
+            result = _symbolic(self.traced.run(ops, held, batch))
+            if type(self.traced).overwrite is not Instruction.overwrite:
+                _compare(_symbolic(self.traced.overwrite(ops, held, batch)), result)
             if self.note:
                 self.note(self.number, self.traced, sources, result)
-        except LawError as reason:
-            raise self.error(reason) from None
         return result
 
     def vjp(self, ops: ProgramOps, registers: Sequence[Any], gradient: Any, position: int) -> Any:
-        try:
-            return self.traced.vjp(ops, registers, gradient, position)
-        except LawError as reason:
-            raise self.error(reason, "backwards it ") from None
+        with self.blame("backwards it "):
+            return _symbolic(self.traced.vjp(ops, tuple(registers), gradient, position))
 
-    def error(self, reason: LawError, way: str = "it ") -> ProofError:
-        return ProofError(f"step {self.number}: {self.traced}", f"{way}{reason}", self.number)
+    @contextmanager
+    def blame(self, way: str) -> Iterator[None]:
+        """Turn whatever is raised inside into a `ProofError` that names the instruction."""
+        try:
+            yield
+        except ProofError:
+            raise
+        except Exception as error:
+            reason = error if isinstance(error, LawError) else f"raises {type(error).__name__}: {error}"
+            raise ProofError(f"step {self.number}: {self.traced}", f"{way}{reason}", self.number) from error
+
+
+class _TracedCostly(_Traced):
+    cheap = False
+
+
+def _symbolic(result: Any) -> Symbolic:
+    if not isinstance(result, Symbolic):
+        raise LawError(f"returns {type(result).__name__}, which is not an array")
+    return result
+
+
+def _compare(overwritten: Symbolic, result: Symbolic) -> None:
+    if overwritten.axes != result.axes or {*overwritten.terms} != {*result.terms}:
+        raise LawError("computes something else where it may overwrite its source")
 
 
 def _read(registers: Sequence[Any], source: int) -> Symbolic:
