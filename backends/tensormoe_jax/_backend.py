@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tensormoe.arrays.backend import Backend
-from tensormoe.arrays.protocols import Differentiable, Elementwise, GateOps, Runnable
+from tensormoe.arrays.protocols import Computed, Differentiable, Elementwise, GateOps, Runnable
 from tensormoe.arrays.thresholds import Correction, ThresholdKernel
 from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray
@@ -144,6 +144,13 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         result: jax.Array = _differentiable(function, x, *scalars)
         return result
 
+    def compute_precisely(
+        self, function: Callable[..., Computed], x: jax.Array, *arguments: object
+    ) -> Computed:
+        # By default some devices round float32 factors to fewer bits.
+        with jax.default_matmul_precision("highest"):
+            return function(self, x, *arguments)
+
     def compute(self, program: Runnable, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
         run: Callable[..., jax.Array] = partial(program.run, self)
         if recompute:
@@ -173,7 +180,6 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     @contextmanager
     def double_precision(self) -> Iterator[None]:
-        # By default some devices round float32 factors to fewer bits.
         with jax.enable_x64(True), jax.default_matmul_precision("highest"):
             yield
 

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
-from tensormoe.arrays.protocols import Differentiable, Runnable
+from tensormoe.arrays.protocols import Computed, Differentiable, GateOps, Runnable
 from tensormoe.errors import TensorMoEError
 
 from ._measuring import Measuring
 from ._memory import allocate_aligned, is_readable
 from ._nonlinearities import NONLINEARITIES
-from ._private import is_exporting, is_in_forward_mode, is_tracing, is_transformed
+from ._precision import multiply_precisely
+from ._private import is_autocast_on, is_exporting, is_in_forward_mode, is_tracing, is_transformed
 from ._programs import compute
 from ._thresholds import TorchThresholds
 
@@ -38,13 +39,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        output, *scalars = ctx.saved_tensors
-        product = ctx.function.jacobian_product(backend, output, gradient, *scalars)
-        if not scalars:
-            return None, product
-        slopes = ctx.function.sensitivities(backend, output, *scalars)
-        sums = ((gradient * slope).sum_to_size(s.shape) for slope, s in zip(slopes, scalars, strict=True))
-        return None, product, *sums
+        return None, *backend.compute_precisely(_pull_back, gradient, ctx.function, *ctx.saved_tensors)
 
 
 # PyTorch asks for it at every call, and to work it out takes longer than the arithmetic of a small gate.
@@ -62,14 +57,38 @@ class _InBothModes(_Differentiable):
     @staticmethod
     def jvp(ctx: Any, _: None, tangent: torch.Tensor | None, *tangents: torch.Tensor | None) -> torch.Tensor:
         output, *scalars = ctx.saved_tensors
-        result = torch.zeros_like(output)
-        if tangent is not None:
-            result = result + ctx.function.jacobian_product(backend, output, tangent, *scalars)
-        if scalars:
-            slopes = ctx.function.sensitivities(backend, output, *scalars)
-            for slope, change in zip(slopes, tangents, strict=True):
-                result = result if change is None else result + slope * change
-        return result
+        return backend.compute_precisely(_push_forward, output, ctx.function, scalars, tangent, tangents)
+
+
+def _pull_back(
+    ops: GateOps, gradient: torch.Tensor, function: Differentiable, y: torch.Tensor, *scalars: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Gradients with respect to x and the scalars."""
+    product = function.jacobian_product(ops, y, gradient, *scalars)
+    if not scalars:
+        return (product,)
+    slopes = function.sensitivities(ops, y, *scalars)
+    sums = ((gradient * slope).sum_to_size(s.shape) for slope, s in zip(slopes, scalars, strict=True))
+    return product, *sums
+
+
+def _push_forward(
+    ops: GateOps,
+    y: torch.Tensor,
+    function: Differentiable,
+    scalars: Sequence[torch.Tensor],
+    tangent: torch.Tensor | None,
+    tangents: Sequence[torch.Tensor | None],
+) -> torch.Tensor:
+    """The change of y with x and with the scalars."""
+    result = torch.zeros_like(y)
+    if tangent is not None:
+        result = result + function.jacobian_product(ops, y, tangent, *scalars)
+    if scalars:
+        slopes = function.sensitivities(ops, y, *scalars)
+        for slope, change in zip(slopes, tangents, strict=True):
+            result = result if change is None else result + slope * change
+    return result
 
 
 def _may_be_differentiated(tensors: tuple[torch.Tensor, ...]) -> bool:
@@ -195,7 +214,23 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return torch.autograd.grad(function(*leaves), leaves, cotangent, materialize_grads=True)
 
     def mixes_precision(self) -> bool:
-        return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+        return is_autocast_on()
+
+    def compute_precisely(
+        self, function: Callable[..., Computed], x: torch.Tensor, *arguments: object
+    ) -> Computed:
+        if not is_autocast_on() or x.is_meta:
+            return function(self, x, *arguments)
+        with torch.autocast(x.device.type, enabled=False):
+            return function(_precise, x, *arguments)
+
+
+class _Precise(TorchBackend, backend_name="tensormoe-torch-precise"):  # type: ignore[call-arg]
+    """The same while autocast is on, which would cast in a backward pass, too, that runs within it."""
+
+    def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return multiply_precisely(a, b)
 
 
 backend = TorchBackend()
+_precise = _Precise()

@@ -53,6 +53,13 @@ def is_fake(tensor: torch.Tensor) -> bool:
     return _is_without_memory(tensor) if FakeTensor is None else isinstance(tensor, FakeTensor)
 
 
+def _is_autocast_on() -> bool:
+    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+
+
+# Whether autocast is on for any device.
+is_autocast_on: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", _is_autocast_on)
+
 # Whether torch.jit or make_fx traces this call.
 is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", None) or torch.jit.is_tracing  # type: ignore[attr-defined]
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..typing import Array
-from .protocols import Declared, Differentiable, Runnable
+from .protocols import Computed, Declared, Differentiable, Runnable
 
 
 class Execution(Declared):
@@ -34,6 +34,10 @@ class Execution(Declared):
     def stop_gradient(self, array: Array) -> Array:
         """The array as a constant of differentiation."""
         return array
+
+    def compute_precisely(self, function: Callable[..., Computed], x: Array, *arguments: object) -> Computed:
+        """What a function of this object, x and arguments returns, its products as precise as their types."""
+        return function(self, x, *arguments)
 
     def differentiable(self, function: Differentiable, x: Array, *scalars: Array) -> Array:
         """The function's value, differentiated by its own Jacobian product."""

@@ -11,11 +11,13 @@ Arrays are passed by position. `tensormoe.testing.check_backend` tries a backend
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..typing import Array, NumPyArray, Shape
 from .array_ops import ArrayOps
 from .thresholds import ThresholdKernel
+
+Computed = TypeVar("Computed")
 
 
 class ProgramOps(Protocol):
@@ -102,6 +104,15 @@ class GateOps(ArrayOps, Protocol):
 
     def holds(self, condition: Array, /) -> bool | None:
         """Whether all of a condition holds; None while a framework traces."""
+
+    def compute_precisely(
+        self, function: Callable[..., Computed], x: Array, /, *arguments: object
+    ) -> Computed:
+        """What a function of a backend object, x and arguments returns.
+
+        Its products, and those of its reverse mode, are computed in their operands' own type, whatever the
+        framework was told.
+        """
 
     def differentiable(self, function: "Differentiable", x: Array, /, *scalars: Array) -> Array:
         """The function's value, differentiated by its own Jacobian product."""

@@ -13,6 +13,7 @@ treatment of small clusters and running statistics are extensions.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from ..arrays.backend import at_least_float32
 from ..arrays.protocols import GateOps
@@ -20,6 +21,7 @@ from ..arrays.registry import backend_of
 from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
 from ..typing import AllReduce, Array
 from .call import nothing_to_reduce
+from .sums import multiply_tokens, sum_tokens
 
 # The multiple of their mean that weights are clipped at, and the mean they are divided by, as published.
 PRESETS: dict[str, tuple[float, str]] = {"language": (10.0, "feature"), "vision": (1.5, "global")}
@@ -74,10 +76,11 @@ class FeatureWeights:
             spread, pooled = ops.sqrt(ops.clip(spread, 0)), ops.sqrt(ops.clip(pooled, 0))
         weights = 1 / (share * spread + (1 - share) * pooled + self.eps)
         mean = ops.sum(share * weights) / (total * deviation.shape[1])
-        weights = ops.minimum(weights, self.clamp * mean)
+        if self.clamp < inf:
+            weights = ops.minimum(weights, self.clamp * mean)
         if self.normalization == "feature":
             mean = ops.sum(share * weights, axis=0, keepdims=True) / total
-        return ops.where(shares > 0, weights / ops.where(mean > 0, mean, mean + 1), weights * 0 + 1)
+        return ops.where(shares > 0, weights / ops.where(mean > 0, mean, 1.0), 1.0)
 
 
 def feature_weights(
@@ -111,7 +114,10 @@ def per_token(ops: GateOps, mass: Array, sums: Array) -> Array:
 
 def gather_clusters(ops: GateOps, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
     """The mass (K,) and the sum of features (K, d) of every cluster, over all tokens and processes."""
-    return [all_reduce(ops.sum(a, axis=0)), all_reduce(ops.matmul(ops.transpose(a), h))]
+    # About the mean of all tokens, of which sums of numbers far from 0 lose less.
+    mass, origin = sum_tokens(ops, a), _mean(ops, h)
+    total = multiply_tokens(ops, a, h - origin) + mass[:, None] * origin
+    return [all_reduce(mass), all_reduce(total)]
 
 
 def deviations(
@@ -128,24 +134,28 @@ def deviations(
         hard: whether every row of a is a unit vector, which saves the deviations from other centres.
         all_reduce: sums an array over processes.
     """
-    transposed = ops.transpose(a)
     if hard:
         distance = h - ops.matmul(a, mean)
         distance = ops.abs(distance) if dispersion == "mad" else distance * distance
-        return all_reduce(ops.matmul(transposed, distance))
+        return all_reduce(multiply_tokens(ops, a, distance))
     if dispersion == "std":
         # Expand about the mean of all tokens, to avoid cancellation.
-        origin = ops.sum(h, axis=0, keepdims=True) / max(h.shape[0], 1)
+        origin = _mean(ops, h)
         h, mean = h - origin, mean - origin
-        mass = ops.sum(a, axis=0)[:, None]
-        crossed = ops.matmul(transposed, h) * mean
-        return all_reduce(ops.matmul(transposed, h * h) - 2 * crossed + mass * mean * mean)
+        mass = sum_tokens(ops, a)[:, None]
+        crossed = multiply_tokens(ops, a, h) * mean
+        return all_reduce(multiply_tokens(ops, a, h * h) - 2 * crossed + mass * mean * mean)
     parts = []
     for start in range(0, mean.shape[0], _CLUSTERS_AT_ONCE):
         some = slice(start, start + _CLUSTERS_AT_ONCE)
         distance = ops.abs(h[:, None, :] - mean[None, some, :])
-        parts.append(ops.sum(a[:, some, None] * distance, axis=0))
+        parts.append(sum_tokens(ops, a[:, some, None] * distance))
     return all_reduce(ops.concatenate(parts, axis=0))
+
+
+def _mean(ops: GateOps, h: Array) -> Array:
+    """The mean of all tokens (d,), 0 of none."""
+    return sum_tokens(ops, h) / max(h.shape[0], 1)
 
 
 def one_hot(ops: GateOps, labels: Array, like: Array, clusters: int) -> Array:
@@ -219,10 +229,16 @@ def adaptive_clustering_weights(
         raise TensorMoEError(
             "previous", ops.dtype_name(previous), "pass floating-point coefficients, or integer labels (T,)"
         )
+    return ops.cast(ops.compute_precisely(_weigh, tokens, a, options, hard, all_reduce), dtype)
+
+
+def _weigh(
+    ops: GateOps, tokens: Array, a: Array, options: FeatureWeights, hard: bool, all_reduce: AllReduce
+) -> Array:
     mass, total = gather_clusters(ops, tokens, a, all_reduce)
     mean = per_token(ops, mass, total)
-    deviation = deviations(ops, tokens, a, mean, dispersion, hard, all_reduce)
-    return ops.cast(ops.matmul(a, options.of_clusters(ops, mass, deviation)), dtype)
+    deviation = deviations(ops, tokens, a, mean, options.dispersion, hard, all_reduce)
+    return ops.matmul(a, options.of_clusters(ops, mass, deviation))
 
 
 def _cluster_count(ops: GateOps, labels: Array, clusters: int | None) -> int:

@@ -214,7 +214,7 @@ def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) 
     options = check_options(options, x.shape[axis])
     last = axis in (-1, x.ndim - 1)
     logits = ops.cast(x if last else ops.moveaxis(x, axis, -1), at_least_float32(dtype))
-    y = ops.cast(function(ops, logits, **options), dtype)
+    y = ops.cast(ops.compute_precisely(partial(function, **options), logits), dtype)
     # A row of -inf comes out as NaN: only then is it worth looking for one.
     if ops.holds(y[..., 0] == y[..., 0]) is False and not ops.holds(
         ops.max(logits, axis=-1) != -float("inf")

@@ -126,15 +126,24 @@ class Gate(Serializable):
             call: the other arguments of the layer's call.
 
         Returns:
-            E arrays (T, N_e) of x's element type, the logits, E arrays (T, N_e), and the state.
+            E arrays (T, N_e) of x's element type, the logits, E arrays (T, N_e) in float32 or wider, and
+            the state.
         """
-        dtype = ops.dtype_name(x)
         weights = [parameters[f"gate_weights.{level}"] for level in range(levels)]
+        return ops.compute_precisely(self._coefficients, x, weights, state, call)
+
+    def _coefficients(
+        self, ops: GateOps, x: Array, weights: list[Array], state: Mapping[str, Array], call: Call
+    ) -> tuple[list[Array], list[Array], State]:
+        dtype = ops.dtype_name(x)
+        wide = at_least_float32(dtype)
+        # In half precision near logits trade places, and large ones overflow.
+        if wide != dtype or [g for g in weights if g.dtype != x.dtype]:
+            x, *weights = (ops.cast(array, wide) for array in (x, *weights))
         routed, moved = self.router.logits(ops, x, weights, state, call)
         moved = {**state, **moved}
         coefficients = []
         for level, logits in enumerate(routed):
-            logits = ops.cast(logits, at_least_float32(dtype))
             logits = self._normalize(ops, logits, level, moved, call.training)
             if call.training and self.noise > 0:
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import cast
 
-from ..arrays.backend import at_least_float32
 from ..arrays.protocols import GateOps
 from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, number_from, one_of, positive_integer
@@ -48,7 +47,7 @@ class Router(Registered, ABC):
 
         Args:
             ops: the backend object.
-            x: (T, I).
+            x: (T, I), in float32 or wider, as are the weights and the logits.
             weights: G_e (I, N_e) for each level.
             state: the running statistics by name, as `initial_state` gives them.
             call: the other arguments of the layer's call.
@@ -174,8 +173,8 @@ class AdaptiveClustering(Router):
     ) -> tuple[list[Array], State]:
         if call.previous is None:
             return LinearRouter().logits(ops, x, weights, state, call)
-        dtype = at_least_float32(ops.dtype_name(x))
-        h = ops.cast(ops.stop_gradient(x), dtype)
+        dtype = ops.dtype_name(x)
+        h = ops.stop_gradient(x)
         every: list[Array] = []
         moved: State = {}
         for level, (g, coefficients) in enumerate(zip(weights, call.previous, strict=True)):
@@ -188,7 +187,7 @@ class AdaptiveClustering(Router):
             for name, value in zip(names, following or (), strict=False):
                 moved[name] = ops.cast(value, ops.dtype_name(state[name]))
             scale = ops.matmul(a, self.feature_weights.of_clusters(ops, mass, deviation))
-            every.append(ops.matmul(x * ops.cast(scale, ops.dtype_name(x)), g))
+            every.append(ops.matmul(x * scale, g))
         return every, moved
 
     def _statistics(

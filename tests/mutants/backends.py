@@ -230,8 +230,8 @@ GATES = [
 DERIVATIVES = [
     edit(
         "PyTorch: a gate's derivative is the identity",
-        f"{TORCH}:_Differentiable.backward",
-        "product = ctx.function.jacobian_product(backend, output, gradient, *scalars)",
+        f"{TORCH}:_pull_back",
+        "product = function.jacobian_product(ops, y, gradient, *scalars)",
         "product = gradient",
         SPARSEMAX,
         "frameworks",

@@ -116,7 +116,7 @@ ACTIVATIONS = [
 STEPS = [
     edit(
         "the temperature is multiplied",
-        "gates.gate:Gate.coefficients",
+        "gates.gate:Gate._coefficients",
         "logits / self.temperature",
         "logits * self.temperature",
         COLD,
@@ -124,7 +124,7 @@ STEPS = [
     ),
     edit(
         "the temperature comes before the norm",
-        "gates.gate:Gate.coefficients",
+        "gates.gate:Gate._coefficients",
         "self._normalize(ops, logits, ",
         "self.temperature * self._normalize(ops, logits / self.temperature, ",
         COLD,
@@ -156,9 +156,9 @@ STEPS = [
     ),
     edit(
         "the gate computes in half precision",
-        "gates.gate:Gate.coefficients",
-        "ops.cast(logits, at_least_float32(dtype))",
-        "logits",
+        "gates.gate:Gate._coefficients",
+        "ops.cast(array, wide)",
+        "array",
         MANY_SOFTMAX,
         "float",
     ),
@@ -172,7 +172,7 @@ STEPS = [
     ),
     edit(
         "noise is added in evaluation",
-        "gates.gate:Gate.coefficients",
+        "gates.gate:Gate._coefficients",
         "call.training and",
         "",
         NOISY,

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ...arrays.backend import at_least_float32
 from ...gates.activations import Activation
 from ...gates.gate import Gate
 from ...gates.routers import LinearRouter
@@ -147,7 +148,9 @@ class ExpertLevel:
         # The values computed here are rounded as well.
         unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
         logits = x @ weights
-        rounding = Precision(dtype).rounding(x.shape[1]) + Precision("float64").rounding(x.shape[1])
+        # Routers multiply in at least float32.
+        product = Precision(at_least_float32(dtype))
+        rounding = product.rounding(x.shape[1]) + Precision("float64").rounding(x.shape[1])
         error = rounding * (np.abs(x) @ np.abs(weights))
         self.statistics: list[Bounded] = []
         if gate.norm == "batch" and not training:
