@@ -9,6 +9,7 @@ Write the weight tensor's factorization in one line of index notation; get a lay
     (272448, (16, 16, 769, 3072))
 """
 
+from . import interrupt as interrupt  # first, so that Ctrl-C is quiet while the rest is imported
 from .arrays.registry import available_backends, backend_of, get_backend
 from .benching import BenchReport, bench
 from .errors import TensorMoEError

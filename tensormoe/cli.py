@@ -4,11 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeAlias
 
-from . import __version__
+from . import __version__, interrupt
 from .benching import BenchReport, bench
 from .errors import TensorMoEError, positive_integer
 from .layers.layer_spec import MuMoESpec
@@ -16,6 +17,7 @@ from .layers.serialization import spec_from_json
 from .layers.spec import Spec
 from .networks.families import TensorNetwork
 from .networks.notation import INPUT, OUTPUT, Notation
+from .terminal import ERRORS
 from .verification import METHODS, VerificationReport, verify
 from .verification.proof.trace import ProofError
 from .verification.prove import prove
@@ -39,29 +41,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words of the command line; by default the process's own.
 
     Returns:
-        The exit status: 0, or 1 if a verification failed, or 2 for a mistake in the arguments.
+        The exit status: 0, or 1 if a verification failed, or 2 for a mistake in the arguments or a file that
+        cannot be read or written. Ctrl-C ends with 130, and a reader that has had enough, such as head, with
+        141, as for any program.
     """
-    _substitute_characters()
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
+    _prepare_streams()
     try:
-        status: int = options.run(options, rest)
-        sys.stdout.flush()
+        return _run(arguments)
     except TensorMoEError as error:
-        print(f"tensormoe: {error}", file=sys.stderr)
-        return 2
+        return _stop(f"tensormoe: {error}", 2)
+    except KeyboardInterrupt:
+        return interrupt.STATUS
     except BrokenPipeError:
-        # The reader, such as head, has had enough; without this, Python complains again while closing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        _leave_output()
+        return 141
+    except OSError as error:  # such as a full disk
+        _leave_output()
+        return _stop(f"tensormoe: {error}", 2)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options, rest = _parser().parse_known_args(arguments)
+        status: int = options.run(options, rest)
+        return status
+    finally:
+        # Here, where the error of a full disk or of a closed pipe can still be told.
+        sys.stdout.flush()
+
+
+def _prepare_streams() -> None:
+    """Write other characters where a terminal lacks Σ or →, and nothing where a stream is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)
+
+
+def _stop(text: str, status: int) -> int:
+    with suppress(OSError):
+        print(text, file=sys.stderr)
     return status
 
 
-def _substitute_characters() -> None:
-    """Make a terminal without Σ or → show another character instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+def _leave_output() -> None:
+    """Drop what could not be written; otherwise Python complains again while it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -166,8 +194,7 @@ def _prove(options: argparse.Namespace, rest: list[str]) -> int:
     try:
         print(prove(spec))
     except ProofError as error:
-        print(f"tensormoe: not proved: {error}", file=sys.stderr)
-        return 1
+        return _stop(f"tensormoe: not proved: {error}", 1)
     return 0
 
 
@@ -247,15 +274,16 @@ def _check_place(path: Path | None) -> None:
 
 
 def _show(report: VerificationReport | BenchReport, path: Path | None) -> None:
-    print(report)
-    if path is None:
-        return
+    """Write the report, then print it: whatever happens to one of the two, the other is there."""
     try:
-        path.write_text(report.to_json() + "\n", encoding="utf-8")
+        if path is not None:
+            path.write_text(report.to_json() + "\n", encoding="utf-8")
     except OSError as error:
         raise TensorMoEError(
             "--json", str(path), f"the file cannot be written ({error}): pass another path"
         ) from error
+    finally:
+        print(report)
 
 
 def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:

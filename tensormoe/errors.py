@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from math import inf
 from typing import cast
 
+from .terminal import substitute
+
 # No axis of any framework's arrays is longer.
 _LARGEST = 2**63 - 1
 
@@ -38,7 +40,7 @@ class TensorMoEError(ValueError):
             shown = f"a value of type {type(self.received).__name__}"
         if len(shown) > 200:
             shown = shown[:197] + "..."
-        return f"{self.argument}: received {shown}; {self.remedy}"
+        return substitute(f"{self.argument}: received {shown}; {self.remedy}")
 
 
 def positive_integer(argument: str, value: object) -> int:

@@ -11,6 +11,9 @@ from support import frameworks
 
 frameworks.leave_out()
 
+# Tables are as wide as they are, whatever terminal the tests are started from.
+os.environ.pop("COLUMNS", None)
+
 from tensormoe.testing import register_profiles  # noqa: E402
 
 register_profiles()

@@ -11,6 +11,7 @@ from tensormoe.layers.checks import check_types
 from tensormoe.layers.functional import run_mixture
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec, check_spec
+from tensormoe.terminal import substitute
 
 from ._backend import backend
 from ._checkpoints import check, note
@@ -245,7 +246,8 @@ class Module(nn.Module):
         spec = self.spec
         outputs = (stage.out_features for stage in spec.layers.values())
         sizes = " → ".join(map(str, (spec.in_features, *outputs)))
-        return f"{sizes}, experts={spec.experts}, {spec.factorization}, {spec.gate}, bias={spec.bias}"
+        rest = f"experts={spec.experts}, {spec.factorization}, {spec.gate}, bias={spec.bias}"
+        return substitute(f"{sizes}, {rest}")
 
 
 def _group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..layers.serialization import spec_data
 from ..layers.spec import Spec
-from ..tables import table, versions
+from ..tables import fold, table, versions
 from .inputs import DTYPE
 from .sides import mlp_sizes
 from .timing import Timing
@@ -76,13 +76,10 @@ class BenchReport:
         known = versions()
         named = [f"{name} {known[name]}" for name in ("tensormoe", self.backend) if name in known]
         threads = [f"threads: {self.threads}"] if self.threads else []
-        lines = [
-            ", ".join([*named, self.device, *threads]),
-            f"batch size {self.batch_size:,}, {DTYPE}",
-            table(columns, rows, text_columns=2),
-            *self.remarks,
-        ]
-        return "\n".join(lines)
+        machine = ", ".join([*named, self.device, *threads])
+        batch = f"batch size {self.batch_size:,}, {DTYPE}"
+        parts = [fold(machine, batch), table(columns, rows, text_columns=2), fold(*self.remarks)]
+        return "\n".join(filter(None, parts))
 
     def _row(self, measurement: Measurement) -> Sequence[str]:
         low, median, high = (_milliseconds(seconds) for seconds in measurement.timing.quartiles)

@@ -1,17 +1,17 @@
 """What `tensormoe demo` does, from plan to picture."""
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 import tensormoe as tm
 from tensormoe.arrays.registry import installed_backends
+from tensormoe.tables import table
 
 from . import data, figure, training
 from .training import Run, Train
@@ -53,7 +53,8 @@ def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
     Raises:
         TensorMoEError: neither PyTorch nor JAX is installed.
     """
-    console = Console()
+    # A pipe gets no moving bars, even if FORCE_COLOR asks for its colours.
+    console = Console(force_interactive=None if sys.stdout.isatty() else False)
     trainers = training.installed_trainers()
     digits = data.load(epochs, BATCH_SIZE, dtype)
     console.print(
@@ -67,13 +68,13 @@ def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
         block = spec(factorization)
         console.rule(f"[bold]{name}", align="left")
         console.print(f"{block.factorization}, {block.num_parameters:,} parameters\n")
-        console.print(str(block.plan(BATCH_SIZE)), markup=False, highlight=False, soft_wrap=True)
+        _print(console, str(block.plan(BATCH_SIZE)))
         passed &= _verify(console, block)
         runs[name] = _train(console, block, digits, trainers)
     console.rule("[bold]MLP, for comparison", align="left")
     mlp = _train(console, MLP, digits, trainers)
     console.rule("[bold]Result", align="left")
-    console.print(_table(runs, mlp, digits.labels_test))
+    _print(console, _table(runs, mlp, digits.labels_test))
     console.print("accuracy and loss on the test images; MACs per image, without the gate")
     if len(trainers) > 1:
         console.print(
@@ -82,6 +83,11 @@ def run(path: Path, dtype: str = "float64", epochs: int = EPOCHS) -> bool:
     figure.draw(runs, digits.labels_test, path)
     console.print(f"picture: {path}")
     return passed
+
+
+def _print(console: Console, text: str) -> None:
+    """A text that is already laid out."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _verify(console: Console, block: tm.MuMoEBlockSpec) -> bool:
@@ -95,7 +101,7 @@ def _verify(console: Console, block: tm.MuMoEBlockSpec) -> bool:
         f"error exceeds {largest:.2f} of its bound\n"
     )
     if not report.passed:
-        console.print(str(report), markup=False, highlight=False, soft_wrap=True)
+        _print(console, str(report))
     return report.passed
 
 
@@ -117,19 +123,16 @@ def _train(
     return runs
 
 
-def _table(runs: Mapping[str, Mapping[str, Run]], mlp: Mapping[str, Run], labels: data.Array) -> Table:
-    titles = [*mlp]
-    scores = [f"{score}\n{title}" for score in ("acc.", "loss") for title in titles]
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    grid.add_column("", no_wrap=True)
-    for column in ("params", "MACs", *scores, *["max.\ndiff."] * (len(titles) > 1)):
-        grid.add_column(column, justify="right", no_wrap=True)
+def _table(runs: Mapping[str, Mapping[str, Run]], mlp: Mapping[str, Run], labels: data.Array) -> str:
+    scores = [f"{score}\n{title}" for score in ("acc.", "loss") for title in mlp]
+    columns = ("", "params", "MACs", *scores, *["max.\ndiff."] * (len(mlp) > 1))
+    rows = []
     for name, trained in runs.items():
         block = spec(FACTORIZATIONS[name])
         costs = f"{block.num_parameters:,}", f"{block.plan(1).macs:,}"
-        grid.add_row(name, *costs, *_scores(trained, labels))
-    grid.add_row("MLP", f"{MLP_PARAMETERS:,}", f"{MLP_MACS:,}", *_scores(mlp, labels))
-    return grid
+        rows.append((name, *costs, *_scores(trained, labels)))
+    rows.append(("MLP", f"{MLP_PARAMETERS:,}", f"{MLP_MACS:,}", *_scores(mlp, labels)))
+    return table(columns, rows)
 
 
 def _scores(trained: Mapping[str, Run], labels: data.Array) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ..errors import positive_integer
 from ..networks.notation import BATCH, Indices
-from ..tables import table
+from ..tables import fold, table
 from .contraction import Contraction, dense_contraction
 from .copies import Copy, find_copies
 from .lowering import Step, lower
@@ -267,7 +267,7 @@ def _plan_table(plan: Plan) -> str:
     totals = [(name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×") for name, ours, theirs in figures]
     heading = f"total at batch size {plan.batch_size:,}"
     text += "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)
-    remarks = "\n".join(map(str, plan.copies))
+    remarks = fold(*map(str, plan.copies))
     return f"{text}\n\n{remarks}" if remarks else text
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..layers.serialization import spec_data
 from ..layers.spec import Spec
 from ..layers.stage import Stage
-from ..tables import table, versions
+from ..tables import fold, table, versions
 
 METHODS = ("proof", "exact", "float", "frameworks")
 
@@ -82,7 +82,7 @@ class VerificationReport:
     def __str__(self) -> str:
         held = sum(check.passed for check in self.checks)
         last = f"{held} of {len(self.checks)} comparisons hold" if self.checks else "nothing was compared"
-        return "\n".join([_table(self.checks), *self.remarks, last])
+        return "\n".join([_table(self.checks), fold(*self.remarks, last)])
 
     def to_json(self) -> str:
         """The report as JSON text: specification, versions, seed, every check, and whether all hold."""

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,15 +89,6 @@ def test_prove_prints_the_theorem(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{tm.prove(spec)}\n"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
-def test_a_terminal_that_lacks_characters_shows_others(encoding: str) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    words = [sys.executable, "-m", "tensormoe", "plan", *NOTATION, "--bond", "r=5"]
-    shown = subprocess.run(words, capture_output=True, env=environment, check=True)
-    assert b"matmul" in shown.stdout
-    assert shown.stderr == b""
-
-
 @pytest.mark.parametrize(
     "words", [["--experts", "4"], ["--in", "8"], ["--out", "8"], ["--no-bias"], ["--bond", "r=3"]]
 )
@@ -178,10 +168,3 @@ def test_the_demo_names_the_extra_that_it_needs() -> None:
     assert shown.returncode == 2
     assert shown.stderr.endswith('pip install "tensormoe[demo]"\n')
     assert "Traceback" not in shown.stderr
-
-
-def test_a_reader_may_stop_early() -> None:
-    words = [sys.executable, "-m", "tensormoe", "plan", *NOTATION, "--r", "5"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert process.stderr.read() == b""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ...networks.notation import BATCH, Indices
 from ...programs.contraction import Contraction, Operand
+from ...terminal import substitute
 from .derivation import ProofStep
 
 _INDENT = "    "
@@ -22,19 +23,18 @@ class _Letters:
 def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
     """The theorem that a program computes a contraction, with its proof."""
     data = any(BATCH in op.indices for op in contraction.operands)
-    return "\n".join(
-        [
-            f"Theorem. For all values{', every batch' * data} and all sizes of {_general([contraction])},",
-            "the program computes",
-            "",
-            *_equations(contraction, _Letters()),
-            *_remark_on_sizes([contraction]),
-            "",
-            *_proof(steps),
-            "",
-            *_conclusion(contraction, steps),
-        ]
-    )
+    lines = [
+        f"Theorem. For all values{', every batch' * data} and all sizes of {_general([contraction])},",
+        "the program computes",
+        "",
+        *_equations(contraction, _Letters()),
+        *_remark_on_sizes([contraction]),
+        "",
+        *_proof(steps),
+        "",
+        *_conclusion(contraction, steps),
+    ]
+    return substitute("\n".join(lines))
 
 
 def chain_theorem(
@@ -43,28 +43,27 @@ def chain_theorem(
     """The theorem that a program computes two layers with a nonlinearity between them, with its proof."""
     both = [first, second]
     f, result = nonlinearity, f"t{steps[-1].number}"
-    return "\n".join(
-        [
-            f"Theorem. For all values, every batch, all sizes of {_general(both)},",
-            f"and any elementwise function {f}, the program computes",
-            "",
-            *_equations(second, _Letters("y", "W′", "z′")),
-            "",
-            f"where {f} is applied to each element of",
-            "",
-            *_equations(first, _Letters("u", "W", "z")),
-            *_remark_on_sizes(both),
-            "",
-            *_proof(steps),
-            "",
-            f"By the distributive law, as in each layer alone, {f} is applied to u, and {result} is y.",
-            f"Nothing is known about {f}(u) except its indices.",
-            "",
-            f"Run in the same way, the reverse mode gives {f}(u) and each of the second layer's operands",
-            "the sum of the products of all others. In the first layer, ∂y is replaced by the gradient of",
-            f"{f}(u) times {f}′(u). A coefficient's gradient is the sum of its gradients in both layers. ∎",
-        ]
-    )
+    lines = [
+        f"Theorem. For all values, every batch, all sizes of {_general(both)},",
+        f"and any elementwise function {f}, the program computes",
+        "",
+        *_equations(second, _Letters("y", "W′", "z′")),
+        "",
+        f"where {f} is applied to each element of",
+        "",
+        *_equations(first, _Letters("u", "W", "z")),
+        *_remark_on_sizes(both),
+        "",
+        *_proof(steps),
+        "",
+        f"By the distributive law, as in each layer alone, {f} is applied to u, and {result} is y.",
+        f"Nothing is known about {f}(u) except its indices.",
+        "",
+        f"Run in the same way, the reverse mode gives {f}(u) and each of the second layer's operands",
+        "the sum of the products of all others. In the first layer, ∂y is replaced by the gradient of",
+        f"{f}(u) times {f}′(u). A coefficient's gradient is the sum of its gradients in both layers. ∎",
+    ]
+    return substitute("\n".join(lines))
 
 
 def _general(contractions: Sequence[Contraction]) -> str:
@@ -113,9 +112,10 @@ def _remark_on_sizes(contractions: Sequence[Contraction]) -> Iterator[str]:
 def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:
     yield "Proof, in any commutative semiring. Each sum names the factors that carry its index:"
     yield ""
-    width = max((len(step.statement) for step in steps), default=0)
-    for step in steps:
-        yield f"{step.number:4}  {step.statement:<{width}}    {step.law}"
+    statements = [substitute(step.statement) for step in steps]
+    width = max(map(len, statements), default=0)
+    for step, statement in zip(steps, statements, strict=True):
+        yield f"{step.number:4}  {statement:<{width}}    {step.law}"
     if not steps:
         yield f"{_INDENT}The program returns its only operand."
 
@@ -160,8 +160,8 @@ def _sum(indices: Sequence[str]) -> str:
 
 def _wrap(start: str, factors: Sequence[str], width: int = 108) -> Iterator[str]:
     """A product over as many lines as it takes, its factors below each other."""
-    text = start
-    for factor in factors:
+    text = start = substitute(start)
+    for factor in map(substitute, factors):
         if len(text) + len(factor) >= width and text.strip():
             yield text.rstrip()
             text = " " * min(len(start), width // 2)
