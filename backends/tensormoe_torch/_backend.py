@@ -14,8 +14,16 @@ from ._measuring import Measuring
 from ._memory import allocate_aligned, is_readable
 from ._nonlinearities import NONLINEARITIES
 from ._precision import multiply_precisely
-from ._private import is_autocast_on, is_exporting, is_in_forward_mode, is_tracing, is_transformed
+from ._private import (
+    is_autocast_on,
+    is_exporting,
+    is_in_backward,
+    is_in_forward_mode,
+    is_tracing,
+    is_transformed,
+)
 from ._programs import compute
+from ._recomputation import Replay
 from ._thresholds import TorchThresholds
 
 # Up to this many elements, an operation takes about as long as its call: a closed form beats iterating.
@@ -162,6 +170,11 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
             return torch.randn_like(like)  # torch.manual_seed sets it, as for nn.Dropout
         if not isinstance(generator, torch.Generator):
             raise TensorMoEError("generator", generator, "pass a torch.Generator")
+        if is_in_backward() and not isinstance(generator, Replay):
+            remedy = (
+                "activation checkpointing cannot restore it: omit it and use torch.manual_seed, or a module"
+            )
+            raise TensorMoEError("generator", generator, remedy)
         return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
     def max(self, tensor: torch.Tensor, axis: int | None = None) -> torch.Tensor:

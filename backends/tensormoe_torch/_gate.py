@@ -11,6 +11,8 @@ from tensormoe.layers.spec import Spec
 
 from ._backend import backend
 from ._distributed import over_processes
+from ._private import is_in_backward
+from ._recomputation import FirstRuns
 
 AllReduce = Callable[[torch.Tensor], torch.Tensor]
 
@@ -36,6 +38,9 @@ class GateModule(nn.Module):
         super().__init__()
         self.spec = spec
         self.router = RouterModule()
+        # A batch norm's own do not change what training computes.
+        self._remembers_statistics = bool(spec.gate.router.initial_state(spec.in_features, spec.experts))
+        self._first_runs = FirstRuns()
 
     def forward(
         self,
@@ -46,7 +51,7 @@ class GateModule(nn.Module):
         generator: torch.Generator | None = None,
         all_reduce: AllReduce | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """The E coefficients (…, N_e); in training the statistics move.
+        """The E coefficients (…, N_e); in training the statistics move, once for each forward pass.
 
         Args:
             x: (…, I).
@@ -56,10 +61,12 @@ class GateModule(nn.Module):
         check_input(backend, x, self.spec)
         check_types(backend, "parameters", weights, x)
         reduce = all_reduce or over_processes
+        if self.training and (self._remembers_statistics or generator is not None):
+            generator, statistics = self._first_runs.start(x, generator, statistics)
         output = run_gate(
             backend, self.spec, weights, x, statistics, self.training, previous, generator, reduce
         )
-        if self.training:
+        if self.training and not is_in_backward():
             for name, buffer in statistics.items():
                 buffer.copy_(output.state[name])
         self._modules["router"](output.logits)  # type: ignore[misc]

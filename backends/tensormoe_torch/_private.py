@@ -44,6 +44,10 @@ def _is_in_forward_mode(tensors: Iterable[torch.Tensor]) -> bool:
     return fwAD._current_level >= 0
 
 
+def _may_have_hooks(ignore_is_tracing: bool) -> bool:
+    return True
+
+
 def _offers(owner: object, *names: str) -> bool:
     return all(hasattr(owner, name) for name in names)
 
@@ -59,6 +63,22 @@ def _is_autocast_on() -> bool:
 
 # Whether autocast is on for any device.
 is_autocast_on: Callable[[], bool] = getattr(torch._C, "_is_any_autocast_enabled", _is_autocast_on)
+
+_running_task: Callable[[], int] = getattr(torch._C, "_current_graph_task_id", lambda: -1)
+_top_hooks: Callable[[bool], object] = getattr(
+    torch._C._autograd, "_top_saved_tensors_default_hooks", _may_have_hooks
+)
+
+
+def is_in_backward() -> bool:
+    """Whether a backward pass calls, as where activation checkpointing runs a function again."""
+    return not torch.compiler.is_compiling() and _running_task() != -1
+
+
+def has_saved_tensor_hooks() -> bool:
+    """Whether what operations save goes through hooks, as activation checkpointing's first runs do."""
+    return not torch.compiler.is_compiling() and bool(_top_hooks(True))
+
 
 # Whether torch.jit or make_fx traces this call.
 is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", None) or torch.jit.is_tracing  # type: ignore[attr-defined]
