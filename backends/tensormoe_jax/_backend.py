@@ -125,6 +125,9 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
     def softmax(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, axis=-1)
 
+    def random_source(self, seed: int) -> jax.Array:
+        return jax.random.key(seed)
+
     def normal(self, like: jax.Array, generator: jax.Array, number: int) -> jax.Array:
         if not isinstance(generator, jax.Array):
             remedy = (

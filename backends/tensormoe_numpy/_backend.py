@@ -72,6 +72,9 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
         y: NumPyArray = function.value(self, x, *scalars)
         return y
 
+    def random_source(self, seed: int) -> np.random.Generator:
+        return np.random.default_rng(seed)
+
     def normal(self, like: NumPyArray, generator: object, number: int) -> NumPyArray:
         if not isinstance(generator, np.random.Generator):
             remedy = "noise in training needs a generator: pass generator=np.random.default_rng(0)"

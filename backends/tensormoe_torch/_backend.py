@@ -165,6 +165,9 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     def positions(self, count: int, like: torch.Tensor) -> torch.Tensor:
         return torch.arange(count, device=like.device)
 
+    def random_source(self, seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
     def normal(self, like: torch.Tensor, generator: torch.Generator | None, number: int) -> torch.Tensor:
         if generator is None:
             return torch.randn_like(like)  # torch.manual_seed sets it, as for nn.Dropout

@@ -37,6 +37,10 @@ class Instruments(Declared):
         """A context that allows float64 arrays, and in which products are as precise as their type."""
         return nullcontext()
 
+    def random_source(self, seed: int) -> Any:
+        """A generator for `normal`, with a seed; None without random numbers."""
+        return None
+
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """The product of x (T, I) and a weight (I, O), with a bias (O,) added to each row."""
         return self.matmul(x, weight) + bias

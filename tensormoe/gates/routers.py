@@ -61,6 +61,10 @@ class Router(Registered, ABC):
         """How many experts each level of the previous layer must have; None if that layer is not used."""
         return None
 
+    def mixes_tokens(self, training: bool) -> bool:
+        """Whether a token's logits depend on other tokens; verification checks that otherwise they do not."""
+        return False
+
     def __str__(self) -> str:
         changed = [field for field in fields(self) if getattr(self, field.name) != field.default]
         listed = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in changed)
@@ -157,6 +161,9 @@ class AdaptiveClustering(Router):
         if len(counts) != len(experts):
             raise TensorMoEError("clusters", self.clusters, f"pass a count for each of {len(experts)} levels")
         return cast("tuple[int, ...]", counts)
+
+    def mixes_tokens(self, training: bool) -> bool:
+        return (self.statistics if training else self.evaluation) == "batch"
 
     def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
         counts = enumerate(self.previous_experts(experts))

@@ -15,6 +15,8 @@ from ..layers.stage import Stage
 from ..typing import NumPyArray
 from .arithmetic.residues import PRIME, ResidueOps
 from .arithmetic.rounding import Counted, CountingOps, Precision
+from .attempt import step
+from .floating import name_program
 from .inputs import draw_sample, integer_inputs
 from .reference.contraction import Reference
 from .reference.families import weight_of_family
@@ -23,6 +25,7 @@ from .report import Check
 # The largest numbers of elements to multiply out of a weight tensor, and of elements in all cores: Python's
 # integers take some hundred nanoseconds each.
 _SAMPLE, _LARGEST = 2**12, 2**23
+_SUBJECT = "integers mod 2^61 − 1"
 
 
 def check_size(layer: Stage) -> None:
@@ -43,29 +46,31 @@ def is_whole(layer: Stage) -> bool:
 
 
 def degree(layer: Stage) -> int:
-    """The larger of the degrees of a layer's program and of its definition, as polynomials."""
+    """The largest degree of a layer's programs and of its definition, as polynomials."""
     operands = 1 + layer.levels + len(layer.network.cores)
     shapes = [(2, layer.in_features), *((2, n) for n in layer.experts), *layer.network.shapes.values()]
     counted = [Counted(shape, Precision("float64")) for shape in shapes]
-    result: Counted = layer.default_plan.program.run(CountingOps(), counted)
-    return max(operands, result.degree)
+    results: list[Counted] = [program.run(CountingOps(), counted) for _, program in layer.programs]
+    return max(operands, *(result.degree for result in results))
 
 
 def exact_checks(
     layer: Stage, generator: np.random.Generator, label: str, batch_size: int
 ) -> Iterator[Check]:
-    """The output and gradients of a layer's program, and its materialization, entry by entry."""
+    """The output and gradients of a layer's programs, and its materialization, entry by entry."""
     sample = draw_sample(layer, generator, _SAMPLE)
     inputs = integer_inputs(layer, generator, batch_size, PRIME).restrict(sample)
     reference = Reference(layer, inputs, sample)
-    program = layer.default_plan.program
     ops = ResidueOps()
     operands = [ops.from_numpy(value) for value in inputs.operands]
-    gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
-    results = reference.select([program.run(ops, operands), *gradients])
     expected = [term.value for term in (reference.y, *reference.gradients)]
-    yield _compare(f"{label}output", results[:1], expected[:1])
-    yield _compare(f"{label}gradients", results[1:], expected[1:])
+    for least, program in layer.programs:
+        where = label + name_program(layer, least)
+        with step("exact", _SUBJECT, f"{where}output and gradients"):
+            gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
+            results = reference.select([program.run(ops, operands), *gradients])
+        yield _compare(f"{where}output", results[:1], expected[:1])
+        yield _compare(f"{where}gradients", results[1:], expected[1:])
     yield _compare(f"{label}network", [reference.weight.value], [weight_of_family(layer, reference.cores)])
     if is_whole(layer):
         weight = layer.materialization_plan.program.run(ops, operands[1 + layer.levels :])
@@ -75,7 +80,7 @@ def exact_checks(
 def _compare(quantity: str, results: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
     wrong = sum(_wrong(a, b) for a, b in zip(results, expected, strict=True))
     entries = sum(array.size for array in expected)
-    return Check("exact", "integers mod 2^61 − 1", f"{quantity}, {entries:,} entries", float(wrong), 0.0)
+    return Check("exact", _SUBJECT, f"{quantity}, {entries:,} entries", float(wrong), 0.0)
 
 
 def _wrong(result: NumPyArray, expected: NumPyArray) -> int:

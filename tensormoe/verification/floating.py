@@ -6,6 +6,7 @@ absolute values; the reference, in float64, has a bound of the same kind.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from math import isnan
 from typing import Any
 
@@ -13,9 +14,10 @@ import numpy as np
 
 from ..arrays.backend import Backend
 from ..layers.stage import Stage
+from ..programs.program import Program
 from ..typing import NumPyArray
 from .arithmetic.rounding import UNITS, Counted, CountingOps, Precision, gamma
-from .blame import blame
+from .attempt import guard, step
 from .inputs import Inputs, Sample
 from .reference.contraction import Reference
 from .report import Check
@@ -29,37 +31,54 @@ def float_checks(
     label: str = "",
     types: Sequence[str] = tuple(UNITS),
 ) -> Iterator[Check]:
-    """The output and gradients of a layer's program in every element type on every device of each backend.
+    """The output and gradients of a layer's programs in every element type on every device of each backend.
 
     Args:
-        layer: the stage whose program is run.
+        layer: the stage whose programs are run.
         objects: the backends by name.
         values: float64; 0 outside the sample.
         sample: the part of the weight tensor that is materialized.
         label: a prefix of the quantities' names.
         types: the element types to compare, if the backend has them.
     """
-    expected: dict[Precision, _Expected] = {}
-    for name, ops in objects.items():
-        for dtype in [each for each in ops.float_types if each in types]:
-            inputs = values.map(partial(round_to, dtype=dtype))
-            precision = Precision(dtype, ops.widens_sums)
-            if precision not in expected:
-                expected[precision] = _Expected(layer, inputs, Reference(layer, inputs, sample), precision)
-            right = expected[precision]
-            for device in ops.devices():
-                with blame(name):
-                    results = _compute(ops, layer, inputs, dtype, device)
-                selected = right.reference.select(results)
-                pairs = [right.worst(number, result) for number, result in enumerate(selected)]
-                subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
-                yield Check("float", subject, f"{label}output", *pairs[0])
-                yield Check("float", subject, f"{label}gradients", *max(pairs[1:], key=ratio))
+    references: dict[str, Reference] = {}
+    expected: dict[tuple[Program, Precision], _Expected] = {}
+    typed = ((name, dtype) for name, ops in objects.items() for dtype in ops.float_types if dtype in types)
+    for (name, dtype), (least, program) in product(typed, layer.programs):
+        ops = objects[name]
+        inputs = values.map(partial(round_to, dtype=dtype))
+        if dtype not in references:
+            references[dtype] = Reference(layer, inputs, sample)
+        key = program, Precision(dtype, ops.widens_sums)
+        if key not in expected:
+            expected[key] = _Expected(program, inputs, references[dtype], key[1])
+        where = label + name_program(layer, least)
+        for device in ops.devices():
+            subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
+            compare = _compare(ops, program, inputs, expected[key], (subject, where, device))
+            yield from guard("float", compare, subject)
 
 
-def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
+def name_program(layer: Stage, least: int) -> str:
+    """A prefix for what a stage's program computes, if there are several."""
+    return f"from batch size {least}, " if len(layer.programs) > 1 else ""
+
+
+def _compare(
+    ops: Backend, program: Program, inputs: Inputs, expected: "_Expected", place: tuple[str, str, str]
+) -> Iterator[Check]:
+    """One program in one element type; the place is the subject, the quantities' prefix and the device."""
+    subject, label, device = place
+    with step("float", subject, f"{label}output and gradients"):
+        results = _compute(ops, program, inputs, expected.dtype, device)
+    selected = expected.reference.select(results)
+    pairs = [expected.worst(number, result) for number, result in enumerate(selected)]
+    yield Check("float", subject, f"{label}output", *pairs[0])
+    yield Check("float", subject, f"{label}gradients", *max(pairs[1:], key=ratio))
+
+
+def _compute(ops: Backend, program: Program, inputs: Inputs, dtype: str, device: str) -> list[NumPyArray]:
     """Output and gradients, computed in an element type and returned in float64."""
-    program = layer.default_plan.program
 
     def run(cotangent: Any, *operands: Any) -> list[Any]:
         gradients = ops.gradients(lambda *leaves: program.run(ops, leaves), operands, cotangent)
@@ -75,12 +94,12 @@ def _compute(ops: Backend, layer: Stage, inputs: Inputs, dtype: str, device: str
 class _Expected:
     """Output and gradients as exact as float64 has them, with the error that an element type may make."""
 
-    def __init__(self, layer: Stage, inputs: Inputs, reference: Reference, precision: Precision) -> None:
-        self.reference = reference
+    def __init__(self, program: Program, inputs: Inputs, reference: Reference, precision: Precision) -> None:
+        self.reference, self.dtype = reference, precision.dtype
         self._terms = [reference.y, *reference.gradients]
         absolute = reference.of(inputs.map(np.abs))
         self._absolute = [term.value for term in (absolute.y, *absolute.gradients)]
-        program, ops = layer.default_plan.program, CountingOps()
+        ops = CountingOps()
         operands = [Counted(value.shape, precision) for value in inputs.operands]
         counted = [program.run(ops, operands)]
         counted += program.vjp(ops, operands, Counted(inputs.cotangent.shape, precision))

@@ -12,7 +12,7 @@ from ..gates.call import Call, nothing_to_reduce
 from ..gates.gate import Gate
 from ..layers.spec import Spec
 from ..typing import NumPyArray
-from .blame import blame
+from .attempt import guard, step
 from .floating import largest, ratio, round_to
 from .reference.gate import STATISTICS, ExpertLevel, initial_statistics
 from .report import Check
@@ -30,21 +30,25 @@ def gate_checks(
     values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.experts]
     for name, ops in objects.items():
         for dtype in ops.float_types:
-            x, *weights = (round_to(value, dtype) for value in values)
-            with blame(name):
-                coefficients, state = _compute(ops, spec, [x, *weights], dtype)
-            levels = [ExpertLevel(spec.gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
-            pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
-            # Coefficients lie between 0 and 1.
-            largest_one = max(pairs, key=ratio)
-            yield Check("float", f"{name} {dtype}", "coefficients of the gate", *largest_one, limit=1.0)
-            pairs = [
-                largest(np.abs(state[f"{key}.{number}"] - value), bound)
-                for number, level in enumerate(levels)
-                for key, (value, bound) in zip(STATISTICS, level.statistics, strict=False)
-            ]
-            if pairs:
-                yield Check("float", f"{name} {dtype}", "running statistics", *max(pairs, key=ratio))
+            given = [round_to(value, dtype) for value in values]
+            yield from guard("float", _compare(f"{name} {dtype}", ops, spec, given, dtype), f"{name} {dtype}")
+
+
+def _compare(subject: str, ops: Backend, spec: Spec, given: list[NumPyArray], dtype: str) -> Iterator[Check]:
+    x, *weights = given
+    with step("float", subject, "coefficients of the gate"):
+        coefficients, state = _compute(ops, spec, given, dtype)
+    levels = [ExpertLevel(spec.gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
+    pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
+    # Coefficients lie between 0 and 1.
+    yield Check("float", subject, "coefficients of the gate", *max(pairs, key=ratio), limit=1.0)
+    pairs = [
+        largest(np.abs(state[f"{key}.{number}"] - value), bound)
+        for number, level in enumerate(levels)
+        for key, (value, bound) in zip(STATISTICS, level.statistics, strict=False)
+    ]
+    if pairs:
+        yield Check("float", subject, "running statistics", *max(pairs, key=ratio))
 
 
 def _compute(

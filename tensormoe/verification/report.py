@@ -27,6 +27,7 @@ class Check:
             difference, relative to the largest entry.
         bound: the largest error that passes.
         limit: the largest error that is possible. A bound beyond it says nothing; the table shows a dash.
+        reason: what was raised, or why else nothing could be compared; the error is NaN then.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Check:
     error: float
     bound: float
     limit: float = inf
+    reason: str = ""
 
     @property
     def passed(self) -> bool:
@@ -60,6 +62,7 @@ class VerificationReport:
         checks: every comparison.
         remarks: notes on all of them, such as a probability.
         seed: the seed of the random values.
+        unchecked: what was not checked, one sentence each.
 
     Examples:
         >>> import tensormoe as tm
@@ -73,6 +76,7 @@ class VerificationReport:
     checks: tuple[Check, ...]
     remarks: tuple[str, ...] = ()
     seed: int = 0
+    unchecked: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -82,7 +86,9 @@ class VerificationReport:
     def __str__(self) -> str:
         held = sum(check.passed for check in self.checks)
         last = f"{held} of {len(self.checks)} comparisons hold" if self.checks else "nothing was compared"
-        return "\n".join([_table(self.checks), fold(*self.remarks, last)])
+        reasons = (f"{c.method}: {c.subject}, {c.quantity}: {c.reason}" for c in self.checks if c.reason)
+        unchecked = (f"not checked: {what}" for what in self.unchecked)
+        return "\n".join([_table(self.checks), fold(*reasons, *self.remarks, *unchecked, last)])
 
     def to_json(self) -> str:
         """The report as JSON text: specification, versions, seed, every check, and whether all hold."""
@@ -92,6 +98,7 @@ class VerificationReport:
             "seed": self.seed,
             "versions": versions(),
             "remarks": list(self.remarks),
+            "unchecked": list(self.unchecked),
             "checks": [
                 {**asdict(check), "ratio": check.ratio, "passed": check.passed} for check in self.checks
             ],
@@ -106,13 +113,14 @@ def _table(checks: Sequence[Check]) -> str:
 
 
 def _figures(check: Check) -> tuple[str, str, str]:
-    if check.method == "proof":
+    if check.method == "proof" or check.reason:
         return "–", "–", "–"
     if check.method == "exact":
         return f"{check.error:.0f}", "0", "–"
     if check.limit <= check.bound < inf:
         return f"{check.error:.1e}", "–", "–"
-    return f"{check.error:.1e}", f"{check.bound:.1e}", f"{check.ratio:.3f}"
+    ratio = f"{check.ratio:.3f}" if check.ratio < 1000 else f"{check.ratio:.0e}"
+    return f"{check.error:.1e}", f"{check.bound:.1e}", ratio
 
 
 def _finite(data: Any) -> Any:

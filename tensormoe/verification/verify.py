@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from math import nan
 from typing import TypeAlias
 
 import numpy as np
@@ -15,21 +16,23 @@ from ..programs.contraction import layer_contraction, weight_contraction
 from ..programs.program import Program
 from . import exact
 from .arithmetic.residues import PRIME
+from .attempt import StepError, guard, step
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
 from .inputs import draw_sample, real_inputs
+from .needs import check_memory
 from .proof.chain import ChainProof, prove_chain
 from .proof.prove import Proof, prove_program
-from .proof.trace import ProofError
 from .reference.gate import has_bound
 from .report import METHODS, Check, VerificationReport
+from .unchecked import find_unchecked
 
 # Names or objects, or a single one; None for all that are installed.
 Backends: TypeAlias = Sequence[str | Backend] | str | Backend | None
 _EXACT_BATCH = 2
 # Elements of the weight tensor that are multiplied out in float64.
-_FLOAT_SAMPLE = 2**20
+_FLOAT_SAMPLE = 2**18
 
 
 def verify(
@@ -49,11 +52,12 @@ def verify(
     - "float": every backend, element type and device computes output and gradients within an error bound that
       follows from the program before any value is known, with the coefficients given. Gates have bounds as
       well.
-    - "frameworks": layers and blocks with their gates are the same on all backends: output, coefficients,
-      running statistics, gradients and, in backends that train, the parameters after ten training steps.
+    - "frameworks": layers and blocks with their gates, as functions and as modules, equal their definition,
+      and are the same on all backends: output, coefficients, running statistics, gradients and, in backends
+      that train, the parameters after ten training steps. A gate of your own, which has no definition here,
+      is checked for what any gate must do.
 
-    A large weight tensor is sampled: a random part of its experts, inputs and outputs is materialized. The
-    gate's noise is turned off.
+    A large weight tensor is sampled: a random part of its experts, inputs and outputs is materialized.
 
     Args:
         spec: a layer or a block.
@@ -64,11 +68,12 @@ def verify(
         batch_size: the number of input vectors.
 
     Returns:
-        A report, with `.passed`, a table as its text, and `.to_json()`.
+        A report, with `.passed`, a table as its text, `.unchecked`, which says what was not checked, and
+        `.to_json()`. What a backend, a gate or a program raises is a failed check, which names the step.
 
     Raises:
-        TensorMoEError: an unknown or missing backend, an unknown method, a gate that one of the backends
-            cannot compute, or cores too large for exact arithmetic.
+        TensorMoEError: an unknown or missing backend, an unknown method, cores too large for exact
+            arithmetic, or more memory than the machine has.
 
     Examples:
         >>> import tensormoe as tm
@@ -87,23 +92,22 @@ def verify(
     if "exact" in chosen:
         for layer in layers.values():
             exact.check_size(layer)
+    if computing:
+        check_memory(spec, batch_size)
     remarks = [f"gate: {spec.gate.steps}"]
     generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
+    run: dict[str, Callable[[], Iterator[Check]]] = {
+        "proof": lambda: _proof_checks(spec, layers),
+        "exact": lambda: _exact_checks(layers, generators["exact"], remarks),
+        "float": lambda: _float_checks(spec, layers, objects, generators["float"], batch_size),
+        "frameworks": lambda: framework_checks(spec, objects, generators["frameworks"], seed, batch_size),
+    }
     checks: list[Check] = []
-    if "proof" in chosen:
-        checks += _proof_checks(spec, layers, remarks)
-    if "exact" in chosen:
-        for label, layer in layers.items():
-            checks += exact.exact_checks(layer, generators["exact"], label, _EXACT_BATCH)
-        remarks.append(_chance(layers.values()))
-    if "float" in chosen:
-        checks += _float_checks(spec, layers, objects, generators["float"], batch_size)
-        if not has_bound(spec.gate):
-            remarks.append("float: this gate has no error bound here: its coefficients are not checked")
-    if "frameworks" in chosen:
-        checks += framework_checks(spec, objects, generators["frameworks"], seed, batch_size)
-    remarks += _remark_on_silence(chosen, checks)
-    return VerificationReport(spec, tuple(checks), tuple(remarks), seed)
+    for method in chosen:
+        made = [*guard(method, run[method]())]
+        checks += made or [Check(method, "verification", "all", nan, 0.0, reason="nothing was compared")]
+    missing = tuple(find_unchecked(spec, objects, chosen))
+    return VerificationReport(spec, tuple(checks), tuple(remarks), seed, missing)
 
 
 def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
@@ -133,43 +137,41 @@ def resolve_backends(backends: Backends) -> dict[str, Backend]:
     return {each.tensormoe_name: each for each in objects}
 
 
-def _remark_on_silence(methods: Sequence[str], checks: Sequence[Check]) -> Iterator[str]:
-    """Remarks on methods that compared nothing."""
-    for method in methods:
-        if not any(check.method == method for check in checks):
-            yield f"{method}: compared nothing: this gate has no reference here; pass two backends"
+def _exact_checks(
+    layers: Mapping[str, Stage], generator: np.random.Generator, remarks: list[str]
+) -> Iterator[Check]:
+    for label, layer in layers.items():
+        yield from guard("exact", exact.exact_checks(layer, generator, label, _EXACT_BATCH), label or "layer")
+    remarks.append(_chance(layers.values()))
 
 
-def _proof_checks(spec: Spec, layers: Mapping[str, Stage], remarks: list[str]) -> Iterator[Check]:
+def _proof_checks(spec: Spec, layers: Mapping[str, Stage]) -> Iterator[Check]:
     # Not the plans' own contractions: a plan may be another layer's.
     contractions = [layer_contraction(layer.network, layer.bias) for layer in layers.values()]
     for (label, layer), contraction in zip(layers.items(), contractions, strict=True):
         quantity = f"{label}output and gradients"
-        yield from _prove_programs(layer.programs, quantity, partial(prove_program, contraction), remarks)
+        yield from _prove_programs(layer.programs, quantity, partial(prove_program, contraction))
         weight, materialization = weight_contraction(layer.network), layer.materialization_plan.program
-        yield from _prove_programs(
-            ((0, materialization),), f"{label}weight", partial(prove_program, weight), remarks
-        )
+        yield from _prove_programs(((0, materialization),), f"{label}weight", partial(prove_program, weight))
     if spec.between is not None:
         first, second = contractions
         chain = partial(prove_chain, first, second, spec.between)
-        yield from _prove_programs(spec.programs, "block, output and gradients", chain, remarks)
+        yield from _prove_programs(spec.programs, "block, output and gradients", chain)
 
 
 def _prove_programs(
     programs: Sequence[tuple[int, Program]],
     quantity: str,
     prove: Callable[[Program], Proof | ChainProof],
-    remarks: list[str],
 ) -> Iterator[Check]:
     """Prove each program, given with the smallest batch size that it is chosen for."""
     for least, program in programs:
         where = f" from batch size {least}" if len(programs) > 1 else ""
         try:
-            steps = len(prove(program).steps)
-        except ProofError as error:
-            remarks.append(f"proof: refused: {error}")
-            yield Check("proof", "indices", quantity + where, 1.0, 0.0)
+            with step("proof", "indices", quantity + where):
+                steps = len(prove(program).steps)
+        except StepError as error:
+            yield error.check
         else:
             yield Check("proof", "indices", f"{quantity}{where}, {steps} steps", 0.0, 0.0)
 

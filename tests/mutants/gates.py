@@ -258,7 +258,7 @@ CLUSTERING = [
         "kept * running[2]",
         "running[2]",
         CLUSTERS,
-        "gates/test_routers.py",
+        "frameworks",
     ),
     edit(
         "a cluster's spread is not divided by its mass",
@@ -266,7 +266,7 @@ CLUSTERING = [
         "spread = per_token(ops, mass, deviation)",
         "spread = deviation",
         CLUSTERS,
-        "gates/test_routers.py",
+        "frameworks",
     ),
 ]
 

@@ -42,7 +42,7 @@ LAYERS = [
         "Call(training, before",
         "Call(training, None",
         CLUSTERS,
-        "gates/test_routers.py",
+        "frameworks",
     ),
     edit(
         "leading dimensions return in reverse",

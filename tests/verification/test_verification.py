@@ -65,6 +65,9 @@ def test_every_method_compares_every_quantity_on_every_backend(norm: str) -> Non
             expected += [("frameworks", "jax = torch", name) for name in ("gradients", "ten training steps")]
         if b != "numpy":
             expected.append(("frameworks", f"{b} = definition", "gradients"))
+        modes = ["evaluation"] + ["training", "evaluation after training"] * (b != "numpy")
+        modules = [*(f"module in {mode}" for mode in modes), "module's weights"]
+        expected += [("frameworks", f"{b} = definition", name) for name in modules]
     assert actual == expected
 
 
@@ -83,12 +86,19 @@ def test_the_installed_backends_are_the_default(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_report_without_a_comparison_is_not_a_pass() -> None:
-    assert not tm.VerificationReport(CP, ()).passed
-    clusters = CP.replace(gate=tm.Gate(router=tm.AdaptiveClustering()))
-    report = tm.verify(clusters, ("numpy",), methods="frameworks")
-    assert not report.passed
-    assert "frameworks: compared nothing" in str(report)
-    assert str(report).endswith("nothing was compared")
+    empty = tm.VerificationReport(CP, ())
+    assert not empty.passed
+    assert str(empty).endswith("nothing was compared")
+
+
+def test_a_method_that_compares_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a backend without any element type, in two ways."""
+    monkeypatch.setattr(type(tm.get_backend("numpy")), "float_types", ())
+    for methods in ("float", ("proof", "float")):
+        report = tm.verify(CP, ("numpy",), methods=methods)
+        assert [c.method for c in report.checks if not c.passed] == ["float"]
+        assert not report.passed
+        assert "float: verification, all: nothing was compared" in str(report)
 
 
 def test_a_report_reads() -> None:
@@ -323,8 +333,9 @@ def softmax_of_torch(logits: torch.Tensor) -> torch.Tensor:
 def test_a_gate_of_one_framework_is_verified_there_and_named_elsewhere() -> None:
     spec = CP.replace(gate=tm.Gate(softmax_of_torch, norm="batch"))
     assert tm.verify(spec, ("torch",)).passed
-    with pytest.raises(tm.TensorMoEError, match=r"backends: received 'numpy'; it raised TypeError: softmax"):
-        tm.verify(spec, ("torch", "numpy"))
+    report = tm.verify(spec, ("torch", "numpy"))
+    assert {check.subject for check in report.checks if not check.passed} == {"numpy"}
+    assert "frameworks: numpy, layer in training and evaluation: TypeError: softmax" in str(report)
 
 
 @dataclass(frozen=True)
@@ -350,5 +361,10 @@ def test_a_backend_that_raises_is_named() -> None:
         def matmul(self, a, b):
             raise ValueError("no products today")
 
-    with pytest.raises(tm.TensorMoEError, match=r"received 'broken'; it raised ValueError: no products"):
-        tm.verify(CP, ("numpy", Broken()), methods="float")
+    report = tm.verify(CP, ("numpy", Broken()), methods=("float", "frameworks"))
+    failed = [check for check in report.checks if not check.passed]
+    assert {check.subject.split()[0] for check in failed} == {"broken"}
+    assert {check.reason for check in failed} == {"ValueError: no products today"}
+    for place in ("broken float16, output and gradients", "broken, layer in training and evaluation"):
+        assert f"{place}: ValueError: no products today" in str(report)
+    assert json.loads(report.to_json())["checks"][-1]["reason"] == "ValueError: no products today"

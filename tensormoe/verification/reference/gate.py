@@ -16,7 +16,7 @@ import numpy as np
 from ...arrays.backend import at_least_float32
 from ...gates.activations import Activation
 from ...gates.gate import Gate
-from ...gates.routers import LinearRouter
+from ...gates.routers import AdaptiveClustering, LinearRouter
 from ...typing import NumPyArray
 from ..arithmetic.rounding import UNITS, Precision, gamma
 
@@ -100,12 +100,15 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
 def has_reference(gate: Gate) -> bool:
     """Whether all steps of the gate have a reference here."""
     named = isinstance(gate.weighting, Activation) and gate.weighting.name in _WEIGHTS
-    return named and isinstance(gate.router, LinearRouter) and not callable(gate.norm)
+    # A class of one's own may inherit from these.
+    known = type(gate.router) in (LinearRouter, AdaptiveClustering)
+    return named and known and not callable(gate.norm)
 
 
 def has_bound(gate: Gate) -> bool:
     """Whether they also have an error bound."""
-    return has_reference(gate) and _weights(gate).moved is not None
+    linear = type(gate.router) is LinearRouter
+    return has_reference(gate) and linear and _weights(gate).moved is not None
 
 
 def _weights(gate: Gate) -> _Weights:
@@ -129,6 +132,7 @@ class ExpertLevel:
         dtype: the element type of x and G; the values are float64 here.
         training: whether a batch norm uses this batch's statistics; otherwise it uses the running ones, and
             the error has no bound here.
+        noise: what is added to the normalised logits, if anything (T, N).
 
     Attributes:
         p: the coefficients (T, N).
@@ -144,6 +148,7 @@ class ExpertLevel:
         running: Sequence[NumPyArray],
         dtype: str,
         training: bool = True,
+        noise: NumPyArray | float = 0.0,
     ) -> None:
         # The values computed here are rounded as well.
         unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
@@ -161,7 +166,7 @@ class ExpertLevel:
             logits, error = _normalize(logits, error, unit, axis=0)
         elif gate.norm == "layer":
             logits, error = _normalize(logits, error, unit, axis=1)
-        logits, error = logits / gate.temperature, error / gate.temperature
+        logits, error = (logits + noise) / gate.temperature, error / gate.temperature
         count = logits.shape[1]
         activation = _weights(gate)
         self.p = activation.value(logits)

@@ -3,15 +3,18 @@
 Only specifications are read here: no program, no gate and no layer of the library is run.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import erf, pi
+from typing import NamedTuple
 
 import numpy as np
 
+from ...gates.routers import AdaptiveClustering
 from ...layers.spec import Spec
 from ...layers.stage import Stage
 from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes
 from ...typing import NumPyArray
+from .clustering import CLUSTER_STATISTICS, cluster, initial_clusters
 from .contraction import IndexedArray, contract
 from .gate import STATISTICS, ExpertLevel
 
@@ -25,35 +28,63 @@ _POINTWISE: dict[str, Callable[[NumPyArray], NumPyArray]] = {
 }
 
 
+class Output(NamedTuple):
+    """The results of a call: y (T, O), the coefficients of each level (T, N), and the state afterwards."""
+
+    y: NumPyArray
+    coefficients: list[NumPyArray]
+    state: dict[str, NumPyArray]
+
+
 def compute(
-    spec: Spec, parameters: Arrays, state: Arrays, x: NumPyArray, training: bool = True
-) -> dict[str, list[NumPyArray]]:
-    """The results of a call by name: output, coefficients and, in training, running statistics.
+    spec: Spec,
+    parameters: Arrays,
+    state: Arrays,
+    x: NumPyArray,
+    *,
+    training: bool = True,
+    previous: Sequence[NumPyArray] | None = None,
+    noise: Sequence[NumPyArray] | None = None,
+    clustered: NumPyArray | None = None,
+) -> Output:
+    """What a call of a layer or a block gives.
 
     Args:
         spec: a specification whose gate has a reference in `reference.gate`.
         parameters, state: by name, as `initialize` gives them.
         x: (T, I).
-        training: whether the gate uses this batch's statistics.
+        training: whether the gate uses this batch's statistics and moves the running ones.
+        previous: the coefficients of the layer before, for a router that uses them.
+        noise: what is added to the normalised logits of each level.
+        clustered: x as clusters see it, through which no derivative is taken; x itself by default.
     """
-    levels = []
+    levels, moved = [], dict(state)
     for number in range(spec.levels):
+        routed = x
+        if previous is not None and isinstance(spec.gate.router, AdaptiveClustering):
+            h, running = x if clustered is None else clustered, initial_clusters(state, number)
+            clusters = cluster(spec.gate.router, h, previous[number], running, training)
+            routed = clusters.scale * x
+            moved |= _by_name(CLUSTER_STATISTICS, number, clusters.statistics)
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
-        levels.append(
-            ExpertLevel(spec.gate, x, parameters[f"gate_weights.{number}"], running, "float64", training)
-        )
+        weights, added = parameters[f"gate_weights.{number}"], 0.0 if noise is None else noise[number]
+        levels.append(ExpertLevel(spec.gate, routed, weights, running, "float64", training, added))
+        moved |= _by_name(STATISTICS, number, [value for value, _ in levels[-1].statistics])
     coefficients = [level.p for level in levels]
+    return Output(mix(spec, parameters, coefficients, x), coefficients, moved)
+
+
+def mix(spec: Spec, parameters: Arrays, coefficients: Sequence[NumPyArray], x: NumPyArray) -> NumPyArray:
+    """The output at given coefficients."""
     hidden = _input_norm(parameters, x) if "input_norm.weight" in parameters else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
         hidden = _POINTWISE[spec.between](hidden) if spec.between and number else hidden
         hidden = _contraction(layer, _cores(layer, prefix, parameters), coefficients, hidden)
-    moved = {
-        f"{name}.{number}": value
-        for number, level in enumerate(levels)
-        for name, (value, _) in zip(STATISTICS, level.statistics, strict=False)
-    }
-    statistics = [moved[name] for name in sorted(moved)]
-    return {"output": [hidden], "coefficients": coefficients, "running statistics": statistics}
+    return hidden
+
+
+def _by_name(names: Sequence[str], level: int, values: Sequence[NumPyArray]) -> dict[str, NumPyArray]:
+    return {f"{name}.{level}": value for name, value in zip(names, values, strict=False)}
 
 
 def materialize(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
@@ -75,7 +106,7 @@ def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
 
 
 def _contraction(
-    layer: Stage, cores: list[IndexedArray], coefficients: list[NumPyArray], x: NumPyArray
+    layer: Stage, cores: list[IndexedArray], coefficients: Sequence[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
     modes = expert_modes(layer.levels)

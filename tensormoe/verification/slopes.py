@@ -1,0 +1,52 @@
+"""Slopes of the definition along random directions, by central differences."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..layers.spec import Spec
+from ..typing import NumPyArray
+from .reference.layer import compute
+from .whole import Values
+
+# The step, and the error that remains where norms of two experts bend most.
+_DIFFERENCE, SLOPE_TOLERANCE = 3e-7, 1e-4
+
+
+@dataclass(frozen=True)
+class Slope:
+    """How fast the loss grows along a direction in one of the inputs."""
+
+    direction: NumPyArray
+    value: float
+
+
+def find_slopes(spec: Spec, values: Values, generator: np.random.Generator) -> list[Slope]:
+    """Half the squared error along a random direction in x and in each parameter."""
+
+    def loss(x: NumPyArray, *parameters: NumPyArray) -> float:
+        given = dict(zip(values.parameters, parameters, strict=True))
+        y = compute(spec, given, values.state, x, previous=values.previous, clustered=values.x).y
+        return float(((y - values.y) ** 2).sum() / 2)
+
+    arrays, slopes = [values.x, *values.parameters.values()], []
+    for number, array in enumerate(arrays):
+        direction = generator.normal(size=array.shape)
+        direction /= np.sqrt((direction**2).sum())
+        above, below = (
+            loss(*arrays[:number], array + step * direction, *arrays[number + 1 :])
+            for step in (_DIFFERENCE, -_DIFFERENCE)
+        )
+        slopes.append(Slope(direction, (above - below) / (2 * _DIFFERENCE)))
+    return slopes
+
+
+def slope_error(gradients: Sequence[NumPyArray], slopes: Sequence[Slope]) -> float:
+    """The largest error of a slope, relative to the length of the gradient it is a part of."""
+    lengths = [float(np.sqrt((gradient**2).sum())) for gradient in gradients]
+    errors = [
+        abs(float((gradient * slope.direction).sum()) - slope.value) / (length + max(lengths) / 1000)
+        for gradient, length, slope in zip(gradients, lengths, slopes, strict=True)
+    ]
+    return float(np.max(errors))
