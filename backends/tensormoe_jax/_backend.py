@@ -30,6 +30,20 @@ from tensorly.backend.jax_backend import JaxBackend as _TensorLyBackend  # noqa:
 jax.config.update("jax_enable_x64", _X64)  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def _promote() -> Iterator[None]:
+    """Types and ranks are promoted as in NumPy, whichever mode the user has set."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@contextmanager
+def _compute_precisely() -> Iterator[None]:
+    # By default some devices round float32 factors to fewer bits.
+    with _promote(), jax.default_matmul_precision("highest"):
+        yield
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 # Compiled even in eager mode: a loop until convergence would otherwise be compiled again at every call.
 @partial(jax.jit, static_argnums=0)
@@ -42,11 +56,13 @@ def _differentiable(function: Differentiable, x: jax.Array, *scalars: jax.Array)
 def _tangent(
     function: Differentiable, primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    y = _differentiable(function, *primals)
-    tangent = function.jacobian_product(backend, y, tangents[0], *primals[1:])
-    if tangents[1:]:
-        slopes = function.sensitivities(backend, y, *primals[1:])
-        tangent += sum(slope * change for slope, change in zip(slopes, tangents[1:], strict=True))
+    # JAX may trace this rule long after the call.
+    with _compute_precisely():
+        y = _differentiable(function, *primals)
+        tangent = function.jacobian_product(backend, y, tangents[0], *primals[1:])
+        if tangents[1:]:
+            slopes = function.sensitivities(backend, y, *primals[1:])
+            tangent += sum(slope * change for slope, change in zip(slopes, tangents[1:], strict=True))
     return y, tangent
 
 
@@ -150,15 +166,15 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
     def compute_precisely(
         self, function: Callable[..., Computed], x: jax.Array, *arguments: object
     ) -> Computed:
-        # By default some devices round float32 factors to fewer bits.
-        with jax.default_matmul_precision("highest"):
+        with _compute_precisely():
             return function(self, x, *arguments)
 
     def compute(self, program: Runnable, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
         run: Callable[..., jax.Array] = partial(program.run, self)
         if recompute:
             run = jax.checkpoint(run, policy=jax.checkpoint_policies.dots_saveable)
-        return run(tuple(operands))
+        with _promote():
+            return run(tuple(operands))
 
     def gradients(
         self,

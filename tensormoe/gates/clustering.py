@@ -220,21 +220,23 @@ def adaptive_clustering_weights(
         raise TensorMoEError("previous", shape, remedy)
     computed = at_least_float32(dtype)
     tokens = ops.cast(ops.stop_gradient(h), computed)
-    hard = len(previous.shape) == 1
-    if hard:
-        a = one_hot(ops, previous, tokens, _cluster_count(ops, previous, clusters))
+    if len(previous.shape) == 1:
+        count = _cluster_count(ops, previous, clusters)
     elif "float" in ops.dtype_name(previous):
-        a = ops.cast(ops.stop_gradient(previous), computed)
+        count, previous = None, ops.cast(ops.stop_gradient(previous), computed)
     else:
         raise TensorMoEError(
             "previous", ops.dtype_name(previous), "pass floating-point coefficients, or integer labels (T,)"
         )
-    return ops.cast(ops.compute_precisely(_weigh, tokens, a, options, hard, all_reduce), dtype)
+    return ops.cast(ops.compute_precisely(_weigh, tokens, previous, options, count, all_reduce), dtype)
 
 
 def _weigh(
-    ops: GateOps, tokens: Array, a: Array, options: FeatureWeights, hard: bool, all_reduce: AllReduce
+    ops: GateOps, tokens: Array, a: Array, options: FeatureWeights, labels: int | None, all_reduce: AllReduce
 ) -> Array:
+    hard = labels is not None
+    if labels is not None:
+        a = one_hot(ops, a, tokens, labels)
     mass, total = gather_clusters(ops, tokens, a, all_reduce)
     mean = per_token(ops, mass, total)
     deviation = deviations(ops, tokens, a, mean, options.dispersion, hard, all_reduce)

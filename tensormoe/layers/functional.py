@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..arrays.backend import Backend, at_least_float32
+from ..arrays.protocols import GateOps
 from ..gates.call import Call, nothing_to_reduce
 from ..gates.norms import layer_norm
 from ..programs.program import Program
@@ -217,7 +218,9 @@ def run_mixture(
 ) -> Array:
     """`mix` with parameters that are known to fit, such as a module's own; they are not checked."""
     flat = read_coefficients(ops, spec, coefficients, x)
-    tokens = _normalize(ops, parameters, flatten(ops, x))
+    tokens = flatten(ops, x)
+    if "input_norm.weight" in parameters:
+        tokens = ops.compute_precisely(_normalize, tokens, parameters)
     cores = [parameters[name] for name in spec.core_names]
     y = ops.compute(choose_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
     return unflatten(ops, y, x)
@@ -233,10 +236,8 @@ def unflatten(ops: Backend, array: Array, x: Array) -> Array:
     return array if x.ndim == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
 
 
-def _normalize(ops: Backend, parameters: Mapping[str, Array], tokens: Array) -> Array:
-    """The input of a block's first layer: x, or its LayerNorm."""
-    if "input_norm.weight" not in parameters:
-        return tokens
+def _normalize(ops: GateOps, tokens: Array, parameters: Mapping[str, Array]) -> Array:
+    """The LayerNorm of a block's input."""
     dtype = ops.dtype_name(tokens)
     normalized = ops.cast(layer_norm(ops, ops.cast(tokens, at_least_float32(dtype))), dtype)
     return normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"]
