@@ -17,6 +17,7 @@ from ..programs.program import Program
 from . import exact
 from .arithmetic.residues import PRIME
 from .attempt import StepError, guard, step
+from .blocks import block_checks
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
@@ -200,5 +201,7 @@ def _float_checks(
         sample = draw_sample(layer, generator, _FLOAT_SAMPLE)
         inputs = real_inputs(layer, generator, batch_size).restrict(sample)
         yield from float_checks(layer, objects, inputs, sample, label)
+    if spec.between is not None:
+        yield from block_checks(spec, objects, generator, batch_size)
     if has_bound(spec.gate):
         yield from gate_checks(spec, objects, generator, batch_size)

@@ -163,9 +163,9 @@ class ExpertLevel:
             logits, error = (logits - mean) / np.sqrt(variance + _EPSILON), np.inf * np.ones_like(error)
         elif gate.norm == "batch":
             self.statistics = _statistics(logits, error, running, unit)
-            logits, error = _normalize(logits, error, unit, axis=0)
+            logits, error = normalize(logits, error, unit, axis=0)
         elif gate.norm == "layer":
-            logits, error = _normalize(logits, error, unit, axis=1)
+            logits, error = normalize(logits, error, unit, axis=1)
         logits, error = (logits + noise) / gate.temperature, error / gate.temperature
         count = logits.shape[1]
         activation = _weights(gate)
@@ -179,7 +179,7 @@ class ExpertLevel:
         self.bound = activation.moved(change) + gamma(count + _FURTHER, unit) + UNITS[dtype] * self.p
 
 
-def _normalize(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> Bounded:
+def normalize(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> Bounded:
     """Mean 0 and variance 1 along an axis; the slope is at most 1/σ, with the smallest σ on the way."""
     count = z.shape[axis]
     mean = z.mean(axis=axis, keepdims=True)

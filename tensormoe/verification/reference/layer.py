@@ -78,9 +78,14 @@ def mix(spec: Spec, parameters: Arrays, coefficients: Sequence[NumPyArray], x: N
     """The output at given coefficients."""
     hidden = _input_norm(parameters, x) if "input_norm.weight" in parameters else x
     for number, (prefix, layer) in enumerate(spec.layers.items()):
-        hidden = _POINTWISE[spec.between](hidden) if spec.between and number else hidden
-        hidden = _contraction(layer, _cores(layer, prefix, parameters), coefficients, hidden)
+        hidden = pointwise(spec.between, hidden) if spec.between and number else hidden
+        hidden = contract_stage(layer, prefix, parameters, coefficients, hidden)
     return hidden
+
+
+def pointwise(name: str, x: NumPyArray) -> NumPyArray:
+    """A nonlinearity of each element."""
+    return _POINTWISE[name](x)
 
 
 def _by_name(names: Sequence[str], level: int, values: Sequence[NumPyArray]) -> dict[str, NumPyArray]:
@@ -105,9 +110,11 @@ def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
     return np.asarray(normalized * parameters["input_norm.weight"] + parameters["input_norm.bias"])
 
 
-def _contraction(
-    layer: Stage, cores: list[IndexedArray], coefficients: Sequence[NumPyArray], x: NumPyArray
+def contract_stage(
+    layer: Stage, prefix: str, parameters: Arrays, coefficients: Sequence[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
+    """A stage's output (T, O); its cores are the parameters with this prefix."""
+    cores = _cores(layer, prefix, parameters)
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
     modes = expert_modes(layer.levels)
     weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]

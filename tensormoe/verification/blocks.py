@@ -1,0 +1,129 @@
+"""The floating-point method of blocks: both layers and what is between them, at given coefficients.
+
+The error is carried through the block: what comes in is multiplied by absolute values of the cores, and each
+layer adds the rounding of its own program. In half precision, the input's norm is computed in float32.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays.backend import Backend
+from ..layers.functional import mix
+from ..layers.parameters import join_name
+from ..layers.spec import Spec
+from ..layers.stage import Stage
+from ..typing import NumPyArray
+from .arithmetic.rounding import UNITS, Counted, CountingOps, Precision
+from .attempt import guard, step
+from .floating import largest, round_to
+from .inputs import real_inputs
+from .reference.gate import Bounded, normalize
+from .reference.layer import contract_stage, pointwise
+from .report import Check
+
+# The input's mean in standard deviations, which a norm in half precision would not subtract well.
+_OFFSET = 64.0
+# The largest slope of any nonlinearity, and the roundings of one, each of at most the size of its argument.
+_SLOPE, _ROUNDINGS = 1.13, 8
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Inputs of a block by name, and the coefficients, in float64."""
+
+    x: NumPyArray
+    coefficients: list[NumPyArray]
+    parameters: dict[str, NumPyArray]
+
+    def round_to(self, dtype: str) -> "_Given":
+        parameters = {name: round_to(value, dtype) for name, value in self.parameters.items()}
+        return _Given(round_to(self.x, dtype), [round_to(a, dtype) for a in self.coefficients], parameters)
+
+
+def block_checks(
+    spec: Spec, objects: Mapping[str, Backend], generator: np.random.Generator, batch_size: int
+) -> Iterator[Check]:
+    """The output of a block at given coefficients, in every element type of each backend."""
+    given = _draw(spec, generator, batch_size)
+    for name, ops in objects.items():
+        for dtype in ops.float_types:
+            subject, precision = f"{name} {dtype}", Precision(dtype, ops.widens_sums)
+            compare = _compare(subject, ops, spec, given.round_to(dtype), precision)
+            yield from guard("float", compare, subject)
+
+
+def _draw(spec: Spec, generator: np.random.Generator, batch_size: int) -> _Given:
+    stages = {key: real_inputs(stage, generator, batch_size) for key, stage in spec.layers.items()}
+    first = next(iter(stages.values()))
+    parameters = {
+        join_name(key, name): core
+        for key, inputs in stages.items()
+        for name, core in zip(spec.layers[key].network.shapes, inputs.cores, strict=True)
+    }
+    x = first.x
+    if "input_norm.weight" in spec.parameter_shapes:
+        parameters |= {"input_norm.weight": first.x[0], "input_norm.bias": first.x[-1]}
+        x = np.asarray(generator.normal(_OFFSET, size=first.x.shape))
+    return _Given(x, first.coefficients, parameters)
+
+
+def _compare(subject: str, ops: Backend, spec: Spec, given: _Given, precision: Precision) -> Iterator[Check]:
+    with step("float", subject, "block's output"):
+        result = _compute(ops, spec, given, precision.dtype)
+    hidden = _normalize(given, precision.dtype)
+    for number, (key, stage) in enumerate(spec.layers.items()):
+        if number and spec.between:
+            value, error = hidden
+            own = _ROUNDINGS * UNITS[precision.dtype] * (np.abs(value) + error)
+            hidden = pointwise(spec.between, value), _SLOPE * error + own
+        hidden = _carry(stage, key, given, hidden, precision)
+    y, bound = hidden
+    if result.shape != y.shape:
+        yield Check("float", subject, "block's output", float("inf"), 0.0)
+    else:
+        yield Check("float", subject, "block's output", *largest(np.abs(result - y), bound))
+
+
+def _compute(ops: Backend, spec: Spec, given: _Given, dtype: str) -> NumPyArray:
+    names = list(given.parameters)
+
+    def run(x: Any, *rest: Any) -> Any:
+        coefficients, values = rest[: spec.levels], rest[spec.levels :]
+        return mix(spec, dict(zip(names, values, strict=True)), list(coefficients), x, backend=ops)
+
+    with ops.double_precision():
+        values = (given.x, *given.coefficients, *given.parameters.values())
+        return ops.to_float64(ops.compile(run)(*(ops.from_float64(value, dtype) for value in values)))
+
+
+def _normalize(given: _Given, dtype: str) -> Bounded:
+    """What the first layer sees, and its error."""
+    weight, bias = (given.parameters.get(f"input_norm.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None:
+        return given.x, np.zeros_like(given.x)
+    unit = UNITS[dtype]
+    n, error = normalize(given.x, np.zeros_like(given.x), min(unit, UNITS["float32"]), axis=1)
+    # Rounded to the type, multiplied and shifted.
+    moved = (error + 3 * unit * np.abs(n)) * np.abs(weight) + 2 * unit * np.abs(bias)
+    return n * weight + bias, moved * (1 + 8 * unit)
+
+
+def _carry(stage: Stage, key: str, given: _Given, incoming: Bounded, precision: Precision) -> Bounded:
+    """A stage's result, and its error: that of what comes in, and that of the stage's own program."""
+    x, error = incoming
+    cores = [given.parameters[join_name(key, name)] for name in stage.network.shapes]
+    operands = [x, *given.coefficients, *cores]
+    counted = [Counted(value.shape, precision) for value in operands]
+    program = stage.program_for(len(x))
+    relative = program.run(CountingOps(), counted).bound
+    relative += Precision("float64").rounding(sum(value.size for value in cores))
+    absolute = {name: np.abs(value) for name, value in given.parameters.items()}
+
+    def contract(parameters: Mapping[str, NumPyArray], values: NumPyArray) -> NumPyArray:
+        return contract_stage(stage, key, parameters, given.coefficients, values)
+
+    least, most = contract(absolute, np.abs(x)), contract(absolute, np.abs(x) + error)
+    return contract(given.parameters, x), (most - least) + relative * most
