@@ -1,12 +1,14 @@
 """From a specification to a framework's module: where the seed comes from."""
 
-import jax
 import numpy as np
 import pytest
-import torch
-from flax import nnx
+from support.frameworks import BACKENDS, optional
 
 import tensormoe as tm
+
+torch = optional("torch")
+jax = optional("jax")
+nnx = optional("flax.nnx")
 
 SPECS = [tm.MuMoESpec(4, 3, 2, tm.CP(5)), tm.MuMoEBlockSpec(4, 5, 3, 2, tm.CP(5))]
 
@@ -50,7 +52,7 @@ def test_jax_asks_for_a_seed_or_rngs() -> None:
             tm.build(SPECS[0], "jax", **options)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_return_coefficients_is_true_or_false(backend: str) -> None:
     layer = tm.build(SPECS[0], backend, seed=0)
     x = tm.get_backend(backend).from_float64(np.ones((2, 4)), "float32")
@@ -61,7 +63,7 @@ def test_return_coefficients_is_true_or_false(backend: str) -> None:
             layer(x, unfit)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_keyword_that_a_class_does_not_take_is_named_with_the_class(backend: str) -> None:
     for spec, keyword in ((SPECS[0], "use_bias"), (SPECS[1], "activation"), (SPECS[0], "key")):
         kind = type(tm.build(spec, backend, seed=0))
@@ -70,7 +72,7 @@ def test_a_keyword_that_a_class_does_not_take_is_named_with_the_class(backend: s
             kind(**spec.arguments, seed=0, **{keyword: True})
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_module_is_not_a_specification(backend: str) -> None:
     layer = tm.build(SPECS[0], backend, seed=0)
     calls = (
@@ -84,7 +86,7 @@ def test_a_module_is_not_a_specification(backend: str) -> None:
             call()
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_an_unknown_option_is_named(backend: str) -> None:
     with pytest.raises(
         tm.TensorMoEError, match=f"option of {backend}: received 'sed'; choose one of .*'dtype'"
@@ -92,7 +94,7 @@ def test_an_unknown_option_is_named(backend: str) -> None:
         tm.build(SPECS[0], backend, seed=0, sed=1)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_modules_run_the_plans_of_their_specification(backend: str) -> None:
     path = ((0, 3), (0, 2), (1, 2), (0, 1))
     spec = SPECS[0].replace(optimize=path, memory_limit=10**6)

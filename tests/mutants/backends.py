@@ -27,7 +27,6 @@ from mutants.specs import (
 NUMPY, TORCH, JAX = (f"tensormoe_{name}._backend" for name in ("numpy", "torch", "jax"))
 PROGRAMS, NONLINEARITIES = "tensormoe_torch._programs", "tensormoe_torch._nonlinearities"
 THRESHOLDS = "tensormoe_torch._thresholds"
-TORCH_TESTS = "backends/torch/test_torch_programs.py"
 # Only these two differentiate by themselves.
 BOTH = ("torch", "jax")
 
@@ -269,7 +268,7 @@ DERIVATIVES = [
         "array.detach()",
         "array",
         BATCH_NORM,
-        "backends/torch/test_torch.py",
+        "backends/torch/test_torch.py::test_no_graph_is_kept_on_the_module",
     ),
 ]
 
@@ -306,7 +305,7 @@ WHOLE = [
         "buffer.copy_(output.state[name])",
         "buffer.copy_(buffer)",
         BATCH_NORM,
-        "backends/torch/test_torch.py",
+        "backends/torch/test_torch.py::test_evaluation_is_deterministic_and_training_moves_statistics",
     ),
 ]
 
@@ -317,7 +316,7 @@ OWN_REVERSE_MODE = [
         " + x * density",
         "",
         BLOCK,
-        "programs/test_program.py",
+        "programs/test_program.py::test_reverse_mode_is_the_definitions[True-1-CP]",
     ),
     edit(
         "JAX: recomputation keeps everything",
@@ -325,7 +324,7 @@ OWN_REVERSE_MODE = [
         "dots_saveable",
         "everything_saveable",
         BLOCK,
-        "programs/test_program.py",
+        "programs/test_program.py::test_jax_keeps_the_same_products",
         BOTH,
     ),
     Mutant(
@@ -333,7 +332,7 @@ OWN_REVERSE_MODE = [
         f"{NONLINEARITIES}:NONLINEARITIES",
         _gelu_of_tanh("vjp"),
         BLOCK,
-        TORCH_TESTS,
+        "backends/torch/test_torch_modes.py::test_gradients_that_can_be_differentiated_are_the_same_gradients[gelu]",
     ),
     edit(
         "PyTorch: recomputation waits for a large layer",
@@ -341,7 +340,7 @@ OWN_REVERSE_MODE = [
         "recompute or sum(",
         "sum(",
         BLOCK,
-        TORCH_TESTS,
+        "layers/test_modules.py::test_recomputation_keeps_less_for_the_backward_pass",
     ),
     edit(
         "PyTorch: the operand before is asked for its gradient",
@@ -349,7 +348,7 @@ OWN_REVERSE_MODE = [
         "needs_input_grad[3:]",
         "needs_input_grad[2:]",
         BLOCK,
-        TORCH_TESTS,
+        "backends/torch/test_torch_programs.py::test_frozen_parameters_and_inputs_have_no_gradient[frozen0-recompute]",
     ),
     edit(
         "PyTorch: a second derivative takes intermediates for constants",
@@ -357,7 +356,7 @@ OWN_REVERSE_MODE = [
         "if torch.is_grad_enabled():",
         "if False:",
         BLOCK,
-        TORCH_TESTS,
+        "backends/torch/test_torch_programs.py::test_second_derivatives[gelu-recompute]",
     ),
     edit(
         "PyTorch: the backward pass forgets autocast",
@@ -365,7 +364,7 @@ OWN_REVERSE_MODE = [
         "torch.autocast(device, dtype, enabled)",
         "torch.autocast(device, dtype, False)",
         BLOCK,
-        TORCH_TESTS,
+        "backends/torch/test_torch_modes.py::test_a_backward_pass_has_the_type_of_its_forward_pass",
     ),
     edit(
         "PyTorch: outputs are returned with their padding",
@@ -373,7 +372,7 @@ OWN_REVERSE_MODE = [
         "result.contiguous()",
         "result",
         BLOCK,
-        "backends/torch/test_torch_memory.py",
+        "backends/torch/test_torch_memory.py::test_outputs_are_contiguous",
     ),
     edit(
         "PyTorch: products under differentiation choose their memory",
@@ -381,7 +380,7 @@ OWN_REVERSE_MODE = [
         "torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)",
         "False",
         BLOCK,
-        "backends/torch/test_torch_memory.py",
+        "backends/torch/test_torch_memory.py::test_products_with_aligned_rows",
     ),
 ]
 

@@ -1,27 +1,53 @@
-"""Every mutant; run as a script, a table of the methods of verification that catch each."""
+"""Every mutant; run as a script, a table of what catches each."""
 
 from collections.abc import Iterable
 
-from mutants import backends, gates, instructions, layers, program, structure
+from mutants import (
+    backends,
+    gates,
+    instructions,
+    layers,
+    modules,
+    options,
+    program,
+    routers,
+    structure,
+    torch_modules,
+    values,
+)
 from mutants.harness import Mutant, reasons
 
 from tensormoe.tables import table
 from tensormoe.verification import METHODS
 
-AREAS = (structure, instructions, program, gates, layers, backends)
+AREAS = (
+    structure,
+    instructions,
+    program,
+    gates,
+    routers,
+    layers,
+    options,
+    values,
+    backends,
+    modules,
+    torch_modules,
+)
 MUTANTS: list[Mutant] = [mutant for area in AREAS for mutant in area.MUTANTS]
 
 
 def outcomes(mutants: Iterable[Mutant]) -> str:
-    """A table of mutants with the methods that catch them."""
+    """A table of mutants with the methods that catch them, or the test that does where none of them looks."""
     rows = []
     for mutant in mutants:
         actual = reasons(mutant)
         shown = ["✓" if method in actual else "–" for method in METHODS]
-        rows.append((mutant.name, mutant.where, *shown))
+        test = "–" if mutant.caught_by in METHODS else mutant.caught_by.partition("::")[2]
+        rows.append((mutant.name, mutant.where, *shown, test))
     caught = sum("✓" in row for row in rows)
-    text = table(("mutant", "where", *METHODS), rows, text_columns=2)
-    return f"{text}\n{caught} of {len(rows)} caught by a method of verification"
+    text = table(("mutant", "where", *METHODS, "test"), rows, text_columns=2)
+    summary = f"{caught} of {len(rows)} caught by a method of verification, {len(rows) - caught} by a test"
+    return f"{text}\n{summary}"
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pytest
+from mutants.running import Patch, failures
 
 import tensormoe as tm
-from tensormoe.programs import plan as planning
 from tensormoe.verification import METHODS
-
-Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Mutant:
         where: the module and what in it is changed, "programs.lowering:lower".
         patch: injects the fault.
         spec: what it is tried on; a function, since specifications remember their plans.
-        caught_by: the method of verification that is to catch it; a file of tests, where verification does
-            not look.
+        caught_by: the method of verification that is to catch it; where verification does not look, the test,
+            such as "gates/test_gate.py::test_batch_norm_is_pytorchs".
         backends: what it is tried with; the frameworks method compares two.
     """
 
@@ -79,10 +78,15 @@ def reasons(mutant: Mutant, methods: tuple[str, ...] = METHODS) -> dict[str, str
     return {method: reason for method, reason in actual.items() if reason is not None}
 
 
+def failing_tests(mutant: Mutant) -> list[str]:
+    """The tests that fail with a mutant, of those that it names."""
+    return failures(mutant.patch, mutant.caught_by, functools.partial(forget, mutant))
+
+
 def forget(mutant: Mutant) -> None:
     """Empty the caches that would carry what was computed with a fault to without it, or back."""
-    for function in vars(planning).values():
-        if hasattr(function, "cache_clear"):
+    for module in _modules():
+        for function in [value for value in vars(module).values() if hasattr(value, "cache_clear")]:
             function.cache_clear()
     if "jax" in mutant.backends:
         # What is compiled is known by the function that it came from, which stays the same.
@@ -103,9 +107,12 @@ def _edit(where: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> No
     function = inspect.unwrap(getattr(original, "func", None) or getattr(original, "fget", None) or original)
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, f"{where} has no such line any more: {old}"
+    # Within a function, so that super() knows the class.
+    within = textwrap.indent(source.replace(old, new), "    ")
     namespace: dict[str, Any] = {}
-    exec(compile(source.replace(old, new), where, "exec"), function.__globals__, namespace)
-    mutated = namespace[name]
+    maker = f"def make(__class__):\n{within}\n    return {name}"
+    exec(compile(maker, where, "exec"), function.__globals__, namespace)
+    mutated = namespace["make"](owner)
     if hasattr(mutated, "__set_name__"):
         mutated.__set_name__(owner, name)
     monkeypatch.setattr(owner, name, mutated)
@@ -127,6 +134,11 @@ def _with_another(value: Any, original: Any, mutated: Any) -> Any:
 
 def _holders() -> list[Any]:
     """What may hold functions of others, under names of its own or in dictionaries: modules and classes."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("tensormoe")]
+    modules = _modules()
     classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
-    return [*modules, *(kind for kind in classes if kind.__module__.startswith("tensormoe"))]
+    tests = [module for name, module in sys.modules.items() if name.startswith("tests.")]
+    return [*modules, *(kind for kind in classes if kind.__module__.startswith("tensormoe")), *tests]
+
+
+def _modules() -> list[ModuleType]:
+    return [module for name, module in sys.modules.items() if name.startswith("tensormoe")]

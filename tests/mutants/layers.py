@@ -113,7 +113,7 @@ PLANS = [
         "plan(contraction, batch_size, optimize, memory_limit)",
         "plan(contraction, batch_size, optimize, None)",
         CORES,
-        "programs/test_path.py",
+        "programs/test_path.py::test_a_refused_limit_names_the_smallest_that_was_found",
     ),
     edit(
         "plans for small batches pass the memory limit",
@@ -121,7 +121,7 @@ PLANS = [
         "return memory_limit is None or own.at(largest_batch).largest <= memory_limit",
         "return True",
         CORES,
-        "programs/test_path.py",
+        "programs/test_path.py::test_a_path_for_small_batches_keeps_the_limit_up_to_the_largest_of_them",
     ),
     edit(
         "a block's second layer has no memory limit",
@@ -129,7 +129,7 @@ PLANS = [
         "optimize, self.memory_limit",
         "optimize, self.memory_limit if in_features == self.in_features else None",
         BLOCK,
-        "programs/test_path.py",
+        "programs/test_path.py::test_a_refused_limit_names_the_smallest_that_was_found",
     ),
     edit(
         "a path of the user's is not run",
@@ -137,7 +137,7 @@ PLANS = [
         "self.optimize",
         '"auto"',
         CORES,
-        "programs/test_path.py",
+        "programs/test_path.py::test_a_given_path_is_run_at_every_batch_size",
     ),
 ]
 

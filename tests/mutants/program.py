@@ -6,7 +6,6 @@ from mutants.harness import edit
 from mutants.specs import BLOCK, CHAIN, CP
 
 # What no level looks at, these do.
-TESTS = "programs/test_program.py"
 
 CHAINED = [
     edit(
@@ -56,7 +55,7 @@ CHAINED = [
         "in enumerate(instructions) for source",
         "in reversed([*enumerate(instructions)]) for source",
         CHAIN,
-        TESTS,
+        "programs/test_program.py::test_registers_may_be_read_again",
     ),
 ]
 
@@ -67,7 +66,7 @@ REVERSE = [
         "instruction.sources)",
         "instruction.sources[:1])",
         CP,
-        TESTS,
+        "programs/test_program.py::test_only_wanted_gradients_are_returned[1-Tucker]",
     ),
     edit(
         "a register that is read twice keeps one share",
@@ -91,7 +90,7 @@ REVERSE = [
         "frozenset(wanted)",
         "range(self.num_operands)",
         CP,
-        TESTS,
+        "programs/test_program.py::test_only_wanted_gradients_are_returned[1-shared]",
     ),
     edit(
         "recomputation keeps all that reverse mode reads",
@@ -99,7 +98,7 @@ REVERSE = [
         "self._costly if recompute else self._read",
         "self._read",
         BLOCK,
-        TESTS,
+        "programs/test_program.py::test_recomputation_keeps_products_alone[2-CP]",
     ),
     edit(
         "reverse mode computes again without being told to",
@@ -107,7 +106,7 @@ REVERSE = [
         "self._costly if recompute else self._read",
         "self._costly",
         BLOCK,
-        TESTS,
+        "programs/test_program.py::test_recomputation_keeps_products_alone[1-CP]",
     ),
     edit(
         "matrix products are computed again",
@@ -115,7 +114,7 @@ REVERSE = [
         " and self.instructions[number].cheap",
         "",
         BLOCK,
-        TESTS,
+        "programs/test_program.py::test_recomputation_keeps_products_alone[1-dense]",
     ),
     edit(
         "products that are only reshaped are computed again",
@@ -123,7 +122,7 @@ REVERSE = [
         "set(self.instructions[number].sources)",
         "set(self.instructions[number].reads)",
         BLOCK,
-        TESTS,
+        "programs/test_program.py::test_recomputation_keeps_products_alone[1-shared]",
     ),
     edit(
         "what was not kept is not computed again",
@@ -131,7 +130,7 @@ REVERSE = [
         "in instruction.reads:",
         "in instruction.reads[:1]:",
         BLOCK,
-        TESTS,
+        "programs/test_program.py::test_recomputation_keeps_products_alone[1-shared]",
     ),
 ]
 
@@ -142,7 +141,7 @@ NONLINEARITIES = [
         " and readers[each.source] == 1",
         "",
         BLOCK,
-        TESTS,
+        "programs/test_program.py::test_an_activation_overwrites_a_product_alone[program2-False-silu]",
     ),
     edit(
         "an activation overwrites what reverse mode reads",
@@ -150,7 +149,7 @@ NONLINEARITIES = [
         "instruction.run(",
         "instruction.overwrite(",
         BLOCK,
-        "backends/torch/test_torch_programs.py",
+        "backends/torch/test_torch_programs.py::test_functional_transforms_and_forward_mode[Tucker]",
     ),
     edit(
         "a gradient overwrites the caller's cotangent",
@@ -158,7 +157,7 @@ NONLINEARITIES = [
         "ops.copy(gradient)",
         "gradient",
         BLOCK,
-        TESTS,
+        "programs/test_program.py::test_an_activation_overwrites_a_product_alone[program0-True-silu]",
     ),
     edit(
         "every activation is GELU by tanh",
@@ -174,7 +173,7 @@ NONLINEARITIES = [
         "1 + 3 * 0.044715",
         "1 + 0.044715",
         partial(BLOCK, nonlinearity="gelu_tanh"),
-        TESTS,
+        "programs/test_program.py::test_an_activation_overwrites_a_product_alone[program6-False-gelu_tanh]",
     ),
     edit(
         "ReLU's gradient passes where its value does not",
@@ -182,7 +181,7 @@ NONLINEARITIES = [
         "x > 0, gradient, ops.zeros_like(x)",
         "x > 0, ops.zeros_like(x), gradient",
         partial(BLOCK, nonlinearity="relu"),
-        TESTS,
+        "programs/test_program.py::test_an_activation_overwrites_a_product_alone[program0-True-relu]",
     ),
     edit(
         "SiLU's derivative is its sigmoid",
@@ -190,7 +189,7 @@ NONLINEARITIES = [
         "gradient * (sigmoid * (1 + x * (1 - sigmoid)))",
         "gradient * sigmoid",
         partial(BLOCK, nonlinearity="silu"),
-        TESTS,
+        "programs/test_program.py::test_an_activation_overwrites_a_product_alone[program4-False-silu]",
     ),
 ]
 

@@ -1,0 +1,143 @@
+"""Every field of every specification, gate, router, gate activation and family, with another value for each.
+
+A new field needs a line in `CHANGES`: `tests/layers/test_fields.py` asks for it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+import tensormoe as tm
+
+RING = tm.TensorNetwork("n a b, b i c, c o a", a=8, b=8, c=8)
+PATH = ((0, 3), (0, 2), (1, 2), (0, 1))
+_TOKENS = 12
+
+
+def layer(**fields: Any) -> tm.MuMoESpec:
+    """Few parameters, and a network for which a memory limit changes the path."""
+    sizes = {"in_features": 8, "out_features": 8, "experts": 8, "factorization": RING}
+    return tm.MuMoESpec(**{**sizes, **fields})
+
+
+def block(**fields: Any) -> tm.MuMoEBlockSpec:
+    return tm.MuMoEBlockSpec(**{"hidden_features": 8, **layer().arguments, **fields})
+
+
+def gated(**fields: Any) -> tm.MuMoESpec:
+    return layer(factorization=tm.CP(2), gate=tm.Gate(**fields))
+
+
+def routed(**fields: Any) -> tm.MuMoESpec:
+    return gated(activation="softmax", norm=None, router=tm.AdaptiveClustering(**fields))
+
+
+def activated(name: str = "top_k", **options: Any) -> tm.MuMoESpec:
+    return gated(activation=tm.Activation(name, **options), norm=None)
+
+
+@dataclass(frozen=True)
+class Change:
+    """How to make a specification, and the same with another value of one field of one of its parts."""
+
+    kind: type
+    field: str
+    make_before: Callable[[], tm.Spec]
+    make_after: Callable[[], tm.Spec]
+
+
+def _each(kind: type, make: Callable[..., tm.Spec], **values: Any) -> list[Change]:
+    return [Change(kind, name, make, partial(make, **{name: value})) for name, value in values.items()]
+
+
+def _family(kind: type, field: str, before: tm.Factorization, after: tm.Factorization) -> Change:
+    return Change(kind, field, partial(layer, factorization=before), partial(layer, factorization=after))
+
+
+_SHARED: dict[str, Any] = {
+    "in_features": 7,
+    "out_features": 7,
+    "experts": 7,
+    "factorization": tm.CP(2),
+    "gate": tm.Gate("softmax"),
+    "bias": False,
+    "memory_limit": layer().plan().largest - 1,
+}
+
+CHANGES = [
+    *_each(tm.MuMoESpec, layer, optimize=PATH, **_SHARED),
+    *_each(
+        tm.MuMoEBlockSpec,
+        block,
+        optimize=(PATH, "auto"),
+        hidden_features=7,
+        nonlinearity="relu",
+        input_norm=True,
+        **_SHARED,
+    ),
+    *_each(
+        tm.Gate,
+        gated,
+        activation="softmax",
+        norm="batch",
+        router=tm.AdaptiveClustering(),
+        temperature=0.5,
+        noise=0.5,
+    ),
+    *_each(
+        tm.AdaptiveClustering,
+        routed,
+        preset="vision",
+        dispersion="std",
+        assignment="hard",
+        statistics="batch",
+        evaluation="batch",
+        clamp=1.01,
+        normalization="global",
+        eps=0.5,
+        shrinkage=9.0,
+        momentum=0.5,
+        clusters=5,
+    ),
+    Change(tm.Activation, "name", partial(activated, "sparsemax"), partial(activated, "softmax")),
+    Change(tm.Activation, "options", partial(activated, k=2), partial(activated, k=3)),
+    _family(tm.CP, "rank", tm.CP(2), tm.CP(3)),
+    _family(tm.Tucker, "ranks", tm.Tucker((2, 3, 4)), tm.Tucker((2, 3, 5))),
+    _family(tm.TensorRing, "ranks", tm.TensorRing((2, 3, 4)), tm.TensorRing((2, 3, 5))),
+    _family(tm.TensorTrain, "ranks", tm.TensorTrain((2, 3)), tm.TensorTrain((2, 5))),
+    _family(tm.TensorNetwork, "text", RING, tm.TensorNetwork("n a c, a b i, o b c", a=8, b=8, c=8)),
+    _family(tm.TensorNetwork, "ranks", RING, tm.TensorNetwork(RING.text, a=8, b=8, c=7)),
+]
+
+
+def outcome(spec: tm.Spec) -> dict[str, Any]:
+    """All that a specification settles: shapes, plans, and what three calls give, the last in evaluation."""
+    parameters = {name: _values(name, shape) for name, shape in spec.parameter_shapes.items()}
+    _, state = tm.initialize(spec, 0, "float64")
+    # Tokens that lie around few centres, so that clusters differ.
+    x = (
+        _values("x", (_TOKENS, spec.in_features))
+        + 3 * _values("centres", (3, spec.in_features))[np.arange(_TOKENS) % 3]
+    )
+    counts = spec.gate.router.previous_experts(spec.experts)
+    previous = counts and [np.exp(3 * _values("previous", (_TOKENS, k))) for k in counts]
+    call: dict[str, Any] = {"previous": previous and [a / a.sum(1, keepdims=True) for a in previous]}
+    results: list[Any] = []
+    for training in (True, True, False):
+        noise = np.random.default_rng(0) if training else None
+        done = tm.apply(spec, parameters, x, state=state, training=training, generator=noise, **call)
+        state = done.state
+        results += [done.y, *done.coefficients, *state.values()]
+    return {
+        "shapes": (spec.parameter_shapes, spec.state_shapes),
+        "plans": (str(spec.plan(1)), str(spec.plan())),
+        "results": [np.asarray(result).round(9).tolist() for result in results],
+    }
+
+
+def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(crc32(name.encode())).normal(size=shape)
