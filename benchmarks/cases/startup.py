@@ -18,12 +18,17 @@ start = time.perf_counter()
 print(time.perf_counter() - start)
 """
 CHAIN = "n a, a b, b c, c d, d e, e f, f i g, g o"
+# 40 cores, each joined to four others: a grid of five rows and eight columns on a torus, as code.
+MODES = "{0: 'i', 39: 'o', 4: 'n1', 13: 'n2', 22: 'n3', 31: 'n4'}"
+CORES = f"' '.join(['r%d c%d r%d c%d' % (n, n, (n + 1) % 40, (n + 8) % 40), {MODES}.get(n, '')])"
+GRID = f"', '.join({CORES} for n in range(40)), **{{f'{{b}}{{n}}': 2 for b in 'rc' for n in range(40)}}"
 NETWORKS = {
     "CP, 3 cores": "tm.MuMoESpec(768, 3072, 256, tm.CP(64))",
     "TR, 5 cores": "tm.MuMoESpec(768, 768, (16, 16, 16), tm.TensorRing((4, 4, 4, 4, 64)))",
     "chain, 8 cores": f"tm.MuMoESpec(64, 64, 16, tm.TensorNetwork({CHAIN!r}, **dict.fromkeys('abcdefg', 4)))",
     "TR, 6 levels, 8 cores": "tm.MuMoESpec(64, 64, (4,) * 6, tm.TensorRing((4,) * 7 + (8,)))",
     "CP, 6 levels, 8 cores": "tm.MuMoESpec(64, 64, (4,) * 6, tm.CP(16))",
+    "grid, 4 levels, 40 cores": f"tm.MuMoESpec(64, 64, (4,) * 4, tm.TensorNetwork({GRID}))",
 }
 BLOCK = "tm.build(tm.MuMoEBlockSpec(768, 3072, 768, 256, tm.{}), 'torch')"
 

@@ -1,5 +1,6 @@
 """Paths: the order in which a contraction's operands are multiplied, found from shapes alone."""
 
+import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
@@ -9,6 +10,8 @@ from opt_einsum.paths import DynamicProgramming, get_path_fn
 from ..errors import TensorMoEError, non_negative_integer
 from ..networks.notation import BATCH
 from .contraction import Contraction
+from .search import find_tree
+from .trees import Products, path_of, tree_of
 
 Pair = tuple[int, ...]
 # For each step the positions of its operands among the live tensors; results are appended.
@@ -22,8 +25,7 @@ Optimizer = Callable[..., Sequence[Sequence[int]]]
 AnyOptimize = str | Sequence[Sequence[int]] | Optimizer
 
 # The largest numbers of operands for which opt_einsum tries every path, and for which it uses dynamic
-# programming. At its limit either takes some ten milliseconds, and exponentially more beyond; the heuristics
-# are quick for any number.
+# programming. At its limit either takes some ten milliseconds, and exponentially more beyond.
 _EXHAUSTIVE, _DYNAMIC = 6, 12
 # Up to this many, products of operands that share no index are tried as well when memory is short.
 _OUTER = 9
@@ -42,37 +44,60 @@ class _Problem(NamedTuple):
     output: str
     sizes: dict[str, int]
 
-    def ask(self, optimizer: Optimizer, memory_limit: int | None) -> Sequence[Sequence[int]]:
-        """Ask an optimizer for a path."""
-        inputs = [frozenset(term) for term in self.terms]
+    def ask(
+        self, optimizer: Optimizer, memory_limit: int | None, name: Callable[[str], object] = str
+    ) -> Sequence[Sequence[int]]:
+        """Ask an optimizer for a path; `name` makes what it knows the indices by."""
+        *inputs, output = (frozenset(map(name, term)) for term in (*self.terms, self.output))
         # Some of cotengra's optimizers accept no limit.
         limit = () if memory_limit is None else (memory_limit,)
-        return optimizer(inputs, frozenset(self.output), self.sizes, *limit)
+        return optimizer(inputs, output, {name(index): size for index, size in self.sizes.items()}, *limit)
 
     def search(self, optimizer: Optimizer, memory_limit: int | None) -> _Candidate | None:
         """The path that one of opt_einsum's searches finds; None if it finds no pairwise path."""
+        state = random.getstate()
         try:
-            path = self.ask(optimizer, memory_limit)
+            # Sets of strings, unlike those of integers, are in another order in each process.
+            path = self.ask(optimizer, memory_limit, ord)
         except RuntimeError:  # this is how its dynamic programming says that nothing meets the limit
             return None
+        finally:
+            # Its random searches seed Python's own generator, which is the user's.
+            random.setstate(state)
         # Its other searches answer with one n-ary step, thousands of times as slow, or exceed the limit.
         if any(len(pair) > 2 for pair in path):
             return None
         return self.price(tuple(tuple(pair) for pair in path))
 
+    def search_long(self, known: Sequence[Path], memory_limit: int | None) -> list[_Candidate]:
+        """Paths of many operands that our own search finds, which also tries to improve on known ones."""
+        candidates = [self._improve(known, None)]
+        if memory_limit is not None and candidates[0].largest > memory_limit:
+            # What is smallest, and from there what costs least within the limit.
+            for limit in (0, memory_limit):
+                candidates.append(self._improve([*known, *(each.path for each in candidates)], limit))
+        return candidates
+
+    def _improve(self, known: Sequence[Path], memory_limit: int | None) -> _Candidate:
+        products = self.products(memory_limit)
+        tree = find_tree(products, [tree_of(products, path) for path in known])
+        return self.price(path_of(products, tree))
+
     def smallest(self) -> _Candidate | None:
         """The path with the smallest peak: the one whose largest intermediate is smallest."""
         operands = len(self.terms)
         if operands > _DYNAMIC:
-            return self.search(get_path_fn("greedy"), None)
+            return self._improve((), 0)
         return self.search(DynamicProgramming("size", search_outer=operands <= _OUTER), None)
 
     def price(self, path: Path) -> _Candidate:
         """Count a path's operations and the elements of its largest intermediate."""
-        shapes = [tuple(self.sizes[index] for index in term) for term in self.terms]
-        expression = f"{','.join(self.terms)}->{self.output}"
-        _, info = opt_einsum.contract_path(expression, *shapes, shapes=True, optimize=path)
-        return _Candidate(int(info.opt_cost), int(info.largest_intermediate), path)
+        products = self.products()
+        tree = tree_of(products, path)
+        return _Candidate(products.total(tree), products.largest(tree), path)
+
+    def products(self, memory_limit: int | None = None) -> Products:
+        return Products(self.terms, self.output, self.sizes, memory_limit)
 
 
 def _pose(contraction: Contraction, batch_size: int) -> _Problem:
@@ -84,7 +109,11 @@ def _pose(contraction: Contraction, batch_size: int) -> _Problem:
 
 
 def find_path(
-    contraction: Contraction, batch_size: int, optimize: Optimize, memory_limit: int | None
+    contraction: Contraction,
+    batch_size: int,
+    optimize: Optimize,
+    memory_limit: int | None,
+    known: Sequence[Path] = (),
 ) -> Path:
     """Find the path for a contraction.
 
@@ -94,6 +123,7 @@ def find_path(
         optimize: "auto" for the cheapest path that several searches find, the name of one of opt_einsum's
             searches, or a path.
         memory_limit: the largest intermediate allowed, in elements, or None.
+        known: paths for other batch sizes, one of which may be the best here.
 
     Raises:
         TensorMoEError: a memory limit that no path found meets.
@@ -102,41 +132,46 @@ def find_path(
         # Still one step, which sums over the indices that the output lacks.
         return ((0,),)
     problem = _pose(contraction, batch_size)
-    candidates = _candidates(problem, optimize, memory_limit)
-    if memory_limit is not None:
-        candidates = [each for each in candidates if each.largest <= memory_limit]
-        if not candidates:
-            reason = f"for {batch_size:,} input vectors {_explain(problem, optimize, memory_limit)}"
-            raise TensorMoEError("memory_limit", memory_limit, reason)
-    if not candidates:
+    candidates = _candidates(problem, optimize, memory_limit, known)
+    fitting = [each for each in candidates if memory_limit is None or each.largest <= memory_limit]
+    if fitting:
+        return min(fitting).path
+    if memory_limit is None:
         raise TensorMoEError("optimize", optimize, 'this search finds no pairwise path: use "auto"')
-    return min(candidates).path
+    reason = _explain(problem, optimize, memory_limit, candidates)
+    raise TensorMoEError("memory_limit", memory_limit, f"for {batch_size:,} input vectors {reason}")
 
 
-def _explain(problem: _Problem, optimize: Optimize, memory_limit: int) -> str:
+def _explain(problem: _Problem, optimize: Optimize, memory_limit: int, candidates: list[_Candidate]) -> str:
     """Why no path meets the limit, and what to do."""
     if not isinstance(optimize, str):
-        return (
-            f"the path has an intermediate of {problem.price(optimize).largest:,} elements: raise the limit"
-        )
+        return f"the path has an intermediate of {candidates[0].largest:,} elements: raise the limit"
     smallest = problem.smallest()
-    if smallest is not None and smallest.largest <= memory_limit:
-        return f'the search {optimize!r} finds no path within this limit: use optimize="auto"'
-    if smallest is None:
+    sizes = [each.largest for each in (*candidates, *([smallest] if smallest else []))]
+    if not sizes:
         return "no pairwise path was found: raise the limit"
-    return f"every path found has an intermediate of {smallest.largest:,} elements or more: raise the limit"
+    if min(sizes) <= memory_limit:
+        return f'the search {optimize!r} finds no path within this limit: use optimize="auto"'
+    return f"every path found has an intermediate of {min(sizes):,} elements or more: raise the limit"
 
 
-def _candidates(problem: _Problem, optimize: Optimize, memory_limit: int | None) -> list[_Candidate]:
+def _candidates(
+    problem: _Problem, optimize: Optimize, memory_limit: int | None, known: Sequence[Path]
+) -> list[_Candidate]:
     if not isinstance(optimize, str):
         return [problem.price(optimize)]
     operands = len(problem.terms)
-    names = ["auto"] + ["dp"] * (operands <= _DYNAMIC) + ["optimal"] * (operands <= _EXHAUSTIVE)
-    searches = names if optimize == "auto" else [optimize]
-    candidates = [problem.search(get_path_fn(name), memory_limit) for name in searches]
-    if optimize == "auto" and memory_limit is not None:
-        # Searches for few operations may miss the few paths that meet a narrow limit.
-        candidates.append(problem.smallest())
+    candidates: list[_Candidate | None] = [problem.price(path) for path in known]
+    if optimize != "auto":
+        candidates.append(problem.search(get_path_fn(optimize), memory_limit))
+    elif operands > _DYNAMIC:
+        candidates += problem.search_long(known, memory_limit)
+    else:
+        names = ["auto", "dp"] + ["optimal"] * (operands <= _EXHAUSTIVE)
+        candidates += [problem.search(get_path_fn(name), memory_limit) for name in names]
+        if memory_limit is not None:
+            # Searches for few operations may miss the few paths that meet a narrow limit.
+            candidates.append(problem.smallest())
     return [each for each in candidates if each is not None]
 
 

@@ -189,31 +189,38 @@ def plans_by_batch(
     vector tens of times what it needs. With a memory limit, every plan meets it for all batches that it is
     chosen for, up to 1,024 vectors.
     """
+    paths: list[Path] = []
+    for _, batch_size in _BUCKETS:
+        paths.append(find_path(contraction, batch_size, optimize, memory_limit, paths))
     kept: list[tuple[int, Plan]] = []
     largest_batch = LARGE_BATCH
     for least, batch_size in _BUCKETS:
-        own = plan(contraction, batch_size, optimize, memory_limit)
-        if kept and not _is_worthwhile(own, kept[-1][1], largest_batch, memory_limit):
+        plans = [_follow(contraction, path, batch_size) for path in dict.fromkeys(paths)]
+        fitting = [each for each in plans if _fits(each.at(largest_batch), memory_limit)]
+        own = min(fitting, key=lambda each: (each.macs, each.peak))
+        if kept and own.macs > _WORTHWHILE * kept[-1][1].at(batch_size).macs:
             own = kept.pop()[1]
         kept.append((least, own))
         largest_batch = least - 1
     return tuple(kept)
 
 
-def _is_worthwhile(own: Plan, other: Plan, largest_batch: int, memory_limit: int | None) -> bool:
-    """Whether a plan for smaller batches is worth keeping next to the one for larger batches."""
-    if own.macs > _WORTHWHILE * other.at(own.batch_size).macs:
-        return False
-    return memory_limit is None or own.at(largest_batch).largest <= memory_limit
+def _fits(plan: Plan, memory_limit: int | None) -> bool:
+    return memory_limit is None or plan.largest <= memory_limit
 
 
 @lru_cache(maxsize=1024)
 def _follow(contraction: Contraction, path: Path, batch_size: int) -> Plan:
     """The plan of a path."""
     sizes = {**dict(contraction.sizes), BATCH: batch_size}
-    program, steps = lower(contraction, path)
+    program, steps = _lower(contraction, path)
     planned = tuple(_price(step, sizes) for step in steps)
     return Plan(contraction, batch_size, path, planned, program, _peak(steps, planned))
+
+
+@lru_cache(maxsize=1024)
+def _lower(contraction: Contraction, path: Path) -> tuple[Program, tuple[Step, ...]]:
+    return lower(contraction, path)
 
 
 def _price(step: Step, sizes: dict[str, int]) -> PlannedStep:

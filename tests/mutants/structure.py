@@ -132,15 +132,15 @@ def _remembered(
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         known: dict[Hashable, planning.Plan] = {}
-        find = planning._plan.__wrapped__
+        follow = planning._follow.__wrapped__
 
         def remembered(contraction: Contraction, *further: object) -> planning.Plan:
-            return known.setdefault(key(contraction), find(contraction, *further))
+            return known.setdefault(key(contraction), follow(contraction, *further))
 
-        monkeypatch.setattr(planning, "_plan", remembered)
+        monkeypatch.setattr(planning, "_follow", remembered)
         _ = before().default_plan
 
-    return Mutant(f"plans are remembered by {by} alone", "programs.plan:_plan", patch, spec, "exact")
+    return Mutant(f"plans are remembered by {by} alone", "programs.plan:_follow", patch, spec, "exact")
 
 
 def _shapes(contraction: Contraction) -> Hashable:
@@ -168,8 +168,8 @@ PLANNING = [
     edit(
         "a path's last step multiplies three",
         "programs.path:find_path",
-        "return min(candidates).path",
-        "return (*min(candidates).path[:-2], tuple(range(min(len(problem.terms), 3))))",
+        "return min(fitting).path",
+        "return (*min(fitting).path[:-2], tuple(range(min(len(problem.terms), 3))))",
         DECODERS,
         "proof",
     ),
