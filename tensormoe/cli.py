@@ -3,20 +3,16 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeAlias
 
 from . import __version__, interrupt
+from .arguments import check_place, check_rest, read_spec, split, whole
 from .benching import BenchReport, bench
 from .errors import TensorMoEError, positive_integer
-from .layers.layer_spec import MuMoESpec
-from .layers.serialization import spec_from_json
-from .layers.spec import Spec
-from .networks.families import TensorNetwork
-from .networks.notation import INPUT, OUTPUT, Notation
 from .terminal import ERRORS
 from .verification import METHODS, VerificationReport, verify
 from .verification.proof.trace import ProofError
@@ -28,8 +24,7 @@ The layer is a file that holds a specification as JSON (spec.to_json()), or inde
   tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --out 3072
 Unless a bond has the name of an option, --r 64 is short for --bond r=64.
 """
-# The options that only index notation takes, each with its parsed name.
-_SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
+_MOST_EPOCHS = 10_000
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -101,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="train layers on digits, in PyTorch and in JAX if you have both")
     demo.add_argument("--picture", type=Path, default=Path("results/demo.png"), help="where to save it")
     demo.add_argument("--dtype", choices=("float64", "float32"), default="float64")
-    demo.add_argument("--epochs", type=int, help="passes over the training images")
+    demo.add_argument("--epochs", type=whole, help="passes over the training images")
     demo.set_defaults(run=_demo)
 
     plan = _layer_command(commands, "plan", "print how a layer is computed and what that costs")
@@ -131,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_batch_size(speed, 1024)
     speed.add_argument("--training", action="store_true", help="time gradients as well")
     speed.add_argument("--device", help="such as cpu or cuda (default: a GPU if there is one)")
-    speed.add_argument("--threads", type=int, help="how many threads PyTorch uses")
-    speed.add_argument("--rounds", type=int, default=15, help="the largest number of rounds (default: 15)")
+    speed.add_argument("--threads", type=whole, help="how many threads PyTorch uses")
+    speed.add_argument("--rounds", type=whole, default=15, help="the largest number of rounds (default: 15)")
     _add_report(speed)
     speed.set_defaults(run=_bench)
     return parser
@@ -155,25 +150,28 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
         help="with notation: a bond's size; repeat it for each",
     )
     parser.add_argument("--experts", help="with notation: N, or one count for each level, as 16,16")
-    parser.add_argument("--in", dest="in_features", type=int, help="with notation: input features")
-    parser.add_argument("--out", dest="out_features", type=int, help="with notation: output features")
+    parser.add_argument("--in", dest="in_features", type=whole, help="with notation: input features")
+    parser.add_argument("--out", dest="out_features", type=whole, help="with notation: output features")
     parser.add_argument("--no-bias", dest="bias", action="store_false", help="with notation: no bias")
     return parser
 
 
 def _add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
     text = f"how many input vectors (default: {default})"
-    parser.add_argument("--batch-size", type=int, default=default, metavar="T", help=text)
+    parser.add_argument("--batch-size", type=whole, default=default, metavar="T", help=text)
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the report as JSON")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random values (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, help="seed of the random values (default: 0)")
 
 
 def _demo(options: argparse.Namespace, rest: list[str]) -> int:
-    _no_more(rest)
+    check_rest(rest)
     epochs = None if options.epochs is None else positive_integer("--epochs", options.epochs)
+    if epochs is not None and epochs > _MOST_EPOCHS:
+        raise TensorMoEError("--epochs", epochs, f"the demonstration takes at most {_MOST_EPOCHS:,}")
+    check_place("--picture", options.picture, make=True)
     try:
         from .demo import EPOCHS, run
 
@@ -185,12 +183,12 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _plan(options: argparse.Namespace, rest: list[str]) -> int:
-    print(_spec(options, rest).plan(options.batch_size))
+    print(read_spec(options, rest).plan(options.batch_size))
     return 0
 
 
 def _prove(options: argparse.Namespace, rest: list[str]) -> int:
-    spec = _spec(options, rest)
+    spec = read_spec(options, rest)
     try:
         print(prove(spec))
     except ProofError as error:
@@ -199,19 +197,19 @@ def _prove(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:
-    _check_place(options.json)
-    spec = _spec(options, rest)
-    methods = METHODS if options.method is None else _split(options.method)
-    backends = None if options.backend is None else _split(options.backend)
+    check_place("--json", options.json)
+    spec = read_spec(options, rest)
+    methods = METHODS if options.method is None else split(options.method)
+    backends = None if options.backend is None else split(options.backend)
     report = verify(spec, backends, options.seed, methods=methods, batch_size=options.batch_size)
     _show(report, options.json)
     return 0 if report.passed else 1
 
 
 def _bench(options: argparse.Namespace, rest: list[str]) -> int:
-    _check_place(options.json)
+    check_place("--json", options.json)
     report = bench(
-        _spec(options, rest),
+        read_spec(options, rest),
         options.backend,
         options.batch_size,
         training=options.training,
@@ -222,55 +220,6 @@ def _bench(options: argparse.Namespace, rest: list[str]) -> int:
     )
     _show(report, options.json)
     return 0
-
-
-def _spec(options: argparse.Namespace, rest: list[str]) -> Spec:
-    path = Path(options.layer)
-    if path.suffix == ".json":
-        _check_beside_file(options)
-        _no_more(rest)
-        return spec_from_json(_text(path))
-    notation = Notation.parse(options.layer)
-    if not {INPUT, OUTPUT} <= {*notation.indices}:
-        remedy = 'pass a JSON file, or index notation with the modes i and o, such as "n r, i r, r o"'
-        raise TensorMoEError("layer", options.layer, remedy)
-    for flag, name in _SIZES.items():
-        if getattr(options, name) is None:
-            remedy = f"index notation needs --experts, --in and --out: add {flag}"
-            raise TensorMoEError("layer", options.layer, remedy)
-    experts = tuple(_integer("--experts", count) for count in options.experts.split(","))
-    bonds = _bonds(options.bond or [], rest)
-    for name in notation.bonds:
-        if name not in bonds:
-            remedy = f"bond {name!r} has no size: add --bond {name}=64, or another size"
-            raise TensorMoEError("layer", options.layer, remedy)
-    network = TensorNetwork(options.layer, **bonds)
-    return MuMoESpec(options.in_features, options.out_features, experts, network, bias=options.bias)
-
-
-def _check_beside_file(options: argparse.Namespace) -> None:
-    """Raise an error for an option that the JSON file already sets."""
-    given = {flag: getattr(options, name) for flag, name in {**_SIZES, "--bond": "bond"}.items()}
-    given["--no-bias"] = None if options.bias else True
-    for flag, value in given.items():
-        if value is not None:
-            remedy = f"{options.layer} already sets this: omit {flag}, or change the file"
-            raise TensorMoEError(flag, value, remedy)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TensorMoEError(
-            "layer", str(path), f"the file cannot be read ({error}): pass a readable JSON file"
-        ) from error
-
-
-def _check_place(path: Path | None) -> None:
-    """Raise the error of a report that cannot be written, before it is made."""
-    if path and (path.is_dir() or not path.parent.is_dir()):
-        raise TensorMoEError("--json", str(path), "pass a file in an existing folder")
 
 
 def _show(report: VerificationReport | BenchReport, path: Path | None) -> None:
@@ -284,35 +233,3 @@ def _show(report: VerificationReport | BenchReport, path: Path | None) -> None:
         ) from error
     finally:
         print(report)
-
-
-def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:
-    """Bond sizes from what follows each --bond, such as r=64, and from words such as --r 64 or --r=64."""
-    for text in given:
-        if "=" not in text:
-            raise TensorMoEError("--bond", text, "write a name and a size, such as --bond r=64")
-    words = [part for word in rest for part in word.split("=", 1)]
-    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
-        raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, such as --bond r=64")
-    short = zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True)
-    pairs = [*(text.split("=", 1) for text in given), *short]
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise TensorMoEError("bonds", " ".join([*given, *rest]), "give each bond exactly one size")
-    return {name: _integer(f"bond {name}", size) for name, size in pairs}
-
-
-def _integer(argument: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise TensorMoEError(argument, text, "pass a positive integer") from error
-
-
-def _split(texts: Iterable[str]) -> tuple[str, ...]:
-    """The comma-separated words of an option that may be repeated."""
-    return tuple(word for text in texts for word in text.split(","))
-
-
-def _no_more(rest: list[str]) -> None:
-    if rest:
-        raise TensorMoEError("arguments", " ".join(rest), "unknown arguments: see --help")

@@ -15,6 +15,8 @@ Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 
 # The version of the JSON format. Raise it for every change that older versions would misread.
 FORMAT = 1
+# Nothing that is written here nests deeper; Python's own limit ends in a RecursionError.
+_DEEPEST = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,9 @@ class Registered(Serializable):
         return cls.__name__.removesuffix(cls._suffix) or cls.__name__
 
     def to_dict(self) -> dict[str, Data]:
+        if self._registry.get(self.type_name()) is not type(self):
+            remedy = f"another class named {self.type_name()!r} was defined since, which JSON would return"
+            raise TensorMoEError(self._what, self, f"{remedy}: rename one, or build this again")
         return {"type": self.type_name(), **self._to_data()}
 
     @classmethod
@@ -126,7 +131,7 @@ def _check_object(what: str, data: object) -> dict[str, object]:
     return dict(data)
 
 
-def encode(argument: str, value: object) -> Data:
+def encode(argument: str, value: object, depth: int = 0) -> Data:
     """Turn a value into plain data: tuples become lists, infinity becomes {"float": "inf"}.
 
     Raises:
@@ -145,7 +150,8 @@ def encode(argument: str, value: object) -> Data:
         case Serializable():
             return value.to_dict()
         case list() | tuple():
-            return [encode(argument, each) for each in value]
+            _check_depth(argument, value, depth)
+            return [encode(argument, each, depth + 1) for each in value]
         case numbers.Integral():
             return int(value)
         case numbers.Real():
@@ -156,13 +162,19 @@ def encode(argument: str, value: object) -> Data:
     )
 
 
-def decode(data: object) -> object:
+def decode(data: object, depth: int = 0) -> object:
     """Read a value that `encode` wrote; lists become tuples."""
     if isinstance(data, list | tuple):
-        return tuple(decode(each) for each in data)
+        _check_depth("field", data, depth)
+        return tuple(decode(each, depth + 1) for each in data)
     if isinstance(data, dict) and data.keys() == {"float"} and data["float"] in ("inf", "-inf", "nan"):
         return float(data["float"])
     return data
+
+
+def _check_depth(argument: str, value: object, depth: int) -> None:
+    if depth >= _DEEPEST:
+        raise TensorMoEError(argument, type(value), f"lists are nested more than {_DEEPEST} deep")
 
 
 def check_format(data: object) -> object:

@@ -2,14 +2,27 @@
 
 import numbers
 import operator
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from math import inf
-from typing import cast
+from reprlib import Repr
+from typing import Any, cast
 
 from .terminal import substitute
 
 # No axis of any framework's arrays is longer.
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
+# How many characters of each part an error shows: what is received may be gigabytes.
+_ARGUMENT, _RECEIVED, _REMEDY = 100, 200, 2_000
+_DIGITS = re.compile(r"\d{31,}")
+
+_brief = Repr()
+_brief.maxlevel = 10
+_brief.maxtuple = _brief.maxlist = _brief.maxarray = _brief.maxdict = 30
+_brief.maxset = _brief.maxfrozenset = _brief.maxdeque = 30
+_brief.maxstring = _brief.maxother = 2 * _RECEIVED
+# More digits than Python prints.
+_brief.maxlong = 5_000
 
 
 class TensorMoEError(ValueError):
@@ -34,19 +47,28 @@ class TensorMoEError(ValueError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        try:
-            shown = repr(self.received)
-        except ValueError:  # Python refuses to print an integer of thousands of digits
-            shown = f"a value of type {type(self.received).__name__}"
-        if len(shown) > 200:
-            shown = shown[:197] + "..."
-        return substitute(f"{self.argument}: received {shown}; {self.remedy}")
+        received = _cut(_show(self.received), _RECEIVED)
+        argument, remedy = _cut(self.argument, _ARGUMENT), _cut(self.remedy, _REMEDY)
+        return substitute(f"{argument}: received {received}; {remedy}")
+
+
+def _show(value: object) -> str:
+    """A value's repr without the rest of what is long; its type if it has none."""
+    try:
+        return _brief.repr(value)
+    except Exception:  # a user's own repr may raise anything
+        return f"a value of type {type(value).__name__}"
+
+
+def _cut(text: str, length: int) -> str:
+    text = _DIGITS.sub(lambda digits: f"{digits[0][:6]}... ({len(digits[0])} digits)", text)
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def positive_integer(argument: str, value: object) -> int:
     """Return `value` as an int, or raise the error that names `argument`."""
     number = _integer(argument, value, 1, "pass a positive integer")
-    if number > _LARGEST:
+    if number > LARGEST:
         raise TensorMoEError(argument, value, "pass a positive integer below 2**63")
     return number
 
@@ -72,7 +94,10 @@ def real_number(value: object) -> float | None:
     # Every numeric type registers as numbers.Real, NumPy's scalars included; arrays do not.
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond every float
+        return None
 
 
 def positive_number(argument: str, value: object) -> float:
@@ -89,6 +114,13 @@ def number_from(least: float, argument: str, value: object) -> float:
     if number is None or not number >= least:
         raise TensorMoEError(argument, value, f"pass a number of at least {least:g}")
     return number
+
+
+def mapping(argument: str, value: object) -> Mapping[str, Any]:
+    """Return `value`, or raise the error that names `argument`, unless it maps names to something."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise TensorMoEError(argument, value, "pass a mapping from names, such as a dict")
+    return value
 
 
 def true_or_false(argument: str, value: object) -> bool:
@@ -113,4 +145,8 @@ def as_tuple(value: object) -> tuple[object, ...]:
 
 def is_listed(value: object) -> bool:
     """Whether a value is a tuple, a list or an array with one axis."""
-    return isinstance(value, (tuple, list)) or len(getattr(value, "shape", ())) == 1
+    if isinstance(value, (tuple, list)):
+        return True
+    shape = getattr(value, "shape", ())
+    # A class of arrays has a shape, too, which is no tuple.
+    return isinstance(shape, tuple) and len(shape) == 1

@@ -126,6 +126,14 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
     def devices(self) -> tuple[str, ...]:
         return ("cpu", *{jax.default_backend()} - {"cpu"})
 
+    def memory_of(self, array: jax.Array) -> int | None:
+        if isinstance(array, jax.core.Tracer):
+            return None
+        (device, *_) = array.devices()
+        if device.platform == "cpu":
+            return super().memory_of(array)
+        return (device.memory_stats() or {}).get("bytes_limit")
+
     # Both convert on the host: a conversion by JAX is compiled again for every shape.
     def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> jax.Array:
         host = np.asarray(array).astype(jnp.dtype(dtype))

@@ -67,7 +67,7 @@ class Module(nnx.Module):
         if device is not None:
             parameters, state = jax.device_put((parameters, state), device)
         self.spec = spec
-        self.recompute = recompute
+        self.recompute = true_or_false("recompute", recompute)
         # This is nnx's own name, which train(), eval() and nnx.view look for.
         self.use_running_average = False
         self._hold(parameters, nnx.Param)
@@ -118,7 +118,7 @@ class Module(nnx.Module):
         """
         # Two spaces above, as in Flax: nnx.view_info reads no other docstring.
         if use_running_average is not None:
-            self.use_running_average = use_running_average
+            self.use_running_average = true_or_false("use_running_average", use_running_average)
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
         """Load parameters and running statistics, such as those of another framework.

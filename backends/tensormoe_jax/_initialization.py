@@ -9,9 +9,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.errors import TensorMoEError, non_negative_integer
 from tensormoe.layers import initialization
+from tensormoe.layers.needs import check_parameters
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import NumPyArray
 
+from ._backend import backend
 from ._drawing import draw
 
 Arrays = dict[str, jax.Array]
@@ -62,6 +64,7 @@ def initialize(
         remedy = "pass a key as key= to initialize, or as rngs=nnx.Rngs(key) to a module"
         raise TensorMoEError("seed", seed, remedy)
     drawn = "float64" if wanted == jnp.float64 else "float32"
+    check_parameters(spec, wanted.itemsize, backend.memory_of(jnp.zeros(())))
     if key is None and isinstance(seed, jax.core.Tracer):
         key = jax.random.key(seed)
     values: Mapping[str, ArrayLike]

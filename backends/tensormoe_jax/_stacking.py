@@ -12,7 +12,9 @@ from tensormoe.errors import non_negative_integer, positive_integer
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.spec import check_spec
+from tensormoe.memory import check_memory
 
+from ._backend import backend
 from ._initialization import check_source, initialize
 from ._module import MuMoE, MuMoEBlock
 
@@ -83,6 +85,8 @@ def stacked(
     check_spec(spec)
     check_source(seed, rngs)
     count = positive_integer("n", n)
+    needed = count * spec.num_parameters * 4
+    check_memory("n", count, "so many layers", needed, backend.memory_of(jnp.zeros(())))
     kind = MuMoE if isinstance(spec, MuMoESpec) else MuMoEBlock
 
     def create(key: jax.Array) -> MuMoE | MuMoEBlock:

@@ -39,7 +39,8 @@ class _Module:
     def __init__(
         self, spec: Spec, *, seed: int | None, dtype: DTypeLike | None, device: str | None, recompute: bool
     ) -> None:
-        if device not in (None, "cpu"):
+        true_or_false("recompute", recompute)
+        if device is not None and not (isinstance(device, str) and device == "cpu"):
             raise TensorMoEError("device", device, 'NumPy has only the device "cpu": pass that or None')
         if seed is None:
             # From NumPy's global generator, so that np.random.seed has an effect.

@@ -118,6 +118,11 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     nonlinearities = NONLINEARITIES
     threshold_kernel = TorchThresholds
 
+    @staticmethod
+    def is_tensor(value: object) -> bool:
+        # Sparse and nested tensors lack most operations.
+        return isinstance(value, torch.Tensor) and value.layout is torch.strided
+
     def dtype_name(self, array: torch.Tensor) -> str:
         # A type's own name takes ten times as long, and each call needs several.
         return _FLOATS.get(array.dtype) or super().dtype_name(array)

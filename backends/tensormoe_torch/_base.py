@@ -7,17 +7,18 @@ import torch
 from torch import nn
 
 from tensormoe.errors import TensorMoEError, true_or_false
-from tensormoe.layers.checks import check_types
+from tensormoe.layers.checks import check_input, check_types
 from tensormoe.layers.functional import run_mixture
+from tensormoe.layers.needs import check_parameters
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.terminal import substitute
 
 from ._backend import backend
-from ._checkpoints import check, note
+from ._checkpoints import check, check_tensors, note
 from ._containers import LevelTensors, NamedTensors, TensorGroup
 from ._gate import AllReduce, GateModule
-from ._values import Device, DType, element_type, fill, read, reset
+from ._values import Device, DType, element_type, fill, on_device, read, reset
 
 Coefficients = list[torch.Tensor]
 Groups = tuple[str, ...]
@@ -37,7 +38,9 @@ class Module(nn.Module):
         super().__init__()
         kind = element_type(dtype)
         spec.prepare()
-        self.spec, self.recompute = spec, recompute
+        self.spec, self.recompute = spec, true_or_false("recompute", recompute)
+        # On the meta device nothing is allocated, on a GPU not from the host's memory.
+        check_parameters(spec, kind.itemsize, backend.memory_of(on_device(device)))
         for group, shapes in group_members(spec.parameter_shapes).items():
             values = {
                 name: nn.Parameter(torch.empty(shape, dtype=kind, device=device))
@@ -100,10 +103,13 @@ class Module(nn.Module):
         """
         true_or_false("return_coefficients", return_coefficients)
         weights, statistics = self._tensors(self._gate_groups, x), self._tensors(self._state_groups, x)
+        rest = self._tensors(self._mixture_groups, x)
+        # All before the gate, whose running statistics move.
+        check_input(backend, x, self.spec)
+        check_types(backend, "parameters", weights, x)
+        check_types(backend, "parameters", rest, x)
         gate: Any = self._modules["gate"]
         coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
-        rest = self._tensors(self._mixture_groups, x)
-        check_types(backend, "parameters", rest, x)
         y: torch.Tensor = run_mixture(backend, self.spec, rest, coefficients, x, self.recompute)
         return (y, list(coefficients)) if return_coefficients else y
 
@@ -193,10 +199,14 @@ class Module(nn.Module):
         if metadata is not None:
             note(self.spec, metadata)
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, *args: Any
+    ) -> None:
         # Before the groups, which hold the tensors, take theirs.
         check(self.spec, local_metadata, prefix)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        assign = bool(local_metadata.get("assign_to_params_buffers", False))
+        check_tensors(self, state_dict, prefix, strict, assign)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *args)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

@@ -7,7 +7,11 @@ of every module beside the tensors. `torch.save` keeps it; formats for tensors a
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
+
 from tensormoe.errors import TensorMoEError
+from tensormoe.layers.parameters import compare_names
 from tensormoe.layers.spec import Spec
 
 _KEY = "tensormoe"
@@ -27,6 +31,37 @@ def note(spec: Spec, metadata: dict[str, Any]) -> None:
     text = describe(spec)
     if text is not None:
         metadata[_KEY] = text
+
+
+def check_tensors(
+    module: nn.Module, tensors: Mapping[str, Any], prefix: str, strict: bool, assign: bool
+) -> None:
+    """Refuse tensors that do not fit a layer before it takes any; PyTorch takes those that do fit first.
+
+    Args:
+        module: the layer.
+        tensors: a state dict.
+        prefix: of the layer's names there.
+        strict: whether exactly the layer's names must be there.
+        assign: whether the tensors take the place of the layer's own, with values or without.
+
+    Raises:
+        TensorMoEError: a wrong shape, or in strict loading a missing or unknown name.
+    """
+    own = dict(module.state_dict(keep_vars=True))
+    given = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    if strict and own.keys() != given.keys():
+        where = prefix.rstrip(".") or "the layer"
+        raise TensorMoEError(f"state_dict of {where}", sorted(given), compare_names(given, own))
+    for name, value in given.items():
+        shape = getattr(own.get(name), "shape", None)
+        if shape is None:
+            continue
+        if not isinstance(value, torch.Tensor) or (value.is_meta and not (assign or own[name].is_meta)):
+            raise TensorMoEError(f"state_dict[{prefix + name!r}]", type(value), "pass a tensor with values")
+        if value.shape != shape:
+            remedy = f"pass a tensor of shape {tuple(shape)}"
+            raise TensorMoEError(f"state_dict[{prefix + name!r}]", tuple(value.shape), remedy)
 
 
 def check(spec: Spec, metadata: Mapping[str, Any], prefix: str) -> None:

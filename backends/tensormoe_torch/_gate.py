@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import nn
 
-from tensormoe.layers.checks import check_input, check_types
+from tensormoe.errors import TensorMoEError
 from tensormoe.layers.functional import run_gate
 from tensormoe.layers.spec import Spec
 
@@ -53,14 +53,16 @@ class GateModule(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """The E coefficients (…, N_e); in training the statistics move, once for each forward pass.
 
+        The layer has checked all arrays.
+
         Args:
             x: (…, I).
             weights, statistics: by the names that `tm.initialize` gives them.
             previous, generator, all_reduce: as for `MuMoE`.
         """
-        check_input(backend, x, self.spec)
-        check_types(backend, "parameters", weights, x)
-        reduce = all_reduce or over_processes
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TensorMoEError("generator", generator, "pass a torch.Generator")
+        reduce = over_processes if all_reduce is None else all_reduce
         if self.training and (self._remembers_statistics or generator is not None):
             generator, statistics = self._first_runs.start(x, generator, statistics)
         output = run_gate(

@@ -9,6 +9,8 @@ import torch
 from tensormoe.arrays.backend import Backend
 from tensormoe.typing import Clock
 
+from ._memory import is_readable
+
 
 def _events() -> Callable[[], float]:
     """Start the GPU's own clock."""
@@ -44,6 +46,13 @@ class Measuring(Backend):
 
     def device_name(self, device: str) -> str:
         return torch.cuda.get_device_name(device) if device == "cuda" else super().device_name(device)
+
+    def memory_of(self, array: torch.Tensor) -> int | None:
+        if not is_readable(array):
+            return None
+        if array.is_cuda:
+            return int(torch.cuda.mem_get_info(array.device)[1])
+        return super().memory_of(array) if array.is_cpu else None
 
     def clock(self, device: str) -> Clock:
         return _events if device == "cuda" else super().clock(device)

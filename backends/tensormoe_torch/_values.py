@@ -28,6 +28,15 @@ def element_type(dtype: DType) -> torch.dtype:
     return kind
 
 
+def on_device(device: Device) -> torch.Tensor:
+    """An empty tensor on a device; an error if there is no such device."""
+    try:
+        return torch.empty(0, device=device)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        remedy = f'pass a device that is present, such as "cpu" ({" ".join(str(error).split())})'
+        raise TensorMoEError("device", device, remedy) from error
+
+
 def has_values(tensor: torch.Tensor) -> bool:
     """Whether a tensor has memory to fill: it is not on the meta device and not FakeTensorMode's."""
     return tensor.device.type != "meta" and not is_fake(tensor)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TensorMoEError
+from ..memory import host_memory
 from ..typing import Array, Clock, NumPyArray
 from .protocols import Declared
 
@@ -52,6 +53,10 @@ class Instruments(Declared):
     def device_name(self, device: str) -> str:
         """A description of the device of this name."""
         return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+    def memory_of(self, array: Array) -> int | None:
+        """The bytes of memory of the device that holds an array; None if it is only traced, or unknown."""
+        return host_memory()
 
     def clock(self, device: str) -> Clock:
         """A clock for work on a device; see `tensormoe.benching.timing.interleave`."""

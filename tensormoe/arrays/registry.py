@@ -115,9 +115,9 @@ def check_name(name: object) -> str:
         'torch'
     """
     known = _ALIASES.get(name, name) if isinstance(name, str) else name
-    if known not in available_backends():
+    if not isinstance(known, str) or known not in available_backends():
         raise TensorMoEError("backend", name, f"choose one of {', '.join(available_backends())}")
-    return str(known)
+    return known
 
 
 def _load(name: str, load: Callable[[str], _Loaded]) -> _Loaded:

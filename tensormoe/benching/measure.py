@@ -4,7 +4,15 @@ from collections.abc import Mapping
 
 from ..arrays.backend import Backend
 from ..arrays.registry import get_backend
-from ..errors import TensorMoEError, non_negative_integer, one_of, positive_integer, positive_number
+from ..errors import (
+    TensorMoEError,
+    non_negative_integer,
+    one_of,
+    positive_integer,
+    positive_number,
+    true_or_false,
+)
+from ..layers.needs import check_call
 from ..layers.spec import Spec, check_spec
 from .floor import find_products, floor
 from .inputs import Sampler, draw_arguments
@@ -62,11 +70,14 @@ def bench(
     """
     check_spec(spec)
     batch_size, seed = positive_integer("batch_size", batch_size), non_negative_integer("seed", seed)
+    true_or_false("training", training)
     rounds, seconds = positive_integer("rounds", rounds), positive_number("seconds", seconds)
     threads = None if threads is None else positive_integer("threads", threads)
     ops = _backend(backend)
     device = ops.devices()[-1] if device is None else device
     one_of("device", device, ops.devices())
+    # Values are drawn on the host in float64, whatever the device.
+    check_call(spec, batch_size, 8)
     sampler = Sampler(ops, device, seed)
     if training:
         _check_gradients(sampler)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import one_of
 from ..layers.serialization import spec_data
 from ..layers.spec import Spec
 from ..tables import fold, table, versions
@@ -68,6 +69,9 @@ class BenchReport:
     def ratio(self, side: str, other: str, mode: str = "forward") -> float:
         """The median time of a side divided by that of another."""
         medians = {(m.mode, m.side): m.timing.median for m in self.measurements}
+        one_of("mode", mode, tuple(dict.fromkeys(m.mode for m in self.measurements)))
+        for argument, name in (("side", side), ("other", other)):
+            one_of(argument, name, tuple(each for each in SIDES if (mode, each) in medians))
         return medians[mode, side] / medians[mode, other]
 
     def __str__(self) -> str:

@@ -210,6 +210,10 @@ def adaptive_clustering_weights(
                [0.4, 1.6]])
     """
     ops = backend_of(h)
+    if not ops.is_tensor(h):
+        raise TensorMoEError("h", type(h), f"pass a dense array of the backend {ops.tensormoe_name}")
+    if all_reduce is not None and not callable(all_reduce):
+        raise TensorMoEError("all_reduce", all_reduce, "pass a function that sums an array over processes")
     dtype = ops.dtype_name(h)
     if len(h.shape) != 2 or "float" not in dtype:
         raise TensorMoEError("h", (tuple(h.shape), dtype), "pass floating-point inputs (T, d)")

@@ -1,13 +1,14 @@
 """Gate activations as functions of any framework's arrays."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ..arrays.backend import at_least_float32
-from ..arrays.protocols import GateOps
+from ..arrays.backend import Backend, at_least_float32
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
+from ..memory import check_memory
 from ..typing import Array
 from .activations import WEIGHTINGS, check_options
 from .soft_rank import soft_ranks
@@ -192,7 +193,9 @@ def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -
     return _along(partial(_soft_rank, descending=descending), x, axis, eps=eps)
 
 
-def _soft_rank(ops: GateOps, x: Array, eps: float, descending: bool) -> Array:
+def _soft_rank(ops: Backend, x: Array, eps: float, descending: bool) -> Array:
+    needed = math.prod(x.shape) * x.shape[-1] * getattr(x.dtype, "itemsize", 1)
+    check_memory("x", tuple(x.shape), "soft ranks", needed, ops.memory_of(x))
     z = x / eps
     # An entry n below the others ranks like -inf; no gradient may flow to it.
     finite = ops.where(x == -float("inf"), float("inf"), z)
@@ -204,6 +207,8 @@ def _soft_rank(ops: GateOps, x: Array, eps: float, descending: bool) -> Array:
 def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) -> Array:
     """Apply a function of the last axis along any axis, in at least float32."""
     ops = backend_of(x)
+    if not ops.is_tensor(x):
+        raise TensorMoEError("x", type(x), f"pass a dense array of the backend {ops.tensormoe_name}")
     dtype = ops.dtype_name(x)
     if "float" not in dtype:
         raise TensorMoEError("x", dtype, "pass logits of a floating-point type")

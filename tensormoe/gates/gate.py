@@ -8,7 +8,8 @@ from typing import Self
 from ..arrays.backend import at_least_float32
 from ..arrays.protocols import GateOps
 from ..codec import Serializable
-from ..errors import TensorMoEError, number_from, one_of, positive_number
+from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
+from ..networks.notation import read_experts
 from ..typing import Array, State
 from .activations import Activation
 from .call import Call, InitialState
@@ -84,6 +85,7 @@ class Gate(Serializable):
     def check(self, experts: tuple[int, ...]) -> None:
         """Raise an error if the gate does not fit these counts of experts."""
         options = dict(self.weighting.options) if isinstance(self.weighting, Activation) else {}
+        experts = read_experts(experts)
         if options.get("k", 1) > min(experts):
             raise TensorMoEError(
                 "gate activation",
@@ -94,7 +96,8 @@ class Gate(Serializable):
 
     def parameter_shapes(self, in_features: int, experts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The shapes of the gate's parameters by name: G_e (I, N_e) for each level."""
-        return {f"gate_weights.{level}": (in_features, n) for level, n in enumerate(experts)}
+        rows = positive_integer("in_features", in_features)
+        return {f"gate_weights.{level}": (rows, n) for level, n in enumerate(read_experts(experts))}
 
     def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
         """Shape and initial value of every running statistic by name."""
@@ -102,7 +105,7 @@ class Gate(Serializable):
         own: InitialState = {
             f"{name}.{level}": ((n,), value)
             for name, value in values.items()
-            for level, n in enumerate(experts)
+            for level, n in enumerate(read_experts(experts))
         }
         return own | self.router.initial_state(in_features, experts)
 

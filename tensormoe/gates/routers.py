@@ -9,6 +9,7 @@ from typing import cast
 from ..arrays.protocols import GateOps
 from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, number_from, one_of, positive_integer
+from ..networks.notation import read_experts
 from ..typing import Array, State
 from . import clustering
 from .call import Call, InitialState
@@ -157,9 +158,10 @@ class AdaptiveClustering(Router):
         )
 
     def previous_experts(self, experts: tuple[int, ...]) -> tuple[int, ...]:
-        counts = experts if self.clusters is None else tuple(as_tuple(self.clusters))
-        if len(counts) != len(experts):
-            raise TensorMoEError("clusters", self.clusters, f"pass a count for each of {len(experts)} levels")
+        own = read_experts(experts)
+        counts = own if self.clusters is None else tuple(as_tuple(self.clusters))
+        if len(counts) != len(own):
+            raise TensorMoEError("clusters", self.clusters, f"pass a count for each of {len(own)} levels")
         return cast("tuple[int, ...]", counts)
 
     def mixes_tokens(self, training: bool) -> bool:

@@ -23,7 +23,8 @@ class MuMoEBlockSpec(Spec):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts: N, or one count for each level.
+        experts: N, or one count for each level. Both layers have the same: (8, 16) is two levels, 128
+            experts in each layer, and not 8 experts in the first and 16 in the second.
         factorization: the factorization of both layers, with the same ranks in each.
         gate: the block's gate.
         bias: whether both layers have a bias.

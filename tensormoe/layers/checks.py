@@ -7,7 +7,7 @@ from typing import Protocol
 from ..arrays.backend import Backend
 from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError
-from ..typing import Array, Shape, Shapes
+from ..typing import AllReduce, Array, Shape, Shapes
 from .layer_spec import MuMoESpec
 from .parameters import compare_names
 from .spec import Spec, refuse_module
@@ -25,7 +25,7 @@ def find_backend(backend: Backend | str | None, array: Array) -> Backend:
     """The backend that was given, as an object or a name; otherwise the one that an array belongs to."""
     if backend is None:
         return backend_of(array)
-    return get_backend(backend) if isinstance(backend, str) else backend
+    return backend if isinstance(backend, Backend) else get_backend(backend)
 
 
 def find_stage(spec: Spec | Stage) -> Stage:
@@ -107,14 +107,27 @@ def flatten(ops: Backend, x: Array) -> Array:
 def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:
     """Raise an error unless x is an array (…, I) of real numbers."""
     if not ops.is_tensor(x):
-        raise TensorMoEError("x", type(x), f"pass an array of the backend {ops.tensormoe_name}")
+        raise TensorMoEError("x", type(x), f"pass a dense array of the backend {ops.tensormoe_name}")
     shape = x.shape
     if len(shape) == 0 or shape[-1] != spec.in_features:
         remedy = f"its last dimension must be in_features = {spec.in_features}"
         raise TensorMoEError("x", tuple(shape), remedy)
-    dtype = ops.dtype_name(x)
-    if "float" not in dtype:
-        raise TensorMoEError("x", dtype, "pass real floating-point numbers: convert x first")
+    check_real(ops, "x", x)
+
+
+def check_reduction(ops: Backend, reduce: AllReduce) -> AllReduce:
+    """The user's sum over processes, with a check of what it returns."""
+    remedy = "pass a function that returns an array's sum over processes, of the same shape"
+    if not callable(reduce):
+        raise TensorMoEError("all_reduce", reduce, remedy)
+
+    def check(array: Array) -> Array:
+        total = reduce(array)
+        if not ops.is_tensor(total) or tuple(total.shape) != tuple(array.shape):
+            raise TensorMoEError("all_reduce", getattr(total, "shape", type(total)), remedy)
+        return total
+
+    return check
 
 
 def check_arrays(
@@ -125,13 +138,13 @@ def check_arrays(
     spec: Spec | Stage,
     x: Array | None = None,
 ) -> None:
-    """Check names, kinds and shapes and, if x is given, that all have x's element type."""
+    """Check names, kinds and shapes, and that all are real and, if x is given, of x's element type."""
     check_names(argument, arrays, shapes, spec)
     is_tensor, dtype = ops.is_tensor, None if x is None else x.dtype
     for name, shape in shapes.items():
         array = arrays[name]
         # Nearly always all is well: a call of a function takes longer than these comparisons.
-        if is_tensor(array) and array.shape == shape and (x is None or array.dtype == dtype):
+        if is_tensor(array) and array.shape == shape and x is not None and array.dtype == dtype:
             continue
         _check_array(ops, argument, name, array, shape, x, spec)
 
@@ -153,14 +166,23 @@ def _check_array(
     spec: Spec | Stage | None = None,
 ) -> None:
     if not ops.is_tensor(array):
-        remedy = f"pass an array of the backend {ops.tensormoe_name}: frameworks cannot be mixed"
+        remedy = f"pass a dense array of the backend {ops.tensormoe_name}: frameworks cannot be mixed"
         raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
     # The first comparison saves a conversion at every call; some frameworks' shapes are lists.
     if array.shape != shape and tuple(array.shape) != shape:
         remedy = f"pass an array of shape {shape}{_of(spec)}"
         raise TensorMoEError(f"{argument}[{key!r}]", tuple(array.shape), remedy)
-    if x is not None and array.dtype != x.dtype:
+    if x is None:
+        check_real(ops, f"{argument}[{key!r}]", array)
+    elif array.dtype != x.dtype:
         _check_type(ops, argument, key, array, x)
+
+
+def check_real(ops: Backend, argument: str, array: Array) -> None:
+    """Raise an error unless an array holds real floating-point numbers."""
+    dtype = ops.dtype_name(array)
+    if "float" not in dtype:
+        raise TensorMoEError(argument, dtype, "pass real floating-point numbers: convert the array first")
 
 
 def check_types(ops: Backend, argument: str, arrays: Mapping[str, Array], x: Array) -> None:
@@ -172,6 +194,7 @@ def check_types(ops: Backend, argument: str, arrays: Mapping[str, Array], x: Arr
 
 
 def _check_type(ops: Backend, argument: str, key: object, array: Array, x: Array) -> None:
+    check_real(ops, f"{argument}[{key!r}]", array)
     if not ops.mixes_precision():
         ours, theirs = ops.dtype_name(x), ops.dtype_name(array)
         remedy = f"{argument}[{key!r}] is {theirs}: convert one to the other's element type"

@@ -8,6 +8,7 @@ from .checks import (
     NamedArrays,
     check_arrays,
     check_input,
+    check_real,
     find_backend,
     find_stage,
     flatten,
@@ -16,6 +17,7 @@ from .checks import (
 )
 from .functional import choose_program, unflatten
 from .layer_spec import MuMoESpec
+from .needs import check_weight
 from .stage import Stage
 
 
@@ -97,6 +99,8 @@ def materialize(
     arrays = {name: ops.as_array(array) for name, array in named.items()}
     ordered = [arrays[name] for name in shapes]
     check_arrays(ops, "cores", arrays, shapes, stage, ordered[0])
+    check_real(ops, "cores", ordered[0])
+    check_weight(stage, ops, ordered[0])
     program = stage.materialization_plan.program
     weight = ops.compute(program, ordered)
     # A dense layer's only core is its weight: never return the parameter's own memory.

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ..arrays.backend import Backend, at_least_float32
 from ..arrays.protocols import GateOps
+from ..errors import true_or_false
 from ..gates.call import Call, nothing_to_reduce
 from ..gates.norms import layer_norm
 from ..programs.program import Program
@@ -13,6 +14,7 @@ from .checks import (
     NamedArrays,
     check_arrays,
     check_input,
+    check_reduction,
     find_backend,
     flatten,
     read,
@@ -105,6 +107,8 @@ def apply(
         ((2, 7, 6), [(2, 7, 4), (2, 7, 3)])
     """
     check_spec(spec)
+    true_or_false("training", training)
+    true_or_false("recompute", recompute)
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
@@ -164,7 +168,8 @@ def run_gate(
 ) -> GateOutput:
     """`compute_gate` with arrays that are known to fit, such as a module's own; they are not checked."""
     before = None if previous is None else read_previous(ops, spec, previous, x)
-    call = Call(training, before, generator, all_reduce or nothing_to_reduce)
+    reduce = nothing_to_reduce if all_reduce is None else check_reduction(ops, all_reduce)
+    call = Call(training, before, generator, reduce)
     coefficients, logits, moved = spec.gate.coefficients(
         ops, parameters, flatten(ops, x), spec.levels, state, call
     )

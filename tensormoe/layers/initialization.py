@@ -24,6 +24,7 @@ from ..errors import non_negative_integer, one_of
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
 from ..typing import Array, NumPyArray, Shape
+from .needs import check_drawing
 from .parameters import join_name
 from .spec import Spec, check_spec
 from .stage import Stage
@@ -60,6 +61,7 @@ def initialize(
     check_spec(spec)
     one_of("dtype", dtype, DTYPES)
     generator = np.random.default_rng(non_negative_integer("seed", seed))
+    check_drawing(spec, np.dtype(dtype).itemsize)
     values: dict[str, NumPyArray] = {}
     for prefix, stage in spec.layers.items():
         for core in recipe(stage):

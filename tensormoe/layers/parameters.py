@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
-from ..errors import TensorMoEError, one_of
+from ..errors import TensorMoEError, mapping, one_of
 from .stage import Stage
 
 Member = TypeVar("Member")
@@ -86,6 +86,7 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
     prefix = prefixes[0] if layer is None and len(prefixes) == 1 else layer
     one_of("layer", prefix, prefixes)
     cores = {name: join_name(str(prefix), name) for name in spec.layers[str(prefix)].network.shapes}
+    mapping("parameters", parameters)
     missing = [name for name in cores.values() if name not in parameters]
     if missing:
         raise TensorMoEError(

@@ -36,11 +36,13 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
         array([5.5])
     """
     ops = backend_of(x)
-    if not all(ops.is_tensor(array) for array in (weight, *coefficients)):
-        kinds = [type(array) for array in (weight, *coefficients)]
-        raise TensorMoEError(
-            "weight, coefficients", kinds, f"pass arrays of the backend {ops.tensormoe_name}, like x"
-        )
+    if not isinstance(coefficients, list | tuple):
+        raise TensorMoEError("coefficients", type(coefficients), "pass a list of arrays, one for each level")
+    arrays = (x, weight, *coefficients)
+    if not all(ops.is_tensor(array) and "float" in ops.dtype_name(array) for array in arrays):
+        kinds = [getattr(array, "dtype", type(array)) for array in arrays]
+        remedy = f"pass arrays of the backend {ops.tensormoe_name}, dense and of a floating-point type"
+        raise TensorMoEError("x, weight, coefficients", kinds, remedy)
     if len(x.shape) == 0 or len(weight.shape) < 3:
         shapes = tuple(x.shape), tuple(weight.shape)
         raise TensorMoEError("x, weight", shapes, "pass x (…, I) and weight (N1, …, NE, I[+1], O)")

@@ -8,19 +8,15 @@ from math import prod
 from typing import Any, Self
 
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
-from ..errors import TensorMoEError, as_tuple, one_of, positive_integer, true_or_false
+from ..errors import LARGEST, TensorMoEError, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
-from ..networks.notation import Indices
+from ..networks.notation import Indices, read_experts
 from ..programs.plan import BlockPlan, Plan, for_batch
 from ..programs.program import Program, chain
 from ..typing import Shapes
 from .parameters import join_name
 from .stage import Stage
-
-# With more levels, a weight tensor or its cores would exceed the limits of arrays: 32 axes in older versions
-# of NumPy, and 52 letters in einsum, which a train of this many levels uses up.
-MAX_LEVELS = 24
 
 
 class Spec(Registered, ABC):
@@ -72,8 +68,12 @@ class Spec(Registered, ABC):
 
     def _check_plans(self) -> None:
         """Raise an error if a network does not fit, or if no path meets the memory limit."""
-        for stage in self.layers.values():
-            _ = stage.network if self.memory_limit is None else stage.plans
+        for name, shape in (self.parameter_shapes | self.state_shapes).items():
+            if prod(shape) > LARGEST // 8:
+                raise TensorMoEError(name, shape, "no array has so many elements: choose smaller sizes")
+        if self.memory_limit is not None:
+            for stage in self.layers.values():
+                _ = stage.plans
 
     def __getstate__(self) -> dict[str, Any]:
         # Networks and programs are cached on the instance; a pickle carries only the fields.
@@ -293,21 +293,6 @@ def refuse_module(argument: str, value: object) -> None:
     """Raise an error for a module where its specification is needed."""
     if isinstance(getattr(value, "spec", None), Spec):
         raise TensorMoEError(argument, type(value), "a module holds its specification: pass layer.spec")
-
-
-def read_experts(value: object) -> tuple[int, ...]:
-    """The number of experts of each level, from one count or a sequence of counts."""
-    counts = as_tuple(value)
-    if not counts:
-        raise TensorMoEError("experts", value, "pass at least one count, such as 64 or (16, 16)")
-    if len(counts) > MAX_LEVELS:
-        raise TensorMoEError("experts", value, f"pass at most {MAX_LEVELS} levels, not {len(counts)}")
-    try:
-        return tuple(positive_integer("experts", count) for count in counts)
-    except TensorMoEError as error:
-        raise TensorMoEError(
-            "experts", value, "pass a positive integer, or one for each level, such as 64 or (16, 16)"
-        ) from error
 
 
 def _largest(count: Callable[[int], int], budget: int) -> int | None:

@@ -177,8 +177,10 @@ def _name(stage: Stage, cores: NamedArrays | Sequence[Array]) -> Mapping[str, Ar
     pairs: Iterable[tuple[str, Array]]
     if hasattr(cores, "items"):
         pairs = [(str(name).rpartition(".")[2], array) for name, array in cores.items()]
+    elif isinstance(cores, list | tuple) and len(cores) == len(names):
+        pairs = zip(names, cores, strict=True)
     else:
-        pairs = zip(names, cores, strict=False)
+        raise TensorMoEError("cores", type(cores), f"pass exactly these arrays: {', '.join(names)}")
     named = {name: backend_of(array).as_array(array) for name, array in pairs}
     if named.keys() != set(names):
         raise TensorMoEError("cores", sorted(named), f"pass exactly these arrays: {', '.join(names)}")

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from functools import cache
+from typing import Any, Self, get_origin, get_type_hints
 
 from ..codec import Registered
-from ..errors import TensorMoEError, as_tuple, is_listed, positive_integer
+from ..errors import TensorMoEError, as_tuple, is_listed, mapping, positive_integer
 from .network import Core, Network
-from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode
+from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, read_experts
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,14 @@ class Factorization(Registered, ABC):
     _what = "factorization"
 
     def __post_init__(self) -> None:
+        hints = _hints(type(self))
         for field in fields(self):
             value = getattr(self, field.name)
             name = f"{type(self).__name__} {field.name}"
+            if hints.get(field.name) is int and is_listed(value):
+                raise TensorMoEError(name, value, "this is one integer, not several")
+            if get_origin(hints.get(field.name)) is tuple and not is_listed(value):
+                raise TensorMoEError(name, value, "pass a tuple of integers, such as (4, 64)")
             sizes = tuple(positive_integer(name, size) for size in as_tuple(value))
             object.__setattr__(self, field.name, sizes if is_listed(value) else sizes[0])
 
@@ -72,7 +78,11 @@ class Factorization(Registered, ABC):
 
     def with_bonds(self, bonds: Mapping[str, int]) -> Self:
         """The same family with these bond sizes, given as `bonds` returns them."""
-        return self._with_sizes(tuple(bonds.values()))
+        sizes = tuple(mapping("bonds", bonds).values())
+        if len(sizes) != len(self._sizes()):
+            remedy = f"pass {len(self._sizes())} bond(s) with the size of each, as bonds(levels) returns them"
+            raise TensorMoEError("bonds", bonds, remedy)
+        return self._with_sizes(sizes)
 
     def growing_bonds(self, levels: int) -> Indices:
         """The bonds that parameter matching grows together; by default the last one in the notation."""
@@ -80,6 +90,7 @@ class Factorization(Registered, ABC):
 
     def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
         """A name for each core: its role where every core has its own, otherwise core1, core2, …"""
+        notation = Notation.parse(notation).check_modes(levels)
         roles = {mode: f"expert{level + 1}" for level, mode in enumerate(expert_modes(levels))}
         roles |= {INPUT: "input", OUTPUT: "output"}
         names = []
@@ -102,13 +113,18 @@ class Factorization(Registered, ABC):
             TensorMoEError: malformed notation, a missing or unexpected mode, a wrong number of bond sizes, or
                 a bond in only one core.
         """
+        experts = read_experts(experts)
         levels = len(experts)
         notation = Notation.parse(self.notation(levels)).check_modes(levels)
         bonds = self.bonds(levels)
         _check_bonds(notation, bonds)
         names = self.core_names(notation, levels)
         named = tuple(Core(name, core) for name, core in zip(names, notation.cores, strict=True))
-        return Network(named, experts, input_size, output_size, tuple(bonds.items()))
+        rows, columns = (
+            positive_integer("input_size", input_size),
+            positive_integer("output_size", output_size),
+        )
+        return Network(named, experts, rows, columns, tuple(bonds.items()))
 
     def _sizes(self) -> tuple[int, ...]:
         values = [getattr(self, field.name) for field in fields(self)]
@@ -125,11 +141,12 @@ class Factorization(Registered, ABC):
 
     def _check_count(self, sizes: tuple[int, ...], count: int, levels: int) -> None:
         if len(sizes) != count:
+            also = "; each count in experts is a level" if levels > 1 else ""
             listed = ", ".join(field.name for field in fields(self)) or "no fields"
             raise TensorMoEError(
                 f"{type(self).__name__} {listed}",
                 sizes,
-                f"with {levels} level(s) of experts this takes {count} rank(s), not {len(sizes)}",
+                f"with {levels} level(s) of experts this takes {count} rank(s), not {len(sizes)}{also}",
             )
 
     def _check_order(self, bonds: Indices) -> None:
@@ -146,6 +163,15 @@ class Factorization(Registered, ABC):
                     "with_bonds",
                 )
             position += len(value) if isinstance(value, tuple) else 1
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of a class's fields; none if they are names that are not known here."""
+    try:
+        return get_type_hints(kind)
+    except NameError:
+        return {}
 
 
 def _check_bonds(notation: Notation, bonds: Mapping[str, int]) -> None:

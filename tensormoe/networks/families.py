@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..codec import Data
-from ..errors import TensorMoEError, positive_integer
+from ..errors import TensorMoEError, mapping, positive_integer
 from .factorization import Factorization
 from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, modes
 
@@ -132,12 +132,11 @@ class TensorTrain(Factorization):
         return dict(zip(names, (1, *self.ranks), strict=True))
 
     def with_bonds(self, bonds: Mapping[str, int]) -> Self:
-        closing, *inner = bonds.values()
-        if closing != 1:
-            raise TensorMoEError(
-                "bond", "r1", "the closing rank of a tensor train is 1: grow another bond, or use TensorRing"
-            )
-        return type(self)(tuple(inner))
+        closing, *inner = (*mapping("bonds", bonds).values(), None)
+        if not inner or positive_integer("bond r1", closing) != 1:
+            remedy = "the closing rank r1 of a tensor train is 1: grow another bond, or use TensorRing"
+            raise TensorMoEError("bonds", bonds, remedy)
+        return type(self)(tuple(inner[:-1]))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -215,10 +214,10 @@ class TensorNetwork(Factorization):
         return dict(self.ranks)
 
     def with_bonds(self, bonds: Mapping[str, int]) -> Self:
-        return type(self)(self.text, **bonds)
+        return type(self)(self.text, **mapping("bonds", bonds))
 
     def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
-        return notation.core_numbers
+        return Notation.parse(notation).core_numbers
 
     def _to_data(self) -> dict[str, Data]:
         return {"notation": self.text, "bonds": dict(self.ranks)}
@@ -226,11 +225,11 @@ class TensorNetwork(Factorization):
     @classmethod
     def _from_data(cls, data: Mapping[str, object]) -> Self:
         notation, bonds = data.get("notation"), data.get("bonds")
-        if set(data) != {"notation", "bonds"} or not isinstance(bonds, Mapping):
+        if set(data) != {"notation", "bonds"}:
             raise TensorMoEError(
                 cls._what, dict(data), "pass two fields: notation, and bonds with the size of each"
             )
-        return cls(notation, **bonds)  # type: ignore[arg-type]
+        return cls(notation, **mapping("bonds", bonds))  # type: ignore[arg-type]
 
 
 def _expert_bond(mode: str) -> str:

@@ -11,11 +11,14 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, as_tuple, positive_integer
 
 INPUT, OUTPUT = "i", "o"
 # Not a valid index name, so no bond can share it.
 BATCH = "…"
+# With more levels, a weight tensor or its cores would exceed the limits of arrays: 32 axes in older versions
+# of NumPy, and 52 letters in einsum, which a train of this many levels uses up.
+MAX_LEVELS = 24
 
 Indices = tuple[str, ...]
 
@@ -26,12 +29,16 @@ _EXPERT = re.compile(r"n\d*")
 def expert_modes(levels: int) -> Indices:
     """Names of the expert modes: `("n",)` for one level, otherwise `("n1", …, "nE")`.
 
+    Raises:
+        TensorMoEError: a number of levels that is not from 1 to 24.
+
     Examples:
         >>> from tensormoe import expert_modes
         >>> expert_modes(1), expert_modes(3)
         (('n',), ('n1', 'n2', 'n3'))
     """
-    return ("n",) if levels == 1 else tuple(f"n{level + 1}" for level in range(levels))
+    count = _check_levels(levels)
+    return ("n",) if count == 1 else tuple(f"n{level + 1}" for level in range(count))
 
 
 def modes(levels: int) -> Indices:
@@ -106,7 +113,9 @@ class Notation:
 
     def at_levels(self, levels: int) -> "Notation":
         """The notation for several expert levels: every core that carries `n` is repeated for each."""
-        if levels == 1 or any(name != "n" and _EXPERT.fullmatch(name) for name in self.indices):
+        if _check_levels(levels) == 1 or any(
+            name != "n" and _EXPERT.fullmatch(name) for name in self.indices
+        ):
             return self
         return Notation(
             tuple(
@@ -124,7 +133,7 @@ class Notation:
         Raises:
             TensorMoEError: a mode is in no core, has two names, or belongs to no level.
         """
-        renamed = self._name_only_level() if levels == 1 else self
+        renamed = self._name_only_level() if _check_levels(levels) == 1 else self
         present = {name for name in renamed.indices if is_mode(name)}
         faults = [f"mode {name!r} belongs to no expert level" for name in sorted(present - {*modes(levels)})]
         faults += [f"mode {name!r} is in no core" for name in modes(levels) if name not in present]
@@ -149,6 +158,28 @@ class Notation:
         if self.cores[number - 1].count(name) > 1:
             remedy = f"{name!r} occurs twice in core {number}; a core may carry an index only once"
             raise TensorMoEError("notation", str(self), remedy)
+
+
+def read_experts(value: object) -> tuple[int, ...]:
+    """The number of experts of each level, from one count or a sequence of counts."""
+    counts = as_tuple(value)
+    if not counts:
+        raise TensorMoEError("experts", value, "pass at least one count, such as 64 or (16, 16)")
+    if len(counts) > MAX_LEVELS:
+        raise TensorMoEError("experts", value, f"pass at most {MAX_LEVELS} levels, not {len(counts)}")
+    try:
+        return tuple(positive_integer("experts", count) for count in counts)
+    except TensorMoEError as error:
+        raise TensorMoEError(
+            "experts", value, "pass a positive integer, or one for each level, such as 64 or (16, 16)"
+        ) from error
+
+
+def _check_levels(levels: object) -> int:
+    count = positive_integer("levels", levels)
+    if count > MAX_LEVELS:
+        raise TensorMoEError("levels", levels, f"pass at most {MAX_LEVELS} levels of experts")
+    return count
 
 
 @lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import TypeVar
 
-from ..errors import positive_integer
+from ..errors import non_negative_integer, positive_integer
 from ..networks.notation import BATCH, Indices
 from ..tables import fold, table
 from .contraction import Contraction, dense_contraction
@@ -102,7 +102,7 @@ class Plan:
 
     def at(self, batch_size: int) -> "Plan":
         """The same path with the costs at another batch size."""
-        return _follow(self.contraction, self.path, batch_size)
+        return _follow(self.contraction, self.path, non_negative_integer("batch_size", batch_size))
 
     def __str__(self) -> str:
         return _plan_table(self)

@@ -35,7 +35,7 @@ def check_backend(backend: str | Backend) -> None:
         >>> from tensormoe.testing import check_backend
         >>> check_backend("numpy")
     """
-    ops = get_backend(backend) if isinstance(backend, str) else backend
+    ops = backend if isinstance(backend, Backend) else get_backend(backend)
     with ops.double_precision():
         faults = list(_find_faults(ops))
     if faults:

@@ -47,6 +47,8 @@ def assert_equivalent(
         >>> from tensormoe.testing import assert_equivalent
         >>> assert_equivalent(tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5)))
     """
+    if inputs is not None and not isinstance(inputs, Inputs):
+        raise TensorMoEError("inputs", inputs, "pass tensormoe.testing.Inputs, or None")
     report = _compare(spec, inputs, backends) if inputs else _verify(spec, backends, seed, methods)
     if not report.passed:
         raise AssertionError(f"{spec} does not compute the soft MoE that it stands for:\n{report}")
@@ -68,8 +70,18 @@ def _verify(
 def _compare(spec: Spec | Stage, inputs: Inputs, backends: Backends) -> VerificationReport:
     stage = find_stage(spec)
     network = stage.network
+    _check_shapes(stage, inputs)
     whole: Sample = {
         mode: np.arange(size) for mode, size in zip(network.modes, network.weight_shape, strict=True)
     }
     checks = float_checks(stage, resolve_backends(backends), inputs, whole, types=("float64",))
     return VerificationReport(spec, tuple(checks))
+
+
+def _check_shapes(stage: Stage, inputs: Inputs) -> None:
+    tokens = len(inputs.x)
+    wanted: list[tuple[int, ...]] = [(tokens, stage.in_features), *((tokens, n) for n in stage.experts)]
+    wanted += [*stage.network.shapes.values(), (tokens, stage.out_features)]
+    received = [np.shape(array) for array in (*inputs.operands, inputs.cotangent)]
+    if received != wanted:
+        raise TensorMoEError("inputs", received, f"for this layer the shapes are {wanted}")

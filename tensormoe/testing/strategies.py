@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ..errors import non_negative_integer, positive_integer
 from ..gates.activations import Activation
 from ..gates.gate import Gate
 from ..layers.checks import find_stage
@@ -36,6 +37,7 @@ def register_profiles(default: int = 60, deep: int = 1_000) -> None:
         >>> settings.get_profile("deep").max_examples
         20000
     """
+    positive_integer("default", default), positive_integer("deep", deep)
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
     for name, examples in {"default": default, "deep": deep}.items():
         settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=slow)
@@ -55,7 +57,8 @@ def networks(
         >>> isinstance(networks(levels=2).example(), tm.TensorNetwork)     # doctest: +SKIP
         True
     """
-    count = draw(st.integers(1, max_cores))
+    positive_integer("max_rank", max_rank), non_negative_integer("max_bonds", max_bonds)
+    count = draw(st.integers(1, positive_integer("max_cores", max_cores)))
     cores: list[list[str]] = [[] for _ in range(count)]
     members = st.sets(st.integers(0, count - 1), min_size=1, max_size=min(count, 3))
     for mode in (*expert_modes(levels), "i", "o"):
@@ -92,8 +95,8 @@ def factorizations(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Facto
         ...     assert spec.num_parameters == sum(p.size for p in tm.initialize(spec)[0].values())
         >>> test_parameters_are_counted()
     """
-    rank = st.integers(1, max_rank)
-    ranks = st.tuples(*[rank] * (levels + 2))
+    rank = st.integers(1, positive_integer("max_rank", max_rank))
+    ranks = st.tuples(*[rank] * (len(expert_modes(levels)) + 2))
     families: list[SearchStrategy[Factorization]] = [
         st.builds(CP, rank),
         st.builds(Tucker, ranks),
@@ -144,8 +147,8 @@ def specs(
         ...     assert_equivalent(spec, methods="proof")
         >>> test_programs_are_proved()
     """
-    sizes = st.integers(1, max_size)
-    experts = draw(st.lists(sizes, min_size=1, max_size=max_levels))
+    sizes = st.integers(1, positive_integer("max_size", max_size))
+    experts = draw(st.lists(sizes, min_size=1, max_size=len(expert_modes(max_levels))))
     chosen = factorizations if factorization is None else factorization
     family = draw(chosen(len(experts)) if callable(chosen) else chosen)
     own = draw(gates() if gate is None else gate)

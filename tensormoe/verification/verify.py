@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays.backend import Backend
 from ..arrays.registry import check_name, get_backend, installed_backends
 from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of, positive_integer
+from ..layers.needs import check_call
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
 from ..programs.contraction import layer_contraction, weight_contraction
@@ -88,6 +89,8 @@ def verify(
     # A proof needs no framework, and frameworks may take seconds to import.
     computing = {"float", "frameworks"} & {*chosen}
     given = check_backends(backends)
+    if computing:
+        check_call(spec, batch_size, 8, steps="frameworks" in computing)
     objects = resolve_backends(given) if computing else {}
     layers = {"" if key == "cores" else f"{key} layer, ": layer for key, layer in spec.layers.items()}
     if "exact" in chosen:
@@ -126,7 +129,7 @@ def check_backends(backends: Backends) -> tuple[str | Backend, ...] | None:
     if backends is None:
         return None
     given = (backends,) if isinstance(backends, str | Backend) else backends
-    if not (is_listed(given) and given):
+    if not (is_listed(given) and len(given)):
         raise TensorMoEError("backends", backends, 'pass names, such as ("numpy", "torch")')
     return tuple(each if isinstance(each, Backend) else check_name(each) for each in given)
 

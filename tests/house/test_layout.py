@@ -8,7 +8,13 @@ import pytest
 from house.drawing import BACKENDS, EDGES, MODULES, ROOT, circle, draw, imports, rows, unit, upward
 
 # What a backend may import: names and arrays, and the mathematics written with them.
-LOW = {"terminal", "typing", "errors", "tables", "codec", "networks", "arrays", "programs", "gates", "layers"}
+LOW = {"terminal", "typing", "errors", "tables", "codec", "memory"} | {
+    "networks",
+    "arrays",
+    "programs",
+    "gates",
+    "layers",
+}
 # A file with more lines than this holds more than one concept.
 LONGEST = 330
 

@@ -43,10 +43,11 @@ def test_shapes_follow_the_notation_and_cores_are_called_by_their_role(levels: i
         (lambda: tm.CP("8"), "positive integer"),
         (lambda: tm.Tucker((2, 0, 3)), "Tucker ranks"),
         (lambda: tm.MuMoESpec(4, 4, 3, tm.Tucker((2, 2))), "takes 3 rank"),
-        (lambda: tm.MuMoESpec(4, 4, 3, tm.Tucker(2)), "takes 3 rank"),
+        (lambda: tm.Tucker(2), "Tucker ranks: received 2; pass a tuple"),
+        (lambda: tm.TensorTrain(3), "TensorTrain ranks: received 3; pass a tuple"),
         (lambda: tm.MuMoESpec(4, 4, (3, 2), tm.TensorRing((2, 2, 2))), "takes 4 rank"),
         (lambda: tm.MuMoESpec(4, 4, 3, tm.TensorTrain((2, 2, 2))), "takes 2 rank"),
-        (lambda: tm.MuMoESpec(4, 4, 3, tm.CP((2, 2))), "takes 1 rank"),
+        (lambda: tm.CP((2, 2)), "this is one integer"),
     ],
 )
 def test_unfit_ranks_are_refused(make, said: str) -> None:
@@ -173,3 +174,38 @@ def test_the_canonical_order_is_tensorlys(levels: int) -> None:
         network = family.network((4, 3, 2)[:levels], 5, 6)
         assert str(order) == notations.get(levels, str(order))
         assert [sorted(core) for core in order.cores] == [sorted(core.indices) for core in network.cores]
+
+
+def test_families_of_one_name_are_never_taken_for_each_other() -> None:
+    """Two definitions under one name: JSON knows the later one, and refuses to write the earlier."""
+
+    def define(text: str) -> type[tm.Factorization]:
+        @dataclass(frozen=True)
+        class OneOfTwo(tm.Factorization):
+            rank: int
+
+            def notation(self, levels: int) -> str:
+                return text
+
+        return OneOfTwo
+
+    first, second = define("n r, i r, o r"), define("n i r, r o")
+    spec = tm.MuMoESpec(4, 3, 2, second(2))
+    assert tm.spec_from_json(spec.to_json()) == spec
+    with pytest.raises(tm.TensorMoEError, match="another class named 'OneOfTwo' was defined since"):
+        spec.replace(factorization=first(2)).to_json()
+
+
+@pytest.mark.parametrize("sizes", [{"r": 2, "s": 3}, {"r": 1, "s": 2}])
+def test_a_bond_that_dangles_from_one_core_is_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(tm.TensorMoEError, match="bond 's' is in core 3 only and joins nothing"):
+        tm.MuMoESpec(4, 3, 2, tm.TensorNetwork("n r, i r, o s", **sizes))
+    # Of size 1 it changes nothing; matching would grow it.
+    harmless = tm.MuMoESpec(4, 3, 2, tm.TensorNetwork("n r, i r, o s", r=2, s=1))
+    with pytest.raises(tm.TensorMoEError, match="joins nothing"):
+        harmless.matched(parameters=1000)
+
+
+def test_counts_of_experts_are_levels_and_not_layers() -> None:
+    with pytest.raises(tm.TensorMoEError, match="each count in experts is a level"):
+        tm.MuMoEBlockSpec(4, 5, 3, (8, 16), tm.TensorTrain((2, 2)))

@@ -1,0 +1,127 @@
+"""What the command line's words and files say, read and checked."""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .errors import TensorMoEError
+from .layers.layer_spec import MuMoESpec
+from .layers.serialization import spec_from_json
+from .layers.spec import Spec
+from .networks.families import TensorNetwork
+from .networks.notation import INPUT, OUTPUT, Notation
+
+# The options that only index notation takes, each with its parsed name.
+_SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
+# In bytes; specifications take a few hundred.
+_LARGEST_FILE = 2**20
+
+
+def read_spec(options: argparse.Namespace, rest: list[str]) -> Spec:
+    """The layer that the words describe; `rest` are those that no option took, such as --r 64."""
+    path = Path(options.layer)
+    if path.suffix.lower() == ".json":
+        _check_beside_file(options)
+        check_rest(rest)
+        return spec_from_json(_text(path))
+    notation = Notation.parse(options.layer)
+    if not {INPUT, OUTPUT} <= {*notation.indices}:
+        remedy = 'pass a JSON file, or index notation with the modes i and o, such as "n r, i r, r o"'
+        raise TensorMoEError("layer", options.layer, remedy)
+    for flag, name in _SIZES.items():
+        if getattr(options, name) is None:
+            remedy = f"index notation needs --experts, --in and --out: add {flag}"
+            raise TensorMoEError("layer", options.layer, remedy)
+    experts = tuple(_integer("--experts", count) for count in options.experts.split(","))
+    bonds = _bonds(options.bond or [], rest)
+    for name in notation.bonds:
+        if name not in bonds:
+            remedy = f"bond {name!r} has no size: add --bond {name}=64, or another size"
+            raise TensorMoEError("layer", options.layer, remedy)
+    network = TensorNetwork(options.layer, **bonds)
+    return MuMoESpec(options.in_features, options.out_features, experts, network, bias=options.bias)
+
+
+def _check_beside_file(options: argparse.Namespace) -> None:
+    """Raise an error for an option that the JSON file already sets."""
+    given = {flag: getattr(options, name) for flag, name in {**_SIZES, "--bond": "bond"}.items()}
+    given["--no-bias"] = None if options.bias else True
+    for flag, value in given.items():
+        if value is not None:
+            remedy = f"{options.layer} already sets this: omit {flag}, or change the file"
+            raise TensorMoEError(flag, value, remedy)
+
+
+def _text(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        text = path.read_text(encoding="utf-8") if size <= _LARGEST_FILE else None
+    except (OSError, ValueError) as error:  # ValueError: another encoding, or a null character
+        raise TensorMoEError(
+            "layer", str(path), f"the file cannot be read ({error}): pass a readable JSON file"
+        ) from error
+    if text is None:
+        raise TensorMoEError("layer", str(path), f"a file of {size:,} bytes holds no specification")
+    return text
+
+
+def check_place(flag: str, path: Path | None, make: bool = False) -> None:
+    """Raise the error of a file that cannot be written, before what it should hold is computed.
+
+    Args:
+        flag: the option that names the file.
+        path: of the file; None if there is to be none.
+        make: whether to make its folder.
+    """
+    if path is None:
+        return
+    try:
+        if make:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        fits = path.parent.is_dir() and not path.is_dir() and "\0" not in path.name
+    except (OSError, ValueError):  # a name that is too long, or has a null character
+        fits = False
+    if not fits:
+        raise TensorMoEError(flag, str(path), "pass a file in an existing folder")
+
+
+def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:
+    """Bond sizes from what follows each --bond, such as r=64, and from words such as --r 64 or --r=64."""
+    for text in given:
+        if "=" not in text:
+            raise TensorMoEError("--bond", text, "write a name and a size, such as --bond r=64")
+    words = [part for word in rest for part in word.split("=", 1)]
+    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
+        raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, such as --bond r=64")
+    short = zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True)
+    pairs = [*(text.split("=", 1) for text in given), *short]
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise TensorMoEError("bonds", " ".join([*given, *rest]), "give each bond exactly one size")
+    return {name: _integer(f"bond {name}", size) for name, size in pairs}
+
+
+def whole(text: str) -> int:
+    """An option's integer; argparse would repeat all of a text that is none."""
+    try:
+        return int(text)
+    except ValueError as error:
+        shown = text if len(text) <= 40 else f"{text[:37]}..."
+        raise argparse.ArgumentTypeError(f"received {shown!r}; pass an integer") from error
+
+
+def _integer(argument: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise TensorMoEError(argument, text, "pass a positive integer") from error
+
+
+def split(texts: Iterable[str]) -> tuple[str, ...]:
+    """The comma-separated words of an option that may be repeated."""
+    return tuple(word for text in texts for word in text.split(","))
+
+
+def check_rest(rest: list[str]) -> None:
+    """Raise an error for words that no option took."""
+    if rest:
+        raise TensorMoEError("arguments", " ".join(rest), "unknown arguments: see --help")

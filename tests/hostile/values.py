@@ -1,0 +1,302 @@
+"""Arguments that fit, by the names of parameters, and instances of public classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from support.frameworks import optional
+
+import tensormoe as tm
+from tensormoe.arrays.registry import get_module
+from tensormoe.testing import Inputs
+
+if TYPE_CHECKING:
+    from hostile.subjects import Subject
+
+torch = optional("torch")
+jax = optional("jax")
+
+_RICH = tm.Gate("softmax", "batch", tm.AdaptiveClustering(statistics="batch"), temperature=0.5, noise=0.1)
+LAYERS = (
+    tm.MuMoESpec(3, 2, 4, tm.CP(2)),
+    tm.MuMoESpec(3, 2, (2, 3), tm.TensorTrain((2, 2, 2)), tm.Gate(tm.Activation("top_k", k=1)), bias=False),
+    tm.MuMoESpec(3, 2, 4, tm.TensorNetwork("n r, i r, o r", r=2), _RICH, memory_limit=10**6),
+)
+BLOCKS = (
+    tm.MuMoEBlockSpec(3, 5, 2, 4, tm.Tucker((2, 2, 2)), input_norm=True),
+    tm.MuMoEBlockSpec(3, 5, 2, 4, tm.TensorRing((1, 2, 2)), _RICH, nonlinearity="relu"),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the arguments of one call have in common.
+
+    Args:
+        framework: whose arrays they are.
+        layer, block: the specifications that they fit.
+        of_block: whether it is the block, where either will do.
+    """
+
+    framework: str
+    layer: tm.MuMoESpec
+    block: tm.MuMoEBlockSpec
+    of_block: bool
+
+    @property
+    def spec(self) -> tm.Spec:
+        return self.block if self.of_block else self.layer
+
+    def array(self, values: Any) -> Any:
+        """An array of the framework."""
+        return tm.get_backend(self.framework).from_float64(np.asarray(values, "float64"), "float32")
+
+    def arrays(self, *shapes: tuple[int, ...]) -> list[Any]:
+        """Arrays of positive numbers."""
+        return [self.array(np.linspace(0.1, 1, int(np.prod(shape))).reshape(shape)) for shape in shapes]
+
+    def by_name(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.array(value) for name, value in values.items()}
+
+    def module(self) -> Any:
+        return module_of(self.framework, self.spec)
+
+
+@cache
+def module_of(framework: str, spec: tm.Spec) -> Any:
+    return tm.build(spec, framework, seed=0)
+
+
+def _generator(setting: Setting) -> Any:
+    if setting.framework == "numpy":
+        return np.random.default_rng(0)
+    return torch.Generator() if setting.framework == "torch" else jax.random.key(0)
+
+
+def _inputs(setting: Setting) -> Inputs:
+    spec = setting.layer
+    shapes = spec.network.shapes.values()
+    return Inputs(
+        np.ones((2, 3)),
+        [np.ones((2, n)) for n in spec.experts],
+        [np.ones(s) for s in shapes],
+        np.ones((2, 2)),
+    )
+
+
+def _factors(setting: Setting) -> Any:
+    return tm.to_tensorly(tm.build(tm.MuMoESpec(3, 2, 4, tm.CP(2)), "numpy", seed=0))
+
+
+# By the name of a parameter, or by its callable's name and its own. A fixed name means the same everywhere.
+_VALUES: dict[str, Callable[[Setting], Any]] = {
+    "in_features": lambda s: 3,
+    "hidden_features": lambda s: 5,
+    "out_features": lambda s: 2,
+    "input_size": lambda s: 4,
+    "output_size": lambda s: 2,
+    "experts": lambda s: s.layer.experts,
+    "factorization": lambda s: s.layer.factorization,
+    "gate": lambda s: s.layer.gate,
+    "bias": lambda s: True,
+    "optimize": lambda s: "auto",
+    "memory_limit": lambda s: 10**6,
+    "nonlinearity": lambda s: "gelu",
+    "input_norm": lambda s: True,
+    "seed": lambda s: 0,
+    "dtype": lambda s: "float32",
+    "device": lambda s: None if s.framework == "jax" else "cpu",
+    "recompute": lambda s: False,
+    "rngs": lambda s: None,
+    "key": lambda s: None,
+    "spec": lambda s: s.spec,
+    "layer": lambda s: "first" if s.of_block else "cores",
+    "subject": lambda s: s.spec,
+    "program": lambda s: None,
+    "backend": lambda s: s.framework,
+    "backends": lambda s: (s.framework,),
+    "methods": lambda s: ("proof",),
+    "batch_size": lambda s: 2,
+    "x": lambda s: s.arrays((2, 3))[0],
+    "h": lambda s: s.arrays((6, 3))[0],
+    "logits": lambda s: s.arrays((2, 4)),
+    "array": lambda s: s.arrays((2, 3))[0],
+    "coefficients": lambda s: s.arrays(*((2, n) for n in s.spec.experts)),
+    "cotangent": lambda s: np.ones((2, 2)),
+    "previous": lambda s: s.arrays(*((2, n) for n in s.spec.experts)),
+    "weight": lambda s: s.arrays((4, 4, 2))[0],
+    "parameters": lambda s: s.by_name(tm.initialize(s.spec)[0]),
+    "state": lambda s: s.by_name(tm.initialize(s.spec)[1]),
+    "arrays": lambda s: s.by_name(tm.initialize(s.spec)[0] | tm.initialize(s.spec)[1]),
+    "cores": lambda s: tm.cores_of(s.layer, s.by_name(tm.initialize(s.layer)[0])),
+    "weights": lambda s: {
+        name: value
+        for name, value in s.by_name(tm.initialize(s.spec)[0]).items()
+        if name in s.spec.gate_shapes
+    },
+    "statistics": lambda s: s.by_name(tm.initialize(s.spec)[1]),
+    "tensors": lambda s: {"input": s.arrays((4, 2))[0]},
+    "factors": _factors,
+    "inputs": _inputs,
+    "training": lambda s: True,
+    "generator": _generator,
+    "all_reduce": lambda s: None,
+    "return_coefficients": lambda s: True,
+    "use_running_average": lambda s: True,
+    "axis": lambda s: -1,
+    "k": lambda s: 2,
+    "eps": lambda s: 0.5,
+    "alpha": lambda s: 1.5,
+    "descending": lambda s: True,
+    "levels": lambda s: s.layer.levels,
+    "notation": lambda s: "n r, i r, o r",
+    "bonds": lambda s: s.layer.factorization.bonds(s.layer.levels),
+    "bond": lambda s: None,
+    "multiple_of": lambda s: 1,
+    "rank": lambda s: 2,
+    "ranks": lambda s: (2, 2, 2),
+    "activation": lambda s: "softmax",
+    "norm": lambda s: "batch",
+    "router": lambda s: tm.LinearRouter(),
+    "temperature": lambda s: 1.0,
+    "noise": lambda s: 0.1,
+    "preset": lambda s: "language",
+    "dispersion": lambda s: "mad",
+    "assignment": lambda s: "soft",
+    "evaluation": lambda s: "running",
+    "clamp": lambda s: 2.0,
+    "normalization": lambda s: "feature",
+    "shrinkage": lambda s: 1.0,
+    "momentum": lambda s: 0.5,
+    "clusters": lambda s: 4,
+    "prefix": lambda s: "cores",
+    "name": lambda s: "numpy",
+    "n": lambda s: 2,
+    "r": lambda s: 2,
+    "bench.training": lambda s: False,
+    "threads": lambda s: None,
+    "rounds": lambda s: 1,
+    "seconds": lambda s: 0.01,
+    "default": lambda s: 60,
+    "max_rank": lambda s: 2,
+    "max_cores": lambda s: 3,
+    "max_bonds": lambda s: 2,
+    "max_levels": lambda s: 2,
+    "max_size": lambda s: 3,
+    "deep": lambda s: 1_000,
+    "side": lambda s: "layer",
+    "other": lambda s: "MLP",
+    "mode": lambda s: "forward",
+    "text": lambda s: s.spec.to_json(),
+    "argument": lambda s: "rank",
+    "received": lambda s: 0,
+    "remedy": lambda s: "pass a positive integer",
+    "reason": lambda s: "why",
+    "step": lambda s: 1,
+    "change": lambda s: lambda array: array,
+    "sample": lambda s: {
+        mode: np.arange(size)
+        for mode, size in zip(s.layer.network.modes, (*s.layer.experts, 3, 2), strict=True)
+    },
+    "stacked.seed": lambda s: 0,
+    "Activation.name": lambda s: "softmax",
+    "AdaptiveClustering.statistics": lambda s: "running",
+    "MuMoESpec.matched.parameters": lambda s: 1000,
+    "MuMoEBlockSpec.matched.parameters": lambda s: 1000,
+    "adaptive_clustering_weights.previous": lambda s: s.arrays((6, 4))[0],
+    "adaptive_clustering_weights.clusters": lambda s: None,
+    "from_tensorly.spec": lambda s: tm.MuMoESpec(3, 2, 4, tm.CP(2)),
+    "to_tensorly.layer": lambda s: tm.MuMoESpec(3, 2, 4, tm.CP(2)),
+    "to_tensorly.cores": lambda s: s.arrays((4, 2), (4, 2), (2, 2)),
+    "soft_moe.coefficients": lambda s: s.arrays((2, 4)),
+    "materialize.spec": lambda s: s.layer,
+    "contract.spec": lambda s: s.layer,
+    "contract.coefficients": lambda s: s.arrays(*((2, n) for n in s.layer.experts)),
+    "assert_equivalent.spec": lambda s: s.layer,
+    "inputs_for.spec": lambda s: s.layer,
+    "inputs_for.batch_size": lambda s: None,
+    "specs.factorization": lambda s: None,
+    "specs.gate": lambda s: None,
+    "TensorGroup.prefix": lambda s: "cores",
+}
+
+_RESULTS: dict[type, Callable[[Setting], Any]] = {
+    tm.Core: lambda s: s.layer.network.cores[0],
+    tm.Network: lambda s: s.layer.network,
+    tm.Plan: lambda s: s.layer.plan(2),
+    tm.BlockPlan: lambda s: s.block.plan(2),
+    tm.Proof: lambda s: _proof(s.layer),
+    tm.BlockProof: lambda s: _proof(s.block),
+    tm.VerificationReport: lambda s: _report(s.layer),
+    tm.BenchReport: lambda s: _timing(s.layer),
+    Inputs: _inputs,
+    tm.MuMoESpec: lambda s: s.layer,
+    tm.MuMoEBlockSpec: lambda s: s.block,
+    tm.CP: lambda s: tm.CP(2),
+    tm.Tucker: lambda s: tm.Tucker((2, 2, 2)),
+    tm.TensorTrain: lambda s: tm.TensorTrain((2, 2)),
+    tm.TensorRing: lambda s: tm.TensorRing((2, 2, 2)),
+    tm.TensorNetwork: lambda s: tm.TensorNetwork("n r, i r, o r", r=2),
+}
+
+
+@cache
+def _proof(spec: tm.Spec) -> Any:
+    return tm.prove(spec)
+
+
+@cache
+def _report(spec: tm.Spec) -> Any:
+    return tm.verify(spec, "numpy", methods="proof")
+
+
+@cache
+def _timing(spec: tm.Spec) -> Any:
+    return tm.bench(spec, "numpy", 2, rounds=1, seconds=0.01)
+
+
+def instance_of(kind: type, setting: Setting) -> Any:
+    """An instance of a public class."""
+    if kind in _RESULTS:
+        return _RESULTS[kind](setting)
+    package = get_module(setting.framework)
+    if hasattr(kind, "from_spec"):
+        block = kind is package.MuMoEBlock
+        return module_of(setting.framework, setting.block if block else setting.layer)
+    parts = {"GateModule": "gate", "TensorGroup": "gate_weights"}
+    if kind.__name__ in parts:
+        return getattr(setting.module(), parts[kind.__name__])
+    if kind.__name__ == "RouterModule":
+        return setting.module().gate.router
+    return kind("softmax") if kind is tm.Activation else kind()
+
+
+def base_value(subject: Subject, name: str, setting: Setting) -> Any:
+    """An argument that fits."""
+    short, last = subject.short, subject.short.rsplit(".", 1)[-1]
+    if short.startswith("MuMoE"):
+        setting = replace(setting, of_block=short.startswith("MuMoEBlock"))
+    for key in (f"{short}.{name}", f"{last}.{name}"):
+        if key in _VALUES:
+            return _VALUES[key](setting)
+    kind = subject.function
+    if name not in _VALUES and isinstance(kind, type) and is_dataclass(kind) and kind in _RESULTS:
+        return getattr(_RESULTS[kind](setting), name)
+    if name == "bonds" and subject.owner is not None:
+        return instance_of(subject.owner, setting).bonds(1)
+    if name == "data":
+        return _written(getattr(subject.function, "__self__", tm.CP), setting)
+    return _VALUES[name](setting)
+
+
+# The names that stand behind a callable's **keywords, where no type lists them.
+KEYWORDS: dict[str, tuple[str, ...]] = {"TensorNetwork": ("r",), "replace": ("bias",)}
+
+
+def _written(kind: type, setting: Setting) -> Any:
+    known = {tm.Factorization: tm.CP, tm.Router: tm.AdaptiveClustering, tm.Spec: tm.MuMoESpec}
+    return instance_of(known.get(kind, kind), setting).to_dict()
