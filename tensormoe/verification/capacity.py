@@ -89,15 +89,13 @@ def find_unused(spec: Spec, seed: int = 0) -> tuple[Unused, ...]:
     return tuple(each for each in unused if each.count)
 
 
-def capacity_check(spec: Spec, seed: int, remarks: list[str]) -> Check:
+def capacity_checks(spec: Spec, seed: int, remarks: list[str]) -> Iterator[Check]:
     """The check of `find_unused`. What it names is added to the remarks, as are ranks without effect."""
     unused = find_unused(spec, seed)
     remarks += [f"capacity: {each}" for each in unused]
     remarks += [f"capacity: {each}" for each in excess_ranks(spec)]
-    if not is_symmetric(spec.gate):
-        remarks.append("capacity: this gate may tell equal experts apart: only bonds were looked at")
     count = sum(each.count for each in unused)
-    return Check("capacity", "initial values", "experts and bonds that stay equal", float(count), 0.0)
+    yield Check("capacity", "initial values", "experts and bonds that stay equal", float(count), 0.0)
 
 
 def is_symmetric(gate: Gate) -> bool:
@@ -129,7 +127,7 @@ class _Tensor:
 
     def size(self, index: str) -> int:
         """The number of an index's values."""
-        return self.values.shape[self.indices.index(index)]
+        return int(self.values.shape[self.indices.index(index)])
 
     def slices(self, index: str, positions: Sequence[int]) -> NumPyArray:
         """One row for each of some values of an index."""
