@@ -134,8 +134,8 @@ def test_gates_that_may_tell_equal_experts_apart_are_left_out_and_said_so(gate: 
 def test_ranks_beyond_what_a_core_passes_on_are_remarked_and_do_not_fail() -> None:
     spec = tm.MuMoEBlockSpec(64, 64, 10, 16, tm.TensorTrain((4, 65)))
     sentences = [
-        f"the {layer} layer's bond r3 has size 65, but no more than {most} can matter"
-        for layer, most in (("first", 64), ("second", 10))
+        "the first layer's bond r3 has size 65, but no more than 64 can matter",
+        "the second layer's bond r3 has size 65, but no more than 10 can matter",
     ]
     assert [*excess_ranks(spec)] == sentences
     report = tm.verify(spec, methods="capacity")
