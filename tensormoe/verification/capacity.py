@@ -95,7 +95,7 @@ def capacity_checks(spec: Spec, seed: int, remarks: list[str]) -> Iterator[Check
     remarks += [f"capacity: {each}" for each in unused]
     remarks += [f"capacity: {each}" for each in excess_ranks(spec)]
     count = sum(each.count for each in unused)
-    yield Check("capacity", "initial values", "experts and bonds that stay equal", float(count), 0.0)
+    yield Check("capacity", "initial values", "equal experts and bonds", float(count), 0.0)
 
 
 def is_symmetric(gate: Gate) -> bool:
