@@ -5,7 +5,7 @@ import pytest
 from support.frameworks import BACKENDS
 
 import tensormoe as tm
-from tensormoe.layers.functional import _normalize
+from tensormoe.layers.functional import mix
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 # Both layers have the same shapes, so that one could be taken for the other.
@@ -35,13 +35,18 @@ def test_a_block_materializes_both_of_its_layers(backend: str) -> None:
 @pytest.mark.parametrize(("dtype", "unit"), [("float16", 2.0**-11), ("float32", 2.0**-24)])
 def test_an_input_norm_is_computed_in_float32_at_least(dtype: str, unit: float) -> None:
     """Tokens far from 0 with a small spread: sums in half precision would leave little of it."""
-    x = (10 + np.random.default_rng(0).normal(size=(3, 256)) / 4).astype(dtype)
-    given = {"input_norm.weight": np.ones(256, dtype), "input_norm.bias": np.zeros(256, dtype)}
-    normalized = _normalize(tm.get_backend("numpy"), given, x)
-    assert normalized.dtype == dtype
+    x = (10 + np.random.default_rng(0).normal(size=(3, 64)) / 4).astype(dtype)
+    # Both layers are the identity, so that what comes out is the positive part of the norm.
+    dense = tm.MuMoEBlockSpec(64, 64, 64, 1, tm.Dense(), bias=False, nonlinearity="relu", input_norm=True)
+    parameters = {name: np.zeros(shape, dtype) for name, shape in dense.mixture_shapes.items()}
+    for name in dense.core_names:
+        parameters[name] = np.eye(64, dtype=dtype)[None]
+    parameters["input_norm.weight"] += 1
+    y = mix(dense, parameters, [np.ones((3, 1), dtype)], x)
+    assert y.dtype == dtype
     centred = x.astype("float64") - x.astype("float64").mean(1, keepdims=True)
     expected = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
-    np.testing.assert_allclose(normalized, expected, rtol=2 * unit, atol=100 * 2.0**-24)
+    np.testing.assert_allclose(y, np.maximum(expected, 0), rtol=2 * unit, atol=100 * 2.0**-24)
 
 
 def test_a_memory_limit_holds_for_both_layers() -> None:

@@ -14,6 +14,7 @@ from mutants import (
     structure,
     torch_modules,
     values,
+    verification,
 )
 from mutants.harness import Mutant, reasons
 
@@ -29,6 +30,7 @@ AREAS = (
     layers,
     options,
     values,
+    verification,
     backends,
     modules,
     torch_modules,

@@ -123,7 +123,7 @@ OF_JAX = [
     edit(
         "JAX: a view keeps its mode",
         f"{JAX}._base:Module.set_view",
-        "self.use_running_average = use_running_average",
+        'self.use_running_average = true_or_false("use_running_average", use_running_average)',
         "pass",
         BATCH_NORM,
         "backends/jax/test_modules.py::test_views_set_the_mode_of_the_gate",

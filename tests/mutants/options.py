@@ -78,8 +78,8 @@ SERIALIZATION = [
     edit(
         "tuples return as lists",
         "codec:decode",
-        "return tuple(decode(each) for each in data)",
-        "return [decode(each) for each in data]",
+        "return tuple(decode(each, depth + 1) for each in data)",
+        "return [decode(each, depth + 1) for each in data]",
         CP,
         f"{JSON}::test_a_router_of_a_user_travels_by_pickle_and_json",
     ),
@@ -208,7 +208,7 @@ OPTIONS = [
     ),
     edit(
         "the command line ignores --no-bias",
-        "cli:_spec",
+        "arguments:read_spec",
         "bias=options.bias",
         "bias=True",
         CP,

@@ -122,8 +122,8 @@ OF_ROUTERS = [
     edit(
         "the number of clusters is that of experts",
         "gates.routers:AdaptiveClustering.previous_experts",
-        "experts if self.clusters is None else",
-        "experts if True else",
+        "own if self.clusters is None else",
+        "own if True else",
         CLUSTERS,
         f"{HEARD}[AdaptiveClustering.clusters]",
     ),

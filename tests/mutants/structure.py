@@ -63,8 +63,8 @@ DEFINITION = [
     edit(
         "expert levels are named in reverse",
         "networks.notation:expert_modes",
-        "for level in range(levels)",
-        "for level in reversed(range(levels))",
+        "for level in range(count)",
+        "for level in reversed(range(count))",
         NAMED_LEVELS,
         "exact",
     ),

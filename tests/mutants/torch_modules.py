@@ -73,7 +73,7 @@ MODULE = [
     edit(
         "PyTorch: a sum over processes is not handed on",
         f"{TORCH}._gate:GateModule.forward",
-        "all_reduce or over_processes",
+        "over_processes if all_reduce is None else all_reduce",
         "over_processes",
         NOISY,
         f"{MODULES}::test_a_sum_over_processes_is_used[torch]",
@@ -97,8 +97,8 @@ MODULE = [
     edit(
         "PyTorch: recomputation is forgotten",
         f"{TORCH}._base:Module.__init__",
-        "self.spec, self.recompute = spec, recompute",
-        "self.spec, self.recompute = spec, False",
+        'true_or_false("recompute", recompute)',
+        "False",
         BLOCK,
         f"{MODULES}::test_recomputation_keeps_less_for_the_backward_pass",
     ),

@@ -238,9 +238,7 @@ def second_torch(**methods: Callable) -> Any:
 
 
 @signs
-@pytest.mark.parametrize(
-    "number", range(8), ids=[*OPERANDS[:1], "gate 1", "gate 2", *OPERANDS[3:], "x again"]
-)
+@pytest.mark.parametrize("number", range(7), ids=["x", *LAYER.parameter_shapes])
 def test_gradients_across_frameworks(number: int, sign: int) -> None:
     """Every gradient is compared with the slopes of the definition."""
     right = type(tm.get_backend("torch")).gradients
@@ -267,3 +265,42 @@ def test_training_steps_across_frameworks() -> None:
     report = verify("frameworks", backends=("torch", second_torch(gradients=gradients)))
     assert noticed(report) == {"ten training steps"}
     assert len(calls) > 10
+
+
+def test_exact_arrays_have_the_shape_of_the_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more axis, which a difference of the two would spread over."""
+    program = LAYER.materialization_plan.program
+    spoil_run(monkeypatch, program, ResidueOps, lambda weight: weight[None])
+    assert noticed(verify("exact")) == {"weight"}
+
+
+def test_float_arrays_have_the_shape_of_the_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_run(monkeypatch, LAYER.default_plan.program, NumPy, lambda y: y[None])
+    assert not verify("float").passed
+
+
+@pytest.mark.parametrize("method", ["exact", "float"])
+@pytest.mark.parametrize("number", [0, 1], ids=["large batches", "small batches"])
+def test_every_program_is_run(method: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For small batches another one may be chosen than for large ones."""
+    small = tm.MuMoESpec(3, 4, 3, tm.CP(3))
+    other = small.replace(optimize=((0, 3), (0, 2), (1, 2), (0, 1)))
+    spec = give_plans(monkeypatch, small, ((7, small.default_plan), (0, other.default_plan)))
+    program = spec.plans[number][1].program
+    assert program != spec.plans[1 - number][1].program
+    assert verify(method, spec).passed
+    kind = ResidueOps if method == "exact" else NumPy
+    spoil_run(monkeypatch, program, kind, lambda y: spoil_last(y, 1 if method == "exact" else 0.5))
+    assert len(noticed(verify(method, spec))) == 1
+
+
+def test_reverse_mode_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Program.backward
+
+    def backward(self: Program, *call: Any) -> Any:
+        gradients = [*right(self, *call)]
+        gradients[-1] = gradients[0]
+        return tuple(gradients)
+
+    monkeypatch.setattr(Program, "backward", backward)
+    assert noticed(verify("proof", SQUARE)) == {"output and gradients", "weight"}
