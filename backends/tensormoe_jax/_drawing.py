@@ -3,40 +3,49 @@
 import jax
 import jax.numpy as jnp
 
-from tensormoe.layers.initialization import CoreRecipe, recipe
-from tensormoe.layers.parameters import join_name
+from tensormoe.layers.initialization import recipes
 from tensormoe.layers.spec import Spec
+from tensormoe.typing import Shape
 
 
 def draw(spec: Spec, key: jax.Array, dtype: str) -> dict[str, jax.Array]:
     """The parameters by name, distributed as `tensormoe.initialize` distributes them; may be traced."""
     values = {name: jnp.zeros(shape, dtype) for name, shape in spec.parameter_shapes.items()}
-    cores = [
-        (join_name(prefix, core.name), core)
-        for prefix, stage in spec.layers.items()
-        for core in recipe(stage)
-    ]
-    for (name, core), own_key in zip(cores, jax.random.split(key, len(cores)), strict=True):
-        values[name] = _draw(core, own_key, dtype)
+    cores = recipes(spec)
+    for (name, core), own_key in zip(cores.items(), jax.random.split(key, len(cores)), strict=True):
+        values[name] = core.draw(_JAXSource(own_key, dtype))
     if "input_norm.weight" in values:
         values["input_norm.weight"] += 1
     return values
 
 
-def _draw(core: CoreRecipe, key: jax.Array, dtype: str) -> jax.Array:
-    # Not by the recipe's own method, whose constants JAX would embed in what it compiles.
-    of_start, of_noise = jax.random.split(key)
-    if core.bound is None:
-        values = _constant(core, dtype)
-    else:
-        values = jax.random.uniform(of_start, core.start, dtype, -core.bound, core.bound)
-    if core.noise is not None:
-        values = values * (1 + jax.random.normal(of_noise, core.noise, dtype))
-    return jnp.broadcast_to(values, core.shape).transpose(core.axes)
+class _JAXSource:
+    """Values from a key, a new part of it for each draw. JAX embeds no constants in what it compiles."""
 
+    def __init__(self, key: jax.Array, dtype: str) -> None:
+        self._key = key
+        self._dtype = dtype
 
-def _constant(core: CoreRecipe, dtype: str) -> jax.Array:
-    if core.diagonal is None:
-        return jnp.ones(core.start, dtype)
-    rows, columns = (jax.lax.broadcasted_iota("int32", core.start, axis) for axis in core.diagonal)
-    return (rows == columns).astype(dtype)
+    def uniform(self, shape: Shape, bound: float) -> jax.Array:
+        return jax.random.uniform(self._next(), shape, self._dtype, -bound, bound)
+
+    def normal(self, shape: Shape) -> jax.Array:
+        return jax.random.normal(self._next(), shape, self._dtype)
+
+    def signs(self, shape: Shape) -> jax.Array:
+        return jax.random.rademacher(self._next(), shape, self._dtype)
+
+    def ones(self, shape: Shape) -> jax.Array:
+        return jnp.ones(shape, self._dtype)
+
+    def diagonal(self, shape: Shape, axes: tuple[int, int]) -> jax.Array:
+        rows, columns = (jax.lax.broadcasted_iota("int32", shape, axis) for axis in axes)
+        return jnp.asarray(rows == columns, self._dtype)
+
+    def stretch(self, array: jax.Array, shape: Shape) -> jax.Array:
+        return jnp.broadcast_to(array, shape)
+
+    def _next(self) -> jax.Array:
+        own: jax.Array
+        self._key, own = jax.random.split(self._key)
+        return own

@@ -34,7 +34,7 @@ class MuMoE(Module):
         dtype: of the parameters; float32 by default.
         device: that holds the parameters, or a sharding; by default JAX's own choice.
         recompute: whether reverse mode keeps only the results of matrix products and recomputes the rest.
-        options: gate, bias, optimize and memory_limit by keyword, as for `tm.MuMoESpec`.
+        options: gate, bias, optimize, memory_limit and initialization by keyword, as for `tm.MuMoESpec`.
 
     Attributes:
         spec: the `tm.MuMoESpec`.
@@ -94,8 +94,8 @@ class MuMoEBlock(Module):
         in_features, hidden_features, out_features: D, H and O.
         experts, factorization: of both layers.
         rngs, seed, dtype, device, recompute: as for `MuMoE`.
-        options: gate, bias, nonlinearity, input_norm, optimize and memory_limit by keyword, as for
-            `tm.MuMoEBlockSpec`.
+        options: gate, bias, nonlinearity, input_norm, optimize, memory_limit and initialization by keyword,
+            as for `tm.MuMoEBlockSpec`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.

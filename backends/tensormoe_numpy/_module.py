@@ -175,7 +175,7 @@ class MuMoE(_Module):
         dtype: of the parameters; float32 by default.
         device: "cpu" or None.
         recompute: without effect, since NumPy differentiates nothing.
-        options: gate, bias, optimize and memory_limit by keyword, as for `tm.MuMoESpec`.
+        options: gate, bias, optimize, memory_limit and initialization by keyword, as for `tm.MuMoESpec`.
 
     Attributes:
         spec: the `tm.MuMoESpec`.
@@ -233,8 +233,8 @@ class MuMoEBlock(_Module):
         in_features, hidden_features, out_features: D, H and O.
         experts, factorization: of both layers.
         seed, dtype, device, recompute: as for `MuMoE`.
-        options: gate, bias, nonlinearity, input_norm, optimize and memory_limit by keyword, as for
-            `tm.MuMoEBlockSpec`.
+        options: gate, bias, nonlinearity, input_norm, optimize, memory_limit and initialization by keyword,
+            as for `tm.MuMoEBlockSpec`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.

@@ -20,8 +20,8 @@ _KEY = "tensormoe"
 def describe(spec: Spec) -> str | None:
     """What a layer computes, as JSON text; None if its gate holds a function, which has no such form."""
     try:
-        # How it is planned changes nothing but the time it takes.
-        return spec.replace(optimize="auto", memory_limit=None).to_json()
+        # How it was planned and where it started change nothing that it computes.
+        return spec.replace(optimize="auto", memory_limit=None, initialization="linear").to_json()
     except TensorMoEError:
         return None
 

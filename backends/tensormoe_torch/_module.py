@@ -27,7 +27,7 @@ class MuMoE(Module):
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         gate: the gate.
         bias: whether each expert has a bias.
-        optimize, memory_limit: as for the spec.
+        optimize, memory_limit, initialization: as for the spec.
         seed: of the initial values; by default drawn from PyTorch's global generator.
         dtype, device: of the parameters; the type may be given by name.
         recompute: whether training keeps only the results of matrix products for its backward pass and
@@ -102,7 +102,7 @@ class MuMoEBlock(Module):
         experts, factorization, gate, bias: of both layers.
         nonlinearity: between the layers.
         input_norm: whether the first layer sees LayerNorm(x).
-        optimize, memory_limit: as for the spec.
+        optimize, memory_limit, initialization: as for the spec.
         seed, dtype, device, recompute: as for `MuMoE`.
 
     Attributes:

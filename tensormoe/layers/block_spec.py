@@ -34,6 +34,7 @@ class MuMoEBlockSpec(Spec):
             for each. Paths need a pair, and so do optimizers that serve a single contraction, such as
             cotengra's HyperOptimizer.
         memory_limit: as for `MuMoESpec`, applied to each layer.
+        initialization: as for `MuMoESpec`.
 
     Raises:
         TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity.
@@ -59,6 +60,7 @@ class MuMoEBlockSpec(Spec):
     input_norm: bool
     optimize: str | tuple[Optimize, Optimize]
     memory_limit: int | None
+    initialization: str
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class MuMoEBlockSpec(Spec):
         input_norm: bool = False,
         optimize: AnyOptimize | Sequence[AnyOptimize] = "auto",
         memory_limit: int | None = None,
+        initialization: str = "linear",
     ) -> None:
         one_of("nonlinearity", nonlinearity, tuple(NONLINEARITIES))
         self._set(
@@ -82,7 +85,7 @@ class MuMoEBlockSpec(Spec):
             nonlinearity=nonlinearity,
             input_norm=true_or_false("input_norm", input_norm),
         )
-        self._set_shared(experts, factorization, gate, bias, memory_limit)
+        self._set_shared(experts, factorization, gate, bias, memory_limit, initialization)
         self._set(optimize=self._resolve(optimize))
         self._check_plans()
 

@@ -32,6 +32,9 @@ class MuMoESpec(Spec):
             opt_einsum or cotengra optimizer. An optimizer is called once, for 1,024 input vectors; the field
             then holds its path.
         memory_limit: the largest intermediate allowed, in elements, for up to 1,024 input vectors.
+        initialization: how cores start: "linear", as one linear layer at the scale of nn.Linear, around which
+            the experts of every level differ; or "published", as in the paper's code, where only the first
+            level's do.
 
     Raises:
         TensorMoEError: a count that is not a positive integer, a factorization or a path that does not fit,
@@ -55,6 +58,7 @@ class MuMoESpec(Spec):
     bias: bool
     optimize: Optimize
     memory_limit: int | None
+    initialization: str
 
     def __init__(
         self,
@@ -66,12 +70,13 @@ class MuMoESpec(Spec):
         bias: bool = True,
         optimize: AnyOptimize = "auto",
         memory_limit: int | None = None,
+        initialization: str = "linear",
     ) -> None:
         self._set(
             in_features=positive_integer("in_features", in_features),
             out_features=positive_integer("out_features", out_features),
         )
-        self._set_shared(experts, factorization, gate, bias, memory_limit)
+        self._set_shared(experts, factorization, gate, bias, memory_limit, initialization)
         self._set(optimize=self._stage("auto").resolve(optimize))
         self._check_plans()
 

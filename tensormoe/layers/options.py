@@ -12,6 +12,9 @@ from ..errors import one_of
 from ..gates.gate import Gate
 from ..programs.path import AnyOptimize
 
+# How cores start; see `tensormoe.layers.initialization`.
+INITIALIZATIONS = ("linear", "published")
+
 
 class LayerOptions(TypedDict, total=False):
     """What `MuMoESpec` takes by keyword."""
@@ -20,6 +23,7 @@ class LayerOptions(TypedDict, total=False):
     bias: bool
     optimize: AnyOptimize
     memory_limit: int | None
+    initialization: str
 
 
 class BlockOptions(TypedDict, total=False):
@@ -31,6 +35,7 @@ class BlockOptions(TypedDict, total=False):
     input_norm: bool
     optimize: AnyOptimize | Sequence[AnyOptimize]
     memory_limit: int | None
+    initialization: str
 
 
 def check_keywords(module: object, options: Mapping[str, object], fields: type) -> None:

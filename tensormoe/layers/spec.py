@@ -1,7 +1,7 @@
 """What specifications share: names and shapes of parameters, rank matching, JSON."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, reduce
 from math import prod
@@ -15,6 +15,8 @@ from ..networks.notation import Indices, read_experts
 from ..programs.plan import BlockPlan, Plan, for_batch
 from ..programs.program import Program, chain
 from ..typing import Shapes
+from .matching import largest
+from .options import INITIALIZATIONS
 from .parameters import join_name
 from .stage import Stage
 
@@ -38,6 +40,7 @@ class Spec(Registered, ABC):
     gate: Gate
     bias: bool
     memory_limit: int | None
+    initialization: str
 
     def _set(self, **values: object) -> None:
         """Set fields of an instance under construction; afterwards it is frozen."""
@@ -45,7 +48,13 @@ class Spec(Registered, ABC):
             object.__setattr__(self, name, value)
 
     def _set_shared(
-        self, experts: object, factorization: object, gate: object, bias: object, memory_limit: object
+        self,
+        experts: object,
+        factorization: object,
+        gate: object,
+        bias: object,
+        memory_limit: object,
+        initialization: object,
     ) -> None:
         """Check and set the fields that layers and blocks share."""
         if not isinstance(factorization, Factorization):
@@ -57,6 +66,7 @@ class Spec(Registered, ABC):
             raise TensorMoEError("gate", gate, 'pass a gate such as tm.Gate(activation="softmax")')
         counts = read_experts(experts)
         gate.check(counts)
+        one_of("initialization", initialization, INITIALIZATIONS)
         limit = None if memory_limit is None else positive_integer("memory_limit", memory_limit)
         self._set(
             experts=counts,
@@ -64,6 +74,7 @@ class Spec(Registered, ABC):
             gate=gate,
             bias=true_or_false("bias", bias),
             memory_limit=limit,
+            initialization=initialization,
         )
 
     def _check_plans(self) -> None:
@@ -210,7 +221,7 @@ class Spec(Registered, ABC):
 
         # Count without the memory limit, which may reject the large ranks that the search tries.
         free = self.replace(memory_limit=None)
-        units = _largest(lambda units: free._with_rank(growing, units * unit).num_parameters, budget)
+        units = largest(lambda units: free._with_rank(growing, units * unit).num_parameters, budget)
         if units is None:
             smallest = free._with_rank(growing, unit).num_parameters
             raise TensorMoEError(
@@ -293,21 +304,3 @@ def refuse_module(argument: str, value: object) -> None:
     """Raise an error for a module where its specification is needed."""
     if isinstance(getattr(value, "spec", None), Spec):
         raise TensorMoEError(argument, type(value), "a module holds its specification: pass layer.spec")
-
-
-def _largest(count: Callable[[int], int], budget: int) -> int | None:
-    """The largest positive integer whose count is within the budget, or None if 1 is not.
-
-    Args:
-        count: a strictly increasing function, such as a layer's parameters by rank.
-        budget: the bound, inclusive.
-    """
-    if count(1) > budget:
-        return None
-    fits, exceeds = 1, 2
-    while count(exceeds) <= budget:
-        fits, exceeds = exceeds, 2 * exceeds
-    while exceeds - fits > 1:
-        middle = (fits + exceeds) // 2
-        fits, exceeds = (middle, exceeds) if count(middle) <= budget else (fits, middle)
-    return fits

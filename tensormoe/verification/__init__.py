@@ -1,4 +1,4 @@
-"""Verification: four methods that compare a layer's computation with its soft MoE.
+"""Verification: five methods, four of which compare a layer's computation with its soft MoE.
 
 Nothing here shares code with planning or lowering: programs are given, and the network says what they should
 compute.

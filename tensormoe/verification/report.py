@@ -11,7 +11,7 @@ from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..tables import fold, table, versions
 
-METHODS = ("proof", "exact", "float", "frameworks")
+METHODS = ("proof", "exact", "float", "frameworks", "capacity")
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Check:
     """One comparison.
 
     Args:
-        method: "proof", "exact", "float" or "frameworks".
+        method: one of `METHODS`.
         subject: what was run, such as "torch float32".
         quantity: what was compared, such as "gradients".
         error: the deviation. Proof: 1 if there is none. Exact: the number of wrong entries. Float: the
             difference, where its ratio to the bound is largest. Frameworks: the largest
-            difference, relative to the largest entry.
+            difference, relative to the largest entry. Capacity: the number of values that add nothing.
         bound: the largest error that passes.
         limit: the largest error that is possible. A bound beyond it says nothing; the table shows a dash.
         reason: what was raised, or why else nothing could be compared; the error is NaN then.
@@ -115,7 +115,7 @@ def _table(checks: Sequence[Check]) -> str:
 def _figures(check: Check) -> tuple[str, str, str]:
     if check.method == "proof" or check.reason:
         return "–", "–", "–"
-    if check.method == "exact":
+    if check.method in ("exact", "capacity"):
         return f"{check.error:.0f}", "0", "–"
     if check.limit <= check.bound < inf:
         return f"{check.error:.1e}", "–", "–"

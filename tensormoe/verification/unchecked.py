@@ -6,6 +6,7 @@ from math import prod
 from ..arrays.backend import Backend
 from ..layers.spec import Spec
 from .arithmetic.rounding import UNITS
+from .capacity import is_symmetric
 from .exact import is_whole
 from .modules import has_modules
 from .reference.gate import has_bound, has_reference
@@ -29,6 +30,8 @@ def find_unchecked(spec: Spec, objects: Mapping[str, Backend], methods: Sequence
             yield from _on(
                 f"float: {dtype}", [n for n, ops in objects.items() if dtype not in ops.float_types]
             )
+    if "capacity" in methods and not is_symmetric(spec.gate):
+        yield "capacity: experts, since this gate may tell equal ones apart; bonds alone were looked at"
     if "frameworks" in methods:
         yield from _find_in_frameworks(spec, objects)
 

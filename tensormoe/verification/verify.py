@@ -19,6 +19,7 @@ from . import exact
 from .arithmetic.residues import PRIME
 from .attempt import StepError, guard, step
 from .blocks import block_checks
+from .capacity import capacity_checks
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
@@ -45,7 +46,7 @@ def verify(
     methods: Sequence[str] | str = METHODS,
     batch_size: int = 5,
 ) -> VerificationReport:
-    """Verify that a layer computes the soft MoE that it stands for, by up to four methods.
+    """Verify that a layer computes the soft MoE that it stands for, by up to five methods.
 
     - "proof": the programs of each layer, and its materialization, are proved for all values and sizes (see
       `tensormoe.prove`).
@@ -58,6 +59,8 @@ def verify(
       and are the same on all backends: output, coefficients, running statistics, gradients and, in backends
       that train, the parameters after ten training steps. A gate of your own, which has no definition here,
       is checked for what any gate must do.
+    - "capacity": no experts, and no values of a bond, start such that gradient descent can never tell them
+      apart. Those that do are named.
 
     A large weight tensor is sampled: a random part of its experts, inputs and outputs is materialized.
 
@@ -66,7 +69,7 @@ def verify(
         backends: names or backend objects, or a single one. By default every installed one; any that you
             name must be installed.
         seed: the seed of the random values.
-        methods: some of the four, or the name of one.
+        methods: some of the five, or the name of one.
         batch_size: the number of input vectors.
 
     Returns:
@@ -105,6 +108,7 @@ def verify(
         "exact": lambda: _exact_checks(layers, generators["exact"], remarks),
         "float": lambda: _float_checks(spec, layers, objects, generators["float"], batch_size),
         "frameworks": lambda: framework_checks(spec, objects, generators["frameworks"], seed, batch_size),
+        "capacity": lambda: capacity_checks(spec, seed, remarks),
     }
     checks: list[Check] = []
     for method in chosen:

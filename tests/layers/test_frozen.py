@@ -38,7 +38,8 @@ def spec_of(case: str) -> tm.MuMoESpec:
         "low-rank experts": tm.TensorNetwork("n i r, n r o", r=3),
     }
     gate = tm.Gate("softmax")
-    return tm.MuMoESpec(6, 4, experts, factorizations[family], gate=gate, bias=bias == "bias")
+    bias = bias == "bias"
+    return tm.MuMoESpec(6, 4, experts, factorizations[family], gate, bias, initialization="published")
 
 
 def recorded_axes(spec: tm.MuMoESpec, case: str) -> dict[str, tuple[int, ...]]:

@@ -1,10 +1,34 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from support.frameworks import optional
 from support.strategies import BACKENDS, EVERY
 
 import tensormoe as tm
-from tensormoe.testing import specs
+from tensormoe.testing import networks, specs
+
+torch = optional("torch")
+
+CHAIN = "i a, a b, b c, c d, d e, e f, n f g, g o"
+PAIRS = "n1 a b c, n2 a d e, n3 b d f, n4 c e f, i a b, c f o"
+SEVERAL = [
+    ((6, 5), tm.CP(8)),
+    ((6, 5), tm.TensorRing((3, 3, 3, 4))),
+    ((6, 5), tm.TensorRing((2, 5, 2, 4))),
+    ((4, 3, 5), tm.TensorTrain((4, 2, 3, 4))),
+    ((6, 5), tm.Tucker((2, 3, 4, 4))),
+    ((6, 5), tm.Dense()),
+    ((6, 5), tm.TensorNetwork("n o, i o")),
+    ((6, 5), tm.TensorNetwork("n i r, n r o", r=3)),
+    ((6,), tm.TensorNetwork(CHAIN, **dict.fromkeys("abcdefg", 8))),
+    ((6,), tm.TensorNetwork(CHAIN, **dict(zip("abcdefg", (9, 8, 7, 9, 6, 8, 9), strict=True)))),
+    ((3, 2, 4, 3), tm.TensorNetwork(PAIRS, **dict.fromkeys("abcdef", 2))),
+    ((3, 4, 2), tm.TensorNetwork("n1 a b, n2 b a, n3 r, i r, r o", a=2, b=2, r=8)),
+]
 
 
 def cores(factorization: tm.Factorization, experts=200, features=300, out=150, seed: int = 0) -> dict:
@@ -53,7 +77,7 @@ def test_seeds_differ_and_unfit_ones_are_refused() -> None:
 
 
 def test_cp_starts_as_published() -> None:
-    spec = tm.MuMoESpec(300, 150, (200, 10), tm.CP(6))
+    spec = tm.MuMoESpec(300, 150, (200, 10), tm.CP(6), initialization="published")
     parameters, _ = tm.initialize(spec, 0, "float64")
     first = parameters["cores.expert1"]
     assert abs(first.mean() - 1) < 0.1
@@ -68,7 +92,7 @@ def test_cp_starts_as_published() -> None:
 
 
 def test_tensor_ring_starts_as_published() -> None:
-    spec = tm.MuMoESpec(300, 150, (200, 10), tm.TensorRing((4, 4, 4, 7)))
+    spec = tm.MuMoESpec(300, 150, (200, 10), tm.TensorRing((4, 4, 4, 7)), initialization="published")
     parameters, _ = tm.initialize(spec, 0, "float64")
     first, second = parameters["cores.expert1"], parameters["cores.expert2"]
     diagonal = np.eye(4, dtype=bool)[None]
@@ -85,29 +109,200 @@ def test_tensor_ring_starts_as_published() -> None:
 @pytest.mark.parametrize(
     ("factorization", "drawn"), list(zip(EVERY, (2, 3, 2, 2, 1, 1, 2, 3), strict=True)), ids=str
 )
-def test_the_mean_expert_has_the_scale_of_a_linear_layer(factorization, drawn: int) -> None:
+def test_the_published_mean_expert_shrinks_with_every_linear_core(factorization, drawn: int) -> None:
     """Its entries' variance is 1/(3 I) times 1/3 for every further core that is drawn uniformly."""
     features, actual = 300, []
+    spec = tm.MuMoESpec(features, 40, 400, factorization, initialization="published")
     for seed in range(8):
-        values = cores(factorization, experts=400, features=features, out=40, seed=seed)
-        spec = tm.MuMoESpec(features, 40, 400, factorization)
+        values = tm.cores_of(spec, tm.initialize(spec, seed, "float64")[0])
         actual.append(tm.materialize(spec, values).mean(axis=0)[:features].var())
     expected = 1 / (3**drawn * features)
     assert 0.6 < np.mean(actual) / expected < 1.6
 
 
 @given(specs())
-def test_every_network_starts_finite_with_distinct_experts(spec: tm.MuMoESpec) -> None:
-    parameters, _ = tm.initialize(spec, 0, "float64")
-    assert all(np.isfinite(value).all() for value in parameters.values())
-    named = tm.cores_of(spec, parameters)
-    weight = tm.materialize(spec, named)
+def test_published_experts_of_further_levels_start_equal(spec: tm.MuMoESpec) -> None:
+    weight = weight_of(spec.replace(initialization="published"), 0)
     assert np.abs(weight).max() > 0
     if spec.experts[0] > 1:
         assert (weight[0] != weight[1]).any()
-    # Further levels start alike: coefficients that sum to 1 change nothing.
     for axis in range(1, spec.levels):
         np.testing.assert_allclose(weight, np.take(weight, [0] * weight.shape[axis], axis=axis), rtol=1e-12)
+
+
+def weight_of(spec: tm.MuMoESpec, seed: int) -> np.ndarray:
+    return tm.materialize(spec, tm.cores_of(spec, tm.initialize(spec, seed, "float64")[0]))
+
+
+def mean_expert(weight: np.ndarray) -> np.ndarray:
+    return weight.mean(axis=tuple(range(weight.ndim - 2)))
+
+
+@given(specs())
+def test_experts_of_every_level_start_finite_and_different(spec: tm.MuMoESpec) -> None:
+    weight = weight_of(spec, 0)
+    assert np.isfinite(weight).all()
+    assert np.abs(weight).max() > 0
+    for axis, count in enumerate(spec.experts):
+        experts = np.moveaxis(weight, axis, 0).reshape(count, -1)
+        scale = np.abs(experts).max()
+        assert all(np.abs(one - two).max() > 1e-9 * scale for one, two in pairwise(experts))
+
+
+def test_cp_starts_around_signs() -> None:
+    """Published at one level but for the scale: signs that all experts share change no distribution of W."""
+    spec = tm.MuMoESpec(300, 150, (200, 10), tm.CP(60))
+    parameters, _ = tm.initialize(spec, 0, "float64")
+    first, second = parameters["cores.expert1"], parameters["cores.expert2"]
+    for core in (first, second):
+        signs = core.mean(axis=0)
+        np.testing.assert_allclose(np.abs(signs), 1, rtol=1e-12)
+        assert 15 < (signs > 0).sum() < 45
+        # No expert is a stronger copy of the mean one.
+        np.testing.assert_allclose(core @ signs, signs @ signs, rtol=1e-12)
+    # Two levels share what makes the mean square 2: (1 + σ²)² = 2.
+    noise = (first - first.mean(axis=0)).ravel()
+    assert stats.kstest(noise / (2**0.5 - 1) ** 0.5, "norm").statistic < 0.02
+    for name, bound in {"input": (1 / 300) ** 0.5, "output": (3 / 60) ** 0.5}.items():
+        assert (
+            stats.kstest(parameters[f"cores.{name}"].ravel() / bound, stats.uniform(-1, 2).cdf).statistic
+            < 0.02
+        )
+    assert not any(parameters[f"gate_weights.{level}"].any() for level in (0, 1))
+
+
+def test_tensor_ring_starts_around_identities_with_signs() -> None:
+    spec = tm.MuMoESpec(300, 150, (200, 300), tm.TensorRing((4, 4, 4, 7)))
+    parameters, _ = tm.initialize(spec, 0, "float64")
+    for name in ("expert1", "expert2"):
+        core = parameters[f"cores.{name}"]
+        mean = core.mean(axis=0)
+        np.testing.assert_allclose(mean @ mean.T, np.eye(4), atol=1e-12)
+        np.testing.assert_allclose(np.abs(mean), np.eye(4), atol=1e-12)
+        # Off the diagonal too: 1/4 of the variance in each of 4 columns, less the part along the start.
+        spread = (core - mean).std(axis=0) / ((2**0.5 - 1) / 4 * 16 / 15) ** 0.5
+        np.testing.assert_allclose(spread, np.where(np.eye(4) > 0, 0.75**0.5, 1), atol=0.2)
+    for name, bound in {"input": (1 / 300) ** 0.5, "output": (3 / (7 * 4)) ** 0.5}.items():
+        assert (
+            stats.kstest(parameters[f"cores.{name}"].ravel() / bound, stats.uniform(-1, 2).cdf).statistic
+            < 0.02
+        )
+
+
+@pytest.mark.parametrize(("experts", "factorization"), SEVERAL, ids=str)
+def test_levels_share_a_variance_that_is_twice_the_mean_experts(experts, factorization) -> None:
+    whole, mean, levels = [], [], []
+    for seed in range(100):
+        weight = weight_of(tm.MuMoESpec(24, 20, experts, factorization), seed)
+        whole.append((weight**2).mean())
+        mean.append((mean_expert(weight) ** 2).mean())
+        sides = range(len(experts))
+        others = [tuple(axis for axis in sides if axis != level) for level in sides]
+        levels.append([weight.mean(axis=axes).var(axis=0).mean() for axes in others])
+    assert 1.7 < np.mean(whole) / np.mean(mean) < 2.3
+    shares = np.mean(levels, axis=0)
+    assert shares.max() < 1.5 * shares.min()
+
+
+def deviation(spec: tm.MuMoESpec, seed: int) -> float:
+    """The mean square of outputs at uniform coefficients, for inputs of variance 1, over nn.Linear's."""
+    square = (mean_expert(weight_of(spec, seed)) ** 2).sum(axis=0).mean()
+    return float(square * 3 * spec.in_features / (spec.in_features + spec.bias))
+
+
+@pytest.mark.parametrize(("experts", "factorization"), SEVERAL, ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_outputs_start_at_the_scale_of_a_linear_layer(experts, factorization, bias: bool) -> None:
+    spec = tm.MuMoESpec(24, 20, experts, factorization, bias=bias)
+    assert 0.8 < np.mean([deviation(spec, seed) for seed in range(100)]) ** 0.5 < 1.2
+
+
+@st.composite
+def layers_of_networks(draw: st.DrawFn) -> tm.MuMoESpec:
+    """Random networks of up to 8 cores, with enough inputs and outputs to average over."""
+    levels = draw(st.integers(1, 4))
+    network = draw(networks(levels, max_cores=8, max_bonds=6))
+    return tm.MuMoESpec(12, 10, (2, 3, 2, 3)[:levels], network, bias=draw(st.booleans()))
+
+
+@given(layers_of_networks())
+@settings(max_examples=12)
+def test_outputs_of_random_networks_start_at_the_scale_of_a_linear_layer(spec: tm.MuMoESpec) -> None:
+    ratios = [deviation(spec, seed) for seed in range(64)]
+    # Narrow networks vary much from seed to seed.
+    error = np.std(ratios) / 8
+    assert 0.8 < np.mean(ratios) ** 0.5 < 1.2 or abs(np.mean(ratios) - 1) < 5 * error
+
+
+@given(layers_of_networks())
+@settings(max_examples=12)
+def test_with_uniform_coefficients_noise_cancels(spec: tm.MuMoESpec) -> None:
+    """The mean expert is the network of the cores' own means."""
+    parameters, _ = tm.initialize(spec, 0, "float64")
+    cores = tm.cores_of(spec, parameters)
+    modes = set(tm.expert_modes(spec.levels))
+    shared = {
+        core.name: cores[core.name].mean(
+            axis=tuple(axis for axis, index in enumerate(core.indices) if index in modes), keepdims=True
+        )
+        for core in spec.network.cores
+    }
+    alone = spec.replace(experts=(1,) * spec.levels)
+    expected = mean_expert(tm.materialize(alone, shared))
+    np.testing.assert_allclose(
+        mean_expert(tm.materialize(spec, cores)), expected, atol=1e-10 * max(1e-9, np.abs(expected).max())
+    )
+
+
+def train_a_little(spec: tm.MuMoESpec, steps: int) -> np.ndarray:
+    """The weight tensor after steps of gradient descent on random targets."""
+    layer = tm.build(spec, "torch", seed=0, dtype="float64")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(64, spec.in_features, generator=generator, dtype=torch.float64)
+    y = torch.randn(64, spec.out_features, generator=generator, dtype=torch.float64)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (layer(x) - y).square().mean().backward()
+        optimizer.step()
+    return layer.materialize().detach().numpy()
+
+
+@pytest.mark.parametrize(
+    ("experts", "network", "rows", "rank"),
+    [
+        # A bond between mixing cores: the rank of W unfolded into one side of it and the other.
+        ((6, 5), tm.TensorRing((1, 4, 3, 4)), (0,), 4),
+        ((6, 5, 4), tm.TensorTrain((4, 6, 3, 4)), (0, 1), 6),
+        ((3, 4, 4), tm.TensorNetwork("n1 r, n2 r a, n3 a, i r, r o", r=8, a=3), (2,), 3),
+        ((3, 4, 4), tm.TensorNetwork("n1 r, n2 a b, n3 a b, i r, r o", r=8, a=2, b=2), (2,), 4),
+    ],
+    ids=str,
+)
+def test_a_bond_between_mixing_cores_uses_its_rank_after_a_few_steps(experts, network, rows, rank) -> None:
+    ranks = {}
+    for start in ("linear", "published"):
+        weight = train_a_little(
+            tm.MuMoESpec(7, 6, experts, network, tm.Gate("softmax"), initialization=start), 5
+        )
+        unfolded = np.moveaxis(weight, rows, range(len(rows)))
+        unfolded = unfolded.reshape(int(np.prod(unfolded.shape[: len(rows)])), -1)
+        ranks[start] = np.linalg.matrix_rank(unfolded, tol=1e-6 * np.abs(unfolded).max())
+    assert ranks["linear"] == rank
+    assert ranks["published"] < rank
+
+
+@pytest.mark.parametrize("factorization", [tm.CP(8), tm.TensorRing((2, 2, 2, 6))], ids=str)
+@pytest.mark.parametrize("experts", [(4, 4), (5, 6)], ids=str)
+def test_gates_of_every_level_learn(factorization: tm.Factorization, experts: tuple[int, int]) -> None:
+    spec = tm.MuMoESpec(7, 6, experts, factorization)
+    for start, learns in (("linear", True), ("published", False)):
+        layer = tm.build(spec.replace(initialization=start), "torch", seed=0, dtype="float64")
+        x = torch.randn(64, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        layer(x).square().mean().backward()
+        gradients = [weight.grad.abs().max() for weight in layer.gate_weights]
+        assert gradients[0] > 1e-6
+        assert (gradients[1] > 1e-6) == learns
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -68,6 +68,7 @@ def test_every_method_compares_every_quantity_on_every_backend(norm: str) -> Non
         modes = ["evaluation"] + ["training", "evaluation after training"] * (b != "numpy")
         modules = [*(f"module in {mode}" for mode in modes), "module's weights"]
         expected += [("frameworks", f"{b} = definition", name) for name in modules]
+    expected.append(("capacity", "initial values", "equal experts and bonds"))
     assert actual == expected
 
 

@@ -33,12 +33,17 @@ def test_a_seed_gives_numpys_bits_in_a_program_too() -> None:
         assert all((actual[name] == value).all() for name, value in (parameters | state).items())
 
 
+LEVELS = tm.TensorNetwork("n1 a b, n2 b c, i c, a o", a=3, b=3, c=2)
+
+
 @pytest.mark.parametrize(
-    "factorization", [*EVERY, tm.TensorNetwork("n1 a b, n2 b c, i c, a o", a=3, b=3, c=2)], ids=str
+    ("factorization", "start"),
+    [*((each, "linear") for each in (*EVERY, LEVELS)), *((each, "published") for each in (EVERY[2], LEVELS))],
+    ids=str,
 )
-def test_a_keys_numbers_have_the_distribution_of_a_seeds(factorization: tm.Factorization) -> None:
-    experts = (20, 4) if "n2" in str(factorization) else 20
-    spec = tm.MuMoESpec(40, 30, experts, factorization)
+def test_a_keys_numbers_have_the_distribution_of_a_seeds(factorization: tm.Factorization, start: str) -> None:
+    experts = (20, 4) if factorization is LEVELS else 20
+    spec = tm.MuMoESpec(40, 30, experts, factorization, initialization=start)
     create = jax.jit(lambda key: tensormoe_jax.initialize(spec, key=key)[0])
     ours = [create(jax.random.key(seed)) for seed in range(8)]
     theirs = [tm.initialize(spec, seed)[0] for seed in range(8)]
@@ -70,11 +75,28 @@ def test_an_input_norm_starts_as_the_identity() -> None:
     assert (values["gate_weights.0"] == 0).all()
 
 
-def test_experts_of_further_levels_start_equal() -> None:
-    spec = tm.MuMoESpec(7, 6, (5, 4), tm.TensorNetwork("n1 n2 r, i r, o r", r=3))
-    core = tensormoe_jax.initialize(spec, key=jax.random.key(0))[0]["cores.core1"]
-    assert (core == core[:, :1]).all()
-    assert len(np.unique(core)) == 15
+def test_experts_of_further_levels_start_equal_only_as_published() -> None:
+    family = tm.TensorNetwork("n1 n2 r, i r, o r", r=3)
+    for start, distinct in (("published", 15), ("linear", 60)):
+        spec = tm.MuMoESpec(7, 6, (5, 4), family, initialization=start)
+        core = tensormoe_jax.initialize(spec, key=jax.random.key(0))[0]["cores.core1"]
+        assert (core == core[:, :1]).all() == (start == "published")
+        assert len(np.unique(core)) == distinct
+
+
+@pytest.mark.parametrize("start", ["linear", "published"])
+def test_noise_is_around_what_experts_share_whatever_draws_it(start: str) -> None:
+    """Sums over experts, and parts along the start, are those of NumPy's values."""
+    spec = tm.MuMoESpec(40, 30, (20, 4), tm.TensorRing((3, 3, 3, 2)), initialization=start)
+    for values in (tensormoe_jax.initialize(spec, key=jax.random.key(0))[0], tm.initialize(spec, 0)[0]):
+        for name in ("cores.expert1", "cores.expert2"):
+            core = np.asarray(values[name])
+            mean = core.mean(axis=0)
+            if start == "linear":
+                np.testing.assert_allclose(mean @ mean.T, np.eye(3), atol=1e-5)
+                np.testing.assert_allclose((core * mean).sum((1, 2)), 3, rtol=1e-4)
+            elif name == "cores.expert2":
+                assert (core == np.eye(3)).all()
 
 
 def test_layers_of_a_vmap_differ() -> None:

@@ -1,0 +1,158 @@
+"""The start as one linear layer: at the scale of nn.Linear, with experts that differ on every level.
+
+A core is what its experts share, plus noise. With uniform coefficients the noise cancels exactly, so that the
+layer begins as the one linear layer that the shared parts make up.
+
+Think of the layer as computing from the input to the output: the input cores first, then the mixing cores,
+the cores without modes, and the output cores. A core's *fan* is the number of terms that are summed there,
+the product of the sizes of the bonds that no later core carries (and of I, for the input). Entries have mean
+0 and variance 1/fan, so that every core keeps the variance of what it gets, and 1/3 of it once, as in
+nn.Linear. All entries are uncorrelated: this makes the scale right for every network, without an estimate.
+
+What is drawn depends on the core. A square matrix between two ordinary bonds is an identity with random
+signs, so that chains of them change no lengths (Saxe et al., "Exact solutions to the nonlinear dynamics of
+learning in deep linear neural networks", 2014). A mixing core between linear ones is a random sign for each
+entry, which multiplies what passes by no number of its own. All others are uniform.
+
+Noise is drawn once for each level of two or more experts, in the first core that carries it. It fills the
+whole core, off the diagonal too, so that no two values of a bond start alike. Its variance is such that the
+entries of W have twice the mean square of their mean over experts, whatever the number of levels, as in the
+published layers with one.
+"""
+
+from dataclasses import dataclass, replace
+from math import prod, sqrt
+
+from ..networks.network import Core, Network
+from ..networks.notation import INPUT, OUTPUT, expert_modes
+from .core_recipe import CoreRecipe, Spread
+from .roles import bonds_of, canonical_network, drawing_order, linear_cores, matrix_axes, shared_shape
+from .stage import Stage
+
+
+def linear_recipe(stage: Stage) -> tuple[CoreRecipe, ...]:
+    """The recipe of every core, for `initialization="linear"`."""
+    network = canonical_network(stage)
+    identities = _choose_identities(network)
+    laws = _laws(network, identities, stage.in_features)
+    recipes = []
+    for drawn, core in zip(network.cores, stage.network.cores, strict=True):
+        law, bound = laws[drawn.name]
+        start = CoreRecipe(
+            name=drawn.name,
+            shape=network.shapes[drawn.name],
+            axes=drawing_order(drawn, core),
+            start=shared_shape(drawn, network),
+            law=law,
+            bound=bound,
+            diagonal=matrix_axes(drawn, network) if drawn.name in identities.bonds else None,
+        )
+        recipes.append(replace(start, noises=_noises(drawn, network, identities.power(start))))
+    return tuple(recipes)
+
+
+def _choose_identities(network: Network) -> "_Identities":
+    """The matrices that start as an identity: all but the last of a ring of them, or after a wide bond."""
+    chosen = _Identities(network, {})
+    for core in network.cores:
+        axes = matrix_axes(core, network)
+        if axes is None or {INPUT, OUTPUT} & {*core.indices}:
+            continue
+        first, second = (core.indices[axis] for axis in axes)
+        grown = _Identities(network, {**chosen.bonds, core.name: (first, second)})
+        if chosen.root(first) != chosen.root(second) and not (grown.is_wide(first) or grown.is_wide(second)):
+            chosen = grown
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Identities:
+    """Chains of matrices that start as an identity: a sum over their bonds has the terms of the narrowest.
+
+    Args:
+        network: in the order in which values are drawn.
+        bonds: the two bonds of every such matrix, by its name.
+    """
+
+    network: Network
+    bonds: dict[str, tuple[str, str]]
+
+    def root(self, bond: str) -> str:
+        """The narrowest bond of a chain, which stands for all of them."""
+        return min(self._reach(bond, None), key=lambda each: (self.network.sizes[each], each))
+
+    def roots(self, core: Core) -> set[str]:
+        """What stands for the bonds of a core."""
+        return {self.root(bond) for bond in bonds_of(core)}
+
+    def width(self, bond: str, core: str | None) -> int:
+        """The smallest size in a chain from a bond on, away from one of the bond's cores."""
+        return min(self.network.sizes[each] for each in self._reach(bond, core))
+
+    def power(self, recipe: CoreRecipe) -> float:
+        """The mean square of a core's start, for an identity among the values that its chain uses."""
+        if recipe.diagonal is None:
+            return recipe.bound**2 / (3 if recipe.law == "uniform" else 1)
+        return 1 / max(self.width(bond, recipe.name) for bond in self.bonds[recipe.name])
+
+    def is_wide(self, bond: str) -> bool:
+        """Whether a bond has more values than either of its sides passes on: the rest would never be used."""
+        sides = [self.width(bond, name) for name, bonds in self.bonds.items() if bond in bonds]
+        return len(sides) == 2 and self.network.sizes[bond] > max(sides)
+
+    def _reach(self, bond: str, without: str | None) -> list[str]:
+        """The bonds of a chain that are reached from one of them without passing a core."""
+        reached = [bond]
+        for name, bonds in self.bonds.items():
+            if name != without and bond in bonds:
+                (other,) = {*bonds} - {bond}
+                reached += self._reach(other, name)
+        return reached
+
+
+def _laws(network: Network, identities: _Identities, in_features: int) -> dict[str, tuple[str, float]]:
+    """How the start of every core is distributed, and its largest magnitude, by name."""
+    linear = [core for core in linear_cores(network) if core.name not in identities.bonds]
+    others = [core for core in network.cores if core.name not in identities.bonds]
+    ordered = sorted(others, key=lambda core: _position(core, core in linear))
+    last = {root: core.name for core in ordered for root in identities.roots(core)}
+    source = next(core for core in ordered if core in linear and INPUT in core.indices)
+    reached = {root for core in linear for root in identities.roots(core)}
+    laws = dict.fromkeys(identities.bonds, ("signs", 1.0))
+    for core in ordered:
+        fan = prod(network.sizes[root] for root, name in last.items() if name == core.name)
+        if core is source:
+            laws[core.name] = "uniform", sqrt(1 / (fan * in_features))
+        elif core not in linear and identities.roots(core) <= reached:
+            laws[core.name] = "signs", sqrt(1 / fan)
+        else:
+            laws[core.name] = "uniform", sqrt(3 / fan)
+    return laws
+
+
+def _position(core: Core, is_linear: bool) -> int:
+    """Where a core stands on the way from the input to the output."""
+    if not is_linear:
+        return 1
+    if OUTPUT in core.indices:
+        return 3
+    return 0 if INPUT in core.indices else 2
+
+
+def _noises(core: Core, network: Network, power: float) -> tuple[Spread, ...]:
+    """Noise for every level that no earlier core carries; the core's start has this mean square."""
+    experts = [mode for mode in expert_modes(network.levels) if network.sizes[mode] > 1]
+    first = {mode: next(each for each in network.cores if mode in each.indices) for mode in experts}
+    own = [mode for mode in experts if first[mode] is core]
+    if not own:
+        return ()
+    # All levels together double the mean square.
+    share = (2 ** (len(own) / len(experts)) - 1) / len(own)
+    scale = sqrt(share * power)
+    return tuple(Spread(_shape_along(mode, core, network), scale, core.indices.index(mode)) for mode in own)
+
+
+def _shape_along(mode: str, core: Core, network: Network) -> tuple[int, ...]:
+    """The core's shape with an axis of size 1 for every other level."""
+    others = {*expert_modes(network.levels)} - {mode}
+    return tuple(1 if index in others else network.sizes[index] for index in core.indices)
