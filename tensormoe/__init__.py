@@ -33,7 +33,8 @@ from .networks.factorization import Factorization
 from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from .networks.network import Core, Network
 from .networks.notation import expert_modes
-from .programs.plan import BlockPlan, Plan
+from .programs.block_plan import BlockPlan
+from .programs.plan import Plan
 from .verification import VerificationReport, verify
 from .verification.proof.chain import BlockProof
 from .verification.proof.prove import Proof

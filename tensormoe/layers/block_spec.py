@@ -8,8 +8,8 @@ from ..arrays.nonlinearities import NONLINEARITIES
 from ..errors import TensorMoEError, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
+from ..programs.block_plan import BlockPlan
 from ..programs.path import AnyOptimize, Optimize
-from ..programs.plan import BlockPlan
 from ..typing import Shapes
 from .spec import Spec
 from .stage import Stage

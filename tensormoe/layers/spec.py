@@ -12,7 +12,8 @@ from ..errors import LARGEST, TensorMoEError, one_of, positive_integer, true_or_
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices, read_experts
-from ..programs.plan import BlockPlan, Plan, for_batch
+from ..programs.block_plan import BlockPlan
+from ..programs.plan import Plan, for_batch
 from ..programs.program import Program, chain
 from ..typing import Shapes
 from .matching import largest

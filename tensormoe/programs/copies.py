@@ -6,9 +6,9 @@ from itertools import islice, permutations
 from math import prod
 
 from ..networks.notation import BATCH, Indices
-from ..typing import Shape
 from .contraction import Contraction, Operand
 from .instructions import Affine, Instruction, Matmul, Reshape, Transpose
+from .layouts import Layout
 from .lowering import lower
 from .path import Path
 from .program import Program
@@ -76,48 +76,11 @@ def _transposes(program: Program, number: int) -> list[Transpose]:
     return [each for each in program.instructions if isinstance(each, Transpose) and each.source == number]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """An array's shape, and how many elements lie between neighbours along each axis."""
-
-    shape: Shape
-    strides: Shape
-
-    def transpose(self, axes: Shape) -> "_Layout":
-        return _Layout(tuple(self.shape[a] for a in axes), tuple(self.strides[a] for a in axes))
-
-    def reshape(self, shape: Shape) -> "_Layout | None":
-        """The layout in another shape; None if that needs a copy."""
-        axes = [(size, step) for size, step in zip(self.shape, self.strides, strict=True) if size > 1]
-        strides: list[int] = []
-        for size in reversed(shape):
-            if size == 1:
-                strides.append(1)
-                continue
-            strides.append(axes[-1][1])
-            while size > 1:
-                length, step = axes.pop()
-                if length <= size:
-                    size //= length
-                    if size > 1 and axes[-1][1] != length * step:
-                        return None
-                else:
-                    axes.append((length // size, size * step))
-                    size = 1
-        return _Layout(shape, tuple(reversed(strides)))
-
-    @property
-    def is_matrix(self) -> bool:
-        """Whether a matrix product reads it without a copy: row by row, or column by column."""
-        last = zip(self.shape[-2:], self.strides[-2:], strict=True)
-        return any(size == 1 or step == 1 for size, step in last)
-
-
 def _is_copied(contraction: Contraction, program: Program, number: int) -> bool:
     """Whether a program copies a contiguous operand before a product takes it."""
     sizes = dict(contraction.sizes)
     shape = tuple(sizes[index] for index in contraction.operands[number].indices)
-    layout = _Layout(shape, tuple(prod(shape[axis + 1 :]) for axis in range(len(shape))))
+    layout = Layout.of(shape)
     for instruction in _trace(program, number):
         match instruction:
             case Transpose(axes=axes):

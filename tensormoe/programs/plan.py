@@ -8,11 +8,13 @@ from typing import TypeVar
 from ..errors import non_negative_integer, positive_integer
 from ..networks.notation import BATCH, Indices
 from ..tables import fold, table
+from ..typing import Shape
 from .contraction import Contraction, dense_contraction
 from .copies import Copy, find_copies
+from .layouts import count_saved
 from .lowering import Step, lower
 from .path import Optimize, Path, find_path
-from .program import Program, chain
+from .program import Program
 
 Choice = TypeVar("Choice")
 
@@ -84,6 +86,24 @@ class Plan:
         return max(step.size for step in self.steps)
 
     @cached_property
+    def saved(self) -> int:
+        """Elements of intermediate results that training keeps from the forward for the backward pass."""
+        return count_saved(self.program, self.shapes, recompute=False)
+
+    @cached_property
+    def saved_recomputing(self) -> int:
+        """The same in a layer that recomputes: `recompute=True` in PyTorch and JAX."""
+        return count_saved(self.program, self.shapes, recompute=True)
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes of the operands at the plan's batch size."""
+        sizes = {**dict(self.contraction.sizes), BATCH: self.batch_size}
+        x, *others = (tuple(sizes[index] for index in op.indices) for op in self.contraction.operands)
+        # The constant 1 that multiplies the bias is appended on the way.
+        return (*x[:-1], x[-1] - self.contraction.affine), *others
+
+    @cached_property
     def copies(self) -> tuple[Copy, ...]:
         """The cores that every call copies first, each with the notation that would avoid it."""
         return find_copies(self.contraction, self.path, self.program)
@@ -109,49 +129,6 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"<Plan: {len(self.steps)} steps, {self.macs:,} MACs at batch size {self.batch_size:,}>"
-
-
-@dataclass(frozen=True)
-class BlockPlan:
-    """The plans of a block's two layers, with the nonlinearity between them; printed one after the other.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> plan = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5)).plan(batch_size=10)
-        >>> plan.macs == plan.first.macs + plan.second.macs
-        True
-    """
-
-    first: Plan
-    second: Plan
-    nonlinearity: str
-
-    @cached_property
-    def program(self) -> Program:
-        """The program of both layers as one: of x, the coefficients, and the cores of each."""
-        levels = sum(BATCH in op.indices for op in self.first.contraction.operands) - 1
-        return chain(self.first.program, self.second.program, levels, self.nonlinearity)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of both layers."""
-        return self.first.macs + self.second.macs
-
-    @property
-    def parameters(self) -> int:
-        """Elements of the cores of both layers."""
-        return self.first.parameters + self.second.parameters
-
-    @property
-    def peak(self) -> int:
-        """The larger of the two layers' peaks."""
-        return max(self.first.peak, self.second.peak)
-
-    def __repr__(self) -> str:
-        return f"<BlockPlan: {self.macs:,} MACs at batch size {self.first.batch_size:,}>"
-
-    def __str__(self) -> str:
-        return f"first layer\n{self.first}\n\nsecond layer\n{self.second}"
 
 
 def plan(
@@ -269,9 +246,13 @@ def _plan_table(plan: Plan) -> str:
     figures = [
         ("MACs", plan.macs, soft.macs),
         ("peak live elements", plan.peak, soft.peak),
+        ("saved for backward", plan.saved, soft.saved),
         ("parameters", plan.parameters, soft.parameters),
     ]
-    totals = [(name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×") for name, ours, theirs in figures]
+    totals = [
+        (name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×" if ours else "–")
+        for name, ours, theirs in figures
+    ]
     heading = f"total at batch size {plan.batch_size:,}"
     text += "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)
     remarks = fold(*map(str, plan.copies))

@@ -6,8 +6,9 @@ from typing import overload
 from ..errors import TensorMoEError
 from ..layers.spec import Spec, refuse_module
 from ..layers.stage import Stage
+from ..programs.block_plan import BlockPlan
 from ..programs.contraction import Contraction
-from ..programs.plan import BlockPlan, Plan
+from ..programs.plan import Plan
 from ..programs.program import Program
 from .proof.chain import BlockProof, prove_chain
 from .proof.prove import Proof, prove_program
