@@ -54,7 +54,7 @@ def test_names_are_one_each_and_all_methods_are_needed() -> None:
 
 
 def test_a_table_shows_what_catches_a_fault() -> None:
-    by_test = next(mutant for mutant in BY_TEST if mutant.backends == ("numpy",))
+    by_test = next(mutant for mutant in BY_TEST if mutant.name == "a NaN passes")
     heading, _, row, other, last = outcomes([MUTANTS[0], by_test]).strip().splitlines()
     assert heading.split() == ["mutant", "where", *METHODS, "test"]
     assert row.split()[-len(METHODS) - 1 :] == ["–", "✓", "–", "–", "–"]

@@ -1,0 +1,242 @@
+"""Every option of every public function changes something; what can't be seen here has a test by name.
+
+The list comes from the functions' signatures: a new option needs a line in `OPTIONS`. Fields of
+specifications, gates, routers and families are in `tests/layers/test_fields.py`.
+"""
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorly
+from hypothesis import find
+from hypothesis import strategies as st
+
+import tensormoe as tm
+import tensormoe.testing as testing
+from tensormoe.codec import Serializable
+
+TESTS = Path(__file__).parents[1]
+SPEC = tm.MuMoESpec(4, 3, (5, 2), tm.CP(3), tm.Gate("softmax", "batch"))
+BLOCK = tm.MuMoEBlockSpec(4, 4, 4, 3, tm.CP(3))
+draws = np.random.default_rng(0)
+X, LOGITS = draws.normal(size=(6, 4)), draws.normal(size=(4, 4))
+LABELS = np.array([0, 0, 1, 1, 2, 2])
+SOFT = draws.dirichlet(np.ones(3), 6)
+CORES = [draws.normal(size=shape) for shape in SPEC.network.shapes.values()]
+COEFFICIENTS = [draws.dirichlet(np.ones(n), 6) for n in SPEC.experts]
+QUICK: dict[str, Any] = {"rounds": 1, "seconds": 0.001}
+
+
+def apply(spec: tm.Spec = SPEC, **options: Any) -> object:
+    generator = np.random.default_rng(1)
+    parameters = {name: generator.normal(size=shape) for name, shape in spec.parameter_shapes.items()}
+    state = tm.initialize(spec, 0, "float64")[1]
+    return tm.apply(spec, parameters, X, **{"state": state, **options})
+
+
+def noisy(**options: Any) -> object:
+    return apply(SPEC.replace(gate=tm.Gate("softmax", noise=1.0)), training=True, **options)
+
+
+def clustered(**options: Any) -> object:
+    gate = tm.Gate("softmax", router=tm.AdaptiveClustering(statistics="batch", evaluation="batch"))
+    return apply(SPEC.replace(experts=3, gate=gate), **options)
+
+
+def double(array: Any) -> Any:
+    return array + array
+
+
+def moved_state() -> dict[str, np.ndarray]:
+    return {name: np.full(shape, 2.0) for name, shape in SPEC.state_shapes.items()}
+
+
+weights = partial(tm.adaptive_clustering_weights, X, SOFT)
+verify = partial(tm.verify, SPEC, backends="numpy", methods="float")
+TESTING = "verification/test_testing.py"
+RECOMPUTATION = "layers/test_modules.py::test_recomputation_keeps_less_for_the_backward_pass"
+
+# For each option a call, and another value than its own; or the test that fails if it is ignored.
+OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
+    "adaptive_clustering_weights": {
+        "preset": (weights, "vision"),
+        "dispersion": (weights, "std"),
+        "clamp": (weights, 1.0),
+        "normalization": (weights, "global"),
+        "eps": (weights, 1.0),
+        "shrinkage": (weights, 50.0),
+        "clusters": (partial(tm.adaptive_clustering_weights, X, LABELS), 2),
+        "all_reduce": (weights, double),
+    },
+    "apply": {
+        "state": (apply, moved_state()),
+        "training": (apply, True),
+        "previous": (clustered, [SOFT]),
+        "generator": (partial(noisy, generator=np.random.default_rng(0)), np.random.default_rng(7)),
+        "all_reduce": (partial(clustered, previous=[SOFT]), double),
+        "recompute": RECOMPUTATION,
+        "backend": (apply, "torch"),
+    },
+    "bench": {
+        "backend": "benching/test_bench.py::test_without_a_name_the_first_that_is_installed_is_taken",
+        "batch_size": "benching/test_bench.py::test_a_report_holds_what_was_measured",
+        "training": "benching/test_bench.py::test_a_report_holds_what_was_measured",
+        "device": (partial(tm.bench, SPEC, "numpy", 2, **QUICK), "cuda"),
+        "threads": "benching/test_bench.py::test_threads_are_set_back",
+        "seed": (partial(tm.bench, SPEC, "numpy", 2, **QUICK), -1),
+        "rounds": (partial(tm.bench, SPEC, "numpy", 2, seconds=0.001), 0),
+        "seconds": (partial(tm.bench, SPEC, "numpy", 2, rounds=1), -1),
+    },
+    "build": {"seed": "layers/test_building.py::test_stacked_layers_differ_unless_they_share_a_seed"},
+    "contract": {"backend": (partial(tm.contract, SPEC, CORES, COEFFICIENTS, X), "torch")},
+    "cores_of": {"layer": (partial(tm.cores_of, BLOCK, tm.initialize(BLOCK)[0], layer="first"), "second")},
+    "entmax": {"axis": (partial(tm.entmax, LOGITS, 1.3), 0)},
+    "entmax15": {"axis": (partial(tm.entmax15, LOGITS), 0)},
+    "from_tensorly": {
+        "prefix": (
+            partial(tm.from_tensorly, BLOCK.layers["first"], tensorly.random.random_cp((3, 5, 4), 3)),
+            "second",
+        )
+    },
+    "initialize": {
+        "seed": (partial(tm.initialize, SPEC), 1),
+        "dtype": (partial(tm.initialize, SPEC), "float64"),
+    },
+    "materialize": {"backend": (partial(tm.materialize, SPEC, CORES), "torch")},
+    "prove": {"program": (partial(tm.prove, SPEC.stage.contraction), SPEC.plan().program)},
+    "soft_rank": {
+        "eps": (partial(tm.soft_rank, LOGITS), 0.1),
+        "descending": (partial(tm.soft_rank, LOGITS), False),
+        "axis": (partial(tm.soft_rank, LOGITS), 0),
+    },
+    "soft_top_k": {
+        "eps": (partial(tm.soft_top_k, LOGITS, 2), 0.1),
+        "axis": (partial(tm.soft_top_k, LOGITS, 2), 0),
+    },
+    "softmax": {"axis": (partial(tm.softmax, LOGITS), 0)},
+    "sparsemax": {"axis": (partial(tm.sparsemax, LOGITS), 0)},
+    "to_tensorly": {"cores": (partial(tm.to_tensorly, SPEC, cores=CORES), [core + 1 for core in CORES])},
+    "top_k": {"axis": (partial(tm.top_k, LOGITS, 2), 0)},
+    "verify": {
+        "backends": (verify, "torch"),
+        "seed": "verification/test_reports.py::test_a_seed_draws_other_values_and_is_reported",
+        "methods": (verify, "exact"),
+        "batch_size": "verification/test_reports.py::test_a_batch_size_is_that_of_what_is_computed",
+    },
+    "testing.assert_equivalent": {
+        "inputs": f"{TESTING}::test_inputs_are_for_one_layer",
+        "backends": f"{TESTING}::test_a_backend_of_your_own_is_verified_and_a_wrong_one_is_refused",
+        "seed": (partial(testing.assert_equivalent, SPEC, backends="numpy"), -1),
+        "methods": (partial(testing.assert_equivalent, SPEC, backends="numpy"), "guess"),
+    },
+    "testing.register_profiles": dict.fromkeys(
+        ("default", "deep"), f"{TESTING}::test_profiles_have_the_examples_asked_for"
+    ),
+    "testing.factorizations": dict.fromkeys(
+        ("levels", "max_rank"), "house/test_every_option.py::test_strategies_stay_within_their_limits"
+    ),
+    "testing.networks": dict.fromkeys(
+        ("levels", "max_cores", "max_bonds", "max_rank"),
+        "house/test_every_option.py::test_strategies_stay_within_their_limits",
+    ),
+    "testing.specs": {
+        "factorization": f"{TESTING}::test_a_factorization_of_your_own",
+        "gate": f"{TESTING}::test_chosen_gates",
+        "max_levels": "house/test_every_option.py::test_strategies_stay_within_their_limits",
+        "max_size": "house/test_every_option.py::test_strategies_stay_within_their_limits",
+    },
+    "testing.inputs_for": {
+        "batch_size": "house/test_every_option.py::test_strategies_stay_within_their_limits"
+    },
+}
+CALLS = {
+    f"{name}.{option}": call
+    for name, options in OPTIONS.items()
+    for option, call in options.items()
+    if not isinstance(call, str)
+}
+
+
+def show(call: Callable[[], object]) -> str:
+    """What a call gives, or the error that it raises, as text."""
+    try:
+        with np.printoptions(threshold=10**6, precision=12):
+            return re.sub(r"0x\w+", "", repr(call()))
+    except (tm.TensorMoEError, tm.ProofError) as error:
+        return f"raised {error}"
+
+
+def test_every_option_of_every_public_function_is_here() -> None:
+    expected = {}
+    for module, prefix in ((tm, ""), (testing, "testing.")):
+        for name in module.__all__:
+            function = getattr(module, name)
+            if not inspect.isfunction(inspect.unwrap(function)):
+                continue
+            parameters = inspect.signature(function).parameters.values()
+            options = {each.name for each in parameters if each.default is not each.empty}
+            if options:
+                expected[prefix + name] = options
+    assert {name: set(options) for name, options in OPTIONS.items()} == expected
+
+
+def test_every_other_public_class_with_options_is_a_report_or_has_fields() -> None:
+    kinds = [value for name in tm.__all__ if isinstance(value := getattr(tm, name), type)]
+    others = {kind.__name__ for kind in kinds if not issubclass(kind, Serializable)}
+    with_options = set()
+    for name in others:
+        parameters = inspect.signature(getattr(tm, name)).parameters.values()
+        if any(each.default is not each.empty for each in parameters):
+            with_options.add(name)
+    assert with_options == {"BenchReport", "VerificationReport", "ProofError"}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_option_that_is_ignored_is_noticed(name: str) -> None:
+    call, value = CALLS[name]
+    option = name.rpartition(".")[2]
+    assert show(call) != show(partial(call, **{option: value}))
+
+
+def test_the_tests_that_are_named_are_there() -> None:
+    for options in OPTIONS.values():
+        for call in options.values():
+            if isinstance(call, str):
+                path, _, test = call.partition("::")
+                assert f"def {test}(" in (TESTS / path).read_text(encoding="utf-8"), call
+
+
+def test_strategies_stay_within_their_limits() -> None:
+    """And reach them, which an option that is ignored would not make them do."""
+
+    def within(strategy: Any, size: Callable[[Any], int], limit: int) -> None:
+        assert size(find(strategy, lambda drawn: size(drawn) >= limit)) == limit
+
+    within(testing.specs(max_levels=2), lambda spec: spec.levels, 2)
+    within(testing.specs(max_size=3), lambda spec: max(spec.experts), 3)
+    for make in (testing.networks, testing.factorizations):
+        bonds = partial(lambda levels, each: [*each.bonds(levels).values()], 2)
+        within(make(levels=2, max_rank=3), lambda each, bonds=bonds: max(bonds(each), default=0), 3)
+    few = testing.networks(levels=1, max_cores=2, max_bonds=1)
+    within(few, lambda each: len(each.notation(1).cores), 2)
+    within(few, lambda each: len(each.bonds(1)), 1)
+    given = testing.inputs_for(SPEC, batch_size=st.just(7))
+    within(given, lambda inputs: len(inputs.x), 7)
+
+
+@pytest.mark.parametrize("spec", [SPEC, BLOCK], ids=["layer", "block"])
+def test_methods_of_specifications_hear_their_options(spec: tm.Spec) -> None:
+    assert str(spec.plan()) == str(spec.plan(1024)) != str(spec.plan(7))
+    grown = spec.matched(2000)
+    assert grown.num_parameters <= 2000
+    assert grown == spec.matched(2000, bond="r")
+    assert spec.matched(2000, multiple_of=7).factorization.rank % 7 == 0
+    assert grown.factorization.rank % 7 != 0
+    with pytest.raises(tm.TensorMoEError, match="bond"):
+        spec.matched(2000, bond="q")
