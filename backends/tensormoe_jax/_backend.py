@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.protocols import Computed, Differentiable, Elementwise, GateOps, Runnable
@@ -64,6 +65,16 @@ def _tangent(
             slopes = function.sensitivities(backend, y, *primals[1:])
             tangent += sum(slope * change for slope, change in zip(slopes, tangents[1:], strict=True))
     return y, tangent
+
+
+def _share_of_product(a: jax.Array, b: jax.Array) -> P | None:
+    """How a product lies whose sum goes over devices; on explicit meshes JAX asks for that."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return None
+    (*batch, rows, summed), (*_, other, columns) = (jax.typeof(each).sharding.spec for each in (a, b))
+    if summed is None or summed != other:
+        return None
+    return P(*batch, rows, None if columns == rows else columns)
 
 
 def _gelu(ops: GateOps, x: jax.Array) -> jax.Array:
@@ -142,6 +153,10 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     def to_float64(self, array: jax.Array) -> NumPyArray:
         return np.asarray(array).astype("float64")
+
+    def matmul(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        sharding = _share_of_product(a, b)
+        return jnp.matmul(a, b) if sharding is None else jnp.matmul(a, b, out_sharding=sharding)
 
     def stop_gradient(self, array: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(array)

@@ -12,6 +12,8 @@ from tensormoe.typing import NumPyArray
 _NAMES = {np.dtype(name): name for name in ("float64", "float32", "float16")}
 # Up to this many elements, most of an operation's time is call overhead.
 _SMALL = 2**12
+# So many float32 numbers may be added one after the other.
+_MANY = 2**10
 
 
 def _gelu(ops: GateOps, x: NumPyArray) -> NumPyArray:
@@ -45,6 +47,10 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
         return _NAMES.get(array.dtype) or super().dtype_name(array)
 
     def sum(self, array: NumPyArray, axis: int | None = None, keepdims: bool = False) -> NumPyArray:
+        if axis == 0 and array.dtype == np.float32 and len(array) > _MANY:
+            # Along the first axis NumPy adds one after the other: a million float32 numbers lose digits.
+            wide: NumPyArray = np.add.reduce(array, axis=0, dtype=np.float64, keepdims=bool(keepdims))
+            return wide.astype(array.dtype)
         total: NumPyArray = np.add.reduce(array, axis=axis, keepdims=bool(keepdims))  # type: ignore[call-overload]
         return total
 

@@ -28,6 +28,8 @@ from ._thresholds import TorchThresholds
 
 # Up to this many elements, an operation takes about as long as its call: a closed form beats iterating.
 _SMALL = 2**12
+# So many float32 numbers may be added one after the other.
+_ROWS = 2**11
 _FLOATS = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
 
@@ -160,6 +162,15 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     def batch_size(self, x: torch.Tensor) -> int | None:
         # An exported graph is to take any.
         return None if is_exporting() else super().batch_size(x)
+
+    def sum_products(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        whole = len(a) - len(a) % _ROWS
+        if whole <= _ROWS or not a.is_cpu:
+            return super().sum_products(a, b)
+        # On a CPU some products add one after the other, and a million float32 numbers lose digits.
+        left, right = (each[:whole].unflatten(0, (-1, _ROWS)) for each in (a, b))
+        blocks = torch.matmul(left.mT, right).sum(0)
+        return blocks + super().sum_products(a[whole:], b[whole:])
 
     def layer_norm(self, x: torch.Tensor, epsilon: float) -> torch.Tensor:
         return torch.layer_norm(x, x.shape[-1:], eps=epsilon)

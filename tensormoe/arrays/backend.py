@@ -69,6 +69,10 @@ class Backend(ProgramDefaults, Execution, Instruments):
             f"the backend {self.tensormoe_name} draws no random numbers: use a gate without noise",
         )
 
+    def sum_products(self, a: Array, b: Array) -> Array:
+        """Σ_t a_t b_tᵀ, (K, d), over the rows of a (T, K) and b (T, d), however many there are."""
+        return self.matmul(self.transpose(a), b)
+
     def layer_norm(self, x: Array, epsilon: float) -> Array:
         """Scale each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""
         size = x.shape[-1]

@@ -21,7 +21,6 @@ from ..arrays.registry import backend_of
 from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
 from ..typing import AllReduce, Array
 from .call import nothing_to_reduce
-from .sums import multiply_tokens, sum_tokens
 
 # The multiple of their mean that weights are clipped at, and the mean they are divided by, as published.
 PRESETS: dict[str, tuple[float, str]] = {"language": (10.0, "feature"), "vision": (1.5, "global")}
@@ -115,8 +114,8 @@ def per_token(ops: GateOps, mass: Array, sums: Array) -> Array:
 def gather_clusters(ops: GateOps, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
     """The mass (K,) and the sum of features (K, d) of every cluster, over all tokens and processes."""
     # About the mean of all tokens, of which sums of numbers far from 0 lose less.
-    mass, origin = sum_tokens(ops, a), _mean(ops, h)
-    total = multiply_tokens(ops, a, h - origin) + mass[:, None] * origin
+    mass, origin = ops.sum(a, axis=0), _mean(ops, h)
+    total = ops.sum_products(a, h - origin) + mass[:, None] * origin
     return [all_reduce(mass), all_reduce(total)]
 
 
@@ -137,25 +136,25 @@ def deviations(
     if hard:
         distance = h - ops.matmul(a, mean)
         distance = ops.abs(distance) if dispersion == "mad" else distance * distance
-        return all_reduce(multiply_tokens(ops, a, distance))
+        return all_reduce(ops.sum_products(a, distance))
     if dispersion == "std":
         # Expand about the mean of all tokens, to avoid cancellation.
         origin = _mean(ops, h)
         h, mean = h - origin, mean - origin
-        mass = sum_tokens(ops, a)[:, None]
-        crossed = multiply_tokens(ops, a, h) * mean
-        return all_reduce(multiply_tokens(ops, a, h * h) - 2 * crossed + mass * mean * mean)
+        mass = ops.sum(a, axis=0)[:, None]
+        crossed = ops.sum_products(a, h) * mean
+        return all_reduce(ops.sum_products(a, h * h) - 2 * crossed + mass * mean * mean)
     parts = []
     for start in range(0, mean.shape[0], _CLUSTERS_AT_ONCE):
         some = slice(start, start + _CLUSTERS_AT_ONCE)
         distance = ops.abs(h[:, None, :] - mean[None, some, :])
-        parts.append(sum_tokens(ops, a[:, some, None] * distance))
+        parts.append(ops.sum(a[:, some, None] * distance, axis=0))
     return all_reduce(ops.concatenate(parts, axis=0))
 
 
 def _mean(ops: GateOps, h: Array) -> Array:
     """The mean of all tokens (d,), 0 of none."""
-    return sum_tokens(ops, h) / max(h.shape[0], 1)
+    return ops.sum(h, axis=0) / max(h.shape[0], 1)
 
 
 def one_hot(ops: GateOps, labels: Array, like: Array, clusters: int) -> Array:

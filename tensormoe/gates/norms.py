@@ -2,7 +2,6 @@
 
 from ..arrays.protocols import GateOps
 from ..typing import Array
-from .sums import sum_tokens
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -34,12 +33,12 @@ def batch_norm(
         dtype = ops.dtype_name(x)
         scale = ops.sqrt(ops.cast(variance, dtype) + EPSILON)
         return (x - ops.cast(mean, dtype)) / scale, (mean, variance)
-    # Of numbers far from 0 the differences keep their digits, and the sum does not.
-    origin = ops.stop_gradient(x[0])
+    # A sum of numbers far from 0 loses digits that their differences from its mean still have.
+    origin = ops.sum(ops.stop_gradient(x), axis=0) / tokens
     from_origin = x - origin
-    centre = sum_tokens(ops, from_origin) / tokens
+    centre = ops.sum(from_origin, axis=0) / tokens
     deviations = from_origin - centre
-    squares = sum_tokens(ops, deviations * deviations)
+    squares = ops.sum(deviations * deviations, axis=0)
     moved_mean = _move(ops, mean, origin + centre)
     moved_variance = variance if tokens == 1 else _move(ops, variance, squares / (tokens - 1))
     return deviations / ops.sqrt(squares / tokens + EPSILON), (moved_mean, moved_variance)

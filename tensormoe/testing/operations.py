@@ -200,6 +200,14 @@ GATE_OPS = [
         lambda ops, x: ops.kth_largest(x, 2),
         lambda x: np.sort(x, -1)[..., -2:-1],
     ),
+    Trial("GateOps.sum_products", (_A, _B), lambda ops, a, b: ops.sum_products(a, b), lambda a, b: a.T @ b),
+    Trial(
+        "GateOps.compute_precisely",
+        (_A, _B),
+        lambda ops, a, b: ops.compute_precisely(lambda own, a, b: own.matmul(a, own.transpose(b)), a, b),
+        lambda a, b: a @ b.T,
+        True,
+    ),
     Trial("GateOps.stop_gradient", (_A, _B), lambda ops, a, b: ops.stop_gradient(a) * b, lambda a, b: a * b),
     Trial(
         "GateOps.positions",
