@@ -11,6 +11,8 @@ from support.strategies import BACKENDS, close, truth, values_for
 import tensormoe as tm
 from tensormoe.arrays import tensorly as adapter
 from tensormoe.arrays.registry import backend_of
+from tensormoe.cli import main
+from tensormoe.testing import assert_equivalent, check_backend
 
 SPEC = tm.MuMoESpec(6, 3, (4, 2), tm.CP(5))
 
@@ -74,11 +76,17 @@ def test_two_threads_run_two_frameworks() -> None:
             future.result()
 
 
-def test_unknown_backends_are_refused_with_the_known_ones() -> None:
+def test_unknown_backends_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     for call in (
         lambda: tm.get_backend("mxnet"),
         lambda: tm.build(SPEC, "mxnet"),
         lambda: tm.verify(SPEC, ("numpy", "mxnet")),
+        lambda: tm.verify(SPEC, "mxnet", methods="proof"),
+        lambda: tm.bench(SPEC, "mxnet"),
+        lambda: tm.apply(SPEC, {}, np.ones((1, 6)), backend="mxnet"),
+        lambda: assert_equivalent(SPEC, backends="mxnet"),
+        lambda: assert_equivalent(SPEC, backends=("numpy", "mxnet"), methods="exact"),
+        lambda: check_backend("mxnet"),
     ):
         with pytest.raises(tm.TensorMoEError, match="'mxnet'; choose one of cupy, jax, numpy, paddle"):
             call()
@@ -87,6 +95,10 @@ def test_unknown_backends_are_refused_with_the_known_ones() -> None:
             call()
     with pytest.raises(tm.TensorMoEError, match="backends: received 3; pass"):
         tm.verify(SPEC, 3)
+    for command in ("verify", "bench"):
+        rest = ["n r, i r, r o", "--bond", "r=2", "--experts", "3", "--in", "4", "--out", "2"]
+        assert main([command, *rest, "--backend", "mxnet"]) == 2
+        assert "'mxnet'; choose one of cupy, jax, numpy, paddle" in capsys.readouterr().err
     with pytest.raises(tm.TensorMoEError, match="only the functional API"):
         tm.build(SPEC, "cupy")
     with pytest.raises(tm.TensorMoEError, match="pass an array"):
