@@ -10,7 +10,6 @@ import numpy as np
 from ..arrays.backend import Backend
 from ..arrays.registry import check_name, get_backend, installed_backends
 from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of, positive_integer
-from ..layers.needs import check_call
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
 from ..programs.contraction import layer_contraction, weight_contraction
@@ -24,7 +23,7 @@ from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
 from .inputs import draw_sample, real_inputs
-from .needs import check_memory
+from .needs import check_size
 from .proof.chain import ChainProof, prove_chain
 from .proof.prove import Proof, prove_program
 from .reference.gate import has_bound
@@ -93,14 +92,12 @@ def verify(
     computing = {"float", "frameworks"} & {*chosen}
     given = check_backends(backends)
     if computing:
-        check_call(spec, batch_size, 8, steps="frameworks" in computing)
+        check_size(spec, batch_size)
     objects = resolve_backends(given) if computing else {}
     layers = {"" if key == "cores" else f"{key} layer, ": layer for key, layer in spec.layers.items()}
     if "exact" in chosen:
         for layer in layers.values():
             exact.check_size(layer)
-    if computing:
-        check_memory(spec, batch_size)
     remarks = [f"gate: {spec.gate.steps}"]
     generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
     run: dict[str, Callable[[], Iterator[Check]]] = {
