@@ -1,0 +1,160 @@
+"""Every option of every command changes what the command is asked to do: none is parsed and then ignored."""
+
+import argparse
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import tensormoe as tm
+import tensormoe.demo
+from tensormoe import cli
+
+NOTATION = "n r, i r, o r"
+BASE = {"--bond": "r=4", "--experts": "3", "--in": "5", "--out": "6"}
+
+
+def layer(rank: int = 4, experts: int = 3, i: int = 5, o: int = 6, bias: bool = True) -> tm.MuMoESpec:
+    return tm.MuMoESpec(i, o, experts, tm.TensorNetwork(NOTATION, r=rank), bias=bias)
+
+
+# Of every command that takes a layer: an option's words, and the layer that they make.
+OF_A_LAYER = {
+    "--bond": (["--bond", "r=7"], layer(rank=7)),
+    "--experts": (["--experts", "7"], layer(experts=7)),
+    "--in": (["--in", "7"], layer(i=7)),
+    "--out": (["--out", "7"], layer(o=7)),
+    "--no-bias": (["--no-bias"], layer(bias=False)),
+}
+# Of one command: its words, and the argument that has another value than it has without.
+OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
+    "plan": {"--batch-size": (["--batch-size", "7"], "batch_size", 7)},
+    "prove": {},
+    "verify": {
+        "--method": (["--method", "exact,float"], "methods", ("exact", "float")),
+        "--backend": (["--backend", "numpy"], "backends", ("numpy",)),
+        "--batch-size": (["--batch-size", "7"], "batch_size", 7),
+        "--seed": (["--seed", "7"], "seed", 7),
+    },
+    "bench": {
+        "--backend": (["--backend", "numpy"], "backend", "numpy"),
+        "--batch-size": (["--batch-size", "7"], "batch_size", 7),
+        "--training": (["--training"], "training", True),
+        "--device": (["--device", "cpu"], "device", "cpu"),
+        "--threads": (["--threads", "1"], "threads", 1),
+        "--seed": (["--seed", "7"], "seed", 7),
+        "--rounds": (["--rounds", "7"], "rounds", 7),
+    },
+    "demo": {
+        "--picture": (["--picture", "other.png"], "path", Path("other.png")),
+        "--dtype": (["--dtype", "float32"], "dtype", "float32"),
+        "--epochs": (["--epochs", "7"], "epochs", 7),
+    },
+}
+# What is done with the result; tested below.
+OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
+LAYERED = [name for name in OTHERS if name != "demo"]
+
+
+class Report:
+    """What a command prints and writes in these tests."""
+
+    passed = True
+
+    def __str__(self) -> str:
+        return "the report"
+
+    def to_json(self) -> str:
+        return '{"of": "the report"}'
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """The arguments of the function that a command comes down to; the function itself is not run."""
+    given: dict[str, object] = {}
+
+    def note(function: Callable[..., object], result: object) -> Callable[..., object]:
+        def stand_in(*args: object, **options: object) -> object:
+            bound = inspect.signature(function).bind(*args, **options)
+            bound.apply_defaults()
+            given.update(bound.arguments)
+            return result
+
+        return stand_in
+
+    for name in ("verify", "bench", "prove"):
+        monkeypatch.setattr(cli, name, note(getattr(cli, name), Report()))
+    monkeypatch.setattr(tensormoe.demo, "run", note(tensormoe.demo.run, True))
+    monkeypatch.setattr(tm.MuMoESpec, "plan", note(tm.MuMoESpec.plan, Report()))
+    return given
+
+
+def words(command: str, *changes: str) -> list[str]:
+    if command == "demo":
+        return [command, *changes]
+    kept = {flag: value for flag, value in BASE.items() if flag not in changes}
+    return [command, NOTATION, *(word for pair in kept.items() for word in pair), *changes]
+
+
+def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    (action,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    yield from action.choices.items()
+
+
+def test_every_option_of_every_command_is_here() -> None:
+    assert {name for name, _ in commands()} == {*OTHERS}
+    for name, parser in commands():
+        flags = {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
+        assert flags == {*OTHERS[name], *(OF_A_LAYER if name in LAYERED else ()), *OF_A_REPORT.get(name, ())}
+
+
+@pytest.mark.parametrize("command", LAYERED)
+@pytest.mark.parametrize("flag", [None, *OF_A_LAYER])
+def test_an_option_of_the_layer_makes_another_layer(command: str, flag: str | None, asked: dict) -> None:
+    change, expected = OF_A_LAYER[flag] if flag else ([], layer())
+    assert cli.main(words(command, *change)) == 0
+    assert next(iter(asked.values())) == expected
+
+
+@pytest.mark.parametrize("command", LAYERED)
+def test_a_file_is_the_layer(command: str, asked: dict, tmp_path: Path) -> None:
+    path, spec = tmp_path / "spec.json", layer(rank=7, experts=2, bias=False)
+    path.write_text(spec.to_json())
+    assert cli.main([command, str(path)]) == 0
+    assert next(iter(asked.values())) == spec
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"), [(command, flag) for command, flags in OTHERS.items() for flag in flags]
+)
+def test_an_option_changes_one_argument_and_no_other(command: str, flag: str, asked: dict) -> None:
+    change, argument, value = OTHERS[command][flag]
+    assert cli.main(words(command)) == 0
+    before = dict(asked)
+    assert before[argument] != value
+    assert cli.main(words(command, *change)) == 0
+    assert asked == {**before, argument: value}
+
+
+@pytest.mark.parametrize("command", OF_A_REPORT)
+def test_a_report_is_printed_and_written_where_it_is_wanted(
+    command: str, asked: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    assert cli.main(words(command, "--json", str(path))) == 0
+    assert json.loads(path.read_text(encoding="utf-8")) == {"of": "the report"}
+    assert capsys.readouterr().out == "the report\n"
+
+
+def test_what_is_asked_for_is_what_the_report_says(tmp_path: Path) -> None:
+    """Once without stand-ins: seed, methods and backend as a reader of the JSON sees them."""
+    path = tmp_path / "report.json"
+    change = ["--seed", "7", "--method", "exact", "--backend", "numpy", "--no-bias", "--json", str(path)]
+    assert cli.main(words("verify", *change)) == 0
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert (report["seed"], report["spec"]["bias"]) == (7, False)
+    assert {check["method"] for check in report["checks"]} == {"exact"}
+    other = tm.verify(layer(bias=False), ("numpy",), 7, methods=("exact",))
+    assert [check["quantity"] for check in report["checks"]] == [check.quantity for check in other.checks]
