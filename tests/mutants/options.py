@@ -177,8 +177,8 @@ OPTIONS = [
     edit(
         "a block is built without its memory limit",
         "layers.block_spec:MuMoEBlockSpec.__init__",
-        "gate, bias, memory_limit)",
-        "gate, bias, None)",
+        "gate, bias, memory_limit, initialization)",
+        "gate, bias, None, initialization)",
         BLOCK,
         f"{TRAVELS}[MuMoEBlockSpec.memory_limit]",
     ),

@@ -57,7 +57,8 @@ def test_a_table_shows_what_catches_a_fault() -> None:
     by_test = next(mutant for mutant in BY_TEST if mutant.name == "a NaN passes")
     heading, _, row, other, last = outcomes([MUTANTS[0], by_test]).strip().splitlines()
     assert heading.split() == ["mutant", "where", *METHODS, "test"]
-    assert row.split()[-len(METHODS) - 1 :] == ["–", "✓", "–", "–", "–"]
+    marks = ["✓" if method == "exact" else "–" for method in METHODS]
+    assert row.split()[-len(METHODS) - 1 :] == [*marks, "–"]
     assert other.split()[-1] == by_test.caught_by.partition("::")[2]
     assert last == "1 of 2 caught by a method of verification, 1 by a test"
 

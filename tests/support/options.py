@@ -66,6 +66,7 @@ _SHARED: dict[str, Any] = {
     "gate": tm.Gate("softmax"),
     "bias": False,
     "memory_limit": layer().plan().largest - 1,
+    "initialization": "published",
 }
 
 CHANGES = [
@@ -132,7 +133,9 @@ def outcome(spec: tm.Spec) -> dict[str, Any]:
         done = tm.apply(spec, parameters, x, state=state, training=training, generator=noise, **call)
         state = done.state
         results += [done.y, *done.coefficients, *state.values()]
+    start, _ = tm.initialize(spec, 0)
     return {
+        "start": {name: value.round(6).tolist() for name, value in start.items()},
         "shapes": (spec.parameter_shapes, spec.state_shapes),
         "plans": (str(spec.plan(1)), str(spec.plan())),
         "results": [np.asarray(result).round(9).tolist() for result in results],
