@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.protocols import Computed, Differentiable, Elementwise, GateOps, Runnable
-from tensormoe.arrays.thresholds import Correction, ThresholdKernel
+from tensormoe.arrays.thresholds import COARSE, Correction, ThresholdKernel
 from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray
 
@@ -91,26 +91,40 @@ _NONLINEARITIES = {"gelu": Elementwise(_gelu, _gelu_vjp)}
 
 
 class _Thresholds(ThresholdKernel):
+    def clip(
+        self,
+        x: jax.Array,
+        offsets: tuple[jax.Array, ...],
+        top: float | None = None,
+        memory: jax.Array | None = None,
+    ) -> jax.Array:
+        for offset in offsets:
+            x = x - offset
+        # XLA's minima and maxima pass over NaN.
+        x = jnp.where(x < 0, 0, x)
+        return x if top is None else jnp.where(x > top, top, x)
+
     def refine(
         self,
         correction: Correction,
         start: jax.Array,
         limit: int,
-        tolerance: jax.Array | float,
         memory: tuple[jax.Array, ...] = (),
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, ...]:
         def goes_on(state: tuple[jax.Array, ...]) -> jax.Array:
-            count, _, change, *_ = state
-            return (count < limit) & ~jnp.all(jnp.abs(change) <= tolerance)
+            count, _, _, _, size, *_ = state
+            return (count < limit) & ~jnp.all(jnp.abs(size) <= 1)
 
         def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            count, value, change, *remembered = state
-            value = value + change
-            return count + 1, value, *correction(value, *remembered)
+            count, value, rest, change, size, *remembered = state
+            near = jnp.all(jnp.abs(size) <= COARSE)
+            value, rest = jnp.where(near, value, value + change), jnp.where(near, rest + change, rest)
+            return count + 1, value, rest, *correction((value, rest), *remembered)
 
-        first = (jnp.int32(1), start, *correction(start, *memory))
-        _, value, change, *_ = jax.lax.while_loop(goes_on, advance, first)
-        return value, change
+        rest = jnp.zeros_like(start)
+        first = (jnp.int32(1), start, rest, *correction((start, rest), *memory))
+        _, value, rest, change, *_ = jax.lax.while_loop(goes_on, advance, first)
+        return value, rest + change
 
 
 class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
@@ -163,6 +177,10 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     def softmax(self, x: jax.Array) -> jax.Array:
         return jax.nn.softmax(x, axis=-1)
+
+    def max(self, array: jax.Array, axis: int | None = None) -> jax.Array:
+        # XLA's maximum may pass over NaN.
+        return jnp.where(jnp.isnan(array).any(axis), jnp.nan, jnp.max(array, axis))
 
     def random_source(self, seed: int) -> jax.Array:
         return jax.random.key(seed)

@@ -81,6 +81,9 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
     def random_source(self, seed: int) -> np.random.Generator:
         return np.random.default_rng(seed)
 
+    def without_warnings(self) -> np.errstate:
+        return np.errstate(all="ignore")
+
     def normal(self, like: NumPyArray, generator: object, number: int) -> NumPyArray:
         if not isinstance(generator, np.random.Generator):
             remedy = "noise in training needs a generator: pass generator=np.random.default_rng(0)"

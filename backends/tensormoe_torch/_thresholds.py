@@ -57,7 +57,7 @@ class TorchThresholds(ThresholdKernel):
         part = self.clip(x, offsets, top, memory)
         total = part.sum(dim=-1, keepdim=True)
         if top is not None:
-            part = part.div_(top).frac_()
+            part = (part if top == 1 else part.div_(top)).frac_()
         # Counting what is cut to a power of two takes a tenth of the time of counting what is positive.
         tiny = _tiny()
         return total, part.clamp_max_(tiny).sum(dim=-1, keepdim=True) / tiny
@@ -69,8 +69,8 @@ class TorchThresholds(ThresholdKernel):
         norm = torch.linalg.vector_norm(part, dim=-1, keepdim=True)
         return norm, part.sum(dim=-1, keepdim=True)
 
-    def settles(self, change: torch.Tensor, tolerance: torch.Tensor | float) -> bool:
-        if not is_readable(change):
-            return False
+    def largest(self, size: torch.Tensor) -> float | None:
+        if not is_readable(size):
+            return None
         # An empty tensor has no such norm.
-        return not change.numel() or torch.linalg.vector_norm(change / tolerance, torch.inf).item() <= 1
+        return torch.linalg.vector_norm(size, torch.inf).item() if size.numel() else 0.0

@@ -64,6 +64,10 @@ class Execution(Declared):
         """A context in which a framework does not record operations for derivatives."""
         return nullcontext()
 
+    def without_warnings(self) -> AbstractContextManager[Any]:
+        """A context in which overflow, underflow and NaN neither warn nor raise an error."""
+        return nullcontext()
+
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function compiled as a whole, if the framework compiles."""
         return function

@@ -10,6 +10,7 @@ Arrays are passed by position. `tensormoe.testing.check_backend` tries a backend
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -119,6 +120,9 @@ class GateOps(ArrayOps, Protocol):
 
     def differentiable(self, function: "Differentiable", x: Array, /, *scalars: Array) -> Array:
         """The function's value, differentiated by its own Jacobian product."""
+
+    def without_warnings(self) -> AbstractContextManager[Any]:
+        """A context in which overflow, underflow and NaN neither warn nor raise an error."""
 
 
 class Differentiable(Protocol):

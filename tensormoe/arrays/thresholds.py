@@ -9,8 +9,13 @@ from typing import TypeAlias
 from ..typing import Array
 from .array_ops import ArrayOps
 
-# Takes a value and what the last correction remembered; returns the correction and what to remember.
+# Takes the parts of a value and what the last correction remembered; returns the correction, how far the
+# value is off in units of what rounding may do, and what to remember.
 Correction: TypeAlias = Callable[..., tuple[Array, ...]]
+# From this many units on, corrections are collected in a number of their own.
+COARSE = 2.0**13
+# So many corrections are collected there while a framework traces.
+FINE_STEPS = 4
 
 
 class ThresholdKernel:
@@ -65,34 +70,35 @@ class ThresholdKernel:
         return self.ops.sign(x) * self.ops.sqrt(self.ops.clip(x, 1e-36))
 
     def refine(
-        self,
-        correction: Correction,
-        start: Array,
-        limit: int,
-        tolerance: Array | float,
-        memory: tuple[Array, ...] = (),
-    ) -> tuple[Array, Array]:
-        """Add corrections until none exceeds a tolerance, at most `limit` − 1 times.
+        self, correction: Correction, start: Array, limit: int, memory: tuple[Array, ...] = ()
+    ) -> tuple[Array, ...]:
+        """Add corrections until what a value is off by is due to rounding, at most `limit` of them.
 
         Args:
-            correction: takes the value and the memory; returns the correction and the new memory.
+            correction: takes the parts of the value, and the memory; returns a correction, how far the value
+                is off in units of what rounding may do, and the new memory.
             start: the first value.
-            limit: the largest number of corrections to compute. While a framework traces, so that values are
-                not available, exactly this many are computed.
-            tolerance: the largest correction that ends the iteration, or one for each row.
+            limit: the largest number of corrections. While a framework traces, so that values are not
+                available, exactly this many are computed.
             memory: what the first correction receives.
 
         Returns:
-            The value and the last correction, which is not added.
+            The value in two parts, for a single number may not be exact enough: the second is small.
         """
-        value = start
-        for _ in range(limit - 1):
-            change, *remembered = correction(value, *memory)
-            if self.settles(change, tolerance):
-                return value, change
-            value, memory = value + change, tuple(remembered)
-        return value, correction(value, *memory)[0]
+        value, rest = start, None
+        for left in range(limit - 1, -1, -1):
+            change, size, *remembered = correction((value,) if rest is None else (value, rest), *memory)
+            largest = self.largest(size)
+            if largest is not None and largest <= 1:
+                break
+            memory = tuple(remembered)
+            near = left <= FINE_STEPS if largest is None else largest <= COARSE
+            if left and near:
+                rest = change if rest is None else rest + change
+            elif left:
+                value = value + change
+        return value, change if rest is None else rest + change
 
-    def settles(self, change: Array, tolerance: Array | float) -> bool:
-        """Whether all changes are known to be within a tolerance; unknown while a framework traces."""
-        return bool(self.ops.all(self.ops.abs(change) <= tolerance))
+    def largest(self, size: Array) -> float | None:
+        """The largest |size|; None while a framework traces."""
+        return float(self.ops.max(self.ops.abs(size))) if 0 not in size.shape else 0.0

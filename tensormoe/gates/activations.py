@@ -13,6 +13,7 @@ from ..codec import Data, Serializable, decode, encode
 from ..errors import TensorMoEError, one_of, positive_integer, positive_number, real_number
 from ..typing import Array
 from .entmax import Entmax
+from .magnitude import below_largest, within_range
 from .newton import Entmax15, SoftTopK, Sparsemax
 
 
@@ -42,8 +43,14 @@ def _soft_top_k(ops: GateOps, x: Array, k: int, eps: float = 1.0) -> Array:
 
 
 def _top_k(ops: GateOps, x: Array, k: int) -> Array:
-    least = ops.stop_gradient(ops.kth_largest(x, k))
-    return ops.softmax(ops.where(x < least, -float("inf"), x))
+    logits = ops.stop_gradient(x)
+    kth = ops.kth_largest(logits, k)
+    zero = ops.zeros_like(logits)
+    above = ops.sum(ops.where(logits > kth, 1.0, zero), axis=-1, keepdims=True)
+    # Of equal logits the first come first.
+    place = above + ops.cumsum(ops.where(logits == kth, 1.0, zero), -1)
+    dropped = (logits < kth) | ((logits == kth) & (place > k))
+    return ops.softmax(ops.where(dropped, -float("inf"), x))
 
 
 WEIGHTINGS: dict[str, Callable[..., Array]] = {
@@ -143,6 +150,10 @@ class Activation(Serializable):
         options = {name: decode(value) for name, value in data.items() if name != "name"}
         return cls(data.get("name"), **options)  # type: ignore[arg-type]
 
-    def weights(self, ops: GateOps, logits: Array) -> Array:
-        """The mixture weights of logits (…, N) in float32 or wider."""
-        return WEIGHTINGS[self.name](ops, logits, **dict(self.options))
+    def weights(self, ops: GateOps, logits: Array, temperature: float = 1.0) -> Array:
+        """The mixture weights of logits (…, N) in float32 or wider, divided by a temperature."""
+        with ops.without_warnings():
+            if temperature != 1:
+                # Differences come first: see gates/magnitude.py.
+                logits = below_largest(ops, logits) / within_range(ops, logits, temperature)
+            return WEIGHTINGS[self.name](ops, logits, **dict(self.options))

@@ -22,8 +22,8 @@ def softmax(x: Array, axis: int = -1) -> Array:
         axis: the axis that sums to 1.
 
     Returns:
-        An array of the same framework, shape and element type, computed in at least float32. A NaN makes its
-        whole row NaN.
+        An array of the same framework, shape and element type, computed in at least float32. A NaN or +inf
+        makes its whole row NaN, without a warning.
 
     Raises:
         TensorMoEError: x is not a floating-point array or has no such axis, or (unless x is traced) a whole
@@ -108,7 +108,8 @@ def entmax(x: Array, alpha: Any, axis: int = -1) -> Array:
 def soft_top_k(x: Array, k: int, eps: float = 1.0, axis: int = -1) -> Array:
     """A soft choice of k: the point nearest to x/ε with entries from 0 to 1 that sum to k, divided by k.
 
-    At k = 1 it is sparsemax of x/ε; for ε → 0 each of the k largest gets 1/k.
+    At k = 1 it is sparsemax of x/ε; for ε → 0 each of the k largest gets 1/k, and logits equal to the k-th
+    share what is left.
 
     Args:
         x: as for `softmax`. In a row with fewer than k finite logits, these get equal weights.
@@ -139,7 +140,7 @@ def top_k(x: Array, k: int, axis: int = -1) -> Array:
     """Softmax over the k largest logits, 0 elsewhere: the gate of a sparse mixture of experts.
 
     Args:
-        x: as for `softmax`. Logits equal to the k-th largest are all kept.
+        x: as for `softmax`. Of logits equal to the k-th largest, the first are kept.
         k: how many to keep, from 1 to the number of logits.
         axis: the axis that is to sum to 1.
 
@@ -168,7 +169,8 @@ def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -
     They are not mixture weights: in a gate, use `soft_top_k`. Each row takes memory for n² numbers.
 
     Args:
-        x: floating-point values of any shape. Entries of -inf rank below all others and get no gradient.
+        x: floating-point values of any shape. Entries of -inf rank below all others and get no gradient;
+            equal entries share the mean of their ranks.
         eps: ε, positive; how soft the ranks are, in units of x.
         descending: whether the largest value has rank 1; otherwise the smallest has.
         axis: the axis along which values are ranked.
@@ -196,12 +198,9 @@ def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -
 def _soft_rank(ops: Backend, x: Array, eps: float, descending: bool) -> Array:
     needed = math.prod(x.shape) * x.shape[-1] * getattr(x.dtype, "itemsize", 1)
     check_memory("x", tuple(x.shape), "soft ranks", needed, ops.memory_of(x))
-    z = x / eps
-    # An entry n below the others ranks like -inf; no gradient may flow to it.
-    finite = ops.where(x == -float("inf"), float("inf"), z)
-    low = -ops.max(-ops.stop_gradient(finite), axis=-1)[..., None] - x.shape[-1]
-    z = ops.where(x == -float("inf"), low, z)
-    return soft_ranks(ops, -z if descending else z)
+    # A row that has a NaN or +∞, or only −∞, becomes NaN.
+    flaw = ops.stop_gradient(ops.max(x, axis=-1))[..., None] * 0
+    return soft_ranks(ops, -x if descending else x, eps) + flaw
 
 
 def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) -> Array:
@@ -219,7 +218,8 @@ def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) 
     options = check_options(options, x.shape[axis])
     last = axis in (-1, x.ndim - 1)
     logits = ops.cast(x if last else ops.moveaxis(x, axis, -1), at_least_float32(dtype))
-    y = ops.cast(ops.compute_precisely(partial(function, **options), logits), dtype)
+    with ops.without_warnings():
+        y = ops.cast(ops.compute_precisely(partial(function, **options), logits), dtype)
     # A row of -inf comes out as NaN: only then is it worth looking for one.
     if ops.holds(y[..., 0] == y[..., 0]) is False and not ops.holds(
         ops.max(logits, axis=-1) != -float("inf")

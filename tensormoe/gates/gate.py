@@ -150,9 +150,7 @@ class Gate(Serializable):
             logits = self._normalize(ops, logits, level, moved, call.training)
             if call.training and self.noise > 0:
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
-            if self.temperature != 1:
-                logits = logits / self.temperature
-            coefficients.append(ops.cast(self.weighting.weights(ops, logits), dtype))
+            coefficients.append(ops.cast(self.weighting.weights(ops, logits, self.temperature), dtype))
         return coefficients, routed, moved
 
     def _normalize(
@@ -187,7 +185,8 @@ class _Own:
 
     function: Callable[[Array], Array]
 
-    def weights(self, ops: GateOps, logits: Array) -> Array:
+    def weights(self, ops: GateOps, logits: Array, temperature: float) -> Array:
+        logits = logits if temperature == 1 else logits / temperature
         return _check_shape("gate activation", self.function(logits), logits)
 
 

@@ -3,16 +3,17 @@
 Small inputs, where call overhead dominates, are sorted by NumPy instead: see `gates/sorting.py`.
 
 Every class here is a map from logits z to weights with a symmetric Jacobian, the gradient of a convex
-function, so that one product with a vector serves forward and reverse mode. The iteration ends when
-corrections to τ are within rounding. The last correction is subtracted from z − τ instead of added to τ,
-which could not hold it, so the weights sum to the right value to the last bits. Near the threshold z − τ is
-exact.
+function, so that one product with a vector serves forward and reverse mode. Logits and τ are measured from
+the row's largest logit (in soft top-k from the k-th, in units of ε), so their size has no effect. The
+iteration ends when what the weights sum to is off by no more than rounding. A single τ cannot be that exact
+where thousands of logits lie close to it: z − τ is exact there, so the remainder is subtracted afterwards.
 """
 
 from dataclasses import dataclass
 
 from ..arrays.protocols import GateOps
 from ..typing import Array, NumPyArray
+from .magnitude import below_largest, noise, within_range
 from .sorting import entmax15_by_sorting, sparsemax_by_sorting
 
 
@@ -46,17 +47,18 @@ class Sparsemax(_WithoutScalars):
 
     def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
         kernel = ops.thresholds
-        largest = ops.max(x, axis=-1)[..., None]
-        memory = kernel.allocate(x)
+        z = below_largest(ops, x)
+        memory, unit = kernel.allocate(z), 1 / noise(ops, z)
 
-        def correction(tau: Array) -> tuple[Array]:
-            total, support = kernel.sum_clipped(x, (tau,), None, memory)
-            return ((total - 1) / support,)
+        def correction(offsets: tuple[Array, ...]) -> tuple[Array, ...]:
+            total, support = kernel.sum_clipped(z, offsets, None, memory)
+            excess = total - 1
+            return excess / support, excess * unit
 
-        width = int(x.shape[-1])
+        width = int(z.shape[-1])
         steps = 1 + min(width, 8 + 2 * width.bit_length())
-        tau, rest = kernel.refine(correction, largest - _start(), steps, _resolution(ops, largest, 1.0))
-        return kernel.clip(x, (tau, rest), None, memory)
+        offsets = kernel.refine(correction, ops.zeros_like(z[..., :1]) - _start(), steps)
+        return kernel.clip(z, offsets, 1.0, memory)
 
     def jacobian_product(self, ops: GateOps, y: Array, v: Array, *scalars: Array) -> Array:
         return centre(ops, ops.sign(y), v)
@@ -76,18 +78,17 @@ class Entmax15(_WithoutScalars):
 
     def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
         kernel = ops.thresholds
-        largest = ops.max(x, axis=-1)[..., None]
-        memory = kernel.allocate(x)
+        z = below_largest(ops, x)
+        memory, unit = kernel.allocate(z), 1 / noise(ops, z)
 
-        # This sum is not linear in the last correction, which must not be as coarse as large logits: so τ is
-        # measured from the largest logit.
-        def correction(tau: Array) -> tuple[Array]:
-            norm, total = kernel.measure_clipped(x, (largest, tau), memory)
-            return (norm * (norm - 2) / total,)
+        def correction(offsets: tuple[Array, ...]) -> tuple[Array, ...]:
+            norm, total = kernel.measure_clipped(z, offsets, memory)
+            change = norm * (norm - 2) / total
+            return change, change * unit
 
-        steps = 6 + (int(x.shape[-1]).bit_length() + 1) // 2
-        tau, rest = kernel.refine(correction, ops.zeros_like(largest) - 2 * _start(), steps, noise(ops, x))
-        root = kernel.multiply(kernel.clip(x, (largest, tau, rest), None, memory), 0.5)
+        steps = 6 + (int(z.shape[-1]).bit_length() + 1) // 2
+        offsets = kernel.refine(correction, ops.zeros_like(z[..., :1]) - 2 * _start(), steps)
+        root = kernel.multiply(kernel.clip(z, offsets, 2.0, memory), 0.5)
         return kernel.multiply(root, root)
 
     def jacobian_product(self, ops: GateOps, y: Array, v: Array, *scalars: Array) -> Array:
@@ -96,11 +97,12 @@ class Entmax15(_WithoutScalars):
 
 @dataclass(frozen=True)
 class SoftTopK(_WithoutScalars):
-    """p = clip(z − τ, 0, ε)/(k ε) with the τ for which p sums to 1.
+    """p = clip(z/ε − τ, 0, 1)/k with the τ for which p sums to 1.
 
-    k p is the nearest point of the hypersimplex to z/ε. The root lies between the k-th largest z and ε below
-    it. The sum is neither convex nor concave there: corrections stay in the interval known to hold the root,
-    and if neither they nor the interval have halved, the next step goes to the interval's middle.
+    k p is the nearest point of the hypersimplex to z/ε. Measured from the k-th largest z/ε, the root lies
+    between −1 and 0. The sum is neither convex nor concave there: corrections stay in the interval known to
+    hold the root, and if neither they nor the interval have halved, the next step goes to the interval's
+    middle.
 
     Args:
         k: a positive integer. If fewer logits are finite, each of them gets the same weight.
@@ -114,48 +116,50 @@ class SoftTopK(_WithoutScalars):
 
     def value(self, ops: GateOps, x: Array, *scalars: Array) -> Array:
         kernel = ops.thresholds
-        # A finite number instead of −∞, which leaves room for a sum of two.
-        kth = ops.clip(
-            ops.kth_largest(x, self.k), -(2.0**1022 if ops.dtype_name(x) == "float64" else 2.0**126)
-        )
-        memory = kernel.allocate(x)
-        tolerance = self.k * _resolution(ops, kth, self.eps)
+        z = self._distances(ops, x)
+        # Many small weights next to k large ones lose digits in the sum.
+        memory, unit = kernel.allocate(z), 1 / (4 * self.k * noise(ops, z))
 
-        def correction(tau: Array, low: Array, high: Array, last: Array, width: Array) -> tuple[Array, ...]:
-            total, inside = kernel.sum_clipped(x, (tau,), self.eps, memory)
-            excess = total - self.k * self.eps
-            low, high = ops.where(excess > 0, tau, low), ops.where(excess < 0, tau, high)
-            change = excess / ops.clip(inside, 1)
-            change = ops.maximum(ops.minimum(change, high - tau), low - tau)
+        def correction(
+            offsets: tuple[Array, ...], low: Array, high: Array, last: Array, width: Array
+        ) -> tuple[Array, ...]:
+            # The interval's ends are measured from τ.
+            total, inside = kernel.sum_clipped(z, offsets, 1.0, memory)
+            excess, zero = total - self.k, low * 0
+            low, high = ops.where(excess > 0, zero, low), ops.where(excess < 0, zero, high)
+            change = ops.maximum(ops.minimum(excess / ops.clip(inside, 1), high), low)
             slow = (ops.abs(change) > ops.abs(last) / 2) & (high - low > width / 2)
-            halving = slow & (ops.abs(change) > tolerance)
-            change = ops.where(halving, (low + high) / 2 - tau, change)
-            return change, low, high, change, high - low
+            size = ops.where(high > low, excess * unit, zero)
+            change = ops.where(slow & (ops.abs(size) > 1), (low + high) / 2, change)
+            return change, size, low - change, high - change, change, high - low
 
-        wide = ops.zeros_like(kth) + 2 * self.eps
-        start, known = kth - _start() * self.eps, (kth - self.eps, kth, wide, wide)
-        steps = 64 if "64" in ops.dtype_name(x) else 32
-        tau, rest = kernel.refine(correction, start, steps, tolerance, known)
-        chosen = kernel.clip(x, (tau, rest), self.eps, memory)
+        top = ops.zeros_like(z[..., :1])
+        start, known = top - _start(), (top - 1 + _start(), top + _start(), top + 2, top + 2)
+        steps = 64 if "64" in ops.dtype_name(z) else 32
+        chosen = kernel.clip(z, kernel.refine(correction, start, steps, known), 1.0, memory)
         total = ops.sum(chosen, axis=-1, keepdims=True)
-        enough = total > (self.k - 0.5) * self.eps
-        return kernel.multiply(chosen, 1 / ops.where(enough, kth * 0 + self.k * self.eps, total))
+        enough = total > self.k - 0.5
+        return kernel.multiply(chosen, 1 / ops.where(enough, total * 0 + self.k, total))
+
+    def _distances(self, ops: GateOps, x: Array) -> Array:
+        """(x − its k-th largest)/ε."""
+        kth, lowest = ops.kth_largest(x, self.k), _lowest(ops, x)
+        kth = ops.where(kth < lowest, lowest, kth)
+        # An infinite or undefined logit makes its row NaN.
+        flaw = ops.max(x, axis=-1)[..., None] * 0
+        return ops.thresholds.multiply(x - (kth + flaw), 1 / within_range(ops, x, self.eps))
 
     def jacobian_product(self, ops: GateOps, y: Array, v: Array, *scalars: Array) -> Array:
         # A weight at the top is 1/k up to rounding.
         top = (1 - noise(ops, y)) / self.k
         inside = ops.sign(ops.clip(y * (top - y), 0))
-        return centre(ops, inside, v) / (self.k * self.eps)
+        return centre(ops, inside, v) / (self.k * within_range(ops, y, self.eps))
 
 
-def _resolution(ops: GateOps, logit: Array, unit: float) -> Array:
-    """The part of a correction at the root that is due to rounding: noise, or what τ cannot represent."""
-    return ops.epsilon(logit) * (16 * unit + ops.abs(logit))
-
-
-def noise(ops: GateOps, x: Array) -> float:
-    """The part of a correction at the root that is due to rounding: a few units in the last place of 1."""
-    return 16 * float(ops.epsilon(x))
+def _lowest(ops: GateOps, x: Array) -> float:
+    """The lowest finite number of x's type."""
+    # Literals: see arrays/tracing.py.
+    return -(2 - 2.0**-23) * 2.0**127 if ops.dtype_name(x) == "float32" else -(2 - 2.0**-52) * 2.0**1023
 
 
 def centre(ops: GateOps, slopes: Array, v: Array) -> Array:

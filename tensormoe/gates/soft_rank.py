@@ -2,47 +2,69 @@
 
 from ..arrays.protocols import GateOps
 from ..typing import Array
+from .magnitude import within_range
 
 
-def soft_ranks(ops: GateOps, z: Array) -> Array:
-    """The point nearest to z in the convex hull of all permutations of (1, …, n); the largest z ranks n.
+def soft_ranks(ops: GateOps, x: Array, eps: float) -> Array:
+    """The point nearest to x/ε in the convex hull of all permutations of (1, …, n); the largest x ranks n.
 
-    In descending order, z minus (n, n − 1, …, 1) has an isotonic regression: blocks that share their mean.
-    Within a block, the projection is z minus the block's mean of z plus its mean of the ranks. The blocks are
-    constant almost everywhere, so differentiating this line gives the exact Jacobian I − B, where B averages
-    over each block.
+    In descending order, z = x/ε minus (n, n − 1, …, 1) has an isotonic regression: blocks that share their
+    mean. Within a block, the projection is z minus the block's mean of z plus its mean of the ranks. The
+    blocks are constant almost everywhere, so differentiating this line gives the exact Jacobian I − B, where
+    B averages over each block.
 
     A block ends where every mean of a stretch that ends there exceeds every mean of a stretch that begins
     after it. Checking this takes n² numbers for each row, and no loop.
+
+    Infinite entries share a block, and rank beyond all others.
     """
-    same, rank = (ops.stop_gradient(part) for part in _blocks(ops, ops.stop_gradient(z)))
+    scale = 1 / within_range(ops, x, eps)
+    same, rank = (ops.stop_gradient(part) for part in _blocks(ops, ops.stop_gradient(x), scale))
     size = ops.sum(same, axis=-1)
-    differences = ops.where(same > 0, z[..., :, None] - z[..., None, :], 0.0)
+    finite = ops.where(ops.abs(x) == float("inf"), 0.0, x)
+    differences = ops.where(same > 0, finite[..., :, None] - finite[..., None, :], 0.0)
     mean_rank = ops.sum(same * rank[..., None, :], axis=-1) / size
-    # A NaN or an infinity anywhere makes the whole row NaN.
-    flaw = ops.sum(z * 0, axis=-1, keepdims=True)
-    return ops.sum(differences, axis=-1) / size + mean_rank + flaw
+    return ops.sum(differences, axis=-1) * scale / size + mean_rank
 
 
-def _blocks(ops: GateOps, z: Array) -> tuple[Array, Array]:
+def _blocks(ops: GateOps, x: Array, scale: float) -> tuple[Array, Array]:
     """Ones (…, n, n) where entries share a block, and every entry's rank with ties broken by position."""
-    n = int(z.shape[-1])
-    counter = ops.cumsum(ops.zeros_like(z) + 1, -1)
+    n = int(x.shape[-1])
+    zero = ops.zeros_like(x)
+    counter = ops.cumsum(zero + 1, -1)
     earlier = counter[..., None, :] < counter[..., :, None]
-    mine, others = z[..., :, None], z[..., None, :]
+    mine, others, zeros = x[..., :, None], x[..., None, :], zero[..., None, :]
     precedes = (others > mine) | ((others == mine) & earlier)
-    place = 1 + ops.sum(ops.where(precedes, 1.0, mine * 0), axis=-1)
+    place = 1 + ops.sum(ops.where(precedes, 1.0, zeros), axis=-1)
 
-    heights = -ops.sort(-z, axis=-1) - (n + 1 - counter)
-    row, column = counter[..., :, None], counter[..., None, :]
-    within = column >= row
-    sums = ops.cumsum(ops.where(within, heights[..., None, :], 0.0), -1)
-    means = sums / ops.where(within, column - row + 1, 1.0)
+    means, within = _means(ops, _heights(ops, x, scale), counter)
     # The least mean of stretches that end at a place, and the largest of those that begin there.
     least = -ops.max(ops.where(within, -means, -float("inf")), axis=-2)
     most = ops.max(ops.where(within, means, -float("inf")), axis=-1)
-    begins = ops.where(least[..., :-1] > most[..., 1:], 1.0, most[..., 1:] * 0)
-    number = ops.cumsum(ops.concatenate([counter[..., :1] * 0, begins], axis=-1), -1)
-    block = ops.sum(ops.where(place[..., :, None] == column, number[..., None, :], 0.0), axis=-1)
-    same = ops.where(block[..., :, None] == block[..., None, :], 1.0, mine * 0)
-    return same, n + 1 - place
+    begins = ops.where(least[..., :-1] > most[..., 1:], 1.0, zero[..., 1:])
+    number = ops.cumsum(ops.concatenate([zero[..., :1], begins], axis=-1), -1)
+    here = place[..., :, None] == counter[..., None, :]
+    block = ops.sum(ops.where(here, number[..., None, :], 0.0), axis=-1)
+    return ops.where(block[..., :, None] == block[..., None, :], 1.0, zeros), n + 1 - place
+
+
+def _heights(ops: GateOps, x: Array, scale: float) -> Array:
+    """X/ε in descending order minus (n, n − 1, …, 1), shifted to begin with 0; wide gaps are cut.
+
+    A block ends at every gap above half of the number of entries on its two sides, however wide it is.
+    """
+    n = int(x.shape[-1])
+    descending = -ops.sort(-x, axis=-1)
+    gaps = (descending[..., :-1] - descending[..., 1:]) * scale
+    gaps = ops.where(gaps < n / 2 + 1, gaps, n / 2 + 1)
+    # Between equal infinities there is none.
+    gaps = ops.where(descending[..., :-1] == descending[..., 1:], 0.0, gaps)
+    return ops.concatenate([ops.zeros_like(x[..., :1]), ops.cumsum(1 - gaps, -1)], axis=-1)
+
+
+def _means(ops: GateOps, heights: Array, counter: Array) -> tuple[Array, Array]:
+    """The mean of each stretch by its first and last place, and where the first is not after the last."""
+    row, column = counter[..., :, None], counter[..., None, :]
+    within = column >= row
+    sums = ops.cumsum(ops.where(within, heights[..., None, :], 0.0), -1)
+    return sums / ops.where(within, column - row + 1, 1.0), within

@@ -1,7 +1,8 @@
 """Sparse weights of few logits in closed form, by sorting in NumPy: fastest where call overhead dominates.
 
 Sums cancel, so they are taken in float64. NumPy's ufuncs are called by their methods: for small arrays
-NumPy's functions of the same names take several times as long as the ufuncs they call.
+NumPy's functions of the same names take several times as long as the ufuncs they call. NaN, infinities and
+underflow pass without a warning: PyTorch's user has asked NumPy for nothing.
 """
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ..typing import NumPyArray
 
 
+@np.errstate(all="ignore")
 def sparsemax_by_sorting(x: NumPyArray) -> NumPyArray:
     """The weights [τ' − d]₊ that sum to 1, d the distances from the largest logit.
 
@@ -20,6 +22,7 @@ def sparsemax_by_sorting(x: NumPyArray) -> NumPyArray:
     return _rise(distance, rising, tau).astype(x.dtype)
 
 
+@np.errstate(all="ignore")
 def entmax15_by_sorting(x: NumPyArray) -> NumPyArray:
     """The weights [τ' − d]₊² that sum to 1, d half the distances from the largest logit.
 

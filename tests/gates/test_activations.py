@@ -91,8 +91,9 @@ def test_permuting_permutes_and_shifting_changes_nothing(
 ) -> None:
     function = CASES[name].function
     actual = evaluated(backend, function, x)
-    close(evaluated(backend, function, x[:, order]), actual[:, order])
     close(evaluated(backend, function, x + shift), actual)
+    if "top_k" not in name or "soft" in name or all(len(set(row)) == 6 for row in x):
+        close(evaluated(backend, function, x[:, order]), actual[:, order])
 
 
 @backends
@@ -102,7 +103,9 @@ def test_higher_logits_get_no_less(
     backend: str, name: str, x: np.ndarray, position: int, rise: float
 ) -> None:
     actual = evaluated(backend, WEIGHTINGS[name].function, x)
-    sorted_by_logit = np.take_along_axis(actual, np.argsort(x, axis=-1), axis=-1)
+    # Of equal logits, top_k prefers the first.
+    order = np.stack([np.lexsort((-np.arange(6), row)) for row in x])
+    sorted_by_logit = np.take_along_axis(actual, order, axis=-1)
     assert (np.diff(sorted_by_logit) >= -1e-14).all()
     raised = evaluated(backend, WEIGHTINGS[name].function, x + rise * (np.arange(6) == position))
     assert (raised[:, position] >= actual[:, position] - 1e-14).all()

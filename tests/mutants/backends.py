@@ -193,9 +193,9 @@ GATES = [
     ),
     edit(
         "PyTorch: the iteration ends with the first token's",
-        f"{THRESHOLDS}:TorchThresholds.settles",
-        "torch.linalg.vector_norm(change / tolerance, torch.inf).item()",
-        "(change / tolerance).abs().min().item()",
+        f"{THRESHOLDS}:TorchThresholds.largest",
+        "torch.linalg.vector_norm(size, torch.inf).item()",
+        "size.abs().min().item()",
         MANY_SPARSEMAX,
         "float",
         ("torch",),
@@ -203,8 +203,8 @@ GATES = [
     edit(
         "JAX: the iteration ends with the first token's",
         f"{JAX}:_Thresholds.refine",
-        "jnp.all(",
-        "jnp.any(",
+        "~jnp.all(",
+        "~jnp.any(",
         SPARSEMAX,
         "frameworks",
         BOTH,

@@ -21,8 +21,8 @@ ACTIVATIONS = [
     edit(
         "1.5-entmax lacks its 1/2",
         "gates.newton:Entmax15.value",
-        "None, memory), 0.5)",
-        "None, memory), 1.0)",
+        "2.0, memory), 0.5)",
+        "2.0, memory), 1.0)",
         ENTMAX15,
         "float",
     ),
@@ -37,8 +37,8 @@ ACTIVATIONS = [
     edit(
         "sparsemax counts one expert too many",
         "gates.newton:Sparsemax.value",
-        "/ support",
-        "/ (support + 1)",
+        "excess / support",
+        "excess / (support + 1)",
         SPARSEMAX,
         "float",
     ),
@@ -85,13 +85,13 @@ ACTIVATIONS = [
     edit(
         "soft top-k is not divided by k",
         "gates.newton:SoftTopK.value",
-        "kth * 0 + self.k * self.eps",
-        "kth * 0 + self.eps",
+        "total * 0 + self.k, total",
+        "total * 0 + 1, total",
         SOFT_TOP_K,
         "float",
     ),
     edit(
-        "top-k keeps one too few", "gates.activations:_top_k", "x < least", "x <= least", TOP_K, "frameworks"
+        "top-k keeps one too few", "gates.activations:_top_k", "place > k", "place >= k", TOP_K, "frameworks"
     ),
     edit(
         "1.5-entmax's derivative lacks the root",
@@ -116,9 +116,9 @@ ACTIVATIONS = [
 STEPS = [
     edit(
         "the temperature is multiplied",
-        "gates.gate:Gate._coefficients",
-        "logits / self.temperature",
-        "logits * self.temperature",
+        "gates.activations:Activation.weights",
+        "/ within_range(",
+        "* within_range(",
         COLD,
         "float",
     ),

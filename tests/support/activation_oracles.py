@@ -50,7 +50,8 @@ def soft_top_k(x: Row, k: int, eps: float = 1.0) -> Row:
 
 
 def top_k(x: Row, k: int) -> Row:
-    return softmax(np.where(x >= np.sort(x)[-min(k, len(x))], x, -np.inf))
+    chosen = sorted(range(len(x)), key=lambda i: (-x[i], i))[:k]
+    return softmax(np.where(np.isin(np.arange(len(x)), chosen), x, -np.inf))
 
 
 def soft_rank(x: Row, eps: float = 1.0, descending: bool = True) -> Row:

@@ -65,8 +65,8 @@ def _soft_top_k(k: int, eps: float = 1.0) -> _Weights:
 
 def _top_k(k: int) -> _Weights:
     def value(x: NumPyArray) -> NumPyArray:
-        least = np.sort(x, axis=-1)[..., -k:][..., :1]
-        weights = np.where(x >= least, np.exp(x - x.max(axis=-1, keepdims=True)), 0)
+        place = np.argsort(np.argsort(-x, axis=-1, kind="stable"), axis=-1)
+        weights = np.where(place < k, np.exp(x - x.max(axis=-1, keepdims=True)), 0)
         return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
     # It jumps where two logits trade places.
