@@ -189,6 +189,20 @@ def test_tensor_ring_starts_around_identities_with_signs() -> None:
         )
 
 
+def test_rows_of_an_identity_have_signs_of_their_own() -> None:
+    core = cores(tm.TensorRing((50, 50, 2)), experts=2, features=3, out=2)["expert1"]
+    signs = np.diag(core.mean(axis=0))
+    assert 10 < (signs > 0).sum() < 40
+
+
+def test_equal_terms_of_the_published_start_add_up_before_the_square() -> None:
+    """The bond between the mixing cores has 3 equal terms: they count as 9 in the output core's fan."""
+    network = tm.TensorNetwork("n1 r a, n2 a, i r, r o", r=5, a=3)
+    spec = tm.MuMoESpec(4, 200, (2, 2), network, initialization="published")
+    bound = (1 / (5 * 9)) ** 0.5
+    assert 0.95 * bound < np.abs(tm.initialize(spec)[0]["cores.core4"]).max() <= bound
+
+
 @pytest.mark.parametrize(("experts", "factorization"), SEVERAL, ids=str)
 def test_levels_share_a_variance_that_is_twice_the_mean_experts(experts, factorization) -> None:
     whole, mean, levels = [], [], []

@@ -159,8 +159,8 @@ OF_JAX = [
     edit(
         "JAX: a key draws the same for all cores",
         f"{JAX}._drawing:draw",
-        "_draw(core, own_key, dtype)",
-        "_draw(core, key, dtype)",
+        "_JAXSource(own_key, dtype)",
+        "_JAXSource(key, dtype)",
         CP,
         "backends/jax/test_initial_values.py::test_cores_of_one_shape_are_drawn_apart",
         ("numpy", "jax"),

@@ -177,7 +177,7 @@ MODULE = [
     edit(
         "PyTorch: how a layer is planned is part of its weights",
         f"{TORCH}._checkpoints:describe",
-        'spec.replace(optimize="auto", memory_limit=None)',
+        'spec.replace(optimize="auto", memory_limit=None, initialization="linear")',
         "spec",
         CP,
         f"{CHECKPOINTS}::test_how_a_layer_is_planned_does_not_matter",

@@ -81,8 +81,8 @@ INITIAL = [
     edit(
         "a block's two layers have equal seeds",
         "layers.initialization:initialize",
-        "for core in recipe(stage):",
-        "generator = np.random.default_rng(seed)\n        for core in recipe(stage):",
+        "core.draw(source)",
+        "core.draw(_NumPySource(np.random.default_rng(seed)))",
         BLOCK,
         f"{BLOCKS}::test_the_two_layers_start_with_values_of_their_own",
     ),

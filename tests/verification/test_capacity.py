@@ -7,6 +7,7 @@ from support.frameworks import optional
 
 import tensormoe as tm
 from tensormoe.testing import specs
+from tensormoe.verification import capacity
 from tensormoe.verification.capacity import excess_ranks, find_unused
 
 torch = optional("torch")
@@ -51,6 +52,40 @@ def test_the_default_start_leaves_nothing_without_use(experts, family, expected)
 @given(specs())
 def test_no_random_network_starts_with_capacity_without_use(spec: tm.MuMoESpec) -> None:
     assert find_unused(spec) == ()
+
+
+def with_start(monkeypatch: pytest.MonkeyPatch, arrays: dict[str, np.ndarray]) -> None:
+    """Replace some of the initial parameters."""
+
+    def start(spec: tm.Spec, seed: int, dtype: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        parameters, state = tm.initialize(spec, seed, dtype)
+        return {**parameters, **arrays}, state
+
+    monkeypatch.setattr(capacity, "initialize", start)
+
+
+def test_one_slice_of_zeros_is_not_without_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in LoRA: what the other core holds gives it a gradient."""
+    spec = tm.MuMoESpec(6, 5, 4, tm.CP(3))
+    generator = np.random.default_rng(0)
+    output, inputs = generator.normal(size=(3, 5)), generator.normal(size=(7, 3))
+    output[1:] = 0
+    with_start(monkeypatch, {"cores.output": output})
+    assert find_unused(spec) == ()
+    inputs[:, 2] = 0
+    with_start(monkeypatch, {"cores.output": output, "cores.input": inputs})
+    (unused,) = find_unused(spec)
+    assert (unused.zeros, str(unused)) == ((2,), "the 3 values of bond r train as 2: 2 stay zero")
+
+
+def test_equal_experts_with_gates_of_their_own_can_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tm.MuMoESpec(6, 5, (4, 3), tm.CP(3), initialization="published")
+    gates = np.random.default_rng(0).normal(size=(6, 3))
+    with_start(monkeypatch, {"gate_weights.1": gates})
+    assert find_unused(spec) == ()
+    gates[:, 2] = gates[:, 0]
+    (unused,) = find_unused(spec)
+    assert unused.groups == ((0, 2),)
 
 
 def train(spec: tm.Spec, kind: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,130 @@
+"""Faults in initial values, and in the search for capacity without use."""
+
+from mutants.harness import edit
+from mutants.specs import CP, CP_LEVELS
+
+START = "layers/test_initialization.py"
+CAPACITY = "verification/test_capacity.py"
+
+MUTANTS = [
+    edit(
+        "only the first level's experts differ",
+        "layers.linear_start:_noises",
+        "for mode in experts if first[mode] is core",
+        "for mode in experts[:1] if first[mode] is core",
+        CP_LEVELS,
+        "capacity",
+    ),
+    edit(
+        "each level has all of the variance",
+        "layers.linear_start:_noises",
+        "2 ** (len(own) / len(experts))",
+        "2",
+        CP_LEVELS,
+        f"{START}::test_levels_share_a_variance_that_is_twice_the_mean_experts",
+    ),
+    edit(
+        "a core counts terms that a later one sums",
+        "layers.linear_start:_laws",
+        "if name == core.name",
+        "if root in identities.roots(core)",
+        CP,
+        f"{START}::test_outputs_start_at_the_scale_of_a_linear_layer",
+    ),
+    edit(
+        "every linear core is drawn like nn.Linear",
+        "layers.linear_start:_laws",
+        "sqrt(3 / fan)",
+        "sqrt(1 / fan)",
+        CP,
+        f"{START}::test_outputs_start_at_the_scale_of_a_linear_layer",
+    ),
+    edit(
+        "noise moves the mean expert",
+        "layers.core_recipe:Spread.apply",
+        "noise - noise.mean(self.experts, keepdims=True)",
+        "noise",
+        CP,
+        f"{START}::test_cp_starts_around_signs",
+    ),
+    edit(
+        "every core of a level has noise",
+        "layers.linear_start:_noises",
+        "if first[mode] is core",
+        "if mode in core.indices",
+        CP,
+        f"{START}::test_with_uniform_coefficients_noise_cancels",
+    ),
+    edit(
+        "noise makes experts stronger",
+        "layers.core_recipe:Spread.apply",
+        "noise - along * start",
+        "noise",
+        CP,
+        f"{START}::test_cp_starts_around_signs",
+    ),
+    edit(
+        "an identity has no signs",
+        "layers.core_recipe:CoreRecipe._draw_start",
+        "self.bound * source.signs(rows) * matrix",
+        "self.bound * matrix",
+        CP,
+        f"{START}::test_rows_of_an_identity_have_signs_of_their_own",
+    ),
+    edit(
+        "the start is always the default",
+        "layers.initialization:recipes",
+        "_RECIPES[spec.initialization]",
+        '_RECIPES["linear"]',
+        CP,
+        f"{START}::test_cp_starts_as_published",
+    ),
+    edit(
+        "published noise is on the last level",
+        "layers.published_start:_noises",
+        "expert_modes(network.levels)[0]",
+        "expert_modes(network.levels)[-1]",
+        CP_LEVELS,
+        f"{START}::test_cp_starts_as_published",
+    ),
+    edit(
+        "equal terms of the published start count once",
+        "layers.published_start:_independent_terms",
+        "copies.get(index, names[index])",
+        "names[index]",
+        CP_LEVELS,
+        f"{START}::test_equal_terms_of_the_published_start_add_up_before_the_square",
+    ),
+    edit(
+        "one slice of zeros is without use",
+        "verification.capacity:_unused",
+        "empty >= 2",
+        "empty >= 1",
+        CP,
+        f"{CAPACITY}::test_one_slice_of_zeros_is_not_without_use",
+    ),
+    edit(
+        "values that change places together are overlooked",
+        "verification.capacity:_follow",
+        "len(changed) == 2",
+        "len(changed) == 1",
+        CP,
+        f"{CAPACITY}::test_what_the_published_start_leaves_without_use_is_named",
+    ),
+    edit(
+        "the gate may differ where experts are equal",
+        "verification.capacity:_tensors",
+        "for level, mode in enumerate(experts):",
+        "for level, mode in ():",
+        CP,
+        f"{CAPACITY}::test_equal_experts_with_gates_of_their_own_can_be_told_apart",
+    ),
+    edit(
+        "noise of the gate tells no experts apart",
+        "verification.capacity:is_symmetric",
+        " and gate.noise == 0",
+        "",
+        CP,
+        f"{CAPACITY}::test_gates_that_may_tell_equal_experts_apart_are_left_out_and_said_so",
+    ),
+]
