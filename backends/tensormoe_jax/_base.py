@@ -19,6 +19,7 @@ from ._backend import backend
 from ._initialization import Seed, check_source, initialize
 
 Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
+Arrays: TypeAlias = tuple[dict[str, jax.Array], dict[str, jax.Array]]
 AllReduce: TypeAlias = Callable[[jax.Array], jax.Array]
 
 
@@ -65,7 +66,7 @@ class Module(nnx.Module):
         key = None if rngs is None else rngs.params()
         parameters, state = initialize(spec, 0 if seed is None else seed, dtype, key=key)
         if device is not None:
-            parameters, state = jax.device_put((parameters, state), device)
+            parameters, state = _place((parameters, state), device)
         self.spec = spec
         self.recompute = true_or_false("recompute", recompute)
         # This is nnx's own name, which train(), eval() and nnx.view look for.
@@ -234,3 +235,12 @@ class Module(nnx.Module):
             for name, value in result.state.items():
                 self._variable(name)[...] = value
         return (result.y, result.coefficients) if return_coefficients else result.y
+
+
+def _place(arrays: Arrays, device: Device) -> Arrays:
+    try:
+        placed: Arrays = jax.device_put(arrays, device)
+        return placed
+    except (TypeError, ValueError) as error:
+        remedy = f"pass a jax.Device or a sharding that fits ({' '.join(str(error).split())})"
+        raise TensorMoEError("device", device, remedy) from error

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 from tensormoe.errors import TensorMoEError, non_negative_integer
 from tensormoe.layers import initialization
 from tensormoe.layers.needs import check_parameters
-from tensormoe.layers.spec import Spec
+from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.typing import NumPyArray
 
 from ._backend import backend
@@ -59,10 +59,13 @@ def initialize(
         >>> parameters["cores.input"].shape
         (3, 9, 5)
     """
+    check_spec(spec)
     wanted = _floating(dtype)
     if isinstance(seed, jax.Array) and (seed.ndim or jnp.issubdtype(seed.dtype, jax.dtypes.prng_key)):
         remedy = "pass a key as key= to initialize, or as rngs=nnx.Rngs(key) to a module"
         raise TensorMoEError("seed", seed, remedy)
+    if key is not None and not _is_key(key):
+        raise TensorMoEError("key", key, "pass a key, such as jax.random.key(0)")
     drawn = "float64" if wanted == jnp.float64 else "float32"
     check_parameters(spec, wanted.itemsize, backend.memory_of(jnp.zeros(())))
     if key is None and isinstance(seed, jax.core.Tracer):
@@ -72,6 +75,12 @@ def initialize(
     parameters = {name: jnp.asarray(values[name]).astype(wanted) for name in spec.parameter_shapes}
     initial = spec.gate.initial_state(spec.in_features, spec.experts)
     return parameters, {name: jnp.full(shape, value, drawn) for name, (shape, value) in initial.items()}
+
+
+def _is_key(key: object) -> bool:
+    if not isinstance(key, jax.Array):
+        return False
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or (key.dtype == jnp.uint32 and key.shape == (2,))
 
 
 def check_source(seed: Seed | None, rngs: nnx.Rngs | None) -> None:
@@ -110,7 +119,7 @@ def _is_traced() -> bool:
 def _floating(dtype: DTypeLike | None) -> jnp.dtype:
     try:
         wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         raise TensorMoEError("dtype", dtype, "pass a floating-point type") from error
     if not jnp.issubdtype(wanted, jnp.floating):
         raise TensorMoEError("dtype", dtype, "pass a floating-point type")

@@ -11,7 +11,6 @@ and divided by a mean. Soft coefficients, the standard deviation instead of the 
 treatment of small clusters and running statistics are extensions.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
@@ -173,7 +172,7 @@ def adaptive_clustering_weights(
     eps: float = 1e-4,
     shrinkage: float = 2.0,
     clusters: int | None = None,
-    all_reduce: Callable[[Array], Array] = nothing_to_reduce,
+    all_reduce: AllReduce | None = None,
 ) -> Array:
     """The feature weights of every token, from the clusters of this batch of tokens.
 
@@ -211,7 +210,8 @@ def adaptive_clustering_weights(
     ops = backend_of(h)
     if not ops.is_tensor(h):
         raise TensorMoEError("h", type(h), f"pass a dense array of the backend {ops.tensormoe_name}")
-    if all_reduce is not None and not callable(all_reduce):
+    reduce = nothing_to_reduce if all_reduce is None else all_reduce
+    if not callable(reduce):
         raise TensorMoEError("all_reduce", all_reduce, "pass a function that sums an array over processes")
     dtype = ops.dtype_name(h)
     if len(h.shape) != 2 or "float" not in dtype:
@@ -231,7 +231,7 @@ def adaptive_clustering_weights(
         raise TensorMoEError(
             "previous", ops.dtype_name(previous), "pass floating-point coefficients, or integer labels (T,)"
         )
-    return ops.cast(ops.compute_precisely(_weigh, tokens, previous, options, count, all_reduce), dtype)
+    return ops.cast(ops.compute_precisely(_weigh, tokens, previous, options, count, reduce), dtype)
 
 
 def _weigh(

@@ -8,7 +8,7 @@ from typing import cast
 
 from ..arrays.protocols import GateOps
 from ..codec import Registered
-from ..errors import TensorMoEError, as_tuple, number_from, one_of, positive_integer
+from ..errors import TensorMoEError, as_tuple, number_from, one_of, positive_integer, true_or_false
 from ..networks.notation import read_experts
 from ..typing import Array, State
 from . import clustering
@@ -165,7 +165,7 @@ class AdaptiveClustering(Router):
         return cast("tuple[int, ...]", counts)
 
     def mixes_tokens(self, training: bool) -> bool:
-        return (self.statistics if training else self.evaluation) == "batch"
+        return (self.statistics if true_or_false("training", training) else self.evaluation) == "batch"
 
     def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
         counts = enumerate(self.previous_experts(experts))

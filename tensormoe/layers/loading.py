@@ -45,4 +45,9 @@ def _read(argument: str, array: Array, shape: Shape) -> NumPyArray:
     if tuple(array.shape) != shape:
         raise TensorMoEError(argument, tuple(array.shape), f"pass an array of shape {shape}")
     # NumPy lacks some of the other frameworks' types, such as bfloat16.
-    return array if isinstance(array, np.ndarray) else backend_of(array).to_float64(array)
+    if isinstance(array, np.ndarray):
+        return array
+    try:
+        return backend_of(array).to_float64(array)
+    except Exception as error:  # of the framework: a tensor on the meta device, a deleted or a traced array
+        raise TensorMoEError(argument, type(array), f"its values cannot be read ({error})") from error

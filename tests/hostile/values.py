@@ -67,6 +67,11 @@ class Setting:
 
 
 @cache
+def _initialize(spec: tm.Spec) -> tuple[dict[str, Any], dict[str, Any]]:
+    return tm.initialize(spec)
+
+
+@cache
 def module_of(framework: str, spec: tm.Spec) -> Any:
     return tm.build(spec, framework, seed=0)
 
@@ -129,16 +134,14 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "cotangent": lambda s: np.ones((2, 2)),
     "previous": lambda s: s.arrays(*((2, n) for n in s.spec.experts)),
     "weight": lambda s: s.arrays((4, 4, 2))[0],
-    "parameters": lambda s: s.by_name(tm.initialize(s.spec)[0]),
-    "state": lambda s: s.by_name(tm.initialize(s.spec)[1]),
-    "arrays": lambda s: s.by_name(tm.initialize(s.spec)[0] | tm.initialize(s.spec)[1]),
-    "cores": lambda s: tm.cores_of(s.layer, s.by_name(tm.initialize(s.layer)[0])),
+    "parameters": lambda s: s.by_name(_initialize(s.spec)[0]),
+    "state": lambda s: s.by_name(_initialize(s.spec)[1]),
+    "arrays": lambda s: s.by_name(_initialize(s.spec)[0] | _initialize(s.spec)[1]),
+    "cores": lambda s: tm.cores_of(s.layer, s.by_name(_initialize(s.layer)[0])),
     "weights": lambda s: {
-        name: value
-        for name, value in s.by_name(tm.initialize(s.spec)[0]).items()
-        if name in s.spec.gate_shapes
+        name: value for name, value in s.by_name(_initialize(s.spec)[0]).items() if name in s.spec.gate_shapes
     },
-    "statistics": lambda s: s.by_name(tm.initialize(s.spec)[1]),
+    "statistics": lambda s: s.by_name(_initialize(s.spec)[1]),
     "tensors": lambda s: {"input": s.arrays((4, 2))[0]},
     "factors": _factors,
     "inputs": _inputs,
