@@ -62,7 +62,8 @@ class _Groups:
 
 def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tuple[Step, ...]]:
     """Lower a path of pairs, given as positions among the live tensors, results appended last."""
-    lowering = _Lowering(contraction, _closings(contraction, path))
+    closings = _closings(contraction, path)
+    lowering = _Lowering(contraction, closings, _find_readers(contraction, path, closings))
     live = [Tensor(n, operand.name, operand.indices) for n, operand in enumerate(contraction.operands)]
     for pair in path:
         chosen = [live[position] for position in pair]
@@ -93,11 +94,41 @@ def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[
     return closings
 
 
+def _find_readers(
+    contraction: Contraction, path: Sequence[Pair], closings: list[tuple[set[str], bool]]
+) -> list[Indices]:
+    """For each pair, the order of the core that sums over its result, at once or after multiplications."""
+    # What is live: the pair that made it, and the order of its axes if it is a core.
+    live: list[tuple[int, Indices]] = [
+        (-1, () if BATCH in operand.indices else operand.indices) for operand in contraction.operands
+    ]
+    pairs = 0
+    readers: dict[int, int | Indices] = {}
+    for positions, (summed, _) in zip(path, closings, strict=True):
+        chosen = [live[position] for position in positions]
+        live = [each for position, each in enumerate(live) if position not in positions]
+        if len(chosen) == 1:
+            live += chosen
+            continue
+        for (maker, _), (_, order) in (chosen, chosen[::-1]):
+            readers[maker] = order if summed else pairs
+        live.append((pairs, ()))
+        pairs += 1
+    orders: list[Indices] = [()] * pairs
+    for maker in reversed(range(pairs)):
+        reader = readers.get(maker, ())
+        orders[maker] = orders[reader] if isinstance(reader, int) else reader
+    return orders
+
+
 class _Lowering:
     """Collects instructions; each method appends some and returns the tensor they compute."""
 
-    def __init__(self, contraction: Contraction, closings: list[tuple[set[str], bool]]) -> None:
+    def __init__(
+        self, contraction: Contraction, closings: list[tuple[set[str], bool]], readers: list[Indices]
+    ) -> None:
         self.closings = closings
+        self.readers = readers
         self.sizes = dict(contraction.sizes)
         self.affine = contraction.affine
         self.count = len(contraction.operands)
@@ -157,7 +188,7 @@ class _Lowering:
             kind = "batched matmul" if groups.batch else "matmul"
             order, summed = groups.result, groups.summed
         else:
-            left, right, order = _stretch(left, right)
+            left, right, order = _stretch(left, right, self.readers[len(self.steps)])
             register = self.multiply(left, right, order)
             kind, summed = "multiply", ()
         result = Tensor(register, f"t{len(self.steps) + 1}", order)
@@ -250,9 +281,18 @@ def _group_indices(left: Tensor, right: Tensor, keep: set[str], by_left: bool) -
     )
 
 
-def _stretch(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Indices]:
-    """The operands of a multiplication and its result's order: the larger one's, then what it lacks."""
+def _stretch(left: Tensor, right: Tensor, reader: Indices) -> tuple[Tensor, Tensor, Indices]:
+    """The operands of a multiplication and its result's order: the larger one's, then what it lacks.
+
+    The indices of the core that reads the result stand in the core's order, unless that permutes an operand.
+    """
     batched = (BATCH in left.indices, len(left.indices)), (BATCH in right.indices, len(right.indices))
     if batched[1] > batched[0]:
         left, right = right, left
-    return left, right, (*left.indices, *(index for index in right.indices if index not in left.indices))
+    order = (*left.indices, *(index for index in right.indices if index not in left.indices))
+    read = iter([index for index in reader if index in order])
+    better = tuple(next(read) if index in reader else index for index in order)
+    permuted = any(
+        tuple(index for index in better if index in each.indices) != each.indices for each in (left, right)
+    )
+    return left, right, order if permuted else better

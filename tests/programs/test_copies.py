@@ -40,6 +40,20 @@ def test_a_plan_without_copies_says_nothing_of_them(factorization: tm.Factorizat
     assert "copied" not in str(plan)
 
 
+@pytest.mark.parametrize(
+    ("experts", "factorization"),
+    [(256, tm.Dense()), ((16, 16), tm.Tucker((4, 4, 64, 64))), ((16, 8, 4), tm.TensorTrain((2, 3, 4, 4)))],
+    ids=str,
+)
+def test_a_multiplication_takes_the_order_of_the_core_that_reads_it(
+    experts: int | tuple[int, ...], factorization: tm.Factorization
+) -> None:
+    plan = tm.MuMoESpec(768, 3072, experts, factorization).plan()
+    assert "multiply" in [step.kind for step in plan.steps]
+    assert not any(isinstance(each, Transpose) for each in plan.program.instructions)
+    assert plan.copies == ()
+
+
 def test_a_matrix_read_column_by_column_is_not_copied() -> None:
     plan = tm.MuMoESpec(768, 3072, 256, tm.TensorNetwork("n r, i r, o r", r=64)).plan()
     assert any(isinstance(each, Transpose) for each in plan.program.instructions)
