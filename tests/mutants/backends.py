@@ -16,12 +16,12 @@ from mutants.specs import (
     LONG,
     MANY_SOFT_TOP_K,
     MANY_SPARSEMAX,
-    NAMED_LEVELS,
     REVERSED,
     SOFTMAX,
     SPARSEMAX,
     SQUARE,
     TOP_K,
+    TURNED,
 )
 
 NUMPY, TORCH, JAX = (f"tensormoe_{name}._backend" for name in ("numpy", "torch", "jax"))
@@ -96,7 +96,7 @@ PRODUCTS = [
         "PyTorch: axes are permuted backwards",
         f"{TORCH}:TorchBackend.transpose",
         _permuted_backwards,
-        NAMED_LEVELS,
+        TURNED,
         "float",
         ("torch",),
     ),

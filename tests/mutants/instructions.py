@@ -1,7 +1,7 @@
 """Faults in what instructions compute, forwards and backwards."""
 
 from mutants.harness import edit
-from mutants.specs import CP, DANGLING, DENSE_LEVELS, NAMED_LEVELS, RING, SCALED, SQUARE, TUCKER, WEIGHED
+from mutants.specs import CP, DANGLING, DENSE_LEVELS, RING, SCALED, SQUARE, TUCKER, TURNED, WEIGHED
 
 FORWARDS = [
     edit(
@@ -33,7 +33,7 @@ FORWARDS = [
         "programs.instructions:Transpose.run",
         "self.axes)",
         "sorted(range(len(self.axes)), key=self.axes.__getitem__))",
-        NAMED_LEVELS,
+        TURNED,
         "proof",
     ),
     edit(
@@ -146,7 +146,7 @@ BACKWARDS = [
         "programs.instructions:Transpose.vjp",
         "tuple(inverse)",
         "self.axes",
-        NAMED_LEVELS,
+        TURNED,
         "proof",
     ),
     edit(

@@ -16,6 +16,8 @@ DENSE = partial(_layer, 3, tm.Dense())
 DENSE_LEVELS = partial(_layer, (3, 3), tm.Dense())
 # The same, each level by its name.
 NAMED_LEVELS = partial(_layer, (3, 3), _network("n1 n2 i o"))
+# One core whose axes are permuted in a circle, which is not its own inverse.
+TURNED = partial(_layer, (3, 3), _network("n2 n1 i o"))
 # One core, whose axes come in the reverse of the order that products read.
 REVERSED = partial(_layer, 3, _network("o n i"))
 RING = partial(_layer, 3, tm.TensorRing((3, 3, 3)))
