@@ -14,7 +14,7 @@ from ..layers.spec import Spec
 from ..typing import NumPyArray
 from .attempt import step
 from .reference.gate import has_reference
-from .reference.layer import compute, materialize
+from .reference.layer import compute, materialize, mix
 from .report import Check
 from .whole import Values, convert, is_small
 
@@ -32,7 +32,10 @@ def has_modules(name: str, ops: Backend) -> bool:
 
 def module_checks(name: str, ops: Backend, spec: Spec, values: Values) -> Iterator[Check]:
     """A module in evaluation, in training, and in evaluation after it: there it uses the moved statistics."""
-    if not (has_modules(name, ops) and has_reference(spec.gate)):
+    if not has_modules(name, ops):
+        return
+    if not has_reference(spec.gate):
+        yield from _compare_mixture(name, ops, spec, values)
         return
     given = spec, values.parameters
     moved = compute(*given, values.state, values.x, previous=values.previous)
@@ -62,6 +65,17 @@ def module_checks(name: str, ops: Backend, spec: Spec, values: Values) -> Iterat
             arrays = weights if isinstance(weights, tuple) else (weights,)
             error = _largest_error([ops.to_float64(a) for a in arrays], materialize(*given))
         yield Check("frameworks", f"{name} = definition", "module's weights", error, _TOLERANCE)
+
+
+def _compare_mixture(name: str, ops: Backend, spec: Spec, values: Values) -> Iterator[Check]:
+    """The output in evaluation of a module whose gate has no definition, at the gate's coefficients."""
+    quantity = "module at its coefficients"
+    with step("frameworks", name, quantity), ops.double_precision():
+        layer = _build(name, ops, spec, values)
+        _set_mode(layer, "evaluation")
+        y, *coefficients = _call(ops, layer, values)
+    error = _largest_error([y], [mix(spec, values.parameters, coefficients, values.x)])
+    yield Check("frameworks", f"{name} = definition", quantity, error, _TOLERANCE)
 
 
 def _build(name: str, ops: Backend, spec: Spec, values: Values) -> Any:

@@ -44,8 +44,11 @@ def _find_in_frameworks(spec: Spec, objects: Mapping[str, Backend]) -> Iterator[
             yield "frameworks: whether this gate is the same elsewhere: pass two backends"
     if not is_small(spec):
         yield "frameworks: the weight tensor, which is too large to be multiplied out"
-    modules = [name for name, ops in objects.items() if not (defined and has_modules(name, ops))]
-    yield from _on("frameworks: modules", modules)
+    yield from _on("frameworks: modules", [n for n, ops in objects.items() if not has_modules(n, ops)])
+    if not defined:
+        yield from _on(
+            "frameworks: modules in training", [n for n, ops in objects.items() if has_modules(n, ops)]
+        )
     alike = [name for name, ops in objects.items() if type(ops).gradients is Backend.gradients]
     yield from _on("frameworks: gradients and training", alike)
     silent = [name for name, ops in objects.items() if type(ops).random_source is Backend.random_source]
