@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from tensormoe.arrays.backend import Backend
+from tensormoe.arrays.numpy_kinds import object_to
 from tensormoe.arrays.protocols import Computed, Differentiable, Elementwise, GateOps, Runnable
 from tensormoe.arrays.thresholds import COARSE, Correction, ThresholdKernel
 from tensormoe.errors import TensorMoEError
@@ -74,7 +75,7 @@ def _share_of_product(a: jax.Array, b: jax.Array) -> P | None:
     (*batch, rows, summed), (*_, other, columns) = (jax.typeof(each).sharding.spec for each in (a, b))
     if summed is None or summed != other:
         return None
-    return P(*batch, rows, None if columns == rows else columns)
+    return P(*batch, rows, None if columns == rows else columns)  # type: ignore[no-untyped-call]
 
 
 def _gelu(ops: GateOps, x: jax.Array) -> jax.Array:
@@ -137,10 +138,26 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     def as_array(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            return jnp.asarray(value)
+            return self._read(value)
         # Flax is slow to import; if there is a variable, it has been imported.
         held = any(ancestor.__module__.startswith("flax.nnx") for ancestor in type(value).__mro__)
         return self.as_array(value[...]) if held and not isinstance(value, jax.Array) else value
+
+    def _read(self, array: NumPyArray) -> Any:
+        """JAX's array of a NumPy array; the array itself if JAX has no such kind."""
+        native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        try:
+            return array if self.objection(array) else jnp.asarray(native)
+        except TypeError:
+            return array
+
+    def objection(self, value: object) -> str | None:
+        kind = f"; it is a NumPy array of {value.dtype}" if isinstance(value, np.ndarray) else None
+        return object_to(value) or (kind and f"pass a dense array of the backend jax{kind}")
+
+    def place(self, array: jax.Array) -> object:
+        known = isinstance(array, jax.Array) and not isinstance(array, jax.core.Tracer)
+        return array.devices() if known and getattr(array, "committed", False) else None
 
     def cast(self, array: jax.Array, dtype: str) -> jax.Array:
         return array.astype(dtype)

@@ -1,10 +1,13 @@
 """TensorLy's NumPy backend, with the operations that it lacks."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import erf
 from tensorly.backend.numpy_backend import NumpyBackend
 
 from tensormoe.arrays.backend import Backend
+from tensormoe.arrays.numpy_kinds import object_to
 from tensormoe.arrays.protocols import Differentiable, Elementwise, GateOps
 from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray
@@ -39,8 +42,15 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
 
     @staticmethod
     def is_tensor(value: object) -> bool:
-        # A matrix's * is not the elementwise product.
-        return isinstance(value, np.ndarray) and not isinstance(value, np.matrix)
+        # A matrix's * is not the elementwise product, and of a mask only some functions know.
+        return isinstance(value, np.ndarray) and not isinstance(value, np.matrix | np.ma.MaskedArray)
+
+    def objection(self, value: object) -> str | None:
+        return object_to(value)
+
+    def as_array(self, value: Any) -> Any:
+        swapped = isinstance(value, np.ndarray) and not value.dtype.isnative
+        return value.astype(value.dtype.newbyteorder("=")) if swapped else value
 
     # For small arrays, NumPy's own functions of these names take several times as long as what they call.
     def dtype_name(self, array: NumPyArray) -> str:
@@ -49,7 +59,7 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
     def sum(self, array: NumPyArray, axis: int | None = None, keepdims: bool = False) -> NumPyArray:
         if axis == 0 and array.dtype == np.float32 and len(array) > _MANY:
             # Along the first axis NumPy adds one after the other: a million float32 numbers lose digits.
-            wide: NumPyArray = np.add.reduce(array, axis=0, dtype=np.float64, keepdims=bool(keepdims))
+            wide: NumPyArray = np.add.reduce(array, axis=0, dtype=np.float64, keepdims=bool(keepdims))  # type: ignore[call-overload]
             return wide.astype(array.dtype)
         total: NumPyArray = np.add.reduce(array, axis=axis, keepdims=bool(keepdims))  # type: ignore[call-overload]
         return total

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
+from tensormoe.arrays.numpy_kinds import object_to
 from tensormoe.arrays.protocols import Computed, Differentiable, GateOps, Runnable
 from tensormoe.errors import TensorMoEError
 
@@ -21,6 +22,7 @@ from ._private import (
     is_in_forward_mode,
     is_tracing,
     is_transformed,
+    place_of,
 )
 from ._programs import compute
 from ._recomputation import Replay
@@ -123,7 +125,16 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     @staticmethod
     def is_tensor(value: object) -> bool:
         # Sparse and nested tensors lack most operations.
-        return isinstance(value, torch.Tensor) and value.layout is torch.strided
+        return isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_nested
+
+    def objection(self, value: object) -> str | None:
+        special = isinstance(value, torch.Tensor) and not self.is_tensor(value)
+        return (
+            "sparse and nested tensors lack operations: pass a dense tensor" if special else object_to(value)
+        )
+
+    def place(self, array: torch.Tensor) -> object:
+        return array.device if type(array) is torch.Tensor else place_of(array)
 
     def dtype_name(self, array: torch.Tensor) -> str:
         # A type's own name takes ten times as long, and each call needs several.
@@ -166,11 +177,11 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     def sum_products(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         whole = len(a) - len(a) % _ROWS
         if whole <= _ROWS or not a.is_cpu:
-            return super().sum_products(a, b)
+            return self.matmul(a.mT, b)
         # On a CPU some products add one after the other, and a million float32 numbers lose digits.
-        left, right = (each[:whole].unflatten(0, (-1, _ROWS)) for each in (a, b))
-        blocks = torch.matmul(left.mT, right).sum(0)
-        return blocks + super().sum_products(a[whole:], b[whole:])
+        left, right = (each[:whole].reshape(-1, _ROWS, each.shape[-1]) for each in (a, b))
+        total: torch.Tensor = torch.matmul(left.mT, right).sum(0)
+        return total + self.matmul(a[whole:].mT, b[whole:])
 
     def layer_norm(self, x: torch.Tensor, epsilon: float) -> torch.Tensor:
         return torch.layer_norm(x, x.shape[-1:], eps=epsilon)
@@ -230,6 +241,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
             and x.is_cpu
             and is_readable(x)
             and x.numel() <= _SMALL
+            and not x.is_neg()
         ):
             return torch.from_numpy(closed((x.detach() if x.requires_grad else x).numpy()))
         result: torch.Tensor = function.value(self, x, *scalars)

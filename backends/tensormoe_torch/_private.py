@@ -80,6 +80,12 @@ def has_saved_tensor_hooks() -> bool:
     return not torch.compiler.is_compiling() and bool(_top_hooks(True))
 
 
+def place_of(tensor: torch.Tensor) -> object:
+    """A tensor's device; of a FakeTensor whose mode takes no real ones, the mode."""
+    mode = getattr(tensor, "fake_mode", None)
+    return tensor.device if mode is None or getattr(mode, "allow_non_fake_inputs", True) else "FakeTensorMode"
+
+
 # Whether torch.jit or make_fx traces this call.
 is_tracing: Callable[[], bool] = getattr(torch._C, "_is_tracing", None) or torch.jit.is_tracing  # type: ignore[attr-defined]
 

@@ -18,6 +18,14 @@ class Execution(Declared):
         """The framework's array that a value is or holds; any other value unchanged."""
         return value
 
+    def objection(self, value: object) -> str | None:
+        """What to pass instead, if a value is a special kind of array that cannot be computed with."""
+        return None
+
+    def place(self, array: Array) -> object:
+        """Where an array lives, if it cannot meet one that lives elsewhere; None if it can."""
+        return None
+
     def batch_size(self, x: Array) -> int | None:
         """The size of the first axis; None if it is only a symbol."""
         size = x.shape[0]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import inf
 
 from ..arrays.backend import at_least_float32
+from ..arrays.checks import check_kind, check_real
 from ..arrays.protocols import GateOps
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
@@ -208,15 +209,17 @@ def adaptive_clustering_weights(
                [0.4, 1.6]])
     """
     ops = backend_of(h)
-    if not ops.is_tensor(h):
-        raise TensorMoEError("h", type(h), f"pass a dense array of the backend {ops.tensormoe_name}")
+    check_kind(ops, "h", h)
     reduce = nothing_to_reduce if all_reduce is None else all_reduce
     if not callable(reduce):
         raise TensorMoEError("all_reduce", all_reduce, "pass a function that sums an array over processes")
+    check_real(ops, "h", h)
     dtype = ops.dtype_name(h)
-    if len(h.shape) != 2 or "float" not in dtype:
-        raise TensorMoEError("h", (tuple(h.shape), dtype), "pass floating-point inputs (T, d)")
+    if len(h.shape) != 2:
+        raise TensorMoEError("h", tuple(h.shape), "pass inputs (T, d)")
     options = feature_weights(preset, dispersion, clamp, normalization, eps, shrinkage)
+    if objection := ops.objection(previous):
+        raise TensorMoEError("previous", type(previous), objection)
     if not ops.is_tensor(previous) or len(previous.shape) not in (1, 2) or len(previous) != len(h):
         shape = tuple(getattr(previous, "shape", ()))
         remedy = f"pass coefficients ({len(h)}, K) or labels ({len(h)},) of h's framework"

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ..arrays.backend import Backend, at_least_float32
+from ..arrays.checks import check_kind, check_real
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
 from ..memory import check_memory
@@ -206,11 +207,9 @@ def _soft_rank(ops: Backend, x: Array, eps: float, descending: bool) -> Array:
 def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) -> Array:
     """Apply a function of the last axis along any axis, in at least float32."""
     ops = backend_of(x)
-    if not ops.is_tensor(x):
-        raise TensorMoEError("x", type(x), f"pass a dense array of the backend {ops.tensormoe_name}")
+    check_kind(ops, "x", x)
+    check_real(ops, "x", x)
     dtype = ops.dtype_name(x)
-    if "float" not in dtype:
-        raise TensorMoEError("x", dtype, "pass logits of a floating-point type")
     if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
         raise TensorMoEError("axis", axis, f"pass an integer; x has {x.ndim} axes")
     if x.shape[axis] == 0:

@@ -5,6 +5,7 @@ from math import prod
 from typing import Protocol
 
 from ..arrays.backend import Backend
+from ..arrays.checks import check_kind, check_place, check_real, refuse_kind
 from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError
 from ..typing import AllReduce, Array, Shape, Shapes
@@ -106,8 +107,7 @@ def flatten(ops: Backend, x: Array) -> Array:
 
 def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:
     """Raise an error unless x is an array (…, I) of real numbers."""
-    if not ops.is_tensor(x):
-        raise TensorMoEError("x", type(x), f"pass a dense array of the backend {ops.tensormoe_name}")
+    check_kind(ops, "x", x)
     shape = x.shape
     if len(shape) == 0 or shape[-1] != spec.in_features:
         remedy = f"its last dimension must be in_features = {spec.in_features}"
@@ -144,9 +144,10 @@ def check_arrays(
     for name, shape in shapes.items():
         array = arrays[name]
         # Nearly always all is well: a call of a function takes longer than these comparisons.
-        if is_tensor(array) and array.shape == shape and x is not None and array.dtype == dtype:
-            continue
-        _check_array(ops, argument, name, array, shape, x, spec)
+        if not (is_tensor(array) and array.shape == shape and x is not None and array.dtype == dtype):
+            _check_array(ops, argument, name, array, shape, x, spec)
+        if x is not None:
+            check_place(ops, f"{argument}[{name!r}]", array, x)
 
 
 def check_names(argument: str, arrays: Mapping[str, Array], shapes: Shapes, spec: Spec | Stage) -> None:
@@ -166,7 +167,7 @@ def _check_array(
     spec: Spec | Stage | None = None,
 ) -> None:
     if not ops.is_tensor(array):
-        remedy = f"pass a dense array of the backend {ops.tensormoe_name}: frameworks cannot be mixed"
+        remedy = f"{refuse_kind(ops, array)}: frameworks cannot be mixed"
         raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
     # The first comparison saves a conversion at every call; some frameworks' shapes are lists.
     if array.shape != shape and tuple(array.shape) != shape:
@@ -178,19 +179,15 @@ def _check_array(
         _check_type(ops, argument, key, array, x)
 
 
-def check_real(ops: Backend, argument: str, array: Array) -> None:
-    """Raise an error unless an array holds real floating-point numbers."""
-    dtype = ops.dtype_name(array)
-    if "float" not in dtype:
-        raise TensorMoEError(argument, dtype, "pass real floating-point numbers: convert the array first")
-
-
 def check_types(ops: Backend, argument: str, arrays: Mapping[str, Array], x: Array) -> None:
-    """Raise an error unless all arrays have x's element type, where the two cannot be mixed."""
+    """Raise an error unless all arrays have x's element type, or may be mixed with it, and its place."""
     dtype = x.dtype
     for name, array in arrays.items():
         if array.dtype != dtype:
             _check_type(ops, argument, name, array, x)
+    # A module's tensors move together.
+    if arrays:
+        check_place(ops, f"{argument}[{name!r}]", array, x)
 
 
 def _check_type(ops: Backend, argument: str, key: object, array: Array, x: Array) -> None:

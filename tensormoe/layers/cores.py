@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from ..arrays.backend import Backend
+from ..arrays.checks import check_real
 from ..typing import Array
 from .checks import (
     NamedArrays,
     check_arrays,
     check_input,
-    check_real,
     find_backend,
     find_stage,
     flatten,
