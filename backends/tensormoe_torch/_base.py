@@ -15,7 +15,7 @@ from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.terminal import substitute
 
 from ._backend import backend
-from ._checkpoints import check, check_tensors, note
+from ._checkpoints import check, check_names, check_tensors, note
 from ._containers import LevelTensors, NamedTensors, TensorGroup
 from ._gate import AllReduce, GateModule
 from ._values import Device, DType, element_type, fill, on_device, read, reset
@@ -199,14 +199,20 @@ class Module(nn.Module):
         if metadata is not None:
             note(self.spec, metadata)
 
-    def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, *args: Any
-    ) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        # Only here is `strict` known: PyTorch does not hand it on.
+        if strict and isinstance(state_dict, Mapping):
+            check_names(self, state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         # Before the groups, which hold the tensors, take theirs.
         check(self.spec, local_metadata, prefix)
         assign = bool(local_metadata.get("assign_to_params_buffers", False))
-        check_tensors(self, state_dict, prefix, strict, assign)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, *args)
+        check_tensors(self, state_dict, prefix, assign)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

@@ -33,26 +33,31 @@ def note(spec: Spec, metadata: dict[str, Any]) -> None:
         metadata[_KEY] = text
 
 
-def check_tensors(
-    module: nn.Module, tensors: Mapping[str, Any], prefix: str, strict: bool, assign: bool
-) -> None:
+def check_names(module: nn.Module, tensors: Mapping[str, Any]) -> None:
+    """Refuse a state dict that lacks a layer's names, or has others, before the layer takes any tensor.
+
+    Raises:
+        TensorMoEError: a missing or unknown name.
+    """
+    names = module.state_dict(keep_vars=True)
+    if names.keys() != tensors.keys():
+        raise TensorMoEError("state_dict of the layer", sorted(tensors), compare_names(tensors, names))
+
+
+def check_tensors(module: nn.Module, tensors: Mapping[str, Any], prefix: str, assign: bool) -> None:
     """Refuse tensors that do not fit a layer before it takes any; PyTorch takes those that do fit first.
 
     Args:
         module: the layer.
         tensors: a state dict.
         prefix: of the layer's names there.
-        strict: whether exactly the layer's names must be there.
         assign: whether the tensors take the place of the layer's own, with values or without.
 
     Raises:
-        TensorMoEError: a wrong shape, or in strict loading a missing or unknown name.
+        TensorMoEError: a wrong shape, or something else than a tensor with values.
     """
     own = dict(module.state_dict(keep_vars=True))
     given = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    if strict and own.keys() != given.keys():
-        where = prefix.rstrip(".") or "the layer"
-        raise TensorMoEError(f"state_dict of {where}", sorted(given), compare_names(given, own))
     for name, value in given.items():
         shape = getattr(own.get(name), "shape", None)
         if shape is None:

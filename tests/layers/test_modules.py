@@ -199,3 +199,32 @@ def test_a_layer_that_was_copied_or_unpickled_has_its_plans() -> None:
     again = pickle.loads(pickle.dumps(module))
     assert "programs" in vars(again.spec)
     assert "programs" in vars(copy.deepcopy(module).spec)
+
+
+@every_backend
+def test_an_error_lists_the_options_of_a_class_and_nothing_else(backend: str) -> None:
+    kind = type(tm.build(SPEC, backend, seed=0))
+    with pytest.raises(tm.TensorMoEError) as caught:
+        kind(**SPEC.arguments, colour="red")
+    listed = set(caught.value.remedy.removeprefix("choose one of ").replace("'", "").split(", "))
+    own = {"seed", "dtype", "device", "recompute", *(["rngs"] if backend == "jax" else [])}
+    assert listed == own | (
+        SPEC.arguments.keys() - {"in_features", "out_features", "experts", "factorization"}
+    )
+
+
+@pytest.mark.skipif("torch" not in BACKENDS, reason="needs torch")
+def test_the_stand_in_for_a_weight_needs_one_level_only() -> None:
+    module = tm.build(NOISY, "torch", seed=0, dtype="float64")
+    assert (module.weight.dtype, tuple(module.weight.shape)) == (torch.float64, (3, 6, 4))
+    assert (module.dtype, module.device) == (torch.float64, module.cores["input"].device)
+
+
+@every_backend
+def test_build_takes_its_options_by_keyword_and_lists_those_of_the_module(backend: str) -> None:
+    with pytest.raises(tm.TensorMoEError) as caught:
+        tm.build(SPEC, backend, seed=0, colour="red")
+    listed = set(caught.value.remedy.removeprefix("choose one of ").replace("'", "").split(", "))
+    assert listed == {"seed", "dtype", "device", "recompute", *(["rngs"] if backend == "jax" else [])}
+    with pytest.raises(TypeError, match="positional"):
+        tm.build(SPEC, backend, 0)  # type: ignore[misc]
