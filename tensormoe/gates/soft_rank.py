@@ -22,7 +22,9 @@ def soft_ranks(ops: GateOps, x: Array, eps: float) -> Array:
     same, rank = (ops.stop_gradient(part) for part in _blocks(ops, ops.stop_gradient(x), scale))
     size = ops.sum(same, axis=-1)
     finite = ops.where(ops.abs(x) == float("inf"), 0.0, x)
-    differences = ops.where(same > 0, finite[..., :, None] - finite[..., None, :], 0.0)
+    # Without an entry's difference from itself, whose gradient may be ∞ − ∞ where ε is tiny.
+    others = (same > 0) & (rank[..., :, None] != rank[..., None, :])
+    differences = ops.where(others, finite[..., :, None] - finite[..., None, :], 0.0)
     mean_rank = ops.sum(same * rank[..., None, :], axis=-1) / size
     return ops.sum(differences, axis=-1) * scale / size + mean_rank
 
