@@ -196,8 +196,11 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         return jax.nn.softmax(x, axis=-1)
 
     def max(self, array: jax.Array, axis: int | None = None) -> jax.Array:
+        largest = jnp.max(array, axis)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            return largest
         # XLA's maximum may pass over NaN.
-        return jnp.where(jnp.isnan(array).any(axis), jnp.nan, jnp.max(array, axis))
+        return jnp.where(jnp.isnan(array).any(axis), jnp.nan, largest)
 
     def random_source(self, seed: int) -> jax.Array:
         return jax.random.key(seed)
