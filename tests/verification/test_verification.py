@@ -1,9 +1,7 @@
 import json
 import sys
-from dataclasses import dataclass
 from itertools import product
 from math import inf, nan
-from typing import Any
 
 import numpy as np
 import pytest
@@ -325,47 +323,3 @@ def test_integer_inputs_have_no_limit() -> None:
     inputs = integer_inputs(CP.layers["cores"], np.random.default_rng(0), 2, 2**61 - 1)
     assert all(value.dtype == object for value in inputs.operands)
     assert isinstance(inputs.x[0, 0] ** 20, int)
-
-
-def softmax_of_torch(logits: torch.Tensor) -> torch.Tensor:
-    return torch.softmax(logits, -1)
-
-
-def test_a_gate_of_one_framework_is_verified_there_and_named_elsewhere() -> None:
-    spec = CP.replace(gate=tm.Gate(softmax_of_torch, norm="batch"))
-    assert tm.verify(spec, ("torch",)).passed
-    report = tm.verify(spec, ("torch", "numpy"))
-    assert {check.subject for check in report.checks if not check.passed} == {"numpy"}
-    assert "frameworks: numpy, layer in training and evaluation: TypeError: softmax" in str(report)
-
-
-@dataclass(frozen=True)
-class EvenRouter(tm.Router):
-    """A router that ignores its weights: their gradient is 0."""
-
-    def logits(
-        self, ops: Any, x: Any, weights: Any, state: Any, call: Any
-    ) -> tuple[list[Any], dict[str, Any]]:
-        return [ops.matmul(x, ops.zeros_like(g)) for g in weights], {}
-
-
-def test_a_router_that_ignores_its_weights_is_verified() -> None:
-    assert tm.verify(
-        CP.replace(gate=tm.Gate(router=EvenRouter())), ("numpy", "torch"), methods="frameworks"
-    ).passed
-
-
-def test_a_backend_that_raises_is_named() -> None:
-    class Broken(type(tm.get_backend("numpy")), backend_name="broken"):
-        tensormoe_name = "broken"
-
-        def matmul(self, a, b):
-            raise ValueError("no products today")
-
-    report = tm.verify(CP, ("numpy", Broken()), methods=("float", "frameworks"))
-    failed = [check for check in report.checks if not check.passed]
-    assert {check.subject.split()[0] for check in failed} == {"broken"}
-    assert {check.reason for check in failed} == {"ValueError: no products today"}
-    for place in ("broken float16, output and gradients", "broken, layer in training and evaluation"):
-        assert f"{place}: ValueError: no products today" in str(report)
-    assert json.loads(report.to_json())["checks"][-1]["reason"] == "ValueError: no products today"
