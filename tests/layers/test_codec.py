@@ -26,7 +26,7 @@ def test_lists_nest_as_deep_as_is_said_and_no_deeper() -> None:
             convert(nested(DEEPEST + 1))
 
 
-@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize(("first", "second"), [("module_a", "module_b"), ("module_b", "module_a")])
 def test_dataclasses_of_one_name_in_two_modules_are_two(first: str, second: str) -> None:
     def define(module: str) -> type:
         bases, methods = (tm.Router,), {"logits": lambda *_: ([], {})}

@@ -228,3 +228,17 @@ def test_build_takes_its_options_by_keyword_and_lists_those_of_the_module(backen
     assert listed == {"seed", "dtype", "device", "recompute", *(["rngs"] if backend == "jax" else [])}
     with pytest.raises(TypeError, match="positional"):
         tm.build(SPEC, backend, 0)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "jax"])
+def test_seeds_that_are_drawn_do_not_repeat(backend: str) -> None:
+    """Of a few dozen possible seeds, forty would hardly all differ."""
+    (np.random.seed if backend == "numpy" else torch.manual_seed)(0)
+    drawn = [numbers(backend, tm.build(NOISY, backend).cores["input"]).tobytes() for _ in range(40)]
+    assert len(set(drawn)) == 40
+
+
+@pytest.mark.parametrize("device", ["a", "cuda", "cp", "cpu2", 0])
+def test_numpy_has_one_device(device: object) -> None:
+    with pytest.raises(tm.TensorMoEError, match="device: received"):
+        tm.build(NOISY, "numpy", seed=0, device=device)
