@@ -1,5 +1,6 @@
 """The command on real terminals and pipes: other characters, other widths, closed, full and interrupted."""
 
+import ast
 import fcntl
 import json
 import os
@@ -11,14 +12,17 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from house.drawing import MODULES
 
 import tensormoe as tm
 from tensormoe.cli import main
+from tensormoe.tables import _GLUE
+from tensormoe.terminal import _SUBSTITUTES
 
 WIDE = "n input_bond, input_bond another_bond, another_bond i output_bond, o output_bond"
 SIZES = ["--experts", "4", "--in", "8", "--out", "6"]
@@ -73,6 +77,22 @@ print(tm.TensorMoEError("bond", None, "pass r=\\u2026"))
     assert shown.endswith("\n0\nbond: received None; pass r=" + ("...\n" if lacks_dots else "…\n"))
     assert json.loads(path.read_text(encoding="utf-8"))["passed"] is True
     assert b"\\u03c1" in done.stderr
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The texts of a source file, but for its documentation."""
+    nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            yield node.value
+
+
+def test_every_character_that_is_printed_has_a_substitute() -> None:
+    """An escape is right for a bond's name, but no text of the library's own needs one."""
+    characters = {c for path in MODULES.values() for text in texts(path) for c in text if not c.isascii()}
+    assert {"→", "Σ"} <= characters
+    assert characters - {*_SUBSTITUTES} == {_GLUE}
 
 
 def test_columns_are_aligned_with_substitutes() -> None:
