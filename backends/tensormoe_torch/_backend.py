@@ -32,6 +32,7 @@ from ._thresholds import TorchThresholds
 _SMALL = 2**12
 # So many float32 numbers may be added one after the other.
 _ROWS = 2**11
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 _FLOATS = {getattr(torch, name): name for name in ("float64", "float32", "bfloat16", "float16")}
 
 
@@ -134,7 +135,7 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         )
 
     def place(self, array: torch.Tensor) -> object:
-        return array.device if type(array) is torch.Tensor else place_of(array)
+        return array.device if type(array) in _PLAIN else place_of(array)
 
     def dtype_name(self, array: torch.Tensor) -> str:
         # A type's own name takes ten times as long, and each call needs several.

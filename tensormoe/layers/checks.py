@@ -146,7 +146,7 @@ def check_arrays(
         # Nearly always all is well: a call of a function takes longer than these comparisons.
         if not (is_tensor(array) and array.shape == shape and x is not None and array.dtype == dtype):
             _check_array(ops, argument, name, array, shape, x, spec)
-        if x is not None:
+        if x is not None and ops.place(array) != ops.place(x):
             check_place(ops, f"{argument}[{name!r}]", array, x)
 
 
@@ -185,8 +185,8 @@ def check_types(ops: Backend, argument: str, arrays: Mapping[str, Array], x: Arr
     for name, array in arrays.items():
         if array.dtype != dtype:
             _check_type(ops, argument, name, array, x)
-    # A module's tensors move together.
-    if arrays:
+    # A module's tensors move together. Texts for errors take time.
+    if arrays and ops.place(array) != ops.place(x):
         check_place(ops, f"{argument}[{name!r}]", array, x)
 
 
