@@ -6,6 +6,7 @@ from typing import Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack, over
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.errors import TraceContextError
 from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.errors import TensorMoEError, true_or_false
@@ -232,8 +233,14 @@ class Module(nnx.Module):
             backend=backend,
         )
         if training:
-            for name, value in result.state.items():
-                self._variable(name)[...] = value
+            try:
+                for name, value in result.state.items():
+                    self._variable(name)[...] = value
+            except TraceContextError as error:
+                remedy = (
+                    "its statistics move: transform it by nnx.grad and nnx.jit, or call layer.eval() first"
+                )
+                raise TensorMoEError("layer", type(self), remedy) from error
         return (result.y, result.coefficients) if return_coefficients else result.y
 
 
