@@ -119,7 +119,7 @@ def _is_traced() -> bool:
 def _floating(dtype: DTypeLike | None) -> jnp.dtype:
     try:
         wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
-    except (TypeError, ValueError, SyntaxError) as error:
+    except (TypeError, ValueError, SyntaxError, RecursionError) as error:
         raise TensorMoEError("dtype", dtype, "pass a floating-point type") from error
     if not jnp.issubdtype(wanted, jnp.floating):
         raise TensorMoEError("dtype", dtype, "pass a floating-point type")

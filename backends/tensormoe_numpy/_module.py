@@ -290,7 +290,7 @@ class MuMoEBlock(_Module):
 def _floating(dtype: DTypeLike | None) -> np.dtype:
     try:
         wanted = np.dtype(np.float32 if dtype is None else dtype)
-    except (TypeError, ValueError, SyntaxError) as error:
+    except (TypeError, ValueError, SyntaxError, RecursionError) as error:
         raise TensorMoEError("dtype", dtype, "pass a floating-point type") from error
     if wanted.name not in backend.float_types:
         listed = ", ".join(backend.float_types)

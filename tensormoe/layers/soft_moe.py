@@ -43,6 +43,9 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
         kinds = [getattr(array, "dtype", type(array)) for array in arrays]
         remedy = f"pass arrays of the backend {ops.tensormoe_name}, dense and of a floating-point type"
         raise TensorMoEError("x, weight, coefficients", kinds, remedy)
+    if any(array.dtype != x.dtype or _has_values(array) != _has_values(x) for array in arrays):
+        kinds = [array.dtype for array in arrays]
+        raise TensorMoEError("x, weight, coefficients", kinds, "pass arrays of one type and on one device")
     if len(x.shape) == 0 or len(weight.shape) < 3:
         shapes = tuple(x.shape), tuple(weight.shape)
         raise TensorMoEError("x, weight", shapes, "pass x (…, I) and weight (N1, …, NE, I[+1], O)")
@@ -68,3 +71,8 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
     if rows > in_features:
         y = y + matrices[:, in_features]
     return ops.reshape(y, (*leading, out_features))
+
+
+def _has_values(array: Array) -> bool:
+    """Whether a tensor is not on PyTorch's meta device, where there are only shapes."""
+    return not getattr(array, "is_meta", False)

@@ -53,6 +53,8 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
         array([2., 0., 0., 0., 0.])
     """
     stage = find_stage(spec)
+    if not isinstance(prefix, str):
+        raise TensorMoEError("prefix", prefix, 'pass "cores", or "first" or "second" in a block')
     arrays = _flatten(stage, factors)
     cores: dict[str, Array] = {}
     for (name, given, order), array in zip(_orders(stage), arrays, strict=True):

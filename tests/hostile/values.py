@@ -110,6 +110,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "bias": lambda s: True,
     "optimize": lambda s: "auto",
     "memory_limit": lambda s: 10**6,
+    "initialization": lambda s: "linear",
     "nonlinearity": lambda s: "gelu",
     "input_norm": lambda s: True,
     "seed": lambda s: 0,
