@@ -14,7 +14,8 @@ import tensormoe as tm
 from tensormoe.verification import METHODS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "mutants.md").read_text(encoding="utf-8")
-ROWS = [line.strip("| ").split(" | ") for line in TEXT.splitlines() if line.startswith("| ")][1:]
+TABLE = TEXT[TEXT.index("| mutant |") :]
+ROWS = [line.strip("| ").split(" | ") for line in TABLE.splitlines() if line.startswith("| ")][1:]
 # What the page says of each mutant: a mark for each method, and the test.
 PAGE = {name: rest for name, _, *rest in ROWS}
 BY_METHOD = [mutant for mutant in MUTANTS if mutant.caught_by in METHODS]

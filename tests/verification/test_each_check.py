@@ -304,3 +304,10 @@ def test_reverse_mode_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Program, "backward", backward)
     assert noticed(verify("proof", SQUARE)) == {"output and gradients", "weight"}
+
+
+def test_exact_arrays_are_of_pythons_integers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any other integers could have overflowed on the way."""
+    program = LAYER.materialization_plan.program
+    spoil_run(monkeypatch, program, ResidueOps, lambda weight: np.asarray(weight).astype("int64"))
+    assert noticed(verify("exact")) == {"weight"}
