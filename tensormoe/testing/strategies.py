@@ -37,7 +37,7 @@ def register_profiles(default: int = 60, deep: int = 1_000) -> None:
         >>> settings.get_profile("deep").max_examples
         20000
     """
-    positive_integer("default", default), positive_integer("deep", deep)
+    default, deep = positive_integer("default", default), positive_integer("deep", deep)
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
     for name, examples in {"default": default, "deep": deep}.items():
         settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=slow)
