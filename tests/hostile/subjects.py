@@ -92,6 +92,7 @@ EXEMPT = {
     "GateModule.forward": "a layer hands it the tensors that it owns",
     "RouterModule.forward": "as above",
     "TensorGroup": "a layer makes it",
+    "load_state_dict": "PyTorch has errors of its own there; test_unchanged.py tries it",
     "register_profiles": "it changes Hypothesis's profiles for the whole process",
     "Inputs.map": "a step of verification",
     "Inputs.restrict": "a step of verification",

@@ -142,6 +142,9 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "weights": lambda s: {
         name: value for name, value in s.by_name(_initialize(s.spec)[0]).items() if name in s.spec.gate_shapes
     },
+    "state_dict": lambda s: dict(s.module().state_dict()),
+    "strict": lambda s: True,
+    "assign": lambda s: False,
     "statistics": lambda s: s.by_name(_initialize(s.spec)[1]),
     "tensors": lambda s: {"input": s.arrays((4, 2))[0]},
     "factors": _factors,
