@@ -1,5 +1,6 @@
 """What layers and blocks share as `flax.nnx.Module`s: parameters and idioms, no mathematics."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack, overload
 
@@ -233,15 +234,21 @@ class Module(nnx.Module):
             backend=backend,
         )
         if training:
-            try:
-                for name, value in result.state.items():
-                    self._variable(name)[...] = value
-            except TraceContextError as error:
-                remedy = (
-                    "its statistics move: transform it by nnx.grad and nnx.jit, or call layer.eval() first"
-                )
-                raise TensorMoEError("layer", type(self), remedy) from error
+            self._keep(result.state)
         return (result.y, result.coefficients) if return_coefficients else result.y
+
+    def _keep(self, state: Mapping[str, Array]) -> None:
+        """Store what the running statistics are now, if the trace that computed them may."""
+        try:
+            for name, value in state.items():
+                self._variable(name)[...] = value
+        except TraceContextError:
+            # Raised by the first of them, so all stay. Gradients do not depend on what is kept.
+            warnings.warn(
+                "running statistics stay as they are: jax.grad or jax.jit of a function that only closes "
+                "over the layer cannot change it; pass it to nnx.grad or nnx.jit, or call layer.eval()",
+                stacklevel=3,
+            )
 
 
 def _place(arrays: Arrays, device: Device) -> Arrays:

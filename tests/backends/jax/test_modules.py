@@ -238,3 +238,19 @@ def test_specs_of_the_other_kind_are_refused() -> None:
 def test_plans_options_reach_the_layer() -> None:
     module = MuMoE(7, 6, 5, tm.Tucker((2, 3, 4)), optimize="greedy", memory_limit=10_000, seed=0)
     assert module.spec == tm.MuMoESpec(7, 6, 5, tm.Tucker((2, 3, 4)), optimize="greedy", memory_limit=10_000)
+
+
+CLUSTERS = tm.MuMoESpec(7, 6, 5, tm.CP(3), tm.Gate("softmax", router=tm.AdaptiveClustering()))
+
+
+@pytest.mark.parametrize("spec", [SPEC, CLUSTERS], ids=["batch norm", "clusters"])
+def test_a_gradient_that_closes_over_a_training_layer_says_that_statistics_stay(spec: tm.MuMoESpec) -> None:
+    module, twin = (tm.build(spec, "jax", seed=0) for _ in range(2))
+    previous, inputs = [jnp.full((3, 5), 0.2)], jnp.asarray(x(3))
+    before = {name: value(module, name) for name in spec.state_shapes}
+    with pytest.warns(UserWarning, match="running statistics stay as they are"):
+        actual = jax.grad(lambda x: module(x, previous=previous)[..., 0].sum())(inputs)
+    expected = nnx.grad(lambda layer, x: layer(x, previous=previous)[..., 0].sum(), argnums=1)(twin, inputs)
+    close(actual, expected)
+    assert all((value(module, name) == statistic).all() for name, statistic in before.items())
+    assert any((value(twin, name) != statistic).any() for name, statistic in before.items())
