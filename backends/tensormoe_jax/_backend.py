@@ -141,7 +141,8 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
             return self._read(value)
         # Flax is slow to import; if there is a variable, it has been imported.
         held = any(ancestor.__module__.startswith("flax.nnx") for ancestor in type(value).__mro__)
-        return self.as_array(value[...]) if held and not isinstance(value, jax.Array) else value
+        readable = held and hasattr(type(value), "__getitem__") and not isinstance(value, jax.Array)
+        return self.as_array(value[...]) if readable else value
 
     def _read(self, array: NumPyArray) -> Any:
         """JAX's array of a NumPy array; the array itself if JAX has no such kind."""

@@ -147,6 +147,8 @@ class AdaptiveClustering(Router):
             raise TensorMoEError("momentum", self.momentum, "pass a number above 0 and up to 1")
         if self.clusters is not None:
             counts = tuple(positive_integer("clusters", count) for count in as_tuple(self.clusters))
+            if not counts:
+                raise TensorMoEError("clusters", self.clusters, "pass a count, or one for each level")
             object.__setattr__(self, "clusters", counts if len(counts) > 1 else counts[0])
         _ = self.feature_weights
 

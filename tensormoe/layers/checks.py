@@ -140,7 +140,7 @@ def check_arrays(
 ) -> None:
     """Check names, kinds and shapes, and that all are real and, if x is given, of x's element type."""
     check_names(argument, arrays, shapes, spec)
-    is_tensor, dtype = ops.is_tensor, None if x is None else x.dtype
+    is_tensor, dtype = ops.is_tensor, getattr(x, "dtype", None)
     for name, shape in shapes.items():
         array = arrays[name]
         # Nearly always all is well: a call of a function takes longer than these comparisons.

@@ -104,9 +104,9 @@ def to_tensorly(layer: Any, cores: NamedArrays | Sequence[Array] | None = None) 
     arrays = []
     for name, given, order in _orders(stage):
         ops, shape = backend_of(named[name]), stage.network.shapes[name]
-        if tuple(named[name].shape) != shape:
-            remedy = f"pass an array of shape {shape}"
-            raise TensorMoEError(f"cores[{name!r}]", tuple(named[name].shape), remedy)
+        received = tuple(named[name].shape) if ops.is_tensor(named[name]) else type(named[name])
+        if received != shape:
+            raise TensorMoEError(f"cores[{name!r}]", received, f"pass an array of shape {shape}")
         arrays.append(ops.transpose(named[name], tuple(order.index(index) for index in given)))
     if isinstance(stage.factorization, Tucker):
         return arrays[-1], arrays[:-1]
