@@ -22,6 +22,7 @@ from .timing import Timing, interleave
 
 # The first of these that is installed is the default.
 _PREFERRED = ("torch", "jax", "numpy")
+_MOST_THREADS = 4_096
 
 
 def bench(
@@ -73,6 +74,8 @@ def bench(
     true_or_false("training", training)
     rounds, seconds = positive_integer("rounds", rounds), positive_number("seconds", seconds)
     threads = None if threads is None else positive_integer("threads", threads)
+    if threads is not None and threads > _MOST_THREADS:
+        raise TensorMoEError("threads", threads, f"pass at most {_MOST_THREADS:,}")
     ops = _backend(backend)
     device = ops.devices()[-1] if device is None else device
     one_of("device", device, ops.devices())

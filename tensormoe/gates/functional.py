@@ -210,7 +210,7 @@ def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) 
     check_kind(ops, "x", x)
     check_real(ops, "x", x)
     dtype = ops.dtype_name(x)
-    if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
+    if isinstance(axis, bool) or not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
         raise TensorMoEError("axis", axis, f"pass an integer; x has {x.ndim} axes")
     if x.shape[axis] == 0:
         raise TensorMoEError("x", tuple(x.shape), f"axis {axis} is empty: pass at least one logit along it")

@@ -151,6 +151,10 @@ class AdaptiveClustering(Router):
                 raise TensorMoEError("clusters", self.clusters, "pass a count, or one for each level")
             object.__setattr__(self, "clusters", counts if len(counts) > 1 else counts[0])
         _ = self.feature_weights
+        for name in ("clamp", "eps", "shrinkage", "momentum"):
+            value = getattr(self, name)
+            # Fractions and NumPy's numbers come back from JSON as floats.
+            object.__setattr__(self, name, None if value is None else float(value))
 
     @cached_property
     def feature_weights(self) -> clustering.FeatureWeights:

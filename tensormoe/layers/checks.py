@@ -87,6 +87,8 @@ def _read_levels(
     for level, n in enumerate(experts):
         array = ops.as_array(arrays[level])
         _check_array(ops, argument, level, array, (*leading, n), like)
+        if ops.place(array) != ops.place(x):
+            check_place(ops, f"{argument}[{level}]", array, x)
         flat.append(flatten(ops, array))
     return flat
 

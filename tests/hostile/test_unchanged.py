@@ -71,9 +71,7 @@ def test_a_state_dict_that_does_not_fit_leaves_a_module_as_it_was(
     before = held(module)
     saved = dict(tm.build(spec, "torch", seed=1).state_dict())
     try:
-        torch.nn.Sequential(module).load_state_dict(
-            {f"0.{name}": value for name, value in spoil(data.draw, saved).items()}, strict=strict
-        )
+        module.load_state_dict(spoil(data.draw, saved), strict=strict)
     except tm.TensorMoEError:
         assert same(held(module), before)
     else:
