@@ -148,7 +148,7 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         """JAX's array of a NumPy array; the array itself if JAX has no such kind."""
         native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
         try:
-            return array if self.objection(array) else jnp.asarray(native)
+            return array if object_to(array) else jnp.asarray(native)
         except TypeError:
             return array
 

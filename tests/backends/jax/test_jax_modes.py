@@ -121,12 +121,3 @@ def test_the_users_modes_are_left_as_they_were() -> None:
         tm.sparsemax(jnp.ones((2, 3)))
         with pytest.raises(Exception, match="promotion"):
             jnp.ones(2) + jnp.ones(2, bool)
-
-
-@pytest.mark.parametrize("transform", [jax.grad, jax.jit])
-def test_moving_statistics_under_a_transformation_of_jax_is_refused(transform: Any) -> None:
-    layer = tm.build(tm.MuMoESpec(5, 4, 3, tm.CP(2), tm.Gate("softmax", "batch")), "jax", seed=0)
-    with pytest.raises(tm.TensorMoEError, match=r"layer: .*nnx\.grad and nnx\.jit, or call layer\.eval"):
-        transform(lambda x: layer(x).sum())(jnp.ones((3, 5)))
-    layer.eval()
-    transform(lambda x: layer(x).sum())(jnp.ones((3, 5)))
