@@ -6,6 +6,7 @@ from .backend import Backend
 
 # Smaller types have no arithmetic, and of wider ones only NumPy knows some.
 _FLOATS = ("float64", "float32", "bfloat16", "float16")
+_WIDER = ("float128", "float96")
 
 
 def check_kind(ops: Backend, argument: str, value: object) -> None:
@@ -19,10 +20,10 @@ def refuse_kind(ops: Backend, value: object) -> str:
     return ops.objection(value) or f"pass a dense array of the backend {ops.tensormoe_name}"
 
 
-def check_real(ops: Backend, argument: str, array: Array) -> None:
-    """Raise an error unless an array holds real floating-point numbers."""
+def check_real(ops: Backend, argument: str, array: Array, wider: bool = False) -> None:
+    """Raise an error unless an array holds real floating-point numbers, wider ones if asked."""
     dtype = ops.dtype_name(array)
-    if dtype in _FLOATS:
+    if dtype in _FLOATS or (wider and dtype in _WIDER):
         return
     remedy = "pass real floating-point numbers: convert the array first"
     if "float" in dtype:

@@ -208,7 +208,7 @@ def _along(function: Callable[..., Array], x: Array, axis: int, **options: Any) 
     """Apply a function of the last axis along any axis, in at least float32."""
     ops = backend_of(x)
     check_kind(ops, "x", x)
-    check_real(ops, "x", x)
+    check_real(ops, "x", x, wider=True)
     dtype = ops.dtype_name(x)
     if isinstance(axis, bool) or not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
         raise TensorMoEError("axis", axis, f"pass an integer; x has {x.ndim} axes")

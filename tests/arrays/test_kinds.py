@@ -52,7 +52,7 @@ KINDS: dict[str, dict[str, tuple[Callable[[], Any], bool]]] = {
         "object": (lambda: X.astype(object), False),
         "bool": (lambda: X > 0, False),
         "integer": (lambda: X.astype("int32"), False),
-        "long double": (lambda: X.astype("longdouble"), False),
+        "long double": (lambda: X.astype("longdouble"), True),
         "text": (lambda: X.astype(str), False),
         "dates": (lambda: X.astype("datetime64[s]"), False),
         "records": (lambda: np.zeros((3, 8), [("a", "f4")]), False),
