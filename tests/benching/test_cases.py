@@ -3,9 +3,10 @@
 No time is asserted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
+from importlib.util import find_spec
 from io import StringIO
 
 import pytest
@@ -17,8 +18,10 @@ import tensormoe as tm
 if {"torch", "jax"} - {*BACKENDS}:
     pytest.skip("the cases compare PyTorch with JAX", allow_module_level=True)
 for package in ("einops", "entmax", "tltorch", "matplotlib"):
-    pytest.importorskip(package)
+    if find_spec(package) is None:
+        pytest.skip(f"needs {package}", allow_module_level=True)
 
+import tensorly  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks import __main__ as command  # noqa: E402
@@ -48,6 +51,15 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "tiny": {},
 }
 SHOWN = {(4, 130): (1024, 256), (3, 140): (1024, 4096), (3, 64): (4096, 1024)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tensorlys_backend() -> Iterator[None]:
+    """Its import switches TensorLy's global backend, which other tests are to find as they left it."""
+    before = tensorly.get_backend()
+    import_module("tltorch")
+    yield
+    tensorly.set_backend(before)
 
 
 def in_process(program: str) -> float:
