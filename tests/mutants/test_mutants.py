@@ -71,4 +71,4 @@ def test_the_page_shows_every_mutant_and_what_catches_it() -> None:
     for mutant in BY_TEST:
         assert PAGE[mutant.name][-1] == f"`{mutant.caught_by}`"
     assert f"{len(MUTANTS)} that a person could make" in TEXT
-    assert f"{len(BY_METHOD)} are listed with a method of verification, {len(BY_TEST)} with a test" in TEXT
+    assert f"{len(BY_METHOD)} are caught by a method of verification, {len(BY_TEST)} by a test" in TEXT
