@@ -28,6 +28,8 @@ def failures(patch: Patch, test: str, forget: Callable[[], None]) -> list[str]:
     """
     run = _Run(patch, forget)
     options = ["-q", "-s", "--no-header", "--no-summary", "--tb=no", "-p", "no:cacheprovider"]
+    # It collects garbage five times a run, which takes seconds in a process that holds as much as this one.
+    options += ["-p", "no:unraisableexception"]
     with _as_if_new(test.partition("::")[0]):
         status = pytest.main([*options, f"{TESTS / test}"], plugins=[run])
     if run.error is not None:
