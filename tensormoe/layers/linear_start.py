@@ -26,7 +26,15 @@ from math import prod, sqrt
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, expert_modes
 from .core_recipe import CoreRecipe, Spread
-from .roles import bonds_of, canonical_network, drawing_order, linear_cores, matrix_axes, shared_shape
+from .roles import (
+    bonds_of,
+    canonical_network,
+    drawing_order,
+    linear_cores,
+    matrix_axes,
+    shape_along,
+    shared_shape,
+)
 from .stage import Stage
 
 
@@ -149,10 +157,4 @@ def _noises(core: Core, network: Network, power: float) -> tuple[Spread, ...]:
     # All levels together double the mean square.
     share = (2 ** (len(own) / len(experts)) - 1) / len(own)
     scale = sqrt(share * power)
-    return tuple(Spread(_shape_along(mode, core, network), scale, core.indices.index(mode)) for mode in own)
-
-
-def _shape_along(mode: str, core: Core, network: Network) -> tuple[int, ...]:
-    """The core's shape with an axis of size 1 for every other level."""
-    others = {*expert_modes(network.levels)} - {mode}
-    return tuple(1 if index in others else network.sizes[index] for index in core.indices)
+    return tuple(Spread(shape_along(mode, core, network), scale, core.indices.index(mode)) for mode in own)

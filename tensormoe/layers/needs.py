@@ -26,12 +26,12 @@ def check_parameters(spec: Spec, width: int, present: int | None) -> None:
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
         >>> check_parameters(spec, width=4, present=2**30)
     """
-    check_memory("spec", spec, "its parameters", _count(spec) * width, present)
+    check_memory("spec", spec, "its parameters", count_elements(spec) * width, present)
 
 
 def check_drawing(spec: Spec, width: int) -> None:
     """The same on the host, where values are drawn as float64 before they are rounded."""
-    check_memory("spec", spec, "its initial values", _count(spec) * (_DRAWN + width), host_memory())
+    check_memory("spec", spec, "its initial values", count_elements(spec) * (_DRAWN + width), host_memory())
 
 
 def check_weight(stage: Stage, ops: Backend, core: Array) -> None:
@@ -44,9 +44,10 @@ def check_call(spec: Spec, batch_size: int, width: int, steps: bool = True) -> N
     """Raise an error if a call on the host, with or without the results of its steps, exceeds its memory."""
     peak = max(stage.plan(batch_size).peak for stage in spec.layers.values()) if steps else 0
     inputs = batch_size * (spec.in_features + sum(spec.experts))
-    needed = (_count(spec) + inputs + peak) * width
+    needed = (count_elements(spec) + inputs + peak) * width
     check_memory("spec", spec, f"{batch_size:,} input vectors and its parameters", needed, host_memory())
 
 
-def _count(spec: Spec) -> int:
+def count_elements(spec: Spec) -> int:
+    """The elements of a layer's parameters and statistics."""
     return spec.num_parameters + sum(prod(shape) for shape in spec.state_shapes.values())

@@ -16,16 +16,16 @@ import numpy as np
 import opt_einsum
 
 from ..networks.network import Core, Network
-from ..networks.notation import INPUT, OUTPUT, expert_modes, is_mode
+from ..networks.notation import INPUT, OUTPUT, expert_modes
 from ..typing import NumPyArray
 from .core_recipe import CoreRecipe, Factors
 from .roles import (
     bonds_of,
     canonical_network,
     drawing_order,
-    experts_of,
     linear_cores,
     matrix_axes,
+    shape_along,
     shared_shape,
 )
 from .stage import Stage
@@ -64,8 +64,8 @@ def _uniform_bounds(network: Network, in_features: int) -> dict[str, float]:
     met = {index for core in network.cores if core not in linear for index in core.indices}
     fans: dict[str, float] = {}
     for number, core in enumerate(linear):
-        arriving = [index for index in core.indices if not is_mode(index) and index in met]
-        fan = float(in_features if number == 0 else prod(network.sizes[index] for index in arriving))
+        arriving = [bond for bond in bonds_of(core) if bond in met]
+        fan = float(in_features if number == 0 else prod(network.sizes[bond] for bond in arriving))
         if number == len(linear) - 1:
             fan = in_features * terms / prod(fans.values())
         fans[core.name] = fan
@@ -111,6 +111,4 @@ def _noises(core: Core, network: Network) -> tuple[Factors, ...]:
     first = expert_modes(network.levels)[0]
     if first not in core.indices:
         return ()
-    further = {*experts_of(core, network)} - {first}
-    shape = tuple(1 if index in further else network.sizes[index] for index in core.indices)
-    return (Factors(shape),)
+    return (Factors(shape_along(first, core, network)),)

@@ -48,6 +48,12 @@ def shared_shape(core: Core, network: Network) -> Shape:
     return tuple(1 if index in experts else network.sizes[index] for index in core.indices)
 
 
+def shape_along(mode: str, core: Core, network: Network) -> Shape:
+    """The core's shape with an axis of size 1 for every other level: what differs along one level alone."""
+    others = {*experts_of(core, network)} - {mode}
+    return tuple(1 if index in others else network.sizes[index] for index in core.indices)
+
+
 def matrix_axes(core: Core, network: Network) -> tuple[int, int] | None:
     """The two axes of a core that is a matrix between two ordinary bonds; None for any other core.
 

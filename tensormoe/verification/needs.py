@@ -1,7 +1,6 @@
 """How much memory a verification needs, said before it is asked of the machine."""
 
-from math import prod
-
+from ..layers.needs import count_elements
 from ..layers.spec import Spec
 from ..memory import check_memory, host_memory
 
@@ -11,11 +10,11 @@ _COPIES = 12
 
 def estimate_bytes(spec: Spec, batch_size: int) -> int:
     """The memory that the float and frameworks methods need, without the frameworks themselves."""
-    elements = _COPIES * spec.num_parameters
+    elements = _COPIES * count_elements(spec)
     for stage in spec.layers.values():
         vectors = stage.in_features + stage.out_features + sum(stage.experts)
         elements += _COPIES * batch_size * vectors + 2 * stage.plan(batch_size).peak
-    return 8 * (elements + _COPIES * sum(prod(shape) for shape in spec.state_shapes.values()))
+    return 8 * elements
 
 
 def check_size(spec: Spec, batch_size: int) -> None:
