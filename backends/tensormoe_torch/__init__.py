@@ -13,7 +13,17 @@ from ._containers import TensorGroup
 from ._gate import GateModule, RouterModule
 from ._module import MuMoE, MuMoEBlock
 from ._pickles import trust_specifications
+from .surgery import Replacement, replace
 
-__all__ = ["GateModule", "MuMoE", "MuMoEBlock", "RouterModule", "TensorGroup", "backend"]
+__all__ = [
+    "GateModule",
+    "MuMoE",
+    "MuMoEBlock",
+    "Replacement",
+    "RouterModule",
+    "TensorGroup",
+    "backend",
+    "replace",
+]
 
 trust_specifications()

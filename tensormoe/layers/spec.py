@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, reduce
-from math import prod
+from math import ceil, prod
+from operator import attrgetter
 from typing import Any, Self
 
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
@@ -13,10 +14,10 @@ from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices, read_experts
 from ..programs.block_plan import BlockPlan
-from ..programs.plan import Plan, for_batch
+from ..programs.plan import LARGE_BATCH, Plan, for_batch
 from ..programs.program import Program, chain
 from ..typing import Shapes
-from .matching import largest
+from .matching import choose_growing, largest_rank, one_budget
 from .options import INITIALIZATIONS
 from .parameters import join_name
 from .stage import Stage
@@ -183,10 +184,30 @@ class Spec(Registered, ABC):
         """The same specification with some fields changed."""
         return replace(self, **changes)
 
-    def matched(self, parameters: int, bond: str | None = None, multiple_of: int = 1) -> Self:
-        """The same specification at the largest rank that stays within a budget of parameters.
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a token in a large batch: the plan's, and the router's product.
 
-        Use it to compare layers of equal size.
+        Examples:
+            >>> import tensormoe as tm
+            >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False)
+            >>> spec.macs == 5 * (4 + 8 + 6) + 8 * 4
+            True
+        """
+        router = sum(map(prod, self.gate_shapes.values()))
+        return ceil(self.plan(LARGE_BATCH).macs / LARGE_BATCH) + router
+
+    def matched(
+        self,
+        parameters: int | None = None,
+        bond: str | None = None,
+        multiple_of: int = 1,
+        *,
+        macs: int | None = None,
+    ) -> Self:
+        """The same specification at the largest rank that stays within a budget.
+
+        Use it to compare layers of equal size, or of equal cost.
 
         Args:
             parameters: the budget for `num_parameters`, gate and bias included.
@@ -194,9 +215,11 @@ class Spec(Registered, ABC):
                 the output rank together, tensor train and tensor ring the bond between the input and the
                 output core, a notation its last bond.
             multiple_of: what must divide the rank, such as 64 if a device computes faster with such sizes.
+            macs: in place of `parameters`, the budget for `macs`.
 
         Raises:
-            TensorMoEError: an unknown bond, no bond to grow, or a budget that even the smallest rank exceeds.
+            TensorMoEError: both budgets or none, an unknown bond, no bond to grow, or a budget that even the
+                smallest rank exceeds.
 
         Examples:
             >>> import tensormoe as tm
@@ -206,32 +229,19 @@ class Spec(Registered, ABC):
             (CP(rank=392), 767688)
             >>> spec.matched(parameters=769_000, multiple_of=64).factorization
             CP(rank=384)
+            >>> spec.matched(macs=768_000).factorization
+            CP(rank=392)
         """
-        budget = positive_integer("parameters", parameters)
+        argument, budget = one_budget(parameters=parameters, macs=macs)
         unit = positive_integer("multiple_of", multiple_of)
-        bonds = self.factorization.bonds(self.levels)
-        growing = self.factorization.growing_bonds(self.levels) if bond is None else (bond,)
-        if not bonds:
-            raise TensorMoEError(
-                "factorization", self.factorization, "it has no bond to grow: match another family"
-            )
-        if not growing:
-            raise TensorMoEError("bond", growing, "growing_bonds is empty: name a bond here")
-        for name in growing:
-            one_of("bond", name, tuple(bonds))
-
+        growing = choose_growing(self.factorization, self.levels, bond)
         # Count without the memory limit, which may reject the large ranks that the search tries.
         free = self.replace(memory_limit=None)
-        units = largest(lambda units: free._with_rank(growing, units * unit).num_parameters, budget)
-        if units is None:
-            smallest = free._with_rank(growing, unit).num_parameters
-            raise TensorMoEError(
-                "parameters",
-                parameters,
-                f"even with bond(s) {', '.join(growing)} of size {unit} there are {smallest} "
-                "parameters, gate and bias included: raise the budget or use fewer experts",
-            )
-        return self._with_rank(growing, units * unit)
+        count = attrgetter("num_parameters" if argument == "parameters" else "macs")
+        rank = largest_rank(
+            lambda rank: count(free._with_rank(growing, rank)), growing, unit, argument, budget
+        )
+        return self._with_rank(growing, rank)
 
     def _with_rank(self, growing: Indices, rank: int) -> Self:
         sizes = self.factorization.bonds(self.levels) | dict.fromkeys(growing, rank)

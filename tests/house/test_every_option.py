@@ -236,6 +236,8 @@ def test_methods_of_specifications_hear_their_options(spec: tm.Spec) -> None:
     grown = spec.matched(2000)
     assert grown.num_parameters <= 2000
     assert grown == spec.matched(2000, bond="r")
+    cheap = spec.matched(macs=2000)
+    assert cheap.macs <= 2000 < spec.replace(factorization=tm.CP(cheap.factorization.rank + 1)).macs
     assert spec.matched(2000, multiple_of=7).factorization.rank % 7 == 0
     assert grown.factorization.rank % 7 != 0
     with pytest.raises(tm.TensorMoEError, match="bond"):

@@ -1,0 +1,59 @@
+"""Modules change hands, after all that can fail."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from .design import Design
+from .find import Where, find
+from .recipe import Build, Recipe
+from .report import Replacement, Swap, describe
+
+
+def design(model: nn.Module, where: Where, recipe: Recipe) -> list[Design]:
+    """What takes the place of each module that fits.
+
+    Raises:
+        TensorMoEError: as `replace`.
+    """
+    recipe.check()
+    return [recipe.design(place, _parent(model, place.name)) for place in find(model, where)]
+
+
+def exchange(model: nn.Module, designs: list[Design], note: Callable[[], None]) -> Replacement:
+    """Build all new modules, then put them in.
+
+    Args:
+        model: it is changed in place.
+        designs: what takes the place of which module.
+        note: what to do afterwards, and after `undo()`.
+    """
+    modules = [each.build() for each in designs]
+    rows = tuple(map(describe, designs, modules))
+    swaps = [swap for pair in zip(designs, modules, strict=True) for swap in _swaps(model, *pair)]
+    for swap in swaps:
+        swap.do()
+    note()
+    return Replacement(rows, swaps, note)
+
+
+def put_in(model: nn.Module, where: Where, build: Build) -> None:
+    """Replace modules of a model whose configuration says so already."""
+    exchange(model, design(model, where, Recipe(build=build)), lambda: None)
+
+
+def _swaps(model: nn.Module, design: Design, module: nn.Module) -> list[Swap]:
+    """What changes hands: at every name of a module, and once where parents are shared."""
+    swaps: dict[tuple[int, str], Swap] = {}
+    for name in design.place.names:
+        parent, attribute = _parent(model, name), name.rpartition(".")[2]
+        swaps[id(parent), attribute] = Swap(parent, attribute, design.place.module, module)
+        if design.outside is not None:
+            path, _, last = design.outside.rpartition(".")
+            owner = parent.get_submodule(path)
+            swaps[id(owner), last] = Swap(owner, last, owner.get_submodule(last), nn.Identity())
+    return list(swaps.values())
+
+
+def _parent(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])

@@ -1,0 +1,32 @@
+"""Linear maps, whatever class computes them."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A module that computes one, and its sizes."""
+
+    module: nn.Module
+    in_features: int
+    out_features: int
+
+    @property
+    def bias(self) -> bool:
+        """Whether it has a bias."""
+        return getattr(self.module, "bias", None) is not None
+
+
+def read_linear(module: object) -> Linear | None:
+    """A module as a linear map; None if it is not one.
+
+    It may be an `nn.Linear`, or what computes as one, or transformers' `Conv1D`, whose weight is transposed.
+    Subclasses with a `forward` of their own, such as quantized or adapted ones, are something else.
+    """
+    if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward:
+        return Linear(module, module.in_features, module.out_features)
+    if isinstance(module, nn.Module) and type(module).__name__ == "Conv1D" and hasattr(module, "nf"):
+        return Linear(module, *module.get_parameter("weight").shape)
+    return None

@@ -1,0 +1,72 @@
+"""How the MLPs of others' models are made up: names of their parts, as data.
+
+To support another one, add a line to `PATTERNS`. Modules are recognised by these names and by nothing else:
+none of the packages that define them is imported.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The attributes of an MLP.
+
+    Args:
+        first: the linear map that x goes through.
+        nonlinearity: what follows, a module or a function.
+        second: the linear map that gives the output.
+        up: a second linear map of x, which the nonlinearity's result is multiplied by.
+        dropout: of the output; an MLP may lack it.
+        outside: whether `second` is an attribute of the module's parent.
+    """
+
+    first: str
+    nonlinearity: str
+    second: str
+    up: str | None = None
+    dropout: str | None = None
+    outside: bool = False
+
+    @property
+    def parts(self) -> Iterator[str]:
+        """The attributes of the module itself."""
+        own = (self.first, self.nonlinearity, self.up, self.dropout, None if self.outside else self.second)
+        return (name for name in own if name is not None)
+
+    def fits(self, module: nn.Module, parent: nn.Module) -> bool:
+        """Whether a module has these parts, and no others that could compute something."""
+        children = dict(module.named_children())
+        further = [child for name, child in children.items() if name not in {*self.parts}]
+        return (
+            self.first in children
+            and hasattr(module, self.nonlinearity)
+            and (self.up is None or self.up in children)
+            and get_child(parent if self.outside else module, self.second) is not None
+            and all(isinstance(child, nn.Identity) for child in further)
+        )
+
+
+def get_child(module: nn.Module, path: str) -> nn.Module | None:
+    """A descendant by its name; None if there is none."""
+    return dict(module.named_modules()).get(path)
+
+
+PATTERNS = (
+    # GPT-2, GPT-Neo, GPT-BigCode, ImageGPT, Decision Transformer
+    Pattern("c_fc", "act", "c_proj", dropout="dropout"),
+    # GPT-J, CodeGen
+    Pattern("fc_in", "act", "fc_out", dropout="dropout"),
+    # GPT-NeoX
+    Pattern("dense_h_to_4h", "act", "dense_4h_to_h"),
+    # ViT, DeiT, DINOv2, CLIP, SigLIP, Phi
+    Pattern("fc1", "activation_fn", "fc2"),
+    # Llama, Mistral, Qwen, Gemma, OLMo, SmolLM
+    Pattern("gate_proj", "act_fn", "down_proj", up="up_proj"),
+    # BERT, RoBERTa, ELECTRA: `intermediate`, whose other half is in `output`, with dropout and norm
+    Pattern("dense", "intermediate_act_fn", "output.dense", outside=True),
+    # nn.Sequential
+    Pattern("0", "1", "2", dropout="3"),
+)

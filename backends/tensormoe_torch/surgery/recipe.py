@@ -1,0 +1,97 @@
+"""From what the caller asks for and what is there to what comes: one design for each place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from tensormoe.errors import TensorMoEError, one_of
+from tensormoe.gates.gate import Gate
+from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.spec import Spec
+from tensormoe.networks.factorization import Factorization
+
+from .dense import Dense, read_dense
+from .design import Design
+from .find import Place
+from .nonlinearity import name_nonlinearity
+from .trial import computes_its_parts
+
+Build = Callable[[nn.Module], Spec | nn.Module]
+MATCHES = ("parameters", "macs", None)
+_REMEDY = "pass build=, a function from the old module to a specification"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The arguments of `replace` that say what to build."""
+
+    experts: int | tuple[int, ...] | None = None
+    factorization: Factorization | None = None
+    gate: Gate = Gate()
+    match: str | None = None
+    build: Build | None = None
+
+    def check(self) -> None:
+        """Raise an error for what can be known before any module is looked at."""
+        one_of("match", self.match, MATCHES)
+        if self.build is None:
+            for argument in ("experts", "factorization"):
+                if getattr(self, argument) is None:
+                    raise TensorMoEError(argument, None, "pass experts= and factorization=, or build=")
+        elif not callable(self.build):
+            raise TensorMoEError("build", self.build, "pass a function from a module to a specification")
+
+    def design(self, place: Place, parent: nn.Module) -> Design:
+        """What takes the place of a module.
+
+        Raises:
+            TensorMoEError: names the module.
+        """
+        dense = read_dense(place.module, parent)
+        new = self._write(place, dense) if self.build is None else self.build(place.module)
+        if not isinstance(new, Spec | nn.Module):
+            raise TensorMoEError(f"build for {place.name}", new, "return a specification, or a module")
+        design = Design(place, dense, new)
+        return replace(design, new=self._match(new, design)) if isinstance(new, Spec) else design
+
+    def _write(self, place: Place, dense: Dense | None) -> Spec:
+        """The specification with the sizes, the bias and the nonlinearity of what is there."""
+        kind = type(place.module).__name__
+        if dense is None:
+            remedy = f"it is neither a linear layer nor an MLP of known parts: {_REMEDY}"
+            raise TensorMoEError(place.name, kind, remedy)
+        if not computes_its_parts(place.module, dense):
+            remedy = f"its forward does something else with its parts than an MLP does: {_REMEDY}"
+            raise TensorMoEError(place.name, kind, remedy)
+        assert self.experts is not None
+        assert self.factorization is not None
+        shared = self.experts, self.factorization, self.gate, dense.bias
+        first, second = dense.first, dense.second
+        if second is None:
+            return MuMoESpec(first.in_features, first.out_features, *shared)
+        nonlinearity = name_nonlinearity(dense.function)
+        if nonlinearity is None:
+            remedy = f"no nonlinearity of blocks computes the same: {_REMEDY}"
+            raise TensorMoEError(f"nonlinearity of {place.name}", dense.function, remedy)
+        if dense.up is not None:
+            raise TensorMoEError(place.name, kind, f"gated MLPs are not supported: {_REMEDY}")
+        return MuMoEBlockSpec(
+            first.in_features, first.out_features, second.out_features, *shared, nonlinearity
+        )
+
+    def _match(self, spec: Spec, design: Design) -> Spec:
+        """The specification at the largest rank that costs no more than what it replaces."""
+        name = design.place.name
+        if self.match is None:
+            return spec
+        if self.match == "macs" and design.macs is None:
+            remedy = f"what {name} computes is not known: match parameters, or None"
+            raise TensorMoEError("match", self.match, remedy)
+        try:
+            if self.match == "macs":
+                return spec.matched(macs=design.macs)
+            return spec.matched(parameters=design.parameters)
+        except TensorMoEError as error:
+            raise TensorMoEError(f"{error.argument} of {name}", error.received, error.remedy) from error
