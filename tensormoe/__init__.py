@@ -13,6 +13,7 @@ from . import interrupt as interrupt  # first, so that Ctrl-C is quiet while the
 from .arrays.registry import available_backends, backend_of, get_backend
 from .benching import BenchReport, bench
 from .errors import TensorMoEError
+from .fitting import Fit, fit, upcycle
 from .gates.activations import Activation
 from .gates.clustering import adaptive_clustering_weights
 from .gates.functional import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
@@ -53,6 +54,7 @@ __all__ = [
     "Core",
     "Dense",
     "Factorization",
+    "Fit",
     "Gate",
     "LinearRouter",
     "MuMoEBlockSpec",
@@ -80,6 +82,7 @@ __all__ = [
     "entmax",
     "entmax15",
     "expert_modes",
+    "fit",
     "from_tensorly",
     "get_backend",
     "initialize",
@@ -93,5 +96,6 @@ __all__ = [
     "spec_from_json",
     "to_tensorly",
     "top_k",
+    "upcycle",
     "verify",
 ]

@@ -14,6 +14,7 @@ from .needs import check_drawing
 from .parameters import join_name
 from .published_start import published_recipe
 from .spec import Spec, check_spec
+from .stage import Stage
 
 DTYPES = ("float32", "float64")
 _RECIPES = {"linear": linear_recipe, "published": published_recipe}
@@ -47,7 +48,7 @@ def initialize(
     """
     check_spec(spec)
     one_of("dtype", dtype, DTYPES)
-    source = _NumPySource(np.random.default_rng(non_negative_integer("seed", seed)))
+    source = NumPySource(np.random.default_rng(non_negative_integer("seed", seed)))
     check_drawing(spec, np.dtype(dtype).itemsize)
     values = {name: core.draw(source) for name, core in recipes(spec).items()}
     # Copies: a value stretched over equal experts needs its own memory.
@@ -104,7 +105,21 @@ def recipes(spec: Spec) -> dict[str, CoreRecipe]:
     }
 
 
-class _NumPySource:
+def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:
+    """Initial cores of one stage by name, in float64.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.initialization import draw_cores
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+        >>> list(draw_cores(spec.stage, seed=0))
+        ['expert1', 'input', 'output']
+    """
+    source = NumPySource(np.random.default_rng(seed))
+    return {core.name: np.array(core.draw(source), order="C") for core in linear_recipe(stage)}
+
+
+class NumPySource:
     """Values in float64 from NumPy's generator."""
 
     def __init__(self, generator: np.random.Generator) -> None:

@@ -82,6 +82,15 @@ def test_a_weight_tensor_is_not_multiplied_out(backend: str) -> None:
     refused(layer.materialize)
 
 
+@given(st.integers(7, 32).map(lambda power: 2**power))
+def test_a_weight_that_is_too_large_is_not_fitted(count: int) -> None:
+    weight = np.broadcast_to(np.float32(1), (count, 300, 300))
+    refused(lambda: tm.fit(weight, tm.MuMoESpec(300, 300, count, tm.CP(2))))
+    refused(lambda: tm.upcycle(np.ones((3, 2)), tm.MuMoESpec(3, 2, 2**20 * count, tm.CP(2))))
+    wide = np.broadcast_to(np.float32(1), (300, 10**4 * count))
+    refused(lambda: tm.fit(wide, tm.MuMoESpec(300, 10**4 * count, 3, tm.CP(2))))
+
+
 @given(st.integers(20_000, 2**20))
 def test_ranks_of_many_values_are_refused(count: int) -> None:
     refused(lambda: tm.soft_rank(np.zeros(count)))

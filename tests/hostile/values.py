@@ -229,7 +229,27 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "specs.factorization": lambda s: None,
     "specs.gate": lambda s: None,
     "TensorGroup.prefix": lambda s: "cores",
+    "target": lambda s: s.arrays((4, 3, 2))[0],
+    "outputs": lambda s: s.arrays((6, 2))[0],
+    "iterations": lambda s: 20,
+    "progress": lambda s: False,
+    "specs": lambda s: [tm.MuMoESpec(3, 2, 4, family) for family in (tm.CP(2), tm.TensorTrain((2, 2)))],
+    "fit.spec": lambda s: tm.MuMoESpec(3, 2, 4, tm.CP(2)),
+    "fit.bias": lambda s: s.arrays((2,))[0],
+    "fit.inputs": lambda s: s.arrays((6, 3))[0],
+    "compare.bias": lambda s: s.arrays((2,))[0],
+    "compare.inputs": lambda s: s.arrays((6, 3))[0],
+    "compare.parameters": lambda s: 1000,
+    "upcycle.weight": lambda s: s.arrays(*_sides(s.spec)) if s.of_block else s.arrays((3, 2))[0],
+    "upcycle.bias": lambda s: s.arrays(*_sides(s.spec, 1)) if s.of_block else None,
+    "upcycle.inputs": lambda s: None,
 }
+
+
+def _sides(spec: tm.Spec, last: int = 2) -> list[tuple[int, ...]]:
+    """The last sizes of each layer's matrix."""
+    return [(stage.in_features, stage.out_features)[-last:] for stage in spec.layers.values()]
+
 
 _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.Core: lambda s: s.layer.network.cores[0],
@@ -240,6 +260,8 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.BlockProof: lambda s: _proof(s.block),
     tm.VerificationReport: lambda s: _report(s.layer),
     tm.BenchReport: lambda s: _timing(s.layer),
+    tm.Fit: lambda s: _fit(),
+    tm.fitting.Comparison: lambda s: tm.fitting.Comparison((_fit(),)),
     Inputs: _inputs,
     tm.MuMoESpec: lambda s: s.layer,
     tm.MuMoEBlockSpec: lambda s: s.block,
@@ -259,6 +281,11 @@ def _proof(spec: tm.Spec) -> Any:
 @cache
 def _report(spec: tm.Spec) -> Any:
     return tm.verify(spec, "numpy", methods="proof")
+
+
+@cache
+def _fit() -> Any:
+    return tm.fit(np.ones((3, 2)), tm.MuMoESpec(3, 2, 4, tm.CP(2)))
 
 
 @cache

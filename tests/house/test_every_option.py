@@ -30,6 +30,7 @@ LABELS = np.array([0, 0, 1, 1, 2, 2])
 SOFT = draws.dirichlet(np.ones(3), 6)
 CORES = [draws.normal(size=shape) for shape in SPEC.network.shapes.values()]
 COEFFICIENTS = [draws.dirichlet(np.ones(n), 6) for n in SPEC.experts]
+WEIGHT, NETWORK = draws.normal(size=(5, 2, 4, 3)), tm.TensorNetwork("n r, i r, r o", r=3)
 QUICK: dict[str, Any] = {"rounds": 1, "seconds": 0.001}
 
 
@@ -98,6 +99,14 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "cores_of": {"layer": (partial(tm.cores_of, BLOCK, tm.initialize(BLOCK)[0], layer="first"), "second")},
     "entmax": {"axis": (partial(tm.entmax, LOGITS, 1.3), 0)},
     "entmax15": {"axis": (partial(tm.entmax15, LOGITS), 0)},
+    "fit": {
+        "bias": (partial(tm.fit, WEIGHT, SPEC), np.ones(3)),
+        "inputs": (partial(tm.fit, WEIGHT, SPEC), X),
+        "outputs": (partial(tm.fit, WEIGHT, SPEC, iterations=9), draws.normal(size=(5, 3))),
+        "seed": (partial(tm.fit, WEIGHT, SPEC.replace(factorization=NETWORK), iterations=1), 5),
+        "iterations": (partial(tm.fit, WEIGHT, SPEC.replace(factorization=NETWORK)), 1),
+        "progress": "fitting/test_fit.py::test_a_fit_prints_what_it_is",
+    },
     "from_tensorly": {
         "prefix": (
             partial(tm.from_tensorly, BLOCK.layers["first"], tensorly.random.random_cp((3, 5, 4), 3)),
@@ -123,6 +132,13 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "sparsemax": {"axis": (partial(tm.sparsemax, LOGITS), 0)},
     "to_tensorly": {"cores": (partial(tm.to_tensorly, SPEC, cores=CORES), [core + 1 for core in CORES])},
     "top_k": {"axis": (partial(tm.top_k, LOGITS, 2), 0)},
+    "upcycle": {
+        "bias": (partial(tm.upcycle, WEIGHT[0, 0], SPEC), np.ones(3)),
+        "inputs": (partial(tm.upcycle, WEIGHT[0, 0], SPEC.replace(factorization=tm.CP(2))), X),
+        "noise": (partial(tm.upcycle, WEIGHT[0, 0], SPEC), 0.1),
+        "seed": (partial(tm.upcycle, WEIGHT[0, 0], SPEC), 1),
+        "dtype": (partial(tm.upcycle, WEIGHT[0, 0], SPEC), "float64"),
+    },
     "verify": {
         "backends": (verify, "torch"),
         "seed": "verification/test_reports.py::test_a_seed_draws_other_values_and_is_reported",
