@@ -13,6 +13,8 @@ from ._containers import TensorGroup
 from ._gate import GateModule, RouterModule
 from ._module import MuMoE, MuMoEBlock
 from ._pickles import trust_specifications
+from ._routing import routed
+from ._synchronization import synchronize
 from .surgery import Replacement, replace
 
 __all__ = [
@@ -24,6 +26,8 @@ __all__ = [
     "TensorGroup",
     "backend",
     "replace",
+    "routed",
+    "synchronize",
 ]
 
 trust_specifications()

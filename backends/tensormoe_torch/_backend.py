@@ -10,7 +10,9 @@ from tensorly.backend.pytorch_backend import PyTorchBackend
 from tensormoe.arrays.numpy_kinds import object_to
 from tensormoe.arrays.protocols import Computed, Differentiable, GateOps, Runnable
 from tensormoe.errors import TensorMoEError
+from tensormoe.typing import AllReduce
 
+from ._distributed import SumOverProcesses
 from ._measuring import Measuring
 from ._memory import allocate_aligned, is_readable
 from ._nonlinearities import NONLINEARITIES
@@ -152,6 +154,13 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     def from_float64(self, array: Any, dtype: str, device: str = "cpu") -> torch.Tensor:
         return self.cast(torch.tensor(array), dtype).to(device)
+
+    def reduce(self, function: AllReduce, array: torch.Tensor) -> torch.Tensor:
+        if not (torch.is_grad_enabled() and array.requires_grad):
+            constant: torch.Tensor = function(array)
+            return constant
+        total: torch.Tensor = SumOverProcesses.apply(array, function)  # type: ignore[no-untyped-call]
+        return total
 
     def stop_gradient(self, array: torch.Tensor) -> torch.Tensor:
         return array.detach()

@@ -15,6 +15,7 @@ from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.terminal import substitute
 
 from ._backend import backend
+from ._channel import Channel
 from ._checkpoints import check, check_names, check_tensors, note
 from ._containers import LevelTensors, NamedTensors, TensorGroup
 from ._gate import AllReduce, GateModule
@@ -53,6 +54,7 @@ class Module(nn.Module):
             buffers = {name: torch.empty(shape, dtype=wide, device=device) for name, shape in shapes.items()}
             self.add_module(group, _group(spec, group, buffers))
         self.gate = GateModule(spec)
+        self.channels: tuple[Channel, ...] = ()
         self._gate_groups, self._mixture_groups = _groups(spec.gate_shapes), _groups(spec.mixture_shapes)
         self._state_groups = _groups(spec.state_shapes)
         self.reset_parameters(seed)
@@ -96,7 +98,7 @@ class Module(nn.Module):
             previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
             generator: of the gate's noise in training; by default PyTorch's global one.
             all_reduce: the sum of a tensor over all processes that share the batch, for the statistics of
-                `tm.AdaptiveClustering`; by default over all processes of `torch.distributed`, if there are.
+                `tm.AdaptiveClustering` and `norm="batch"`; by default as `tensormoe_torch.synchronize` says.
 
         Raises:
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
@@ -108,8 +110,13 @@ class Module(nn.Module):
         check_input(backend, x, self.spec)
         check_types(backend, "parameters", weights, x)
         check_types(backend, "parameters", rest, x)
+        channels = self.channels
+        if channels and previous is None:
+            previous = channels[-1].receive(self.spec, x)
         gate: Any = self._modules["gate"]
         coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
+        for channel in channels:
+            channel.send(coefficients)
         y: torch.Tensor = run_mixture(backend, self.spec, rest, coefficients, x, self.recompute)
         return (y, list(coefficients)) if return_coefficients else y
 
@@ -213,6 +220,10 @@ class Module(nn.Module):
         assign = bool(local_metadata.get("assign_to_params_buffers", False))
         check_tensors(self, state_dict, prefix, assign)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies are not part of the model that is routed.
+        return {**self.__dict__, "channels": ()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

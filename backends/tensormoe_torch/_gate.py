@@ -6,13 +6,14 @@ import torch
 from torch import nn
 
 from tensormoe.errors import TensorMoEError
+from tensormoe.gates.routers import LinearRouter
 from tensormoe.layers.functional import run_gate
 from tensormoe.layers.spec import Spec
 
 from ._backend import backend
-from ._distributed import over_processes
+from ._distributed import Processes
 from ._private import is_in_backward
-from ._recomputation import FirstRuns
+from ._recomputation import FirstRuns, Start
 
 AllReduce = Callable[[torch.Tensor], torch.Tensor]
 
@@ -41,6 +42,10 @@ class GateModule(nn.Module):
         # A batch norm's own do not change what training computes.
         self._remembers_statistics = bool(spec.gate.router.initial_state(spec.in_features, spec.experts))
         self._first_runs = FirstRuns()
+        self.uses_previous = spec.gate.router.previous_experts(spec.experts) is not None
+        self.processes = Processes()
+        self._normalizes = spec.gate.norm == "batch"
+        self._sums = self._normalizes or type(spec.gate.router) is not LinearRouter
 
     def forward(
         self,
@@ -62,11 +67,16 @@ class GateModule(nn.Module):
         """
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TensorMoEError("generator", generator, "pass a torch.Generator")
-        reduce = over_processes if all_reduce is None else all_reduce
-        if self.training and (self._remembers_statistics or generator is not None):
-            generator, statistics = self._first_runs.start(x, generator, statistics)
+        needed = self.training and (self._remembers_statistics or generator is not None)
+        if needed or self.uses_previous:
+            start = Start(generator, statistics, previous)
+            start = self._first_runs.start(x, start, needed, self.training)
+            generator, statistics, previous = start
+        reduce, pool = all_reduce, all_reduce
+        if all_reduce is None and self._sums:
+            reduce, pool = self.processes.sums(self.training, self._normalizes)
         output = run_gate(
-            backend, self.spec, weights, x, statistics, self.training, previous, generator, reduce
+            backend, self.spec, weights, x, statistics, self.training, previous, generator, reduce, pool
         )
         if self.training and not is_in_backward():
             for name, buffer in statistics.items():

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from ..typing import Array
+from ..typing import AllReduce, Array
 from .protocols import Computed, Declared, Differentiable, Runnable
 
 
@@ -42,6 +42,10 @@ class Execution(Declared):
     def stop_gradient(self, array: Array) -> Array:
         """The array as a constant of differentiation."""
         return array
+
+    def reduce(self, function: AllReduce, array: Array) -> Array:
+        """The sum of an array over processes by a function, and differentiated as such."""
+        return function(array)
 
     def compute_precisely(self, function: Callable[..., Computed], x: Array, *arguments: object) -> Computed:
         """What a function of this object, x and arguments returns, its products as precise as their types."""

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ..typing import Array, NumPyArray, Shape
+from ..typing import AllReduce, Array, NumPyArray, Shape
 from .array_ops import ArrayOps
 from .thresholds import ThresholdKernel
 
@@ -108,6 +108,9 @@ class GateOps(ArrayOps, Protocol):
 
     def holds(self, condition: Array, /) -> bool | None:
         """Whether all of a condition holds; None while a framework traces."""
+
+    def reduce(self, function: AllReduce, array: Array, /) -> Array:
+        """The sum of an array over processes by a function, and differentiated as such."""
 
     def compute_precisely(
         self, function: Callable[..., Computed], x: Array, /, *arguments: object

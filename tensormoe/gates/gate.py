@@ -147,14 +147,14 @@ class Gate(Serializable):
         moved = {**state, **moved}
         coefficients = []
         for level, logits in enumerate(routed):
-            logits = self._normalize(ops, logits, level, moved, call.training)
+            logits = self._normalize(ops, logits, level, moved, call)
             if call.training and self.noise > 0:
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
             coefficients.append(ops.cast(self.weighting.weights(ops, logits, self.temperature), dtype))
         return coefficients, routed, moved
 
     def _normalize(
-        self, ops: GateOps, logits: Array, level: int, state: dict[str, Array], training: bool
+        self, ops: GateOps, logits: Array, level: int, state: dict[str, Array], call: Call
     ) -> Array:
         """The logits after the norm; its running statistics are updated in `state`."""
         if self.norm is None:
@@ -165,7 +165,7 @@ class Gate(Serializable):
             return layer_norm(ops, logits)
         mean, variance = f"gate_mean.{level}", f"gate_variance.{level}"
         logits, (state[mean], state[variance]) = batch_norm(
-            ops, logits, state[mean], state[variance], training
+            ops, logits, state[mean], state[variance], call.training, call.pool
         )
         return logits
 

@@ -8,6 +8,7 @@ from ..arrays.backend import Backend
 from ..arrays.checks import check_kind, check_place, check_real, refuse_kind
 from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError
+from ..gates.call import nothing_to_reduce
 from ..typing import AllReduce, Array, Shape, Shapes
 from .layer_spec import MuMoESpec
 from .parameters import compare_names
@@ -117,8 +118,10 @@ def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:
     check_real(ops, "x", x)
 
 
-def check_reduction(ops: Backend, reduce: AllReduce) -> AllReduce:
-    """The user's sum over processes, with a check of what it returns."""
+def check_reduction(ops: Backend, reduce: AllReduce | None) -> AllReduce:
+    """The user's sum over processes, with a check of what it returns; that of one process for None."""
+    if reduce is None or reduce is nothing_to_reduce:
+        return nothing_to_reduce
     remedy = "pass a function that returns an array's sum over processes, of the same shape"
     if not callable(reduce):
         raise TensorMoEError("all_reduce", reduce, remedy)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ..arrays.backend import Backend, at_least_float32
 from ..arrays.protocols import GateOps
 from ..errors import true_or_false
-from ..gates.call import Call, nothing_to_reduce
+from ..gates.call import Call
 from ..gates.norms import layer_norm
 from ..programs.program import Program
 from ..typing import AllReduce, Array, State
@@ -82,7 +82,7 @@ def apply(
         generator: the source of the gate's noise in training: a `numpy.random.Generator`, a `torch.Generator`
             (by default PyTorch's own) or a JAX key.
         all_reduce: a function that sums an array over all processes that share the batch, for a router's
-            statistics.
+            statistics and those of `norm="batch"`.
         recompute: whether reverse mode keeps only the results of matrix products and recomputes everything
             between them, which saves memory for a little time. Values and gradients stay the same.
         backend: a backend object or name; by default the one that x belongs to.
@@ -116,7 +116,7 @@ def apply(
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", arrays, spec.parameter_shapes, spec, x)
     check_arrays(ops, "state", statistics, spec.state_shapes, spec)
-    call = training, previous, generator, all_reduce
+    call = training, previous, generator, all_reduce, all_reduce
     coefficients, _, moved = run_gate(ops, spec, arrays, x, statistics, *call)
     return LayerOutput(run_mixture(ops, spec, arrays, coefficients, x, recompute), coefficients, moved)
 
@@ -152,7 +152,8 @@ def compute_gate(
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", arrays, spec.gate_shapes, spec, x)
     check_arrays(ops, "state", statistics, spec.state_shapes, spec)
-    return run_gate(ops, spec, arrays, x, statistics, training, previous, generator, all_reduce)
+    call = training, previous, generator, all_reduce, all_reduce
+    return run_gate(ops, spec, arrays, x, statistics, *call)
 
 
 def run_gate(
@@ -165,11 +166,14 @@ def run_gate(
     previous: Sequence[Array] | None,
     generator: Any,
     all_reduce: AllReduce | None,
+    pool: AllReduce | None,
 ) -> GateOutput:
-    """`compute_gate` with arrays that are known to fit, such as a module's own; they are not checked."""
+    """`compute_gate` with arrays that are known to fit, such as a module's own; they are not checked.
+
+    `pool` is the sum for `norm="batch"` alone.
+    """
     before = None if previous is None else read_previous(ops, spec, previous, x)
-    reduce = nothing_to_reduce if all_reduce is None else check_reduction(ops, all_reduce)
-    call = Call(training, before, generator, reduce)
+    call = Call(training, before, generator, check_reduction(ops, all_reduce), check_reduction(ops, pool))
     coefficients, logits, moved = spec.gate.coefficients(
         ops, parameters, flatten(ops, x), spec.levels, state, call
     )

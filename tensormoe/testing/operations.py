@@ -213,6 +213,9 @@ GATE_OPS = [
         lambda a, b: a @ b.T,
         True,
     ),
+    Trial(
+        "GateOps.reduce", (_A,), lambda ops, a: ops.reduce(lambda own: own + own, a), lambda a: 2 * a, True
+    ),
     Trial("GateOps.stop_gradient", (_A, _B), lambda ops, a, b: ops.stop_gradient(a) * b, lambda a, b: a * b),
     Trial(
         "GateOps.positions",

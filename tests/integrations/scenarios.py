@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -146,12 +147,12 @@ def data_parallel(rank: int, world: int, folder: Path) -> None:
         same(parallel.state_dict(), plain.state_dict(), 1e-5)
 
 
-def main() -> None:
+def main(scenarios: dict[str, Any]) -> None:
     name, rank, world, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     torch.set_num_threads(1)
     os.environ["TORCH_SHOW_CPP_STACKTRACES"] = "0"
     dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world)
-    globals()[name](rank, world, folder)
+    scenarios[name](rank, world, folder)
     dist.barrier()
     dist.destroy_process_group()
     # After distributed checkpoints, two of six ordinary exits ended in "terminate called", an abort.
@@ -160,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(globals())

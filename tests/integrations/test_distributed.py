@@ -1,4 +1,4 @@
-"""Layers in torch.distributed, with real processes; `scenarios.py` has what these do."""
+"""Layers in torch.distributed, with real processes; the scripts named here have what these do."""
 
 import os
 import subprocess
@@ -9,11 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-SCRIPT = Path(__file__).with_name("scenarios.py")
 
-
-def run(scenario: str, processes: int, folder: Path) -> None:
+def run(scenario: str, processes: int, folder: Path, script: str = "scenarios.py") -> None:
     """Run a scenario in so many processes; what one of them prints is in the failure's text."""
+    path = Path(__file__).with_name(script)
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -21,7 +20,7 @@ def run(scenario: str, processes: int, folder: Path) -> None:
     }
     started = [
         subprocess.Popen(
-            [sys.executable, str(SCRIPT), scenario, str(rank), str(processes), str(folder)],
+            [sys.executable, str(path), scenario, str(rank), str(processes), str(folder)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -62,3 +61,11 @@ def test_collectives_take_parameters(tmp_path: Path) -> None:
 
 def test_data_parallel_training_equals_that_of_one_process_without_warnings(tmp_path: Path) -> None:
     run("data_parallel", 2, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    ["routed_and_checkpointed", "synchronized", "groups", "evaluation", "warnings_of_shares"],
+)
+def test_statistics_are_those_of_the_processes_that_share_a_batch(scenario: str, tmp_path: Path) -> None:
+    run(scenario, 2, tmp_path, "shared_statistics.py")

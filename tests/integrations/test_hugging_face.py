@@ -1,5 +1,7 @@
 """Layers in models of transformers, and accelerate's offloading."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,61 @@ def test_offloaded_layers_give_the_same(where: str, tmp_path: Path) -> None:
     for _ in range(2):
         assert torch.equal(model(x), expected)
     assert torch.equal(model[1].materialize(), weight)
+
+
+@pytest.mark.parametrize("reentrant", [None, False, True])
+def test_clusters_go_through_a_gpt2_that_knows_nothing_of_them(reentrant: bool | None) -> None:
+    """Training under the model's own checkpoints, evaluation, and generation with a cache."""
+    plain, checkpointed = (clustered() for _ in range(2))
+    if reentrant is not None:
+        checkpointed.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    ids = torch.arange(16)[None]
+    for model, routing in ((plain, by_side_channel), (checkpointed, tensormoe_torch.routed)):
+        with routing(model):
+            for _ in range(2):
+                model(inputs_embeds=model.transformer.wte(ids), labels=ids).loss.backward()
+    for (name, ours), theirs in zip(checkpointed.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-6, msg=name)
+    for (name, ours), theirs in zip(checkpointed.named_buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6, msg=name)
+    plain.eval()
+    checkpointed.eval()
+    arguments = {"max_new_tokens": 6, "do_sample": False}
+    with by_side_channel(plain):
+        expected = plain.generate(ids[:, :8], use_cache=False, **arguments)
+    with tensormoe_torch.routed(checkpointed):
+        assert torch.equal(checkpointed.generate(ids[:, :8], use_cache=True, **arguments), expected)
+
+
+def clustered() -> Any:
+    """A GPT-2 whose blocks but the first have the router of adaptive clustering."""
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(config())
+    for number, layer in enumerate(model.transformer.h):
+        gate = tm.Gate("softmax", router=tm.AdaptiveClustering()) if number else tm.Gate("softmax")
+        layer.mlp = MuMoEBlock(32, 64, 32, 8, tm.CP(6), gate=gate, seed=number)
+        nn.init.normal_(layer.mlp.gate_weights[0])
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+@contextmanager
+def by_side_channel(model: Any) -> Iterator[None]:
+    """What a user writes: each block gets the coefficients of the one before by a hook."""
+    blocks = [layer.mlp for layer in model.transformer.h]
+    kept: list[Any] = [None]
+
+    def give(block: nn.Module, arguments: Any, keywords: Any) -> Any:
+        kept[0] = None if block is blocks[0] else kept[0]
+        return arguments, {**keywords, "previous": kept[0]}
+
+    def keep(gate: nn.Module, arguments: Any, coefficients: Any) -> None:
+        kept[0] = list(coefficients)
+
+    handles = [block.register_forward_pre_hook(give, with_kwargs=True) for block in blocks]
+    handles += [block.gate.register_forward_hook(keep) for block in blocks]
+    yield
+    for handle in handles:
+        handle.remove()

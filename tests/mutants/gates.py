@@ -212,7 +212,7 @@ NORMS = [
     edit(
         "the running variance is biased",
         "gates.norms:batch_norm",
-        "squares / (tokens - 1)",
+        "squares / degrees",
         "squares / tokens",
         BATCH_NORM,
         "float",
@@ -221,7 +221,7 @@ NORMS = [
         "the batch norm divides by T − 1",
         "gates.norms:batch_norm",
         "ops.sqrt(squares / tokens",
-        "ops.sqrt(squares / (tokens - 1)",
+        "ops.sqrt(squares / degrees",
         BATCH_NORM,
         "float",
     ),

@@ -73,8 +73,8 @@ MODULE = [
     edit(
         "PyTorch: a sum over processes is not handed on",
         f"{TORCH}._gate:GateModule.forward",
-        "over_processes if all_reduce is None else all_reduce",
-        "over_processes",
+        "reduce, pool = all_reduce, all_reduce",
+        "reduce, pool = None, None",
         NOISY,
         f"{MODULES}::test_a_sum_over_processes_is_used[torch]",
     ),

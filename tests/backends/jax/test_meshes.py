@@ -17,17 +17,17 @@ from jax.sharding import PartitionSpec as P
 import tensormoe as tm
 import tensormoe_jax
 
-# On manual axes noise and a batch norm are each device's own.
+# On manual axes noise is each device's own.
 MANUAL = [
     tm.Gate("sparsemax"),
     tm.Gate(tm.Activation("soft_top_k", k=2), temperature=0.5),
     tm.Gate(router=tm.AdaptiveClustering()),
     tm.Gate("softmax", None, tm.AdaptiveClustering(assignment="hard", statistics="batch")),
+    tm.Gate("sparsemax", "batch", tm.AdaptiveClustering(dispersion="std")),
 ]
 GATES = [
     *MANUAL,
     tm.Gate(tm.Activation("entmax", alpha=3.0), noise=0.5),
-    tm.Gate("sparsemax", "batch", tm.AdaptiveClustering(dispersion="std")),
 ]
 TESTS = Path(__file__).parents[2]
 
