@@ -88,18 +88,18 @@ class MuMoE(Module):
 
 
 class MuMoEBlock(Module):
-    """Two layers that share one gate, to replace an MLP. See `tm.MuMoEBlockSpec`.
+    """Layers that share one gate, to replace an MLP. See `tm.MuMoEBlockSpec`.
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, factorization: of both layers.
+        experts, factorization: of all layers.
         rngs, seed, dtype, device, recompute: as for `MuMoE`.
-        options: gate, bias, nonlinearity, input_norm, optimize, memory_limit and initialization by keyword,
-            as for `tm.MuMoEBlockSpec`.
+        options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
+            keyword, as for `tm.MuMoEBlockSpec`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
-        first, second: the cores of each layer by name.
+        first, second: the cores of each layer by name; of a gated block also `up`.
         gate_weights: the gate's parameters, (D, N_e) for each level.
 
     Examples:
@@ -115,6 +115,7 @@ class MuMoEBlock(Module):
     kind = MuMoEBlockSpec
     spec: MuMoEBlockSpec
     first: Cores
+    up: Cores
     second: Cores
 
     def __init__(
@@ -136,8 +137,7 @@ class MuMoEBlock(Module):
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed=seed, rngs=rngs, dtype=dtype, device=device, recompute=recompute)
 
-    def materialize(self) -> tuple[jax.Array, jax.Array]:
-        """The weight tensors of both layers, multiplied out; differentiable."""
-        layers = self.spec.layers
-        first = materialize(layers["first"], self.first, backend=backend)
-        return first, materialize(layers["second"], self.second, backend=backend)
+    def materialize(self) -> tuple[jax.Array, ...]:
+        """The weight tensors of all layers in their order, multiplied out; differentiable."""
+        layers = self.spec.layers.items()
+        return tuple(materialize(stage, getattr(self, name), backend=backend) for name, stage in layers)

@@ -231,10 +231,10 @@ class MuMoEBlock(_Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, factorization: of both layers.
+        experts, factorization: of all layers.
         seed, dtype, device, recompute: as for `MuMoE`.
-        options: gate, bias, nonlinearity, input_norm, optimize, memory_limit and initialization by keyword,
-            as for `tm.MuMoEBlockSpec`.
+        options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
+            keyword, as for `tm.MuMoEBlockSpec`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
@@ -276,15 +276,21 @@ class MuMoEBlock(_Module):
         return self._members("first")
 
     @property
+    def up(self) -> dict[str, NumPyArray]:
+        """The cores of a gated block's layer whose result is multiplied, by name."""
+        if not self.spec.gated:
+            raise AttributeError("up: only a gated block has this layer")
+        return self._members("up")
+
+    @property
     def second(self) -> dict[str, NumPyArray]:
         """The second layer's cores by name."""
         return self._members("second")
 
-    def materialize(self) -> tuple[NumPyArray, NumPyArray]:
-        """The weight tensors of both layers, multiplied out."""
-        layers = self.spec.layers
-        first = materialize(layers["first"], self.first, backend=backend)
-        return first, materialize(layers["second"], self.second, backend=backend)
+    def materialize(self) -> tuple[NumPyArray, ...]:
+        """The weight tensors of all layers in their order, multiplied out."""
+        layers = self.spec.layers.items()
+        return tuple(materialize(stage, self._members(name), backend=backend) for name, stage in layers)
 
 
 def _floating(dtype: DTypeLike | None) -> np.dtype:

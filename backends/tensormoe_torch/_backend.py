@@ -8,13 +8,13 @@ import torch
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
 from tensormoe.arrays.numpy_kinds import object_to
-from tensormoe.arrays.protocols import Computed, Differentiable, GateOps, Runnable
+from tensormoe.arrays.protocols import Computed, Differentiable, GateOps, Nonlinearity, Runnable
 from tensormoe.errors import TensorMoEError
 from tensormoe.typing import AllReduce
 
 from ._distributed import SumOverProcesses
 from ._measuring import Measuring
-from ._memory import allocate_aligned, is_readable
+from ._memory import allocate_aligned, is_disposable, is_readable
 from ._nonlinearities import NONLINEARITIES
 from ._precision import multiply_precisely
 from ._private import (
@@ -180,6 +180,14 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
     ) -> torch.Tensor:
         return compute(self, program, tuple(operands), recompute)
 
+    def nonlinear_product_overwrite(
+        self, function: Nonlinearity, x: torch.Tensor, factor: torch.Tensor
+    ) -> torch.Tensor:
+        y: torch.Tensor = self.nonlinear_overwrite(function, x)
+        # What a function of the user's own returns may be anybody's memory.
+        own = isinstance(function, str) and is_disposable(y) and y.dtype == factor.dtype
+        return y.mul_(factor) if own and not factor.requires_grad else y * factor
+
     def batch_size(self, x: torch.Tensor) -> int | None:
         # An exported graph is to take any.
         return None if is_exporting() else super().batch_size(x)
@@ -263,9 +271,15 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         inputs: Sequence[torch.Tensor],
         cotangent: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        # Within a reverse mode that is itself differentiated, the gradients have to depend on the inputs.
+        again = torch.is_grad_enabled() and any(each.requires_grad for each in (*inputs, cotangent))
+        leaves = [x if again and x.requires_grad else x.detach().requires_grad_() for x in inputs]
+        with torch.enable_grad():
+            y = function(*leaves)
+        if not y.requires_grad:
+            return tuple(torch.zeros_like(leaf) for leaf in leaves)
         # A user's router may ignore an input, whose gradient is then 0.
-        return torch.autograd.grad(function(*leaves), leaves, cotangent, materialize_grads=True)
+        return torch.autograd.grad(y, leaves, cotangent, create_graph=again, materialize_grads=True)
 
     def mixes_precision(self) -> bool:
         return is_autocast_on()

@@ -271,8 +271,7 @@ class Module(nn.Module):
 
     def extra_repr(self) -> str:
         spec = self.spec
-        outputs = (stage.out_features for stage in spec.layers.values())
-        sizes = " → ".join(map(str, (spec.in_features, *outputs)))
+        sizes = " → ".join(map(str, spec.features))
         rest = f"experts={spec.experts}, {spec.factorization}, {spec.gate}, bias={spec.bias}"
         return substitute(f"{sizes}, {rest}")
 

@@ -95,19 +95,20 @@ class MuMoE(Module):
 
 
 class MuMoEBlock(Module):
-    """Two layers with one set of coefficients, instead of an MLP. See `tm.MuMoEBlockSpec`.
+    """Layers with one set of coefficients, instead of an MLP. See `tm.MuMoEBlockSpec`.
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, factorization, gate, bias: of both layers.
-        nonlinearity: between the layers.
-        input_norm: whether the first layer sees LayerNorm(x).
+        experts, factorization, gate, bias: of all layers.
+        nonlinearity: what the first layer's result passes.
+        gated: whether that is multiplied with the result of a layer `up`, as in Llama's MLPs.
+        input_norm: whether the layers before the last see LayerNorm(x).
         optimize, memory_limit, initialization: as for the spec.
         seed, dtype, device, recompute: as for `MuMoE`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
-        first, second: the cores of each layer by name.
+        first, second: the cores of each layer by name; of a gated block also `up`.
         gate_weights: the gate's parameters, (D, N_e) for each level.
         gate: as for `MuMoE`.
         input_norm: weight and bias of the input's LayerNorm, if there is one.
@@ -125,6 +126,7 @@ class MuMoEBlock(Module):
 
     spec: MuMoEBlockSpec
     first: NamedTensors
+    up: NamedTensors
     second: NamedTensors
 
     def __init__(
@@ -147,16 +149,15 @@ class MuMoEBlock(Module):
 
     def extra_repr(self) -> str:
         spec = self.spec
-        return f"{super().extra_repr()}, nonlinearity={spec.nonlinearity!r}, input_norm={spec.input_norm}"
+        rest = f"nonlinearity={spec.nonlinearity!r}, input_norm={spec.input_norm}, gated={spec.gated}"
+        return f"{super().extra_repr()}, {rest}"
 
     @property
     def hidden_features(self) -> int:
         """H."""
         return self.spec.hidden_features
 
-    def materialize(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The weight tensors of both layers, multiplied out; differentiable."""
-        layers = self.spec.layers
-        first = materialize(layers["first"], self._cores("first"), backend=backend)
-        second = materialize(layers["second"], self._cores("second"), backend=backend)
-        return first, second
+    def materialize(self) -> tuple[torch.Tensor, ...]:
+        """The weight tensors of all layers in their order, multiplied out; differentiable."""
+        layers = self.spec.layers.items()
+        return tuple(materialize(stage, self._cores(name), backend=backend) for name, stage in layers)

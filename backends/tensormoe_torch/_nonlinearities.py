@@ -51,6 +51,30 @@ def _relu_backward(gradient: torch.Tensor, x: torch.Tensor, *, grad_input: torch
     return pulled
 
 
+def _sigmoid_backward(gradient: torch.Tensor, x: torch.Tensor, *, grad_input: torch.Tensor) -> torch.Tensor:
+    y = torch.sigmoid(x)
+    pulled: torch.Tensor = _aten.sigmoid_backward.grad_input(gradient, y, grad_input=grad_input)
+    return pulled
+
+
+def _tanh_backward(gradient: torch.Tensor, x: torch.Tensor, *, grad_input: torch.Tensor) -> torch.Tensor:
+    y = torch.tanh(x)
+    pulled: torch.Tensor = _aten.tanh_backward.grad_input(gradient, y, grad_input=grad_input)
+    return pulled
+
+
+def _relu2_backward(gradient: torch.Tensor, x: torch.Tensor, *, grad_input: torch.Tensor) -> torch.Tensor:
+    return grad_input.mul_(torch.relu(x).mul_(2))
+
+
+def _quick_gelu_backward(
+    gradient: torch.Tensor, x: torch.Tensor, *, grad_input: torch.Tensor
+) -> torch.Tensor:
+    # The function is SiLU of 1.702 x, divided by 1.702.
+    pulled: torch.Tensor = _aten.silu_backward.grad_input(gradient, 1.702 * x, grad_input=grad_input)
+    return pulled
+
+
 _CORE = nonlinearities.NONLINEARITIES
 NONLINEARITIES = {
     "gelu": _native(functional.gelu, _aten.gelu_, _aten.gelu_backward.grad_input, _gelu_vjp),
@@ -60,6 +84,20 @@ NONLINEARITIES = {
         partial(_aten.gelu_backward.grad_input, approximate="tanh"),
         _CORE["gelu_tanh"].vjp,
     ),
+    "quick_gelu": _native(
+        lambda x: x * torch.sigmoid(1.702 * x),
+        lambda x: x.mul_(torch.sigmoid(1.702 * x)),
+        _quick_gelu_backward,
+        _CORE["quick_gelu"].vjp,
+    ),
     "relu": _native(torch.relu, torch.relu_, _relu_backward, _CORE["relu"].vjp),
+    "relu2": _native(
+        lambda x: torch.relu(x).square(),
+        lambda x: torch.relu_(x).square_(),
+        _relu2_backward,
+        _CORE["relu2"].vjp,
+    ),
+    "sigmoid": _native(torch.sigmoid, torch.sigmoid_, _sigmoid_backward, _CORE["sigmoid"].vjp),
     "silu": _native(functional.silu, _aten.silu_, _aten.silu_backward.grad_input, _CORE["silu"].vjp),
+    "tanh": _native(torch.tanh, torch.tanh_, _tanh_backward, _CORE["tanh"].vjp),
 }

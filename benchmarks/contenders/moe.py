@@ -62,7 +62,7 @@ def _expert(layers: Sequence[tuple[torch.Tensor, torch.Tensor]], tokens: torch.T
 def hidden_size(spec: tm.MuMoEBlockSpec, chosen: int = 2) -> int:
     """The hidden size at which k experts take as many multiply-accumulates as our block."""
     plan = spec.plan()
-    return round(plan.macs / plan.first.batch_size / chosen / (spec.in_features + spec.out_features))
+    return round(plan.macs / plan.batch_size / chosen / (spec.in_features + spec.out_features))
 
 
 def too_large(sizes: Sequence[int], experts: int) -> bool:

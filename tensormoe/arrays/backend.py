@@ -15,8 +15,8 @@ from ..errors import TensorMoEError
 from ..typing import Array
 from .execution import Execution
 from .instruments import Instruments
-from .nonlinearities import NONLINEARITIES
-from .protocols import Elementwise, ProgramDefaults
+from .nonlinearities import NONLINEARITIES, own
+from .protocols import Elementwise, Nonlinearity, ProgramDefaults
 from .thresholds import ThresholdKernel
 
 
@@ -90,20 +90,22 @@ class Backend(ProgramDefaults, Execution, Instruments):
         position = x.shape[-1] - k
         return self.sort(x, axis=-1)[..., position : position + 1]
 
-    def nonlinearity(self, name: str) -> Elementwise:
-        """The nonlinearity of this name: the framework's own, or the one in `NONLINEARITIES`."""
-        own = self.nonlinearities.get(name)
-        return NONLINEARITIES[name] if own is None else own
+    def nonlinearity(self, function: Nonlinearity) -> Elementwise:
+        """The nonlinearity of a name: the framework's, or the one in `NONLINEARITIES`; or the user's own."""
+        if not isinstance(function, str):
+            return own(function)
+        native = self.nonlinearities.get(function)
+        return NONLINEARITIES[function] if native is None else native
 
-    def nonlinear(self, name: str, x: Array) -> Array:
-        """Apply the nonlinearity of this name to each element."""
-        return self.nonlinearity(name).value(self, x)
+    def nonlinear(self, function: Nonlinearity, x: Array) -> Array:
+        """Apply a nonlinearity to each element."""
+        return self.nonlinearity(function).value(self, x)
 
-    def nonlinear_overwrite(self, name: str, x: Array) -> Array:
+    def nonlinear_overwrite(self, function: Nonlinearity, x: Array) -> Array:
         """The same, possibly in the memory of x, which nothing else needs."""
-        function = self.nonlinearity(name)
-        return (function.overwrite or function.value)(self, x)
+        known = self.nonlinearity(function)
+        return (known.overwrite or known.value)(self, x)
 
-    def nonlinear_vjp(self, name: str, x: Array, gradient: Array) -> Array:
+    def nonlinear_vjp(self, function: Nonlinearity, x: Array, gradient: Array) -> Array:
         """A gradient with respect to the result, carried back to x; possibly in the gradient's memory."""
-        return self.nonlinearity(name).vjp(self, x, gradient)
+        return self.nonlinearity(function).vjp(self, x, gradient)

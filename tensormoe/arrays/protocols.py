@@ -12,13 +12,15 @@ Arrays are passed by position. `tensormoe.testing.check_backend` tries a backend
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ..typing import AllReduce, Array, NumPyArray, Shape
 from .array_ops import ArrayOps
 from .thresholds import ThresholdKernel
 
 Computed = TypeVar("Computed")
+# A function of each element: by its name, or the user's own.
+Nonlinearity: TypeAlias = str | Callable[[Array], Array]
 
 
 class ProgramOps(Protocol):
@@ -48,14 +50,25 @@ class ProgramOps(Protocol):
     def copy(self, array: Array, /) -> Array:
         """A copy in its own memory."""
 
-    def nonlinear(self, name: str, x: Array, /) -> Array:
-        """Apply the nonlinearity of this name to each element."""
+    def nonlinear(self, function: Nonlinearity, x: Array, /) -> Array:
+        """Apply a nonlinearity to each element."""
 
-    def nonlinear_overwrite(self, name: str, x: Array, /) -> Array:
+    def nonlinear_overwrite(self, function: Nonlinearity, x: Array, /) -> Array:
         """The same, possibly in the memory of x, which nothing else needs."""
 
-    def nonlinear_vjp(self, name: str, x: Array, gradient: Array, /) -> Array:
+    def nonlinear_vjp(self, function: Nonlinearity, x: Array, gradient: Array, /) -> Array:
         """A gradient with respect to the result, carried back to x; possibly in the gradient's memory."""
+
+    def nonlinear_product(self, function: Nonlinearity, x: Array, factor: Array, /) -> Array:
+        """A nonlinearity of each element of x, times a factor of the same shape."""
+
+    def nonlinear_product_overwrite(self, function: Nonlinearity, x: Array, factor: Array, /) -> Array:
+        """The same, possibly in the memory of x, which nothing else needs."""
+
+    def nonlinear_product_vjp(
+        self, function: Nonlinearity, x: Array, factor: Array, gradient: Array, position: int, /
+    ) -> Array:
+        """A gradient with respect to the product, carried back to x (position 0) or to the factor (1)."""
 
 
 class ProgramDefaults:
@@ -64,6 +77,24 @@ class ProgramDefaults:
     def affine(self: ProgramOps, x: Array, matrix: Array) -> Array:
         """The product of x (…, T, I), extended by a constant 1, with a matrix (…, I + 1, M)."""
         return self.matmul(x, matrix[..., :-1, :]) + matrix[..., -1:, :]
+
+    def nonlinear_product(self: ProgramOps, function: Nonlinearity, x: Array, factor: Array) -> Array:
+        """A nonlinearity of each element of x, times a factor of the same shape."""
+        return self.nonlinear(function, x) * factor
+
+    def nonlinear_product_overwrite(
+        self: ProgramOps, function: Nonlinearity, x: Array, factor: Array
+    ) -> Array:
+        """The same, possibly in the memory of x, which nothing else needs."""
+        return self.nonlinear_overwrite(function, x) * factor
+
+    def nonlinear_product_vjp(
+        self: ProgramOps, function: Nonlinearity, x: Array, factor: Array, gradient: Array, position: int
+    ) -> Array:
+        """A gradient with respect to the product, carried back to x (position 0) or to the factor (1)."""
+        if position == 1:
+            return gradient * self.nonlinear(function, x)
+        return self.nonlinear_vjp(function, x, gradient * factor)
 
 
 class GateOps(ArrayOps, Protocol):
@@ -123,6 +154,11 @@ class GateOps(ArrayOps, Protocol):
 
     def differentiable(self, function: "Differentiable", x: Array, /, *scalars: Array) -> Array:
         """The function's value, differentiated by its own Jacobian product."""
+
+    def gradients(
+        self, function: Callable[..., Array], inputs: Sequence[Array], cotangent: Array, /
+    ) -> tuple[Array, ...] | None:
+        """∂ Σ function(*inputs) ∗ cotangent / ∂ inputs by automatic differentiation; None without it."""
 
     def without_warnings(self) -> AbstractContextManager[Any]:
         """A context in which overflow, underflow and NaN neither warn nor raise an error."""

@@ -39,7 +39,7 @@ def bench(
 ) -> BenchReport:
     """Time a layer or a block against the MLP that it replaces and against its own matrix products alone.
 
-    For a layer, the MLP is x W + b; for a block, two of these with the block's nonlinearity between them.
+    For a layer, the MLP is x W + b; for a block, one of these for each of its layers, joined as they are.
     The floor is the products of the plan and the gate's x G_e alone, on contiguous arrays. All are timed in
     turns, in float32 and in evaluation; with `training`, also the output with the gradients of all
     parameters and of x. JAX compiles each as a whole.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TypeAlias
 
-from ..arrays.protocols import ProgramOps
+from ..arrays.protocols import Nonlinearity, ProgramDefaults, ProgramOps
 from ..programs.program import Program
 from ..typing import Array, Shape
 
@@ -12,7 +12,7 @@ from ..typing import Array, Shape
 Product: TypeAlias = tuple[Array, Array]
 
 
-class RecordingOps:
+class RecordingOps(ProgramDefaults):
     """The operations of another object, with a record of the matrix products.
 
     Args:
@@ -55,14 +55,14 @@ class RecordingOps:
     def copy(self, array: Array, /) -> Array:
         return self.ops.copy(array)
 
-    def nonlinear(self, name: str, x: Array, /) -> Array:
-        return self.ops.nonlinear(name, x)
+    def nonlinear(self, function: Nonlinearity, x: Array, /) -> Array:
+        return self.ops.nonlinear(function, x)
 
-    def nonlinear_overwrite(self, name: str, x: Array, /) -> Array:
-        return self.ops.nonlinear_overwrite(name, x)
+    def nonlinear_overwrite(self, function: Nonlinearity, x: Array, /) -> Array:
+        return self.ops.nonlinear_overwrite(function, x)
 
-    def nonlinear_vjp(self, name: str, x: Array, gradient: Array, /) -> Array:
-        return self.ops.nonlinear_vjp(name, x, gradient)
+    def nonlinear_vjp(self, function: Nonlinearity, x: Array, gradient: Array, /) -> Array:
+        return self.ops.nonlinear_vjp(function, x, gradient)
 
 
 def record_products(ops: ProgramOps, program: Program, operands: Sequence[Array]) -> list[Product]:

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..arrays.nonlinearities import name_of
 from ..errors import one_of
 from ..layers.serialization import spec_data
 from ..layers.spec import Spec
 from ..tables import fold, table, versions
 from .inputs import DTYPE
-from .sides import mlp_sizes
 from .timing import Timing
 
 SIDES = ("layer", "MLP", "floor")
@@ -134,8 +134,9 @@ class BenchReport:
 
 def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
     """Notes: what the MLP is, whether its size differs, and which part of the layer is left out."""
-    sizes = " → ".join(f"{size:,}" for size in mlp_sizes(spec))
-    between = f" with {spec.between}" if spec.between else ""
+    sizes = " → ".join(f"{size:,}" for size in spec.features)
+    gated = ", gated" if "up" in spec.layers else ""
+    between = f"{gated} with {name_of(spec.between)}" if spec.between else ""
     lines = [f"MLP: {sizes}{between}, dense; floor: the layer's bare matrix products"]
     if spec.num_parameters != mlp_parameters:
         counts = f"the MLP has {mlp_parameters:,} parameters, the layer {spec.num_parameters:,}"

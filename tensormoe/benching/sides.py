@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -66,24 +65,21 @@ def layer(ops: Backend, spec: Spec, given: Arguments, macs: int) -> Side:
     )
 
 
-def mlp_sizes(spec: Spec) -> tuple[int, ...]:
-    """The features of the MLP that a spec replaces: (I, O) for a layer, (D, H, O) for a block."""
-    return (spec.in_features, *(part.out_features for part in spec.layers.values()))
-
-
 def mlp(sampler: Sampler, spec: Spec, given: Arguments) -> Side:
-    """Dense layers x W + b, with a block's nonlinearity between them."""
-    ops, sizes = sampler.ops, mlp_sizes(spec)
-    shapes = list(pairwise(sizes))
+    """Dense layers x W + b, one for each of the spec's, with a block's nonlinearity before the last."""
+    ops = sampler.ops
+    shapes = [(stage.in_features, stage.out_features) for stage in spec.layers.values()]
     values = [
         array for i, o in shapes for array in (sampler.normal(i, o, scale=1 / sqrt(i)), sampler.normal(o))
     ]
 
     def forward(x: Array, *values: Array) -> Array:
-        for number in range(0, len(values), 2):
-            hidden = ops.nonlinear(spec.between, x) if spec.between and number else x
-            x = ops.linear(hidden, values[number], values[number + 1])
-        return x
+        *before, last = zip(values[::2], values[1::2], strict=True)
+        results = [ops.linear(x, *each) for each in before]
+        for number, result in enumerate(results):
+            # As in PyTorch's own MLPs, the nonlinearity and the product are two operations.
+            x = result * x if number else ops.nonlinear(spec.between or "identity", result)
+        return ops.linear(x, *last)
 
     def training(cotangent: Array, *leaves: Array) -> object:
         return ops.with_gradients(lambda *inputs: (forward(*inputs), None), leaves, cotangent)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from typing import TypedDict
 
+from ..arrays.protocols import Nonlinearity
 from ..errors import one_of
 from ..gates.gate import Gate
 from ..programs.path import AnyOptimize
@@ -31,7 +32,8 @@ class BlockOptions(TypedDict, total=False):
 
     gate: Gate
     bias: bool
-    nonlinearity: str
+    nonlinearity: Nonlinearity
+    gated: bool
     input_norm: bool
     optimize: AnyOptimize | Sequence[AnyOptimize]
     memory_limit: int | None

@@ -67,7 +67,7 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
     Args:
         spec: a layer's or a block's specification.
         parameters: by full name, as `tm.initialize` gives them.
-        layer: which of a block's layers, "first" or "second".
+        layer: which of a block's layers, "first", "second", or "up" in a gated one.
 
     Raises:
         TensorMoEError: another kind of object, a block without `layer`, an unknown layer, or a missing

@@ -22,7 +22,7 @@ def spec_from_json(text: str) -> Spec:
 
 
 def spec_data(spec: Spec | Stage) -> Data:
-    """A specification as plain data for a report, or as text if its gate holds a function of your own."""
+    """A specification as plain data for a report, or as text if it holds a function of your own."""
     try:
         return spec.to_dict()
     except TensorMoEError:

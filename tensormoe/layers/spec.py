@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property, reduce
+from functools import cached_property
 from math import ceil, prod
 from operator import attrgetter
 from typing import Any, Self
 
+from ..arrays.protocols import Nonlinearity
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
 from ..errors import LARGEST, TensorMoEError, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
@@ -115,8 +116,15 @@ class Spec(Registered, ABC):
 
     @property
     @abstractmethod
-    def between(self) -> str | None:
-        """The nonlinearity between the stages, by name; None if there is only one stage."""
+    def between(self) -> Nonlinearity | None:
+        """The nonlinearity before the last stage; None if there is only one stage."""
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The features from the input to the output: (I, O) of a layer, (D, H, O) of a block."""
+        *before, last = self.layers.values()
+        hidden = [last.in_features] if before else []
+        return (self.in_features, *hidden, self.out_features)
 
     @property
     def levels(self) -> int:
@@ -162,8 +170,8 @@ class Spec(Registered, ABC):
         return tuple((least, self._program(least)) for least in sorted(limits, reverse=True))
 
     def _program(self, batch_size: int) -> Program:
-        first, *further = (layer.program_for(batch_size) for layer in self.layers.values())
-        return reduce(lambda done, each: chain(done, each, self.levels, self.between or ""), further, first)
+        programs = [layer.program_for(batch_size) for layer in self.layers.values()]
+        return chain(programs, self.levels, self.between or "identity")
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None for an unknown size."""
@@ -256,7 +264,7 @@ class Spec(Registered, ABC):
         """Write the specification as plain data, for strict JSON; `from_dict` reads it back.
 
         Raises:
-            TensorMoEError: the gate holds a function.
+            TensorMoEError: the gate or the nonlinearity is a function of your own.
 
         Examples:
             >>> import tensormoe as tm

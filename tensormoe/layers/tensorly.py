@@ -31,7 +31,7 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
         factors: TensorLy's object, or a plain tuple or list of the same structure, of any framework's arrays:
             (weights, factors) for CP, (core, factors) for Tucker, the cores (rank, mode, rank) for tensor
             train and ring.
-        prefix: the prefix of the names; in a block, pass "first" or "second".
+        prefix: the prefix of the names; in a block, the name of the layer, such as "first".
 
     Returns:
         The cores by parameter name, contiguous in the notation's order.
@@ -54,7 +54,8 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
     """
     stage = find_stage(spec)
     if not isinstance(prefix, str):
-        raise TensorMoEError("prefix", prefix, 'pass "cores", or "first" or "second" in a block')
+        remedy = 'pass "cores", or in a block the name of the layer, such as "first"'
+        raise TensorMoEError("prefix", prefix, remedy)
     arrays = _flatten(stage, factors)
     cores: dict[str, Array] = {}
     for (name, given, order), array in zip(_orders(stage), arrays, strict=True):

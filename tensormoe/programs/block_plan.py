@@ -1,8 +1,11 @@
-"""Plans of blocks: two layers as one program, and its costs."""
+"""Plans of blocks: their layers as one program, and its costs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
+from ..arrays.protocols import Nonlinearity
 from ..networks.notation import BATCH
 from ..typing import Shape
 from .layouts import count_saved
@@ -12,38 +15,48 @@ from .program import Program, chain
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """The plans of a block's two layers, with the nonlinearity between them; printed one after the other.
+    """The plans of a block's layers, with the nonlinearity before the last; printed one after the other.
+
+    Args:
+        layers: the plan of each layer by its name in `spec.layers`.
+        nonlinearity: a name, or a function of the user's own.
 
     Examples:
         >>> import tensormoe as tm
         >>> plan = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5)).plan(batch_size=10)
-        >>> plan.macs == plan.first.macs + plan.second.macs
+        >>> plan.macs == plan.layers["first"].macs + plan.layers["second"].macs
         True
     """
 
-    first: Plan
-    second: Plan
-    nonlinearity: str
+    layers: Mapping[str, Plan]
+    nonlinearity: Nonlinearity
 
     @cached_property
     def program(self) -> Program:
-        """The program of both layers as one: of x, the coefficients, and the cores of each."""
-        return chain(self.first.program, self.second.program, self._levels, self.nonlinearity)
+        """The program of all layers as one: of x, the coefficients, and the cores of each."""
+        return chain([plan.program for plan in self._plans], self._levels, self.nonlinearity)
+
+    @property
+    def batch_size(self) -> int:
+        """The number of input vectors that the costs are given for."""
+        return self._plans[0].batch_size
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of both layers."""
-        return self.first.macs + self.second.macs
+        """Multiply-accumulates of all layers."""
+        return sum(plan.macs for plan in self._plans)
 
     @property
     def parameters(self) -> int:
-        """Elements of the cores of both layers."""
-        return self.first.parameters + self.second.parameters
+        """Elements of the cores of all layers."""
+        return sum(plan.parameters for plan in self._plans)
 
     @property
     def peak(self) -> int:
-        """The larger of the two layers' peaks."""
-        return max(self.first.peak, self.second.peak)
+        """The largest of the layers' peaks, each with the results that wait meanwhile to be multiplied."""
+        *before, last = self._plans
+        hidden = prod(last.shapes[0])
+        return max(last.peak, *(number * hidden + plan.peak for number, plan in enumerate(before)))
 
     @cached_property
     def saved(self) -> int:
@@ -56,17 +69,23 @@ class BlockPlan:
         return count_saved(self.program, self._shapes, recompute=True)
 
     @property
+    def _plans(self) -> tuple[Plan, ...]:
+        return tuple(self.layers.values())
+
+    @property
     def _shapes(self) -> tuple[Shape, ...]:
-        """The shapes of what the program takes: x, the coefficients, and the cores of both layers."""
-        return (*self.first.shapes, *self.second.shapes[1 + self._levels :])
+        """The shapes of what the program takes: x, the coefficients, and the cores of all layers."""
+        shared = 1 + self._levels
+        cores = (shape for plan in self._plans for shape in plan.shapes[shared:])
+        return (*self._plans[0].shapes[:shared], *cores)
 
     @property
     def _levels(self) -> int:
-        return sum(BATCH in op.indices for op in self.first.contraction.operands) - 1
+        return sum(BATCH in op.indices for op in self._plans[0].contraction.operands) - 1
 
     def __repr__(self) -> str:
-        return f"<BlockPlan: {self.macs:,} MACs at batch size {self.first.batch_size:,}>"
+        return f"<BlockPlan: {self.macs:,} MACs at batch size {self.batch_size:,}>"
 
     def __str__(self) -> str:
         saved = f"saved for backward: {self.saved:,} elements, {self.saved_recomputing:,} recomputing"
-        return f"first layer\n{self.first}\n\nsecond layer\n{self.second}\n\n{saved}"
+        return "\n\n".join([*(f"{name} layer\n{plan}" for name, plan in self.layers.items()), saved])

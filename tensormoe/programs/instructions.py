@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from ..arrays.protocols import ProgramOps
+from ..arrays.protocols import Nonlinearity, ProgramOps
 from ..typing import Array, Shape
 
 
@@ -117,22 +117,22 @@ class AppendOne(Instruction):
 
 @dataclass(frozen=True)
 class Pointwise(Instruction):
-    """An elementwise nonlinearity, by its name in `NONLINEARITIES`."""
+    """A nonlinearity of each element."""
 
-    name: str
+    function: Nonlinearity
 
     @property
     def reads(self) -> tuple[int, ...]:
         return (self.source,)
 
     def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
-        return ops.nonlinear(self.name, registers[self.source])
+        return ops.nonlinear(self.function, registers[self.source])
 
     def overwrite(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
-        return ops.nonlinear_overwrite(self.name, registers[self.source])
+        return ops.nonlinear_overwrite(self.function, registers[self.source])
 
     def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
-        return ops.nonlinear_vjp(self.name, registers[self.source], gradient)
+        return ops.nonlinear_vjp(self.function, registers[self.source], gradient)
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,26 @@ class Multiply(Binary):
     def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
         factor, share = registers[self.sources[1 - position]], registers[self.sources[position]]
         return _unstretch(ops, gradient * factor, share.shape)
+
+
+@dataclass(frozen=True)
+class PointwiseProduct(Binary):
+    """A nonlinearity of each element of one register, times the other.
+
+    As one step, since reverse mode then keeps both registers, and not what the nonlinearity gives.
+    """
+
+    function: Nonlinearity
+
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return ops.nonlinear_product(self.function, registers[self.source], registers[self.other])
+
+    def overwrite(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return ops.nonlinear_product_overwrite(self.function, registers[self.source], registers[self.other])
+
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        factors = registers[self.source], registers[self.other]
+        return ops.nonlinear_product_vjp(self.function, *factors, gradient, position)
 
 
 def swap_last_axes(ops: ProgramOps, array: Array) -> Array:

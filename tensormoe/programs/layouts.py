@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from types import EllipsisType
 
+from ..arrays.protocols import Nonlinearity, ProgramDefaults
 from ..typing import Shape
 from .program import Program
 
@@ -73,7 +74,7 @@ class Layout:
         return Layout((*self.shape[:-1], columns), self.strides, self.memory)
 
 
-class LayoutOps:
+class LayoutOps(ProgramDefaults):
     """The operations of `ProgramOps` that run a program forwards, on layouts."""
 
     def transpose(self, array: Layout, axes: Shape, /) -> Layout:
@@ -99,7 +100,7 @@ class LayoutOps:
     def zeros_like(self, array: Layout, /) -> Layout:
         return Layout.of(array.shape)
 
-    def nonlinear(self, name: str, x: Layout, /) -> Layout:
+    def nonlinear(self, function: Nonlinearity, x: Layout, /) -> Layout:
         return Layout.of(x.shape)
 
 

@@ -3,12 +3,23 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Pointwise, Reshape, Sum, Transpose
+from .instructions import (
+    Affine,
+    AppendOne,
+    Instruction,
+    Matmul,
+    Multiply,
+    Pointwise,
+    PointwiseProduct,
+    Reshape,
+    Sum,
+    Transpose,
+)
 
 # Types are compared exactly: what a class of the user's own returns may be a view of anything.
 _PRODUCTS = (Matmul, Affine)
 # Reverse mode of these returns new memory; of those, possibly a view of the gradient that it is given.
-_COMPUTING = (*_PRODUCTS, Multiply, Sum)
+_COMPUTING = (*_PRODUCTS, Multiply, PointwiseProduct, Sum)
 _PASSING = (Transpose, Reshape, AppendOne, Pointwise)
 # Reverse mode of these only reads the gradient.
 _READING = (*_COMPUTING, Transpose, Reshape, AppendOne)

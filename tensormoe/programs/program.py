@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..arrays.protocols import ProgramOps
+from ..arrays.protocols import Nonlinearity, ProgramOps
 from ..typing import Array, Shape
-from .instructions import Instruction, Pointwise, Reshape, Transpose
+from .instructions import Instruction, Pointwise, PointwiseProduct, Reshape, Transpose
 from .memory import find_borrowers, find_overwrites
 
 
@@ -188,25 +188,42 @@ def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tu
     )
 
 
-def chain(first: Program, second: Program, shared: int, between: str) -> Program:
-    """Two programs as one: the second's first operand is the first's output after a nonlinearity.
+def chain(programs: Sequence[Program], shared: int, function: Nonlinearity) -> Program:
+    """The programs of layers as one: the last reads what the others make of the first operand.
+
+    That is the first program's result after the nonlinearity; with three programs, times the second's result.
 
     Args:
-        first, second: the programs.
-        shared: how many operands that follow the first one are the same in both: the coefficients.
-        between: the nonlinearity's name in `NONLINEARITIES`.
+        programs: one, two or three.
+        shared: how many operands that follow the first one are the same in all: the coefficients.
+        function: the nonlinearity.
 
     Returns:
-        A program that takes the operands of the first, then those of the second that are not shared.
+        A program that takes the first operand, the shared ones, and those that each program has of its own.
     """
-    own = second.num_operands - 1 - shared
-    count = first.num_operands + own
-    # The second program's own operands shift the first's results by their number.
-    places = [*range(first.num_operands), *(count + n for n in range(len(first.instructions)))]
-    instructions = [instruction.rewire(places) for instruction in first.instructions]
-    instructions.append(Pointwise(places[-1], between))
-    start = count + len(instructions)
-    places = [start - 1, *range(1, 1 + shared), *range(first.num_operands, count)]
-    places += range(start, start + len(second.instructions))
-    instructions += [instruction.rewire(places) for instruction in second.instructions]
+    *before, last = programs
+    if not before:
+        return last
+    instructions: list[Instruction] = []
+    owned = 1 + shared
+    count = owned + sum(program.num_operands - owned for program in programs)
+
+    def append(program: Program, x: int, start: int) -> int:
+        """Add a program that reads x, and the operands of its own from `start` on; return its result."""
+        begin = count + len(instructions)
+        places: list[int] = [x, *range(1, owned), *range(start, start + program.num_operands - owned)]
+        places += range(begin, begin + len(program.instructions))
+        instructions.extend(each.rewire(places) for each in program.instructions)
+        return places[-1]
+
+    start = owned
+    results: list[int] = []
+    for program in before:
+        results.append(append(program, 0, start))
+        start += program.num_operands - owned
+    first, *factors = results
+    instructions.append(
+        PointwiseProduct(first, factors[0], function) if factors else Pointwise(first, function)
+    )
+    append(last, count + len(instructions) - 1, start)
     return Program(count, tuple(instructions), released(count, instructions))

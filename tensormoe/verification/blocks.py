@@ -1,4 +1,4 @@
-"""The floating-point method of blocks: both layers and what is between them, at given coefficients.
+"""The floating-point method of blocks: all layers and what is between them, at given coefficients.
 
 The error is carried through the block: what comes in is multiplied by absolute values of the cores, and each
 layer adds the rounding of its own program. In half precision, the input's norm is computed in float32.
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Backend
+from ..arrays.protocols import Nonlinearity
 from ..layers.functional import mix
 from ..layers.parameters import join_name
 from ..layers.spec import Spec
@@ -26,7 +27,8 @@ from .report import Check
 
 # The input's mean in standard deviations, which a norm in half precision would not subtract well.
 _OFFSET = 64.0
-# The largest slope of any nonlinearity, and the roundings of one, each of at most the size of its argument.
+# The largest slope of a nonlinearity, except that of a square; and the roundings of one, each of at most the
+# size of its argument or of its value.
 _SLOPE, _ROUNDINGS = 1.13, 8
 
 
@@ -58,12 +60,16 @@ def block_checks(
 def _draw(spec: Spec, generator: np.random.Generator, batch_size: int) -> _Given:
     stages = {key: real_inputs(stage, generator, batch_size) for key, stage in spec.layers.items()}
     first = next(iter(stages.values()))
-    parameters = {
-        join_name(key, name): core
-        for key, inputs in stages.items()
-        for name, core in zip(spec.layers[key].network.shapes, inputs.cores, strict=True)
-    }
     x = first.x
+    parameters: dict[str, NumPyArray] = {}
+    for key, inputs in stages.items():
+        stage = spec.layers[key]
+        names = [join_name(key, name) for name in stage.network.shapes]
+        own = dict(zip(names, inputs.cores, strict=True))
+        result = contract_stage(stage, key, own, first.coefficients, inputs.x)
+        # A power of two changes no rounding. Squares and products of results must not overflow.
+        own[names[-1]] = own[names[-1]] * 2.0 ** (1 - round(np.log2(np.max(np.abs(result)))))
+        parameters |= own
     if "input_norm.weight" in spec.parameter_shapes:
         parameters |= {"input_norm.weight": first.x[0], "input_norm.bias": first.x[-1]}
         x = np.asarray(generator.normal(_OFFSET, size=first.x.shape))
@@ -73,14 +79,13 @@ def _draw(spec: Spec, generator: np.random.Generator, batch_size: int) -> _Given
 def _compare(subject: str, ops: Backend, spec: Spec, given: _Given, precision: Precision) -> Iterator[Check]:
     with step("float", subject, "block's output"):
         result = _compute(ops, spec, given, precision.dtype)
-    hidden = _normalize(given, precision.dtype)
-    for number, (key, stage) in enumerate(spec.layers.items()):
-        if number and spec.between:
-            value, error = hidden
-            own = _ROUNDINGS * UNITS[precision.dtype] * (np.abs(value) + error)
-            hidden = pointwise(spec.between, value), _SLOPE * error + own
-        hidden = _carry(stage, key, given, hidden, precision)
-    y, bound = hidden
+    x = _normalize(given, precision.dtype)
+    *before, (last, stage) = spec.layers.items()
+    results = [_carry(stage, key, given, x, precision) for key, stage in before]
+    hidden = _bend(spec.between, results[0], precision.dtype)
+    for factor in results[1:]:
+        hidden = _multiply(hidden, factor, precision.dtype)
+    y, bound = _carry(stage, last, given, hidden, precision)
     if result.shape != y.shape:
         yield Check("float", subject, "block's output", float("inf"), 0.0)
     else:
@@ -109,6 +114,22 @@ def _normalize(given: _Given, dtype: str) -> Bounded:
     # Rounded to the type, multiplied and shifted.
     moved = (error + 3 * unit * np.abs(n)) * np.abs(weight) + 2 * unit * np.abs(bias)
     return n * weight + bias, moved * (1 + 8 * unit)
+
+
+def _bend(function: Nonlinearity | None, incoming: Bounded, dtype: str) -> Bounded:
+    """A nonlinearity's result, and its error."""
+    x, error = incoming
+    size, y = np.abs(x) + error, pointwise(function, x)
+    slope = 2 * size if function == "relu2" else _SLOPE
+    moved = slope * error
+    return y, moved + _ROUNDINGS * UNITS[dtype] * (size + np.abs(y) + moved)
+
+
+def _multiply(a: Bounded, b: Bounded, dtype: str) -> Bounded:
+    """An elementwise product, and its error."""
+    (left, off), (right, wrong) = a, b
+    moved = off * np.abs(right) + wrong * np.abs(left) + off * wrong
+    return left * right, moved + UNITS[dtype] * (np.abs(left * right) + moved)
 
 
 def _carry(stage: Stage, key: str, given: _Given, incoming: Bounded, precision: Precision) -> Bounded:

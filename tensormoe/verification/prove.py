@@ -1,6 +1,5 @@
 """Proofs of anything that has programs: specifications, plans, and your own programs."""
 
-from functools import partial
 from typing import overload
 
 from ..errors import TensorMoEError
@@ -35,8 +34,8 @@ def prove(
 ) -> Proof | BlockProof:
     """Prove that a program computes what it should, for all values and all sizes.
 
-    A layer's program computes its contraction. A block's program computes those of its two layers, with the
-    nonlinearity between them as an opaque symbol: the proof holds for any function of each element.
+    A layer's program computes its contraction. A block's program computes those of its layers, with the
+    nonlinearity as an opaque symbol: the proof holds for any function of each element.
 
     Args:
         subject: a specification, whose programs for large and for small batches are all proved; a plan, whose
@@ -45,7 +44,7 @@ def prove(
 
     Returns:
         The derivation of the program; for a specification, of the program for large batches. For a block,
-        also the derivations of its two layers.
+        also the derivations of its layers alone.
 
     Raises:
         ProofError: names the first step that breaks, and why.
@@ -67,9 +66,9 @@ def prove(
         case Plan(), None:
             return prove_program(subject.contraction, subject.program)
         case BlockPlan(), None:
-            first, second = subject.first, subject.second
-            chain = prove_chain(first.contraction, second.contraction, subject.nonlinearity, subject.program)
-            return BlockProof(prove(first), prove(second), chain)
+            contractions = [plan.contraction for plan in subject.layers.values()]
+            chain = prove_chain(contractions, subject.nonlinearity, subject.program)
+            return BlockProof({name: prove(plan) for name, plan in subject.layers.items()}, chain)
         case Stage(), None:
             return _prove_stage(subject)
         case Spec(), None:
@@ -89,7 +88,6 @@ def _prove_spec(spec: Spec) -> Proof | BlockProof:
     if spec.between is None:
         (stage,) = spec.layers.values()
         return _prove_stage(stage)
-    first, second = spec.layers.values()
-    chain = partial(prove_chain, first.contraction, second.contraction, spec.between)
-    chains = [chain(program) for _, program in spec.programs]
-    return BlockProof(_prove_stage(first), _prove_stage(second), chains[0])
+    contractions = [stage.contraction for stage in spec.layers.values()]
+    chains = [prove_chain(contractions, spec.between, program) for _, program in spec.programs]
+    return BlockProof({name: _prove_stage(stage) for name, stage in spec.layers.items()}, chains[0])

@@ -159,8 +159,7 @@ def _proof_checks(spec: Spec, layers: Mapping[str, Stage]) -> Iterator[Check]:
         weight, materialization = weight_contraction(layer.network), layer.materialization_plan.program
         yield from _prove_programs(((0, materialization),), f"{label}weight", partial(prove_program, weight))
     if spec.between is not None:
-        first, second = contractions
-        chain = partial(prove_chain, first, second, spec.between)
+        chain = partial(prove_chain, contractions, spec.between)
         yield from _prove_programs(spec.programs, "block, output and gradients", chain)
 
 

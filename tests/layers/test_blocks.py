@@ -1,10 +1,13 @@
 """What a block's two layers share, and what each has of its own."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from support.frameworks import BACKENDS
+from support.frameworks import BACKENDS, optional
 
 import tensormoe as tm
+from tensormoe import cores_of
 from tensormoe.layers.functional import mix
 
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -79,3 +82,77 @@ def test_what_the_layers_share_reaches_both() -> None:
         block = BLOCK.replace(bias=bias, memory_limit=limit, optimize="greedy")
         for stage in block.layers.values():
             assert stage.arguments.items() <= block.arguments.items()
+
+
+# Of equal sizes, so that no layer can be told from another by its shape.
+GATED = BLOCK.replace(gated=True, nonlinearity="silu", input_norm=False)
+
+
+@every_backend
+@pytest.mark.parametrize("family", [tm.CP(3), tm.TensorRing((3, 2, 3, 2)), tm.Dense()], ids=str)
+def test_a_gated_block_is_llamas_mlp_at_every_tokens_mixed_weights(
+    backend: str, family: tm.Factorization
+) -> None:
+    """down(silu(gate(x)) ∗ up(x)) with each token's own matrices, in PyTorch's words."""
+    torch = optional("torch")
+    block = GATED.replace(factorization=family)
+    ops, x = tm.get_backend(backend), np.random.default_rng(1).normal(size=(7, 5))
+    parameters, state = tm.initialize(block, 0, "float64")
+    generator = np.random.default_rng(2)
+    parameters = {name: value + generator.normal(size=value.shape) / 4 for name, value in parameters.items()}
+    with ops.double_precision():
+        module = tm.build(block, backend, seed=0, dtype="float64")
+        module.load_arrays(parameters | state)
+        y, coefficients = module(ops.from_numpy(x), return_coefficients=True)
+        y, a, b = (ops.to_float64(ops.stop_gradient(each)) for each in (y, *coefficients))
+    weights = []
+    for name, stage in block.layers.items():
+        weight = tm.materialize(stage, cores_of(block, parameters, name))
+        weights.append(torch.tensor(np.einsum("nmio,tn,tm->tio", weight, a, b)))
+
+    def linear(weight: Any, data: Any) -> Any:
+        return torch.einsum("ti,tio->to", torch.cat([data, torch.ones(7, 1)], dim=1), weight)
+
+    gate, up, down = weights
+    z = torch.tensor(x)
+    expected = linear(down, torch.nn.functional.silu(linear(gate, z)) * linear(up, z))
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_all_layers_of_a_gated_block_start_at_the_scale_of_a_linear_layer_each_with_its_own_values() -> None:
+    wide = tm.MuMoEBlockSpec(64, 96, 64, 4, tm.CP(64), gated=True)
+    parameters, _ = tm.initialize(wide, 0)
+    for name, stage in wide.layers.items():
+        weight = tm.materialize(stage, cores_of(wide, parameters, name)).mean(0)
+        # nn.Linear's entries are uniform up to 1/√I.
+        assert weight.std() == pytest.approx((1 / (3 * stage.in_features)) ** 0.5, rel=0.1), name
+    for core in ("expert1", "input", "output"):
+        assert (parameters[f"first.{core}"] != parameters[f"up.{core}"]).any(), core
+
+
+def test_a_gated_block_is_matched_with_all_its_layers() -> None:
+    mlp = 3 * 64 * 96
+    spec = tm.MuMoEBlockSpec(64, 96, 64, 8, tm.CP(1), gated=True, bias=False).matched(mlp)
+    (rank,) = {stage.network.sizes["r"] for stage in spec.layers.values()}
+    larger = spec.replace(factorization=tm.CP(rank + 1))
+    assert spec.num_parameters <= mlp < larger.num_parameters
+    assert spec.num_parameters == sum(value.size for value in tm.initialize(spec)[0].values())
+
+
+@every_backend
+def test_only_a_gated_block_has_a_layer_up(backend: str) -> None:
+    assert not hasattr(tm.build(BLOCK, backend, seed=0), "up")
+    gated = tm.build(GATED, backend, seed=0)
+    assert list(gated.up) == list(gated.first) == list(gated.second)
+    assert len(gated.materialize()) == 3
+
+
+def test_each_layer_of_a_gated_block_may_have_a_path_of_its_own() -> None:
+    first, other = ((0, 3), (0, 2), (1, 2), (0, 1)), ((0, 1), (0, 1), (0, 2), (0, 1))
+    paths = [first, other, first]
+    block = tm.MuMoEBlockSpec(5, 6, 7, 4, tm.CP(3), gated=True, optimize=paths)
+    assert [stage.optimize for stage in block.layers.values()] == paths
+    with pytest.raises(tm.TensorMoEError, match="or one for each: first, up, second"):
+        tm.MuMoEBlockSpec(5, 6, 7, 4, tm.CP(3), gated=True, optimize=paths[:2])
+    with pytest.raises(tm.TensorMoEError, match="or one for each: first, second"):
+        tm.MuMoEBlockSpec(5, 6, 7, 4, tm.CP(3), optimize=paths)

@@ -55,7 +55,7 @@ def test_every_specification_returns_from_strict_json(
 ) -> None:
     layer = spec.replace(gate=gate, optimize=optimize, memory_limit=memory_limit)
     block = tm.MuMoEBlockSpec(
-        4, 3, 2, layer.experts, layer.factorization, gate, False, "relu", True, optimize, memory_limit
+        4, 3, 2, layer.experts, layer.factorization, gate, False, "relu", True, True, optimize, memory_limit
     )
     for each in (layer, block):
         data = strict(each.to_json())

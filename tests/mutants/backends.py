@@ -316,7 +316,7 @@ OWN_REVERSE_MODE = [
         " + x * density",
         "",
         BLOCK,
-        "programs/test_program.py::test_reverse_mode_is_the_definitions[True-1-CP]",
+        "programs/test_program.py::test_reverse_mode_is_the_definitions[True-plain-1-CP]",
     ),
     edit(
         "JAX: recomputation keeps everything",

@@ -201,8 +201,8 @@ OPTIONS = [
     edit(
         "a path for a block's first layer is its second one's",
         "layers.block_spec:MuMoEBlockSpec.layers",
-        "return self._stages(first, second)",
-        "return self._stages(second, first)",
+        "else self.optimize)",
+        "else self.optimize[::-1])",
         BLOCK,
         f"{BLOCKS}::test_each_layer_has_the_path_that_it_was_given",
     ),

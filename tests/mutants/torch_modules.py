@@ -153,8 +153,8 @@ MODULE = [
     edit(
         "PyTorch: a block materializes its first layer twice",
         f"{TORCH}._module:MuMoEBlock.materialize",
-        'materialize(layers["second"], self._cores("second")',
-        'materialize(layers["second"], self._cores("first")',
+        "self._cores(name)",
+        'self._cores("first")',
         BLOCK,
         f"{BLOCKS}::test_a_block_materializes_both_of_its_layers[torch]",
     ),

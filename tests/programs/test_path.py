@@ -52,7 +52,7 @@ def test_a_given_path_is_run_at_every_batch_size() -> None:
 def test_a_block_takes_a_path_for_each_layer() -> None:
     other = layer().plan().path
     spec = block(optimize=(PATH, other))
-    assert [plan.path for plan in (spec.plan().first, spec.plan().second)] == [PATH, other]
+    assert [plan.path for plan in spec.plan().layers.values()] == [PATH, other]
     close(outputs(spec), outputs(block()))
     assert block(optimize=("greedy", "greedy")) == block(optimize="greedy")
     assert block(optimize=("greedy", PATH)).optimize == ("greedy", PATH)

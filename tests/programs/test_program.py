@@ -1,7 +1,5 @@
 """Programs: two layers as one, and reverse mode with what it keeps."""
 
-import math
-import string
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -10,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.blocks import ACTIVATIONS, in_numpy, in_torch, operands_of, parts_of
 from support.frameworks import optional
 from support.strategies import close
 
@@ -22,20 +21,6 @@ jax = optional("jax")
 
 NUMPY = tm.get_backend("numpy")
 
-# By their definitions, here and in PyTorch's words.
-ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "gelu": (
-        lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2,
-        torch.nn.functional.gelu,
-    ),
-    "gelu_tanh": (
-        lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2,
-        lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
-    ),
-    "relu": (lambda x: np.where(x > 0, x, 0), torch.relu),
-    "silu": (lambda x: x / (1 + np.exp(-x)), torch.nn.functional.silu),
-}
-
 FAMILIES: dict[str, Callable[[int], tm.Factorization]] = {
     "CP": lambda levels: tm.CP(4),
     "Tucker": lambda levels: tm.Tucker((*(2, 3, 2)[:levels], 4, 3)),
@@ -47,6 +32,7 @@ FAMILIES: dict[str, Callable[[int], tm.Factorization]] = {
 
 families = pytest.mark.parametrize("family", FAMILIES)
 all_levels = pytest.mark.parametrize("levels", [1, 2, 3])
+plain_and_gated = pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
 
 
 def block_of(family: str, levels: int, bias: bool = True, **options: Any) -> tm.MuMoEBlockSpec:
@@ -54,64 +40,14 @@ def block_of(family: str, levels: int, bias: bool = True, **options: Any) -> tm.
     return tm.MuMoEBlockSpec(5, 7, 6, experts, FAMILIES[family](levels), bias=bias, **options)
 
 
+def activations_for(levels: int) -> Iterable[str]:
+    """All, or with more levels one: none knows of levels."""
+    return ACTIVATIONS if levels == 1 else ["silu"]
+
+
 def program_of(block: tm.MuMoEBlockSpec) -> Program:
-    first, second = (layer.default_plan.program for layer in block.layers.values())
-    return chain(first, second, block.levels, block.nonlinearity)
-
-
-def operands_of(block: tm.MuMoEBlockSpec, tokens: int = 3) -> list[np.ndarray]:
-    """x, the coefficients, and the cores of both layers."""
-    generator = np.random.default_rng(0)
-    coefficients = [(tokens, n) for n in block.experts]
-    cores = [shape for layer in block.layers.values() for shape in layer.network.shapes.values()]
-    shapes = [(tokens, block.in_features), *coefficients, *cores]
-    return [generator.normal(size=shape) for shape in shapes]
-
-
-def halves(block: tm.MuMoEBlockSpec, operands: list[Any]) -> tuple[Any, list[Any], list[list[Any]]]:
-    """x, the coefficients, and the cores of each layer."""
-    x, *rest = operands
-    coefficients, cores = rest[: block.levels], rest[block.levels :]
-    return x, coefficients, [cores[: len(cores) // 2], cores[len(cores) // 2 :]]
-
-
-def defined(
-    block: tm.MuMoEBlockSpec,
-    operands: list[Any],
-    einsum: Callable[..., Any],
-    with_one: Callable[[Any], Any],
-    activation: Callable[[Any], Any],
-) -> Any:
-    """Each layer as one sum of products over all indices at once."""
-    hidden, coefficients, cores = halves(block, operands)
-    for number, (layer, factors) in enumerate(zip(block.layers.values(), cores, strict=True)):
-        network = layer.network
-        letters = dict(zip(network.sizes, string.ascii_letters, strict=False))
-        *experts, i, o = (letters[mode] for mode in network.modes)
-        terms = ["".join(letters[index] for index in core.indices) for core in network.cores]
-        terms += [f"Z{expert}" for expert in experts] + [f"Z{i}"]
-        hidden = activation(hidden) if number else hidden
-        z = with_one(hidden) if block.bias else hidden
-        hidden = einsum(f"{','.join(terms)}->Z{o}", *factors, *coefficients, z)
-    return hidden
-
-
-def in_numpy(block: tm.MuMoEBlockSpec, operands: list[np.ndarray]) -> np.ndarray:
-    def with_one(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([x, np.ones((len(x), 1))], axis=1)
-
-    return defined(block, operands, np.einsum, with_one, ACTIVATIONS[block.nonlinearity][0])
-
-
-def in_torch(block: tm.MuMoEBlockSpec, operands: list[np.ndarray], cotangent: np.ndarray) -> list[np.ndarray]:
-    """Gradients of the definition by automatic differentiation."""
-
-    def with_one(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
-
-    leaves = [torch.tensor(operand, requires_grad=True) for operand in operands]
-    y = defined(block, leaves, torch.einsum, with_one, ACTIVATIONS[block.nonlinearity][1])
-    return [g.numpy() for g in torch.autograd.grad(y, leaves, torch.tensor(cotangent))]
+    programs = [layer.default_plan.program for layer in block.layers.values()]
+    return chain(programs, block.levels, block.nonlinearity)
 
 
 class Counting:
@@ -143,25 +79,31 @@ def products_of(program: Program) -> list[int]:
 
 @families
 @all_levels
+@plain_and_gated
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_block_is_two_layers_with_an_activation_between(family: str, levels: int, bias: bool) -> None:
-    for activation, (function, _) in ACTIVATIONS.items():
-        block = block_of(family, levels, bias, nonlinearity=activation)
+def test_a_block_is_layers_with_an_activation_before_the_last(
+    family: str, levels: int, bias: bool, gated: bool
+) -> None:
+    for activation in activations_for(levels):
+        block = block_of(family, levels, bias, nonlinearity=activation, gated=gated)
         operands = operands_of(block)
         y = program_of(block).run(NUMPY, operands)
         close(y, in_numpy(block, operands))
-        x, coefficients, (ours, theirs) = halves(block, operands)
-        first, second = block.layers.values()
-        hidden = tm.contract(first, ours, coefficients, x)
-        close(y, tm.contract(second, theirs, coefficients, function(hidden)))
+        x, coefficients, cores = parts_of(block, operands)
+        *before, second = block.layers.values()
+        pairs = zip(before, cores, strict=False)
+        hidden, *factors = (tm.contract(layer, own, coefficients, x) for layer, own in pairs)
+        hidden = np.prod([ACTIVATIONS[activation][0](hidden), *factors], axis=0)
+        close(y, tm.contract(second, cores[-1], coefficients, hidden))
 
 
 @families
 @all_levels
+@plain_and_gated
 @pytest.mark.parametrize("bias", [True, False])
-def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool) -> None:
-    for activation in ACTIVATIONS:
-        block = block_of(family, levels, bias, nonlinearity=activation)
+def test_reverse_mode_is_the_definitions(family: str, levels: int, bias: bool, gated: bool) -> None:
+    for activation in activations_for(levels):
+        block = block_of(family, levels, bias, nonlinearity=activation, gated=gated)
         operands = operands_of(block)
         cotangent = np.random.default_rng(1).normal(size=(3, block.out_features))
         actual = program_of(block).vjp(NUMPY, operands, cotangent)
@@ -192,7 +134,7 @@ def test_an_activation_overwrites_a_product_alone(
 ) -> None:
     (number,) = (n for n, step in enumerate(program.instructions) if isinstance(step, Pointwise))
     steps = list(program.instructions)
-    steps[number] = replace(steps[number], name=activation)
+    steps[number] = replace(steps[number], function=activation)
     program = program_with(*steps)
     assert program.overwrites[number] is overwritten
     operands = [np.random.default_rng(seed).normal(size=(3, 3)) for seed in range(2)]
@@ -229,8 +171,9 @@ def test_registers_may_be_read_again() -> None:
 
 @families
 @all_levels
-def test_recomputation_keeps_products_alone(family: str, levels: int) -> None:
-    block = block_of(family, levels)
+@plain_and_gated
+def test_recomputation_keeps_products_alone(family: str, levels: int, gated: bool) -> None:
+    block = block_of(family, levels, gated=gated)
     program, operands = program_of(block), operands_of(block)
     cotangent, everything = np.ones((3, block.out_features)), range(program.num_operands)
     actual, kept, work = [], [], []
@@ -240,7 +183,7 @@ def test_recomputation_keeps_products_alone(family: str, levels: int) -> None:
         kept.append([n for n, each in enumerate(registers) if isinstance(each, np.ndarray)])
         counting = Counting()
         actual.append(program.backward(counting, registers, cotangent, everything))
-        work.append((counting.products, counting.calls["nonlinear"]))
+        work.append((counting.products, counting.calls["nonlinear"] + counting.calls["nonlinear_product"]))
     # What comes after the last product is not read by any.
     products = products_of(program)
     assert kept[1] == [*everything, *products[:-1]]
@@ -252,8 +195,9 @@ def test_recomputation_keeps_products_alone(family: str, levels: int) -> None:
 
 @families
 @all_levels
-def test_only_wanted_gradients_are_returned(family: str, levels: int) -> None:
-    block = block_of(family, levels)
+@plain_and_gated
+def test_only_wanted_gradients_are_returned(family: str, levels: int, gated: bool) -> None:
+    block = block_of(family, levels, gated=gated)
     program, operands = program_of(block), operands_of(block)
     cotangent, count = np.ones((3, block.out_features)), program.num_operands
     complete = program.vjp(NUMPY, operands, cotangent)

@@ -57,7 +57,7 @@ def test_our_reverse_mode_holds_what_a_plan_says(spec: tm.MuMoESpec, recompute: 
 @pytest.mark.parametrize("family", EVERY, ids=str)
 def test_a_block_holds_what_its_plan_says(family: tm.Factorization) -> None:
     plan = tm.MuMoEBlockSpec(10, 14, 12, 4, family).plan(BATCH)
-    shapes = (*plan.first.shapes, *plan.second.shapes[2:])
+    shapes = (*plan.layers["first"].shapes, *plan.layers["second"].shapes[2:])
     assert held(plan, shapes) == plan.saved
     assert held(plan, shapes, recompute=True) == plan.saved_recomputing
     assert plan.saved_recomputing <= plan.saved

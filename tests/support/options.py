@@ -77,6 +77,7 @@ CHANGES = [
         optimize=(PATH, "auto"),
         hidden_features=7,
         nonlinearity="relu",
+        gated=True,
         input_norm=True,
         **_SHARED,
     ),

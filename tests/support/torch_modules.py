@@ -25,7 +25,15 @@ def spec_of(kind: str, family: str = "CP", gate: tm.Gate = tm.Gate("softmax"), *
     if kind == "layer":
         return tm.MuMoESpec(5, 6, (4, 8), FAMILIES[family], gate, **options)
     return tm.MuMoEBlockSpec(
-        5, 7, 6, (4, 8), FAMILIES[family], gate, input_norm=kind == "normed block", **options
+        5,
+        7,
+        6,
+        (4, 8),
+        FAMILIES[family],
+        gate,
+        gated=kind == "gated block",
+        input_norm=kind == "normed block",
+        **options,
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensormoe as tm
+from tensormoe.arrays.nonlinearities import NONLINEARITIES
 from tensormoe.layers.stage import Stage
 from tensormoe.programs.instructions import Instruction, Multiply, Pointwise
 from tensormoe.programs.program import Program, chain, released
@@ -27,9 +28,10 @@ def blocks(draw: st.DrawFn) -> tm.MuMoEBlockSpec:
     sizes = st.integers(1, 4)
     experts = draw(st.lists(sizes, min_size=1, max_size=3))
     family = draw(factorizations(len(experts)))
-    name = draw(st.sampled_from(["gelu", "gelu_tanh", "relu", "silu"]))
+    bias, gated, name = draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from([*NONLINEARITIES]))
     features = draw(sizes), draw(sizes), draw(sizes)
-    return tm.MuMoEBlockSpec(*features, tuple(experts), family, bias=draw(st.booleans()), nonlinearity=name)
+    counts = tuple(experts)
+    return tm.MuMoEBlockSpec(*features, counts, family, bias=bias, nonlinearity=name, gated=gated)
 
 
 @given(blocks())
@@ -64,11 +66,9 @@ def test_a_theorem_reads() -> None:
     proof = tm.prove(tm.MuMoEBlockSpec(4, 5, 3, 2, tm.CP(3)))
     shown = str(proof)
     assert repr(proof) == f"<BlockProof: {len(proof.chain.steps)} steps>"
-    assert repr(proof.first) == f"<Proof: {len(proof.first.steps)} steps>"
-    assert (
-        shown
-        == f"First layer\n\n{proof.first}\n\nSecond layer\n\n{proof.second}\n\nThe block\n\n{proof.chain}"
-    )
+    assert repr(proof.layers["first"]) == f"<Proof: {len(proof.layers['first'].steps)} steps>"
+    first, second = proof.layers.values()
+    assert shown == f"First layer\n\n{first}\n\nSecond layer\n\n{second}\n\nThe block\n\n{proof.chain}"
     for words in (
         "all sizes of n, i, o, r, i′, o′, r′,",
         "and any elementwise function gelu",
@@ -83,8 +83,8 @@ def test_a_theorem_reads() -> None:
 
 
 def chain_stages(first: Stage = FIRST, second: Stage = SECOND, name: str = "gelu") -> list[Instruction]:
-    programs = first.default_plan.program, second.default_plan.program
-    return [*chain(*programs, len(first.experts), name).instructions]
+    programs = [each.default_plan.program for each in (first, second)]
+    return [*chain(programs, len(first.experts), name).instructions]
 
 
 def rewire(change: Callable[[int], int], start: int = 0) -> list[Instruction]:
@@ -150,16 +150,16 @@ def test_a_wrong_chain_is_refused(name: str) -> None:
     instructions, reason = WRONG[name]
     program = Program(COUNT, tuple(instructions), released(COUNT, instructions))
     with pytest.raises(tm.ProofError, match=reason):
-        prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)
+        prove_chain([FIRST.contraction, SECOND.contraction], "gelu", program)
 
 
 def test_a_layer_of_a_block_is_proved_alone() -> None:
-    assert tm.prove(SECOND) == tm.prove(SQUARE).second
+    assert tm.prove(SECOND) == tm.prove(SQUARE).layers["second"]
 
 
 def test_the_right_chain_is_proved() -> None:
     program = Program(COUNT, tuple(chain_stages()), released(COUNT, chain_stages()))
-    prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)
+    prove_chain([FIRST.contraction, SECOND.contraction], "gelu", program)
 
 
 def test_a_wrong_reverse_mode_of_the_nonlinearity_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_a_wrong_reverse_mode_of_the_second_layer_is_refused(monkeypatch: pytest
     monkeypatch.setattr(Multiply, "vjp", vjp)
     program = Program(COUNT, tuple(chain_stages()), released(COUNT, chain_stages()))
     with pytest.raises(tm.ProofError, match=r"gradient"):
-        prove_chain(FIRST.contraction, SECOND.contraction, "gelu", program)
+        prove_chain([FIRST.contraction, SECOND.contraction], "gelu", program)
 
 
 def test_a_nonlinearity_in_a_layer_is_refused() -> None:
@@ -196,6 +196,6 @@ def test_layers_that_do_not_fit_are_refused() -> None:
     other = replace(SECOND, in_features=5)
     program = Program(COUNT, tuple(chain_stages()), released(COUNT, chain_stages()))
     with pytest.raises(tm.TensorMoEError, match="the second takes what the first gives"):
-        prove_chain(FIRST.contraction, other.contraction, "gelu", program)
+        prove_chain([FIRST.contraction, other.contraction], "gelu", program)
     with pytest.raises(tm.TensorMoEError, match=r"4 operands; the contraction has 11|the contraction has"):
-        prove_chain(FIRST.contraction, SECOND.contraction, "gelu", replace(program, num_operands=4))
+        prove_chain([FIRST.contraction, SECOND.contraction], "gelu", replace(program, num_operands=4))

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ...arrays.protocols import ProgramDefaults
+from ...arrays.protocols import Nonlinearity, ProgramDefaults
 from ...typing import Shape
 
 # A Mersenne prime, 2^61 − 1.
@@ -54,11 +54,11 @@ class ResidueOps(ProgramDefaults):
     def copy(self, array: Residues, /) -> Residues:
         return self.from_numpy(array)
 
-    def nonlinear(self, name: str, x: Residues, /) -> NoReturn:
-        raise NotImplementedError(f"{name} is not a polynomial")
+    def nonlinear(self, function: Nonlinearity, x: Residues, /) -> NoReturn:
+        raise NotImplementedError(f"{function} is not a polynomial")
 
-    def nonlinear_overwrite(self, name: str, x: Residues, /) -> NoReturn:
-        raise NotImplementedError(f"{name} is not a polynomial")
+    def nonlinear_overwrite(self, function: Nonlinearity, x: Residues, /) -> NoReturn:
+        raise NotImplementedError(f"{function} is not a polynomial")
 
-    def nonlinear_vjp(self, name: str, x: Residues, gradient: Residues, /) -> NoReturn:
-        raise NotImplementedError(f"{name} is not a polynomial")
+    def nonlinear_vjp(self, function: Nonlinearity, x: Residues, gradient: Residues, /) -> NoReturn:
+        raise NotImplementedError(f"{function} is not a polynomial")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.protocols import ProgramDefaults
+from ...arrays.protocols import Nonlinearity, ProgramDefaults
 from ...typing import Shape
 
 # The unit roundoff of each floating-point type: 2^−p for p significant bits.
@@ -135,11 +135,11 @@ class CountingOps(ProgramDefaults):
         degree = max(array.degree for array in arrays)
         return Counted(shape, arrays[0].precision, degree, max(array.bound for array in arrays))
 
-    def nonlinear(self, name: str, x: Counted, /) -> Counted:
-        raise NotImplementedError(name)
+    def nonlinear(self, function: Nonlinearity, x: Counted, /) -> Counted:
+        raise NotImplementedError(function)
 
-    def nonlinear_overwrite(self, name: str, x: Counted, /) -> Counted:
-        raise NotImplementedError(name)
+    def nonlinear_overwrite(self, function: Nonlinearity, x: Counted, /) -> Counted:
+        raise NotImplementedError(function)
 
-    def nonlinear_vjp(self, name: str, x: Counted, gradient: Counted, /) -> Counted:
-        raise NotImplementedError(name)
+    def nonlinear_vjp(self, function: Nonlinearity, x: Counted, gradient: Counted, /) -> Counted:
+        raise NotImplementedError(function)

@@ -1,14 +1,21 @@
-"""Proofs of a block's own program: two layers with a nonlinearity between them, chained to one program.
+"""Proofs of a block's own program: layers with a nonlinearity before the last, chained to one program.
 
 The nonlinearity f is an opaque symbol. It may be applied to u, the first layer's result, once that is
 complete; the result is a new operand f(u), about which nothing is known except its indices. In reverse mode,
 the complete gradient of f(u) becomes a new operand ∂u, which stands for that gradient times f′(u). So the
 derivation holds for any elementwise f.
+
+In a gated block f(u) is multiplied, element by element, with v, the result of up. That product is the new
+operand, once u and v are complete; its complete gradient becomes ∂u, which stands for that gradient times
+f′(u) v, or ∂v, which stands for that gradient times f(u).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from ...arrays.nonlinearities import name_of
+from ...arrays.protocols import Nonlinearity
 from ...errors import TensorMoEError
 from ...networks.notation import BATCH, Indices
 from ...programs.contraction import Contraction, Operand
@@ -21,10 +28,10 @@ from .symbolic_ops import SymbolicOps
 from .theorem import chain_theorem
 from .trace import ProofError, differentiate
 
-# The cotangent of the first layer's result.
-_HIDDEN_COTANGENT = "∂u"
-# What distinguishes the second layer's names from the first one's.
-_PRIME = "′"
+# The results of the layers before the last, with their names in theorems.
+_RESULTS = (("u", "the first layer"), ("v", "up"))
+# What distinguishes the last layer's names, and those of up.
+_LAST, _UP = "′", "″"
 
 
 @dataclass(frozen=True)
@@ -32,18 +39,17 @@ class ChainProof:
     """The derivation of a block's own program; prints as a theorem with its proof.
 
     Args:
-        first, second: what the layers compute, in the names of the theorem.
+        layers: what the layers compute, in the names of the theorem.
         nonlinearity: the name of f.
         steps: of the whole program.
     """
 
-    first: Contraction
-    second: Contraction
+    layers: tuple[Contraction, ...]
     nonlinearity: str
     steps: tuple[ProofStep, ...]
 
     def __str__(self) -> str:
-        return chain_theorem(self.first, self.second, self.nonlinearity, self.steps)
+        return chain_theorem(self.layers, self.nonlinearity, self.steps)
 
     def __repr__(self) -> str:
         return f"<ChainProof: {len(self.steps)} steps>"
@@ -51,76 +57,110 @@ class ChainProof:
 
 @dataclass(frozen=True)
 class BlockProof:
-    """The proofs of a block: of its two layers alone, and of the program that it runs; printed in turn.
+    """The proofs of a block: of its layers alone, and of the program that it runs; printed in turn.
 
     Examples:
         >>> import tensormoe as tm
         >>> proof = tm.prove(tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5)))
-        >>> len(proof.first.steps), len(proof.second.steps), len(proof.chain.steps)
+        >>> len(proof.layers["first"].steps), len(proof.layers["second"].steps), len(proof.chain.steps)
         (4, 4, 9)
     """
 
-    first: Proof
-    second: Proof
+    layers: Mapping[str, Proof]
     chain: ChainProof
 
     def __str__(self) -> str:
-        return f"First layer\n\n{self.first}\n\nSecond layer\n\n{self.second}\n\nThe block\n\n{self.chain}"
+        alone = [f"{name.capitalize()} layer\n\n{proof}" for name, proof in self.layers.items()]
+        return "\n\n".join([*alone, f"The block\n\n{self.chain}"])
 
     def __repr__(self) -> str:
         return f"<BlockProof: {len(self.chain.steps)} steps>"
 
 
-def prove_chain(first: Contraction, second: Contraction, nonlinearity: str, program: Program) -> ChainProof:
-    """Prove that a program computes two contractions with a nonlinearity between them.
+def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, program: Program) -> ChainProof:
+    """Prove that a program computes contractions with a nonlinearity before the last.
 
     Args:
-        first, second: the contractions of the layers, which share the coefficients.
-        nonlinearity: the name of the function of each element that is applied to the first one's result.
-        program: of x, the coefficients, the first layer's cores and the second one's.
+        layers: the contractions of the layers, which share the coefficients: the first and the last one, or
+            those of a gated block: the first, up and the last.
+        nonlinearity: the function of each element that is applied to the first one's result.
+        program: of x, the coefficients, and the cores of each layer.
 
     Raises:
         ProofError: names the first step that breaks, and why.
         TensorMoEError: contractions that do not fit each other, or a program for other operands.
     """
-    block = _Block.of(first, second, nonlinearity)
+    block = _Block.of(layers, nonlinearity)
     check_program(block.operands, program)
     try:
         steps = _forward(block, program)
         _backward(block, program)
     except LawError as reason:
         raise ProofError("the program", f"it {reason}") from None
-    return ChainProof(block.first, block.second, nonlinearity, steps)
+    return ChainProof(block.layers, block.name, steps)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What should be computed; the second contraction has its own names, except for the coefficients."""
+    """What should be computed; names are different, except for what layers share with the first."""
 
-    first: Contraction
-    second: Contraction
-    nonlinearity: str
+    layers: tuple[Contraction, ...]
+    nonlinearity: Nonlinearity
 
     @staticmethod
-    def of(first: Contraction, second: Contraction, nonlinearity: str) -> "_Block":
-        """Two contractions with their names made different."""
-        shared = _coefficients(first)
-        hidden = dict(first.sizes)[first.output[-1]]
-        inputs = dict(second.sizes)[second.operands[0].indices[-1]] - second.affine
-        if _coefficients(second) != shared or hidden != inputs:
+    def of(layers: Sequence[Contraction], nonlinearity: Nonlinearity) -> "_Block":
+        """Contractions with their names made different."""
+        first, *further, last = layers
+        shared, hidden = _coefficients(first), _size(first, first.output[-1])
+        for up in further:
+            if (up.operands[0], _coefficients(up), _size(up, up.output[-1])) != (
+                first.operands[0],
+                shared,
+                hidden,
+            ):
+                remedy = "up takes what the first takes, and gives as much"
+                raise TensorMoEError("contractions", (hidden, _size(up, up.output[-1])), remedy)
+        inputs = _size(last, last.operands[0].indices[-1]) - last.affine
+        if _coefficients(last) != shared or hidden != inputs:
             remedy = "the second takes what the first gives, and the same coefficients"
             raise TensorMoEError("contractions", (hidden, inputs), remedy)
-        return _Block(first, _prime(second, f"{nonlinearity}(u)"), nonlinearity)
+        data = f"{name_of(nonlinearity)}(u)" + " v" * len(further)
+        marked = [_mark(up, _UP, up.operands[0]) for up in further]
+        after = _mark(last, _LAST, Operand(data, (BATCH, last.operands[0].indices[-1] + _LAST)))
+        return _Block((first, *marked, after), nonlinearity)
 
     @property
+    def name(self) -> str:
+        """What the nonlinearity is called."""
+        return name_of(self.nonlinearity)
+
+    @property
+    def before(self) -> tuple[Contraction, ...]:
+        """The layers of x."""
+        return self.layers[:-1]
+
+    @property
+    def last(self) -> Contraction:
+        """The layer after the nonlinearity."""
+        return self.layers[-1]
+
+    @cached_property
     def operands(self) -> tuple[Operand, ...]:
         """What the program takes."""
-        return *self.first.operands, *(op for op in self.second.operands[1:] if BATCH not in op.indices)
+        shared = [op for op in self.layers[0].operands if BATCH in op.indices]
+        cores = [op for layer in self.layers for op in layer.operands if BATCH not in op.indices]
+        return (*shared, *cores)
 
     @property
     def hidden(self) -> Operand:
-        """f(u)."""
-        return self.second.operands[0]
+        """f(u), or f(u) v."""
+        return self.last.operands[0]
+
+    @property
+    def cotangents(self) -> dict[str, Contraction]:
+        """The layers by the name of what stands for the gradient of their results."""
+        names = [f"∂{result}" for result, _ in _RESULTS]
+        return {**dict(zip(names, self.before, strict=False)), COTANGENT: self.last}
 
 
 class _ChainOps(SymbolicOps):
@@ -129,86 +169,109 @@ class _ChainOps(SymbolicOps):
     def __init__(self, block: _Block, world: World) -> None:
         self._block, self._world = block, world
 
-    def nonlinear(self, name: str, x: Symbolic, /) -> Symbolic:
-        self._check(name, x)
+    def nonlinear(self, function: Nonlinearity, x: Symbolic, /) -> Symbolic:
+        return self._join(function, x)
+
+    def nonlinear_vjp(self, function: Nonlinearity, x: Symbolic, gradient: Symbolic, /) -> Symbolic:
+        return self._part(function, (x,), gradient, 0)
+
+    def nonlinear_product(self, function: Nonlinearity, x: Symbolic, factor: Symbolic, /) -> Symbolic:
+        return self._join(function, x, factor)
+
+    def nonlinear_product_overwrite(
+        self, function: Nonlinearity, x: Symbolic, factor: Symbolic, /
+    ) -> Symbolic:
+        return self._join(function, x, factor)
+
+    def nonlinear_product_vjp(
+        self,
+        function: Nonlinearity,
+        x: Symbolic,
+        factor: Symbolic,
+        gradient: Symbolic,
+        position: int,
+        /,
+    ) -> Symbolic:
+        return self._part(function, (x, factor), gradient, position)
+
+    def _join(self, function: Nonlinearity, *results: Symbolic) -> Symbolic:
+        """The hidden values, from the results of the layers before the last."""
+        if function != self._block.nonlinearity:
+            raise LawError(f"applies {name_of(function)} where {self._block.name} is asked for")
+        if len(results) != len(self._block.before):
+            raise LawError(f"gives something else than {self._block.hidden.name}")
+        for (name, whose), layer, result in zip(_RESULTS, self._block.before, results, strict=False):
+            expected = product_of(self._world, [op.name for op in layer.operands], layer.output)
+            reason = difference(result, whole_axes(self._world, layer.output), [expected])
+            if reason is not None:
+                verb = f"applies {self._block.name} to" if name == "u" else "multiplies by"
+                raise LawError(f"{verb} what is not {name}, {whose}'s result: {reason}")
         return self._world.operand(self._block.hidden.name, self._block.hidden.indices)
 
-    def nonlinear_vjp(self, name: str, x: Symbolic, gradient: Symbolic, /) -> Symbolic:
-        self._check(name, x)
+    def _part(
+        self, function: Nonlinearity, results: Sequence[Symbolic], gradient: Symbolic, position: int
+    ) -> Symbolic:
+        """The gradient of the hidden values carried back to one of the results."""
+        axes = self._join(function, *results).axes
+        factors = {COTANGENT, *(op.name for op in self._block.last.operands)}
         hidden = self._block.hidden
-        factors = {COTANGENT, *(op.name for op in self._block.second.operands)}
-        axes = self._world.operand(hidden.name, hidden.indices).axes
         reason = difference(gradient, axes, [gradient_term(self._world, factors, hidden)])
         if reason is not None:
             raise LawError(f"carries back what is not the gradient of {hidden.name}: {reason}")
-        return self._world.operand(_HIDDEN_COTANGENT, self._block.first.output)
-
-    def _check(self, name: str, x: Symbolic) -> None:
-        """Raise the error of another function, or of an array that is not u."""
-        if name != self._block.nonlinearity:
-            raise LawError(f"applies {name} where {self._block.nonlinearity} is asked for")
-        output = self._block.first.output
-        expected = product_of(self._world, [op.name for op in self._block.first.operands], output)
-        reason = difference(x, whole_axes(self._world, output), [expected])
-        if reason is not None:
-            raise LawError(f"applies {name} to what is not u, the first layer's result: {reason}")
+        return self._world.operand(f"∂{_RESULTS[position][0]}", self._block.before[position].output)
 
 
 def _forward(block: _Block, program: Program) -> tuple[ProofStep, ...]:
-    world = World.of([block.first, block.second])
+    world = World.of(block.layers)
     operands = [world.operand(op.name, op.indices) for op in block.operands]
     names = [op.name for op in block.operands]
     result, steps = derive(program, _ChainOps(block, world), names, operands)
-    output = block.second.output
-    expected = product_of(world, [op.name for op in block.second.operands], output)
+    output = block.last.output
+    expected = product_of(world, [op.name for op in block.last.operands], output)
     check_array("the result", result, whole_axes(world, output), [expected])
     return steps
 
 
 def _backward(block: _Block, program: Program) -> None:
-    """Check each gradient: from ∂y in the second layer, from ∂u in the first, both for the coefficients."""
-    world = World.of(
-        [block.first, block.second],
-        (COTANGENT, block.second.output),
-        (_HIDDEN_COTANGENT, block.first.output),
-    )
+    """Check each gradient: from ∂y in the last layer, from ∂u and ∂v in the others; their sum, if shared."""
+    world = World.of(block.layers, *((name, layer.output) for name, layer in block.cotangents.items()))
     operands = [world.operand(op.name, op.indices) for op in block.operands]
-    cotangent = world.operand(COTANGENT, block.second.output)
+    cotangent = world.operand(COTANGENT, block.last.output)
     for gradients in differentiate(program, _ChainOps(block, world), operands, cotangent):
         for op, operand, gradient in zip(block.operands, operands, gradients, strict=True):
-            check_array(f"the gradient of {op.name}", gradient, operand.axes, _gradient(block, world, op))
+            expected = [*_gradients(block, world, op)]
+            check_array(f"the gradient of {op.name}", gradient, operand.axes, expected)
 
 
-def _gradient(block: _Block, world: World, operand: Operand) -> list[Term]:
+def _gradients(block: _Block, world: World, operand: Operand) -> Iterator[Term]:
     """The gradient with respect to an operand: one product for each layer that it is in."""
-    layers = {_HIDDEN_COTANGENT: block.first, COTANGENT: block.second}
-    return [
-        gradient_term(world, {cotangent, *(op.name for op in layer.operands)}, operand)
-        for cotangent, layer in layers.items()
-        if operand in layer.operands
-    ]
+    for cotangent, layer in block.cotangents.items():
+        if operand in layer.operands:
+            yield gradient_term(world, {cotangent, *(op.name for op in layer.operands)}, operand)
+
+
+def _size(contraction: Contraction, index: str) -> int:
+    return dict(contraction.sizes)[index]
 
 
 def _coefficients(contraction: Contraction) -> Sequence[Operand]:
     return [op for op in contraction.operands[1:] if BATCH in op.indices]
 
 
-def _prime(contraction: Contraction, data: str) -> Contraction:
-    """The contraction with its first operand named `data`, and a prime at all names but the coefficients'."""
-    shared = {BATCH, *(index for op in _coefficients(contraction) for index in op.indices)}
+def _mark(contraction: Contraction, mark: str, data: Operand) -> Contraction:
+    """The contraction of `data`, and with a mark at all names but its own and the coefficients'."""
+    coefficients = _coefficients(contraction)
+    kept = {BATCH, *data.indices, *(index for op in coefficients for index in op.indices)}
 
-    def prime(indices: Indices) -> Indices:
-        return tuple(index if index in shared else index + _PRIME for index in indices)
+    def rename(indices: Indices) -> Indices:
+        return tuple(index if index in kept else index + mark for index in indices)
 
-    first, *further = contraction.operands
-    operands = [Operand(data, prime(first.indices))]
-    for op in further:
-        operands.append(op if BATCH in op.indices else Operand(op.name + _PRIME, prime(op.indices)))
-    sizes = tuple(
-        zip(
-            prime(tuple(index for index, _ in contraction.sizes)),
-            dict(contraction.sizes).values(),
-            strict=True,
-        )
+    cores = (op for op in contraction.operands if BATCH not in op.indices)
+    marked = [Operand(op.name + mark, rename(op.indices)) for op in cores]
+    sizes = zip(rename(tuple(dict(contraction.sizes))), dict(contraction.sizes).values(), strict=True)
+    return replace(
+        contraction,
+        operands=(data, *coefficients, *marked),
+        output=rename(contraction.output),
+        sizes=tuple(sizes),
     )
-    return replace(contraction, operands=tuple(operands), output=prime(contraction.output), sizes=sizes)

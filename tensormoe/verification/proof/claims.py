@@ -55,7 +55,7 @@ def difference(array: Symbolic, axes: Sequence[Axis], expected: Sequence[Term]) 
 
 def _difference_of_terms(terms: Sequence[Term], expected: Sequence[Term]) -> str | None:
     if len(terms) != len(expected):
-        count = {1: "one", 2: "two"}[len(expected)]
+        count = {1: "one", 2: "two", 3: "three"}[len(expected)]
         return f"it is a sum of {len(terms)} products, and the definition has {count}"
     further = [term for term in terms if term not in expected]
     lacking = [term for term in expected if term not in terms]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...arrays.nonlinearities import name_of
 from ...programs.instructions import (
     Affine,
     AppendOne,
@@ -10,6 +11,7 @@ from ...programs.instructions import (
     Matmul,
     Multiply,
     Pointwise,
+    PointwiseProduct,
     Reshape,
     Sum,
     Transpose,
@@ -67,8 +69,11 @@ def _describe(
             return sign + names[0], _distributive(result, summed)
         case Multiply():
             return " ".join(names), "commutative and associative laws"
-        case Pointwise(name=name):
-            return f"{name}({names[0]})", "the first layer's result, complete, is u"
+        case Pointwise(function=function):
+            return f"{name_of(function)}({names[0]})", "the first layer's result, complete, is u"
+        case PointwiseProduct(function=function):
+            law = "the results of the first layer and of up, complete, are u and v"
+            return f"{name_of(function)}({names[0]}) {names[1]}", law
         case AppendOne():
             return f"({names[0]}, 1)", _definition(result.axes[-1])
         case Transpose():

@@ -5,7 +5,8 @@ from dataclasses import replace
 from math import prod
 from typing import Any, NoReturn
 
-from ...arrays.protocols import ProgramDefaults
+from ...arrays.nonlinearities import name_of
+from ...arrays.protocols import Nonlinearity, ProgramDefaults
 from ...typing import Shape
 from .symbolic import ANY_BATCH, LawError, Part, Symbolic, show
 
@@ -16,17 +17,17 @@ class SymbolicOps(ProgramDefaults):
     def __getattr__(self, name: str) -> Callable[..., Any]:
         raise LawError(f"calls {name}, which no law of a commutative semiring covers")
 
-    def nonlinear(self, name: str, x: Symbolic, /) -> Symbolic:
-        return self._refuse(name)
+    def nonlinear(self, function: Nonlinearity, x: Symbolic, /) -> Symbolic:
+        return self._refuse(function)
 
-    def nonlinear_overwrite(self, name: str, x: Symbolic, /) -> Symbolic:
-        return self.nonlinear(name, x)
+    def nonlinear_overwrite(self, function: Nonlinearity, x: Symbolic, /) -> Symbolic:
+        return self.nonlinear(function, x)
 
-    def nonlinear_vjp(self, name: str, x: Symbolic, gradient: Symbolic, /) -> Symbolic:
-        return self._refuse(name)
+    def nonlinear_vjp(self, function: Nonlinearity, x: Symbolic, gradient: Symbolic, /) -> Symbolic:
+        return self._refuse(function)
 
-    def _refuse(self, name: str) -> NoReturn:
-        raise LawError(f"applies {name}, which is not part of what is to be computed")
+    def _refuse(self, function: Nonlinearity) -> NoReturn:
+        raise LawError(f"applies {name_of(function)}, which is not part of what is to be computed")
 
     def copy(self, array: Symbolic, /) -> Symbolic:
         return array

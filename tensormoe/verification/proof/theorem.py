@@ -37,33 +37,52 @@ def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
     return substitute("\n".join(lines))
 
 
-def chain_theorem(
-    first: Contraction, second: Contraction, nonlinearity: str, steps: Sequence[ProofStep]
-) -> str:
-    """The theorem that a program computes two layers with a nonlinearity between them, with its proof."""
-    both = [first, second]
+def chain_theorem(layers: Sequence[Contraction], nonlinearity: str, steps: Sequence[ProofStep]) -> str:
+    """The theorem that a program computes layers with a nonlinearity before the last, with its proof."""
+    first, *up, last = layers
     f, result = nonlinearity, f"t{steps[-1].number}"
     lines = [
-        f"Theorem. For all values, every batch, all sizes of {_general(both)},",
+        f"Theorem. For all values, every batch, all sizes of {_general(layers)},",
         f"and any elementwise function {f}, the program computes",
         "",
-        *_equations(second, _Letters("y", "W′", "z′")),
+        *_equations(last, _Letters("y", "W′", "z′")),
         "",
         f"where {f} is applied to each element of",
         "",
         *_equations(first, _Letters("u", "W", "z")),
-        *_remark_on_sizes(both),
+        *_second_branch(up),
+        *_remark_on_sizes(layers),
         "",
         *_proof(steps),
         "",
-        f"By the distributive law, as in each layer alone, {f} is applied to u, and {result} is y.",
-        f"Nothing is known about {f}(u) except its indices.",
-        "",
-        f"Run in the same way, the reverse mode gives {f}(u) and each of the second layer's operands",
-        "the sum of the products of all others. In the first layer, ∂y is replaced by the gradient of",
-        f"{f}(u) times {f}′(u). A coefficient's gradient is the sum of its gradients in both layers. ∎",
+        *(_conclusion_of_gated(f, result) if up else _conclusion_of_plain(f, result)),
     ]
     return substitute("\n".join(lines))
+
+
+def _second_branch(layers: Sequence[Contraction]) -> Iterator[str]:
+    for layer in layers:
+        yield from ("", "and the result is multiplied, element by element, by", "")
+        yield from _equations(layer, _Letters("v", "W″", "z"))
+
+
+def _conclusion_of_plain(f: str, result: str) -> Iterator[str]:
+    yield f"By the distributive law, as in each layer alone, {f} is applied to u, and {result} is y."
+    yield f"Nothing is known about {f}(u) except its indices."
+    yield ""
+    yield f"Run in the same way, the reverse mode gives {f}(u) and each of the second layer's operands"
+    yield "the sum of the products of all others. In the first layer, ∂y is replaced by the gradient of"
+    yield f"{f}(u) times {f}′(u). A coefficient's gradient is the sum of its gradients in both layers. ∎"
+
+
+def _conclusion_of_gated(f: str, result: str) -> Iterator[str]:
+    yield f"By the distributive law, as in each layer alone, {f} is applied to u, the result is multiplied"
+    yield f"by v, and {result} is y. Nothing is known about {f}(u) v except its indices."
+    yield ""
+    yield f"Run in the same way, the reverse mode gives {f}(u) v and each of the second layer's operands"
+    yield f"the sum of the products of all others. Let g be the gradient of {f}(u) v. In the first layer, ∂y"
+    yield f"is replaced by g {f}′(u) v, and in up by g {f}(u). The gradient of x is the sum of its gradients"
+    yield "in these two layers; a coefficient's is the sum of its gradients in all three. ∎"
 
 
 def _general(contractions: Sequence[Contraction]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...arrays.protocols import Nonlinearity
 from ...gates.routers import AdaptiveClustering
 from ...layers.spec import Spec
 from ...layers.stage import Stage
@@ -25,6 +26,11 @@ _POINTWISE: dict[str, Callable[[NumPyArray], NumPyArray]] = {
     "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2,
     "relu": lambda x: np.maximum(x, 0),
     "silu": lambda x: x / (1 + np.exp(-x)),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
+    "relu2": lambda x: np.maximum(x, 0) ** 2,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "identity": lambda x: x,
 }
 
 
@@ -76,16 +82,18 @@ def compute(
 
 def mix(spec: Spec, parameters: Arrays, coefficients: Sequence[NumPyArray], x: NumPyArray) -> NumPyArray:
     """The output at given coefficients."""
-    hidden = _input_norm(parameters, x) if "input_norm.weight" in parameters else x
-    for number, (prefix, layer) in enumerate(spec.layers.items()):
-        hidden = pointwise(spec.between, hidden) if spec.between and number else hidden
-        hidden = contract_stage(layer, prefix, parameters, coefficients, hidden)
-    return hidden
+    data = _input_norm(parameters, x) if "input_norm.weight" in parameters else x
+    results: dict[str, NumPyArray] = {}
+    for prefix, layer in spec.layers.items():
+        if prefix == "second":
+            data = pointwise(spec.between, results["first"]) * results.get("up", 1.0)
+        results[prefix] = contract_stage(layer, prefix, parameters, coefficients, data)
+    return results[[*spec.layers][-1]]
 
 
-def pointwise(name: str, x: NumPyArray) -> NumPyArray:
+def pointwise(function: Nonlinearity | None, x: NumPyArray) -> NumPyArray:
     """A nonlinearity of each element."""
-    return _POINTWISE[name](x)
+    return _POINTWISE[str(function)](x)
 
 
 def _by_name(names: Sequence[str], level: int, values: Sequence[NumPyArray]) -> dict[str, NumPyArray]:

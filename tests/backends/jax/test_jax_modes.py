@@ -14,6 +14,7 @@ from support.strategies import EVERY, EVERY_GATE, close
 
 import tensormoe as tm
 import tensormoe_jax
+from tensormoe.arrays.nonlinearities import NONLINEARITIES
 
 ACTIVATIONS = {
     "softmax": tm.softmax,
@@ -83,9 +84,9 @@ def call(spec: tm.Spec, x: jax.Array, training: bool) -> jax.Array:
 
 
 @ways
-@pytest.mark.parametrize("nonlinearity", ["gelu", "gelu_tanh", "relu", "silu"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
 def test_nonlinearities_promote_nothing(nonlinearity: str, way: str) -> None:
-    spec = tm.MuMoEBlockSpec(5, 6, 4, 3, tm.CP(2), nonlinearity=nonlinearity)
+    spec = tm.MuMoEBlockSpec(5, 6, 4, 3, tm.CP(2), nonlinearity=nonlinearity, gated=True)
     parameters, _ = tensormoe_jax.initialize(spec)
     trace(way, lambda x: tm.apply(spec, parameters, x).y, (3, 5))
 

@@ -7,6 +7,7 @@ from support.strategies import close
 from support.torch_modules import module_of, spec_of, tokens
 
 import tensormoe as tm
+from tensormoe.arrays.nonlinearities import NONLINEARITIES
 from tensormoe_torch._backend import backend
 
 BATCH = tm.Gate("softmax", "batch")
@@ -43,9 +44,10 @@ def test_noise_is_off_in_evaluation() -> None:
     assert torch.equal(module(tokens()), module(tokens()))
 
 
-@pytest.mark.parametrize("nonlinearity", ["relu", "silu", "gelu", "gelu_tanh"])
-def test_gradients_that_can_be_differentiated_are_the_same_gradients(nonlinearity: str) -> None:
-    spec = spec_of("block", nonlinearity=nonlinearity)
+@pytest.mark.parametrize("kind", ["block", "gated block"])
+@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+def test_gradients_that_can_be_differentiated_are_the_same_gradients(nonlinearity: str, kind: str) -> None:
+    spec = spec_of(kind, nonlinearity=nonlinearity)
     x = tokens().requires_grad_()
     (expected,) = torch.autograd.grad(module_of(spec)(x).square().sum(), x)
     for recompute in (False, True):

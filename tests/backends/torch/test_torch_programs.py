@@ -27,7 +27,7 @@ from tensormoe_torch._backend import backend
 
 @families
 @ways
-@pytest.mark.parametrize("kind", ["layer", "block", "normed block"])
+@pytest.mark.parametrize("kind", ["layer", "block", "normed block", "gated block"])
 def test_gradients_are_those_of_automatic_differentiation(kind: str, family: str, way: str) -> None:
     spec, x = spec_of(kind, family), tokens().requires_grad_()
     plain, own = module_of(spec), module_of(spec, recompute=way == "recompute")
@@ -72,9 +72,11 @@ def test_frozen_parameters_and_inputs_have_no_gradient(frozen: tuple[str, ...], 
 
 
 @ways
+@pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
-def test_second_derivatives(nonlinearity: str, way: str) -> None:
-    spec = tm.MuMoEBlockSpec(2, 3, 2, (2, 2), tm.CP(2), tm.Gate("softmax"), nonlinearity=nonlinearity)
+def test_second_derivatives(nonlinearity: str, gated: bool, way: str) -> None:
+    gate = tm.Gate("softmax")
+    spec = tm.MuMoEBlockSpec(2, 3, 2, (2, 2), tm.CP(2), gate, nonlinearity=nonlinearity, gated=gated)
     module = module_of(spec, recompute=way == "recompute")
     names = [name for name, _ in module.named_parameters()]
 
@@ -90,7 +92,7 @@ def test_second_derivatives(nonlinearity: str, way: str) -> None:
         assert torch.autograd.gradgradcheck(call, inputs)
 
 
-@pytest.mark.parametrize("nonlinearity", sorted(NONLINEARITIES.keys() - {"relu"}))
+@pytest.mark.parametrize("nonlinearity", sorted(NONLINEARITIES.keys() - {"relu", "identity"}))
 def test_second_derivatives_with_frozen_parameters(nonlinearity: str) -> None:
     """A gradient that depends on nothing meets a hidden layer that does."""
     gate = tm.Gate(lambda logits: torch.softmax(logits.detach(), -1))
@@ -122,8 +124,9 @@ def saved_bytes(module: Module, x: torch.Tensor) -> int:
 
 
 @families
-def test_recomputation_keeps_less(family: str) -> None:
-    spec, x = spec_of("block", family), tokens(256)
+@pytest.mark.parametrize("kind", ["block", "gated block"])
+def test_recomputation_keeps_less(kind: str, family: str) -> None:
+    spec, x = spec_of(kind, family), tokens(256)
     with large(inf):
         plain, less = (saved_bytes(module_of(spec, recompute), x) for recompute in (False, True))
     with large(0):
