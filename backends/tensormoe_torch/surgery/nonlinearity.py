@@ -19,7 +19,7 @@ def name_nonlinearity(function: object) -> str | None:
     Examples:
         >>> from torch import nn
         >>> from tensormoe_torch.surgery.nonlinearity import name_nonlinearity
-        >>> name_nonlinearity(nn.GELU(approximate="tanh")), name_nonlinearity(nn.Tanh())
+        >>> name_nonlinearity(nn.GELU(approximate="tanh")), name_nonlinearity(nn.ReLU6())
         ('gelu_tanh', None)
     """
     learned = isinstance(function, nn.Module) and next(function.parameters(), None) is not None
