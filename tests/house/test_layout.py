@@ -7,13 +7,14 @@ import sys
 import pytest
 from house.drawing import BACKENDS, EDGES, MODULES, ROOT, circle, draw, imports, rows, unit, upward
 
-# What a backend may import: names and arrays, and the mathematics written with them.
+# What a backend may import: names and arrays, the mathematics written with them, and values to start with.
 LOW = {"terminal", "typing", "errors", "tables", "codec", "memory"} | {
     "networks",
     "arrays",
     "programs",
     "gates",
     "layers",
+    "fitting",
 }
 # A file with more lines than this holds more than one concept.
 LONGEST = 330

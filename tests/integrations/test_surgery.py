@@ -32,15 +32,20 @@ def models() -> dict[str, tuple[Callable[[], Any], str, str, dict[str, torch.Ten
     """By name: how to make a model, what to replace, how many modules, and the input."""
     t = transformers
     llama = t.LlamaConfig(**TEXT, **DEPTH, **IDS)
+    mistral = {**TEXT, **DEPTH, **IDS, "num_key_value_heads": 2}
     mixtral = t.MixtralConfig(**TEXT, **DEPTH, **IDS, num_key_value_heads=2, num_local_experts=4)
-    clip = t.CLIPVisionConfig(**VISION, **DEPTH, hidden_act="gelu")
+    clip = t.CLIPVisionConfig(**VISION, **DEPTH)
+    gemma = t.GemmaConfig(**TEXT, **DEPTH, **IDS, head_dim=16, num_key_value_heads=1)
     return {
         "GPT-2": (lambda: t.GPT2LMHeadModel(gpt2()), "mlp", TOKENS),
         "GPT-2 attention": (lambda: t.GPT2LMHeadModel(gpt2()), "c_attn", TOKENS),
         "BERT": (lambda: t.BertForMaskedLM(t.BertConfig(**TEXT, **DEPTH)), "intermediate", TOKENS),
         "ViT": (lambda: t.ViTForImageClassification(t.ViTConfig(**VISION, **DEPTH)), "mlp", IMAGE),
         "CLIP vision": (lambda: t.CLIPVisionModel(clip), "mlp", IMAGE),
-        "Llama": (lambda: t.LlamaForCausalLM(llama), "o_proj", TOKENS),
+        "Llama": (lambda: t.LlamaForCausalLM(llama), "mlp", TOKENS),
+        "Mistral": (lambda: t.MistralForCausalLM(t.MistralConfig(**mistral)), "mlp", TOKENS),
+        "Qwen2": (lambda: t.Qwen2ForCausalLM(t.Qwen2Config(**mistral)), "mlp", TOKENS),
+        "Gemma": (lambda: t.GemmaForCausalLM(gemma), "mlp", TOKENS),
         "Mixtral": (lambda: t.MixtralForCausalLM(mixtral), "[qv]_proj", TOKENS),
     }
 
@@ -67,6 +72,24 @@ def replaced(name: str, **options: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     assert len(report.rows) == (4 if name == "Mixtral" else 2)
     stir(model)
     return model.eval(), x
+
+
+def test_gated_mlps_keep_their_nonlinearities_and_have_no_biases() -> None:
+    for name, nonlinearity in {"Llama": "silu", "Gemma": "gelu_tanh"}.items():
+        model, _ = replaced(name, match="parameters")
+        spec = model.model.layers[0].mlp.spec
+        assert (spec.gated, spec.nonlinearity, spec.bias) == (True, nonlinearity, False)
+        assert 0.9 * 3 * 32 * 48 < spec.num_parameters <= 3 * 32 * 48
+
+
+def test_experts_that_start_as_the_mlps_give_the_models_logits() -> None:
+    for name in ("GPT-2", "BERT", "Llama", "CLIP vision"):
+        make, where, x = MODELS[name]
+        torch.manual_seed(0)
+        model = make().eval()
+        expected = model(**x)[0]
+        replace(model, where, experts=4, factorization=tm.CP(49), init="upcycle")
+        torch.testing.assert_close(model(**x)[0], expected, rtol=0, atol=1e-5)
 
 
 def assert_finite(output: torch.Tensor) -> None:
@@ -151,8 +174,8 @@ def test_models_with_another_head_or_none_have_the_same_layers(tmp_path: Path) -
 
 
 def test_a_model_of_two_models_names_the_layers_of_each(tmp_path: Path) -> None:
-    text = transformers.CLIPTextConfig(**TEXT, **DEPTH, **IDS, hidden_act="gelu")
-    vision = transformers.CLIPVisionConfig(**VISION, **DEPTH, hidden_act="gelu")
+    text = transformers.CLIPTextConfig(**TEXT, **DEPTH, **IDS)
+    vision = transformers.CLIPVisionConfig(**VISION, **DEPTH)
     config = transformers.CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict())
     model = transformers.CLIPModel(config)
     replace(model, "vision_model.*.mlp", experts=4, factorization=tm.CP(3))

@@ -36,7 +36,7 @@ class Dense:
     @property
     def bias(self) -> bool:
         """Whether any has a bias."""
-        return any(each.bias for each in self.linears)
+        return any(each.vector is not None for each in self.linears)
 
     @property
     def outside(self) -> str | None:

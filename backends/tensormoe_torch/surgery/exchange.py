@@ -8,6 +8,7 @@ from .design import Design
 from .find import Where, find
 from .recipe import Build, Recipe
 from .report import Replacement, Swap, describe
+from .start import start
 
 
 def design(model: nn.Module, where: Where, recipe: Recipe) -> list[Design]:
@@ -20,15 +21,18 @@ def design(model: nn.Module, where: Where, recipe: Recipe) -> list[Design]:
     return [recipe.design(place, _parent(model, place.name)) for place in find(model, where)]
 
 
-def exchange(model: nn.Module, designs: list[Design], note: Callable[[], None]) -> Replacement:
+def exchange(model: nn.Module, designs: list[Design], init: str, note: Callable[[], None]) -> Replacement:
     """Build all new modules, then put them in.
 
     Args:
         model: it is changed in place.
         designs: what takes the place of which module.
+        init: the values to start with; see `replace`.
         note: what to do afterwards, and after `undo()`.
     """
     modules = [each.build() for each in designs]
+    for module, each in zip(modules, designs, strict=True):
+        start(module, each, init)
     rows = tuple(map(describe, designs, modules))
     swaps = [swap for pair in zip(designs, modules, strict=True) for swap in _swaps(model, *pair)]
     for swap in swaps:
@@ -39,7 +43,7 @@ def exchange(model: nn.Module, designs: list[Design], note: Callable[[], None]) 
 
 def put_in(model: nn.Module, where: Where, build: Build) -> None:
     """Replace modules of a model whose configuration says so already."""
-    exchange(model, design(model, where, Recipe(build=build)), lambda: None)
+    exchange(model, design(model, where, Recipe(build=build)), "fresh", lambda: None)
 
 
 def _swaps(model: nn.Module, design: Design, module: nn.Module) -> list[Swap]:

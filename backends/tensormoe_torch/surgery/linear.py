@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 
@@ -14,9 +15,15 @@ class Linear:
     out_features: int
 
     @property
-    def bias(self) -> bool:
-        """Whether it has a bias."""
-        return getattr(self.module, "bias", None) is not None
+    def matrix(self) -> torch.Tensor:
+        """The weight (I, O)."""
+        weight = self.module.get_parameter("weight")
+        return weight.T if isinstance(self.module, nn.Linear) else weight
+
+    @property
+    def vector(self) -> torch.Tensor | None:
+        """The bias (O,), if there is one."""
+        return dict(self.module.named_parameters()).get("bias")
 
 
 def read_linear(module: object) -> Linear | None:

@@ -1,5 +1,7 @@
 """Naming a nonlinearity by the values that it computes."""
 
+from copy import deepcopy
+
 import torch
 from torch import nn
 
@@ -25,11 +27,13 @@ def name_nonlinearity(function: object) -> str | None:
     learned = isinstance(function, nn.Module) and next(function.parameters(), None) is not None
     if learned or not callable(function):
         return None
+    # What is random in training, such as dropout, equals nothing then.
+    tried = deepcopy(function).train() if isinstance(function, nn.Module) else function
     # On the CPU, even where a model is built on the meta device.
     x = torch.linspace(-_FARTHEST, _FARTHEST, 2401, dtype=torch.float64, device="cpu")
-    with torch.no_grad(), torch.device("cpu"):
+    with torch.no_grad(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
         try:
-            y = function(x.clone())
+            y = tried(x.clone())
         except Exception:  # of a function of something else
             return None
         names = (name for name in NONLINEARITIES if _equal(y, backend.nonlinear(name, x)))

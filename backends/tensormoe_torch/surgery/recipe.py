@@ -75,10 +75,9 @@ class Recipe:
         if nonlinearity is None:
             remedy = f"no nonlinearity of blocks computes the same: {_REMEDY}"
             raise TensorMoEError(f"nonlinearity of {place.name}", dense.function, remedy)
-        if dense.up is not None:
-            raise TensorMoEError(place.name, kind, f"gated MLPs are not supported: {_REMEDY}")
+        hidden, gated = first.out_features, dense.up is not None
         return MuMoEBlockSpec(
-            first.in_features, first.out_features, second.out_features, *shared, nonlinearity
+            first.in_features, hidden, second.out_features, *shared, nonlinearity, gated=gated
         )
 
     def _match(self, spec: Spec, design: Design) -> Spec:

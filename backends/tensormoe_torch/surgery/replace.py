@@ -13,8 +13,7 @@ from .exchange import design, exchange
 from .find import Where
 from .recipe import Build, Recipe
 from .report import Replacement, describe
-
-STARTS = ("fresh",)
+from .start import STARTS
 
 
 def replace(
@@ -32,9 +31,10 @@ def replace(
     """Replace linear layers and MLPs of a model by μMoE layers and blocks of the same sizes.
 
     Sizes, bias, nonlinearity, dropout, element type, device and mode are those of what is replaced: an
-    `nn.Linear`, transformers' `Conv1D`, or an MLP of GPT-2, GPT-J, GPT-NeoX, ViT, CLIP, Phi or BERT, whose
-    `intermediate` brings the linear layer of `output` with it, or an `nn.Sequential` of linear layer,
-    nonlinearity and linear layer. What is shared in the model is replaced once and stays shared.
+    `nn.Linear`, transformers' `Conv1D`, an MLP of GPT-2, GPT-J, GPT-NeoX, ViT, CLIP or Phi, a gated one of
+    Llama, Mistral, Qwen or Gemma, one of BERT, whose `intermediate` brings the linear layer of `output`
+    with it, or an `nn.Sequential` of linear layer, nonlinearity and linear layer. What is shared in the model
+    is replaced once and stays shared.
 
     Nothing is changed if anything fails. Make the optimizer afterwards: the parameters are new. In a model
     of transformers, `config.tensormoe` says what was replaced; see `tensormoe_torch.huggingface`.
@@ -46,7 +46,9 @@ def replace(
         experts, factorization, gate: as for `tm.MuMoESpec`.
         match: "parameters" for the largest rank with at most the parameters of what is replaced, "macs" for
             at most its multiply-accumulates a token; None for the rank that the factorization has.
-        init: "fresh" for new values, as `torch.manual_seed` determines them.
+        init: "fresh" for initial values; "upcycle" for experts that start near the weights that are
+            replaced and "fit" for experts equal to them, exactly where the ranks allow, as `tm.upcycle`.
+            `torch.manual_seed` determines what is random.
         dry_run: whether to leave the model as it is and only report.
         build: a function from the old module to a specification, or to a module, where `experts` and
             `factorization` are not enough.
@@ -56,7 +58,8 @@ def replace(
 
     Raises:
         TensorMoEError: nothing fits `where`, a module that is neither linear nor a known MLP, an unknown
-            nonlinearity, a parameter that other modules share, or a budget that is too small.
+            nonlinearity, a parameter that other modules share, a budget that is too small, or weights to
+            start from that are not known.
 
     Examples:
         >>> import tensormoe as tm, tensormoe_torch
@@ -67,7 +70,7 @@ def replace(
         ...     model, "mlp", experts=16, factorization=tm.CP(rank=1), match="parameters"
         ... )
         >>> model["mlp"].spec.factorization
-        CP(rank=46)
+        CP(rank=47)
     """
     if not isinstance(model, nn.Module):
         raise TensorMoEError("model", type(model), "pass a torch.nn.Module")
@@ -76,7 +79,7 @@ def replace(
     designs = design(model, where, Recipe(experts, factorization, gate, match, build))
     if dry_run:
         return Replacement(tuple(describe(each, each.new) for each in designs))
-    return exchange(model, designs, partial(_note, model))
+    return exchange(model, designs, init, partial(_note, model))
 
 
 def _note(model: nn.Module) -> None:

@@ -106,7 +106,10 @@ def test_a_nonlinearity_is_known_by_its_values(function: object, name: str) -> N
     assert module[0].mlp.spec.nonlinearity == name
 
 
-@pytest.mark.parametrize("function", [nn.ReLU6(), nn.PReLU(), nn.Hardswish(), nn.Softplus()])
+@pytest.mark.parametrize(
+    "function",
+    [nn.ReLU6(), nn.PReLU(), nn.Hardswish(), nn.Softplus(), nn.Dropout(0.1).eval(), nn.LayerNorm(16)],
+)
 def test_another_nonlinearity_is_refused_by_the_modules_name(function: nn.Module) -> None:
     module = model(lambda: MLP(act=function), 1)
     with pytest.raises(tm.TensorMoEError, match=r"nonlinearity of 0\.mlp: .* pass build="):
@@ -276,6 +279,39 @@ def test_a_specification_that_build_returns_is_matched_to_what_it_replaces() -> 
     module = nn.ModuleDict({"mlp": nn.Sequential(nn.LayerNorm(8))})
     with pytest.raises(tm.TensorMoEError, match=r"match: .* mlp"):
         replace(module, "mlp", build=lambda old: spec, match="macs")
+
+
+@pytest.mark.parametrize("init", ["fit", "upcycle"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_rank_that_allows_it_starts_as_what_is_replaced(init: str, dtype: torch.dtype) -> None:
+    module = model().to(dtype).eval()
+    x = X.to(dtype)
+    expected = module(x)
+    # Rank 9 is that of the larger of the two matrices with its biases.
+    for where in ("mlp", "attention"):
+        replace(module, where, experts=(2, 3), factorization=tm.CP(9), init=init)
+    # With noise the mean over experts is the dense weight, and coefficients start uniform.
+    tolerance = 1e-9 if dtype == torch.float64 else 0.1
+    torch.testing.assert_close(module(x), expected, rtol=0, atol=tolerance)
+    weight = module[0].attention.materialize()
+    spread = (weight - weight.mean((0, 1))).norm() / weight.norm()
+    assert spread < 1e-2 if init == "fit" else 1e-3 < spread < 0.1
+
+
+def test_weights_to_start_from_that_are_not_known_are_an_error() -> None:
+    module = model(Scaled)
+    spec = tm.MuMoEBlockSpec(8, 16, 8, 4, tm.CP(2))
+    changes = (
+        (lambda old: spec.replace(hidden_features=4), r"weight of 0\.mlp: .*"),
+        (lambda old: MLP(), "init: .*"),
+    )
+    for build, message in changes:
+        with pytest.raises(tm.TensorMoEError, match=message):
+            replace(module, "mlp", build=build, init="fit")
+    with torch.device("meta"):
+        module = model()
+    with pytest.raises(tm.TensorMoEError, match=r"init: .* 0\.mlp has no values yet"):
+        replace(module, "mlp", **CP, init="upcycle")
 
 
 @pytest.mark.parametrize(
