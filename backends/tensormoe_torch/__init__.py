@@ -15,9 +15,12 @@ from ._module import MuMoE, MuMoEBlock
 from ._pickles import trust_specifications
 from ._routing import routed
 from ._synchronization import synchronize
+from .distillation import Distillation, Fidelity, distill
 from .surgery import Replacement, replace
 
 __all__ = [
+    "Distillation",
+    "Fidelity",
     "GateModule",
     "MuMoE",
     "MuMoEBlock",
@@ -25,6 +28,7 @@ __all__ = [
     "RouterModule",
     "TensorGroup",
     "backend",
+    "distill",
     "replace",
     "routed",
     "synchronize",
