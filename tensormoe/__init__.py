@@ -12,6 +12,10 @@ Write the weight tensor's factorization in one line of index notation; get a lay
 from . import interrupt as interrupt  # first, so that Ctrl-C is quiet while the rest is imported
 from .arrays.registry import available_backends, backend_of, get_backend
 from .benching import BenchReport, bench
+from .checkpoints.loading import load, load_arrays
+from .checkpoints.published import from_published
+from .checkpoints.saved import SavedLayer
+from .checkpoints.saving import save
 from .errors import TensorMoEError
 from .fitting import Fit, fit, upcycle
 from .gates.activations import Activation
@@ -64,6 +68,7 @@ __all__ = [
     "Proof",
     "ProofError",
     "Router",
+    "SavedLayer",
     "Spec",
     "TensorMoEError",
     "TensorNetwork",
@@ -83,11 +88,15 @@ __all__ = [
     "entmax15",
     "expert_modes",
     "fit",
+    "from_published",
     "from_tensorly",
     "get_backend",
     "initialize",
+    "load",
+    "load_arrays",
     "materialize",
     "prove",
+    "save",
     "soft_moe",
     "soft_rank",
     "soft_top_k",

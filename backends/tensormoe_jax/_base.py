@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Never, Self, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Literal, Never, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,10 @@ from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.typing import Array
 
 from ._backend import backend
-from ._initialization import Seed, check_source, initialize
+from ._initialization import Seed, check_source, initialize, take
 
 Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
-Arrays: TypeAlias = tuple[dict[str, jax.Array], dict[str, jax.Array]]
+Placed = TypeVar("Placed")
 AllReduce: TypeAlias = Callable[[jax.Array], jax.Array]
 
 
@@ -87,10 +87,47 @@ class Module(nnx.Module):
         Raises:
             TensorMoEError: a specification of the wrong kind, neither a seed nor rngs, or both.
         """
+        cls._check_kind(spec)
+        return cls(**spec.arguments, **options)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        spec: Spec,
+        arrays: Mapping[str, Array],
+        *,
+        copy: bool = True,
+        dtype: DTypeLike | None = None,
+        device: Device = None,
+        recompute: bool = False,
+    ) -> Self:
+        """Build the module of a specification around values. No initial values are drawn.
+
+        Args:
+            spec: a specification of the kind that this class computes.
+            arrays: of any framework, by the names that `tm.initialize` gives them: all parameters and all
+                running statistics.
+            copy: False if the module may share the memory of NumPy arrays.
+            dtype: of the parameters; by default every array keeps its type.
+            device, recompute: as for the class.
+
+        Raises:
+            TensorMoEError: a specification of the wrong kind, a missing or unknown name, a wrong shape, or
+                float64 without 64-bit mode.
+        """
+        cls._check_kind(spec)
+        values = take(arrays, spec, dtype, true_or_false("copy", copy))
+        held = values if device is None else _place(values, device)
+        module = nnx.eval_shape(lambda: cls(**spec.arguments, seed=0, recompute=recompute))
+        for name, value in held.items():
+            module._variable(name).set_value(value)
+        return module
+
+    @classmethod
+    def _check_kind(cls, spec: Spec) -> None:
         check_spec(spec)
         if not isinstance(spec, cls.kind):
             raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
-        return cls(**spec.arguments, **options)
 
     @property
     def in_features(self) -> int:
@@ -153,6 +190,18 @@ class Module(nnx.Module):
             # From the host straight to where the variable lives, in shards if it is sharded.
             sharding = getattr(variable.get_value(), "sharding", None)
             variable.set_value(jax.device_put(values[name].astype(variable.dtype), sharding))
+
+    def arrays(self) -> dict[str, jax.Array]:
+        """All parameters and running statistics by the names that `tm.initialize` gives them.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> from tensormoe_jax import MuMoE
+            >>> list(MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5), seed=0).arrays())
+            ['cores.expert1', 'cores.input', 'cores.output', 'gate_weights.0']
+        """
+        names = (*self.spec.parameter_shapes, *self.spec.state_shapes)
+        return {name: self._variable(name).get_value() for name in names}
 
     def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
         for group, members in group_members(arrays).items():
@@ -251,9 +300,9 @@ class Module(nnx.Module):
             )
 
 
-def _place(arrays: Arrays, device: Device) -> Arrays:
+def _place(arrays: Placed, device: Device) -> Placed:
     try:
-        placed: Arrays = jax.device_put(arrays, device)
+        placed: Placed = jax.device_put(arrays, device)
         return placed
     except (TypeError, ValueError) as error:
         remedy = f"pass a jax.Device or a sharding that fits ({' '.join(str(error).split())})"

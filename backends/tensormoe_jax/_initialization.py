@@ -9,9 +9,10 @@ from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.errors import TensorMoEError, non_negative_integer
 from tensormoe.layers import initialization
+from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.needs import check_parameters
 from tensormoe.layers.spec import Spec, check_spec
-from tensormoe.typing import NumPyArray
+from tensormoe.typing import Array, NumPyArray
 
 from ._backend import backend
 from ._drawing import draw
@@ -75,6 +76,19 @@ def initialize(
     parameters = {name: jnp.asarray(values[name]).astype(wanted) for name in spec.parameter_shapes}
     initial = spec.gate.initial_state(spec.in_features, spec.experts)
     return parameters, {name: jnp.full(shape, value, drawn) for name, (shape, value) in initial.items()}
+
+
+def take(arrays: Mapping[str, Array], spec: Spec, dtype: DTypeLike | None, copy: bool) -> Arrays:
+    """Arrays of any framework as JAX arrays of a layer; without a type to convert to, each keeps its own."""
+    values = read_arrays(arrays, spec.parameter_shapes | spec.state_shapes)
+    kinds = {name: _floating(value.dtype if dtype is None else dtype) for name, value in values.items()}
+    if dtype is not None:
+        # Statistics are float32 at least.
+        kinds |= {name: jnp.promote_types(kinds[name], jnp.float32) for name in spec.state_shapes}
+    return {
+        name: jnp.array(value, kinds[name]) if copy else jnp.asarray(value, kinds[name])
+        for name, value in values.items()
+    }
 
 
 def _is_key(key: object) -> bool:

@@ -1,5 +1,6 @@
 """TensorLy's NumPy backend, with the operations that it lacks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from tensorly.backend.numpy_backend import NumpyBackend
 
 from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.numpy_kinds import object_to
-from tensormoe.arrays.protocols import Differentiable, Elementwise, GateOps
+from tensormoe.arrays.protocols import Differentiable, Elementwise, GateOps, Runnable
 from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray
 
@@ -80,6 +81,17 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
         above: NumPyArray = array if least is None else np.maximum(array, least)
         between: NumPyArray = above if most is None else np.minimum(above, most)
         return between
+
+    def compute(
+        self, program: Runnable, operands: Sequence[NumPyArray], recompute: bool = False
+    ) -> NumPyArray:
+        dtype = operands[0].dtype
+        if dtype.kind == "f":
+            y: NumPyArray = program.run(self, operands)
+            return y
+        # Products of bfloat16 are float32 in NumPy: round once, at the end.
+        y = program.run(self, [operand.astype(np.float32) for operand in operands])
+        return y.astype(dtype)
 
     def differentiable(self, function: Differentiable, x: NumPyArray, *scalars: NumPyArray) -> NumPyArray:
         closed = function.closed_form

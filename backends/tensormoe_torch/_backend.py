@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tensorly.backend.pytorch_backend import PyTorchBackend
 
-from tensormoe.arrays.numpy_kinds import object_to
+from tensormoe.arrays.numpy_kinds import import_bfloat16, object_to
 from tensormoe.arrays.protocols import Computed, Differentiable, GateOps, Nonlinearity, Runnable
 from tensormoe.errors import TensorMoEError
 from tensormoe.typing import AllReduce
@@ -148,6 +148,12 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
 
     def from_numpy(self, array: Any) -> torch.Tensor:
         return torch.tensor(array)  # a copy: the caller's array stays the caller's
+
+    def to_numpy(self, array: torch.Tensor) -> Any:
+        if not isinstance(array, torch.Tensor) or array.dtype is not torch.bfloat16:
+            return PyTorchBackend.to_numpy(array)
+        # Between the two there is no conversion, but their bits are the same.
+        return array.detach().cpu().contiguous().view(torch.int16).numpy().view(import_bfloat16())
 
     def devices(self) -> tuple[str, ...]:
         return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)

@@ -19,7 +19,7 @@ from ._channel import Channel
 from ._checkpoints import check, check_names, check_tensors, note
 from ._containers import LevelTensors, NamedTensors, TensorGroup
 from ._gate import AllReduce, GateModule
-from ._values import Device, DType, element_type, fill, on_device, read, reset
+from ._values import Device, DType, element_type, fill, on_device, read, reset, take
 
 Coefficients = list[torch.Tensor]
 Groups = tuple[str, ...]
@@ -174,6 +174,21 @@ class Module(nn.Module):
         values = read(arrays, tensors)
         fill((tensors[name], value) for name, value in values.items())
 
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """All parameters and running statistics by the names that `tm.initialize` gives them.
+
+        They are detached, and not copied.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> from tensormoe_torch import MuMoE
+            >>> list(MuMoE(8, 6, experts=4, factorization=tm.CP(rank=5)).arrays())
+            ['cores.expert1', 'cores.input', 'cores.output', 'gate_weights.0']
+        """
+        tensors = self._all_tensors()
+        names = (*self.spec.parameter_shapes, *self.spec.state_shapes)
+        return {name: tensors[name].detach() for name in names}
+
     @property
     def in_features(self) -> int:
         """I."""
@@ -264,10 +279,43 @@ class Module(nn.Module):
         Raises:
             TensorMoEError: a specification of another kind.
         """
+        cls._check_kind(spec)
+        return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        spec: Spec,
+        arrays: Mapping[str, Any],
+        *,
+        copy: bool = True,
+        dtype: DType = None,
+        device: Device = None,
+        recompute: bool = False,
+    ) -> Self:
+        """The module of a specification with given values. No initial values are drawn.
+
+        Args:
+            spec: of the kind that this class computes.
+            arrays: of any framework, as for `load_arrays`.
+            copy: False if the module may share the memory of NumPy arrays and tensors.
+            dtype: of the parameters; by default every array keeps its type.
+            device, recompute: as for the class.
+
+        Raises:
+            TensorMoEError: a specification of another kind, a missing or unknown name, or a wrong shape.
+        """
+        cls._check_kind(spec)
+        tensors = take(arrays, spec, dtype, device, true_or_false("copy", copy))
+        module = cls(**spec.arguments, device="meta", recompute=recompute)
+        module.load_state_dict(tensors, assign=True)
+        return module
+
+    @classmethod
+    def _check_kind(cls, spec: Spec) -> None:
         check_spec(spec)
         if type(spec) is not cls._kind:
             raise TensorMoEError("spec", spec, f"{cls.__name__} is built from a {cls._kind.__name__}")
-        return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)
 
     def extra_repr(self) -> str:
         spec = self.spec

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from tensormoe.arrays.numpy_kinds import NUMPY_TYPES
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.initialization import initialize, initialize_constants
 from tensormoe.layers.loading import read_arrays
@@ -74,12 +75,37 @@ def fill(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
 def read(arrays: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Arrays of any framework as tensors, checked against those that are to take their values."""
     values = read_arrays(arrays, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    return {name: torch.from_numpy(_plain(value)) for name, value in values.items()}
+    return {name: to_tensor(value) for name, value in values.items()}
 
 
-def _plain(array: NumPyArray) -> NumPyArray:
-    """A copy in NumPy's own types: bfloat16 is of another package."""
-    return np.array(array, np.float32 if array.dtype.kind == "V" else array.dtype, order="C")
+def take(
+    arrays: Mapping[str, Any], spec: Spec, dtype: DType, device: Device, copy: bool
+) -> dict[str, torch.Tensor]:
+    """Arrays of any framework as the tensors of a layer, which may share memory that needs no copy.
+
+    Args:
+        arrays: all parameters and running statistics of the layer.
+        spec: of the layer.
+        dtype: of the parameters; None if every array keeps its type.
+        device: of all.
+        copy: whether what is shared is copied.
+    """
+    target = on_device(device).device
+    kind = None if dtype is None else element_type(dtype)
+    wide = torch.float64 if kind == torch.float64 else torch.float32
+    kinds = dict.fromkeys(spec.state_shapes, None if kind is None else wide)
+    values = read_arrays(arrays, spec.parameter_shapes | spec.state_shapes)
+    return {name: to_tensor(value, copy).to(target, kinds.get(name, kind)) for name, value in values.items()}
+
+
+def to_tensor(array: NumPyArray, copy: bool = True) -> torch.Tensor:
+    """A tensor with a NumPy array's values and type; types that PyTorch lacks become float64."""
+    kind = array.dtype.newbyteorder("=") if array.dtype.name in NUMPY_TYPES else np.float64
+    # What NumPy may not write to, PyTorch must not.
+    fresh = np.array(array, kind, order="C", copy=True if copy or not array.flags.writeable else None)
+    if fresh.dtype.name == "bfloat16":
+        return torch.from_numpy(fresh.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(fresh)
 
 
 def _distribute(value: torch.Tensor, like: Any) -> torch.Tensor:

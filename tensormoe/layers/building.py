@@ -1,10 +1,12 @@
 """From a specification to a framework's own module."""
 
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
 from ..arrays.registry import get_module
 from ..errors import TensorMoEError, one_of
+from ..typing import Array
 from .block_spec import MuMoEBlockSpec
 from .layer_spec import MuMoESpec
 from .spec import Spec, check_spec
@@ -33,20 +35,44 @@ def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) 
         >>> layer.cores["input"].shape
         (9, 5)
     """
+    module = _find_class(spec, backend)
+    # Not the class's own signature: nnx.Module's metaclass hides it.
+    known = tuple(name for name in _keywords(module.__init__) if name not in spec.arguments)
+    return module.from_spec(spec, seed=seed, **_check(options, backend, known))
+
+
+def restore(spec: Spec, arrays: Mapping[str, Array], backend: str, **options: Any) -> Any:
+    """Build the framework's own module around given values. No initial values are drawn.
+
+    Args:
+        spec: what to build.
+        arrays: of any framework, by the names that `tm.initialize` gives them.
+        backend: as for `build`.
+        options: keyword options of the class's `from_arrays`, such as device and dtype.
+
+    Raises:
+        TensorMoEError: as `build`, and for arrays that are not those of the specification.
+    """
+    module = _find_class(spec, backend)
+    if not hasattr(module, "from_arrays"):
+        raise TensorMoEError("backend", backend, "its modules lack from_arrays, which takes given values")
+    return module.from_arrays(spec, arrays, **_check(options, backend, _keywords(module.from_arrays)))
+
+
+def _find_class(spec: Spec, backend: str) -> Any:
     names = {MuMoESpec: "MuMoE", MuMoEBlockSpec: "MuMoEBlock"}
     check_spec(spec)
     if type(spec) not in names:
         raise TensorMoEError("spec", spec, "pass a MuMoESpec or a MuMoEBlockSpec")
-    module = getattr(get_module(backend), names[type(spec)])
-    known = _options(module, spec)
+    return getattr(get_module(backend), names[type(spec)])
+
+
+def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+    parameters = signature(function).parameters.values()
+    return tuple(parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY)
+
+
+def _check(options: dict[str, Any], backend: str, known: tuple[str, ...]) -> dict[str, Any]:
     for option in options:
         one_of(f"option of {backend}", option, known)
-    return module.from_spec(spec, seed=seed, **options)
-
-
-def _options(module: Any, spec: Spec) -> tuple[str, ...]:
-    """The keywords of a module's class, except for the fields of its specification."""
-    # Not the class's own signature: nnx.Module's metaclass hides it.
-    parameters = signature(module.__init__).parameters.values()
-    by_keyword = [parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
-    return tuple(name for name in by_keyword if name not in spec.arguments)
+    return options

@@ -4,18 +4,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..arrays.numpy_kinds import NUMPY_TYPES, object_to
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
 from ..typing import Array, NumPyArray, Shape, Shapes
 from .parameters import compare_names
 
 
-def read_arrays(arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyArray]:
+def read_arrays(
+    arrays: Mapping[str, Array], shapes: Shapes, argument: str = "arrays"
+) -> dict[str, NumPyArray]:
     """Convert arrays of any framework to NumPy arrays, checked before a module takes their values.
 
     Args:
         arrays: all parameters and running statistics, by the names that `initialize` uses.
         shapes: the module's shapes by name.
+        argument: what errors call the arrays.
+
+    Returns:
+        The arrays in the order of the shapes and in their own types, if NumPy has these; otherwise float64.
+        They may be views.
 
     Raises:
         TensorMoEError: a missing or unknown name, a wrong shape, or anything but a floating-point array.
@@ -29,14 +37,14 @@ def read_arrays(arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyA
     """
     if not isinstance(arrays, Mapping):
         raise TensorMoEError(
-            "arrays", type(arrays), "pass a mapping from names to arrays, as tm.initialize returns"
+            argument, type(arrays), "pass a mapping from names to arrays, as tm.initialize returns"
         )
     if any(hasattr(array, "items") for array in arrays.values()):
         remedy = "these are nested: pass arrays by full name; load an nnx state by nnx.update(layer, state)"
-        raise TensorMoEError("arrays", sorted(arrays, key=str), remedy)
+        raise TensorMoEError(argument, sorted(arrays, key=str), remedy)
     if arrays.keys() != shapes.keys():
-        raise TensorMoEError("arrays", sorted(arrays, key=str), compare_names(arrays, shapes))
-    return {name: _read(f"arrays[{name!r}]", arrays[name], shape) for name, shape in shapes.items()}
+        raise TensorMoEError(argument, sorted(arrays, key=str), compare_names(arrays, shapes))
+    return {name: _read(f"{argument}[{name!r}]", arrays[name], shape) for name, shape in shapes.items()}
 
 
 def _read(argument: str, array: Array, shape: Shape) -> NumPyArray:
@@ -44,10 +52,13 @@ def _read(argument: str, array: Array, shape: Shape) -> NumPyArray:
         raise TensorMoEError(argument, type(array), "pass an array of floating-point numbers")
     if tuple(array.shape) != shape:
         raise TensorMoEError(argument, tuple(array.shape), f"pass an array of shape {shape}")
-    # NumPy lacks some of the other frameworks' types, such as bfloat16.
+    if (remedy := object_to(array)) is not None:
+        raise TensorMoEError(argument, type(array), remedy)
     if isinstance(array, np.ndarray):
         return array
     try:
-        return backend_of(array).to_float64(array)
+        ops = backend_of(array)
+        array = ops.as_array(array)
+        return ops.to_numpy(array) if ops.dtype_name(array) in NUMPY_TYPES else ops.to_float64(array)
     except Exception as error:  # of the framework: a tensor on the meta device, a deleted or a traced array
         raise TensorMoEError(argument, type(array), f"its values cannot be read ({error})") from error

@@ -11,7 +11,8 @@ from tensormoe import memory
 
 @pytest.fixture
 def small_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A machine of 200 MB, which is what may be asked for before a size is refused."""
+    """A machine of 200 MB, which is what may be asked for before a size is refused, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
     limit = tmp_path / "memory.max"
     limit.write_text(str(PRESENT))
     monkeypatch.setattr(memory, "_LIMITS", (str(limit),))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +82,24 @@ def _generator(setting: Setting) -> Any:
     if setting.framework == "numpy":
         return np.random.default_rng(0)
     return torch.Generator() if setting.framework == "torch" else jax.random.key(0)
+
+
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="tensormoe-"))
+
+
+def _path(setting: Setting) -> Path:
+    """A file with a layer."""
+    path = _folder() / "layer"
+    tm.save(setting.module(), path)
+    return path
+
+
+def _published(setting: Setting) -> dict[str, Any]:
+    """A state dict as the published code lays it out."""
+    names = ("MuMoE.factors.0", "MuMoE.factors.1", "MuMoE.factors.2", "projs.0")
+    return dict(zip(names, setting.arrays((4, 2), (4, 2), (2, 2), (3, 4)), strict=True))
 
 
 def _inputs(setting: Setting) -> Inputs:
@@ -160,6 +180,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "alpha": lambda s: 1.5,
     "descending": lambda s: True,
     "levels": lambda s: s.layer.levels,
+    "path": _path,
+    "copy": lambda s: True,
     "notation": lambda s: "n r, i r, o r",
     "bonds": lambda s: s.layer.factorization.bonds(s.layer.levels),
     "bond": lambda s: None,
@@ -209,6 +231,9 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
         mode: np.arange(size)
         for mode, size in zip(s.layer.network.modes, (*s.layer.experts, 3, 2), strict=True)
     },
+    "save.layer": lambda s: s.module(),
+    "from_published.state_dict": _published,
+    "from_published.prefix": lambda s: "",
     "stacked.seed": lambda s: 0,
     "Activation.name": lambda s: "softmax",
     "AdaptiveClustering.statistics": lambda s: "running",
@@ -263,6 +288,7 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.Fit: lambda s: _fit(),
     tm.fitting.Comparison: lambda s: tm.fitting.Comparison((_fit(),)),
     Inputs: _inputs,
+    tm.SavedLayer: lambda s: tm.SavedLayer(s.spec, *_initialize(s.spec)),
     tm.MuMoESpec: lambda s: s.layer,
     tm.MuMoEBlockSpec: lambda s: s.block,
     tm.CP: lambda s: tm.CP(2),
@@ -328,7 +354,11 @@ def base_value(subject: Subject, name: str, setting: Setting) -> Any:
 
 
 # The names that stand behind a callable's **keywords, where no type lists them.
-KEYWORDS: dict[str, tuple[str, ...]] = {"TensorNetwork": ("r",), "replace": ("bias",)}
+KEYWORDS: dict[str, tuple[str, ...]] = {
+    "TensorNetwork": ("r",),
+    "replace": ("bias",),
+    "load": ("dtype", "device", "recompute"),
+}
 
 
 def _written(kind: type, setting: Setting) -> Any:

@@ -31,6 +31,10 @@ SOFT = draws.dirichlet(np.ones(3), 6)
 CORES = [draws.normal(size=shape) for shape in SPEC.network.shapes.values()]
 COEFFICIENTS = [draws.dirichlet(np.ones(n), 6) for n in SPEC.experts]
 WEIGHT, NETWORK = draws.normal(size=(5, 2, 4, 3)), tm.TensorNetwork("n r, i r, r o", r=3)
+PUBLISHED = {
+    **{f"MuMoE{each}.factors.{number}": np.ones((4, 2)) for each in ("", "2") for number in range(3)},
+    "projs.0": np.ones((4, 4)),
+}
 QUICK: dict[str, Any] = {"rounds": 1, "seconds": 0.001}
 
 
@@ -106,6 +110,11 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "seed": (partial(tm.fit, WEIGHT, SPEC.replace(factorization=NETWORK), iterations=1), 5),
         "iterations": (partial(tm.fit, WEIGHT, SPEC.replace(factorization=NETWORK)), 1),
         "progress": "fitting/test_fit.py::test_a_fit_prints_what_it_is",
+    },
+    "from_published": {
+        "prefix": (partial(tm.from_published, PUBLISHED), "no"),
+        "activation": (partial(tm.from_published, PUBLISHED), "softmax"),
+        "nonlinearity": (partial(tm.from_published, PUBLISHED), "relu"),
     },
     "from_tensorly": {
         "prefix": (

@@ -3,7 +3,7 @@
 from mutants.harness import edit
 from mutants.specs import BATCH_NORM, BLOCK, CP, GATED_LEVELS, NOISY
 
-NUMPY, JAX = "tensormoe_numpy._module", "tensormoe_jax"
+NUMPY, BASE, JAX = "tensormoe_numpy._module", "tensormoe_numpy._base", "tensormoe_jax"
 BLOCKS = "layers/test_blocks.py"
 MODULES = "layers/test_modules.py"
 NOISE = "gates/test_noise.py"
@@ -11,7 +11,7 @@ NOISE = "gates/test_noise.py"
 OF_NUMPY = [
     edit(
         "NumPy: the layer before is not handed on",
-        f"{NUMPY}:_Module.__call__",
+        f"{BASE}:Module.__call__",
         "previous=previous",
         "previous=None",
         NOISY,
@@ -20,7 +20,7 @@ OF_NUMPY = [
     ),
     edit(
         "NumPy: evaluation forgets the running statistics",
-        f"{NUMPY}:_Module.__call__",
+        f"{BASE}:Module.__call__",
         "state=self.state",
         "state=initialize(self.spec, 0)[1]",
         BATCH_NORM,
@@ -29,7 +29,7 @@ OF_NUMPY = [
     ),
     edit(
         "NumPy: evaluation trains",
-        f"{NUMPY}:_Module.__call__",
+        f"{BASE}:Module.__call__",
         "previous=previous, backend",
         "previous=previous, training=True, backend",
         BATCH_NORM,
@@ -38,7 +38,7 @@ OF_NUMPY = [
     ),
     edit(
         "NumPy: the element type is ignored",
-        f"{NUMPY}:_Module.__init__",
+        f"{BASE}:Module.__init__",
         ".astype(wanted, copy=False)",
         "",
         CP,
@@ -47,7 +47,7 @@ OF_NUMPY = [
     ),
     edit(
         "NumPy: float64 parameters are drawn in float32",
-        f"{NUMPY}:_Module.__init__",
+        f"{BASE}:Module.__init__",
         'if wanted == "float64"',
         "if False",
         CP,
@@ -56,7 +56,7 @@ OF_NUMPY = [
     ),
     edit(
         "NumPy: the first seed is everyone's",
-        f"{NUMPY}:_Module.__init__",
+        f"{BASE}:Module.__init__",
         "int(np.random.randint(2**63 - 1, dtype=np.int64))",
         "0",
         CP,
@@ -74,7 +74,7 @@ OF_NUMPY = [
     ),
     edit(
         "NumPy: gate weights come in reverse",
-        f"{NUMPY}:_Module.gate_weights",
+        f"{BASE}:Module.gate_weights",
         'list(self._members("gate_weights").values())',
         'list(self._members("gate_weights").values())[::-1]',
         GATED_LEVELS,

@@ -33,7 +33,7 @@ READING = [
     ),
     edit(
         "NumPy: running statistics are not loaded",
-        "tensormoe_numpy._module:_Module.load_arrays",
+        "tensormoe_numpy._base:Module.load_arrays",
         "for held in (self.parameters, self.state):",
         "for held in (self.parameters,):",
         BATCH_NORM,
@@ -42,7 +42,7 @@ READING = [
     ),
     edit(
         "NumPy: loaded arrays are shared",
-        "tensormoe_numpy._module:_Module.load_arrays",
+        "tensormoe_numpy._base:Module.load_arrays",
         ".astype(old.dtype)",
         ".astype(old.dtype, copy=False)",
         CP,
@@ -51,7 +51,7 @@ READING = [
     ),
     edit(
         "NumPy: parameters take the type of what is loaded",
-        "tensormoe_numpy._module:_Module.load_arrays",
+        "tensormoe_numpy._base:Module.load_arrays",
         ".astype(old.dtype)",
         ".copy()",
         CP,
@@ -60,9 +60,9 @@ READING = [
     ),
     edit(
         "PyTorch: loaded arrays are rounded to float32",
-        "tensormoe_torch._values:_plain",
-        'np.float32 if array.dtype.kind == "V" else array.dtype',
-        "np.float32",
+        "tensormoe_torch._values:to_tensor",
+        'array.dtype.newbyteorder("=") if',
+        "np.float32 if",
         CP,
         f"{LOADING}::test_parameters_and_statistics_are_loaded_by_name",
         ("torch",),

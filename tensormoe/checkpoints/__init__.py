@@ -1,0 +1,1 @@
+"""Layers in files: safetensors with the specification and a checksum, the same for every framework."""

@@ -1,0 +1,82 @@
+"""Write layers to a file."""
+
+import os
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..arrays.registry import backend_of
+from ..codec import Data, write_json
+from ..errors import TensorMoEError
+from ..layers.loading import read_arrays
+from ..typing import NumPyArray
+from .files import check_path, write_file
+from .saved import Layer, Layers, Names, describe, flatten, full_name
+from .tensor_file import is_known, pack
+
+
+def save(layer: Layers, path: str | os.PathLike[str]) -> None:
+    """Write a layer to a file that `tm.load` reads in every framework, bit for bit.
+
+    The file has the safetensors format. It holds parameters and running statistics by the names of
+    `tm.initialize`, the specification, and a checksum. It is written beside the path first: what was there
+    stays until the new file is complete, and if that fails.
+
+    Args:
+        layer: a module of any framework, a `tm.SavedLayer`, or several of them by name, in nested mappings.
+        path: of the file; by custom its name ends in ".safetensors".
+
+    Raises:
+        TensorMoEError: something that is not a layer; a gate with a function, which has no JSON; arrays that
+            are not those of the specification, or not of float64, float32, float16 or bfloat16; a file that
+            cannot be written.
+
+    Warns:
+        UserWarning: there are NaN among the values.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import tensormoe as tm
+        >>> path = Path(tempfile.mkdtemp()) / "layer.safetensors"
+        >>> layer = tm.build(tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5)), "numpy")
+        >>> tm.save(layer, path)
+        >>> again = tm.load(path, "numpy")
+        >>> again.spec == layer.spec, bool((again.cores["input"] == layer.cores["input"]).all())
+        (True, True)
+    """
+    target = check_path(path)
+    layers = flatten(layer)
+    specs: list[Data] = [
+        {"names": list(names), "spec": each.spec.to_dict()} for names, each in layers.items()
+    ]
+    tensors: dict[str, NumPyArray] = {}
+    for names, each in layers.items():
+        own = _read(names, each)
+        if not own.keys().isdisjoint(tensors):
+            raise TensorMoEError(describe(names), type(each), "other names lead to the same text: rename one")
+        tensors |= own
+    warn_of_nan(tensors, target, callers=2)
+    write_file(target, pack(tensors, write_json({"layers": specs})))
+
+
+def _read(names: Names, layer: Layer) -> dict[str, NumPyArray]:
+    """The arrays of a layer by their names in the file."""
+    argument, arrays = describe(names), layer.arrays()
+    for name, array in arrays.items():
+        dtype = backend_of(array).dtype_name(array) if hasattr(array, "dtype") else ""
+        if "float" in dtype and not is_known(dtype):
+            remedy = "convert the layer to float64, float32, float16 or bfloat16 first"
+            raise TensorMoEError(f"{argument}[{name!r}]", dtype, remedy)
+    values = read_arrays(arrays, layer.spec.parameter_shapes | layer.spec.state_shapes, argument)
+    return {full_name(names, name): value for name, value in values.items()}
+
+
+def warn_of_nan(tensors: Mapping[str, NumPyArray], path: str, callers: int) -> None:
+    """Warn of NaN among values, which are kept, where a public function was called."""
+    with np.errstate(invalid="ignore"):
+        spoilt = [name for name, array in tensors.items() if np.isnan(array).any()]
+    if spoilt:
+        listed = ", ".join(spoilt[:3]) + (" and others" if len(spoilt) > 3 else "")
+        warnings.warn(f"{path}: there are NaN in {listed}", stacklevel=callers + 1)
