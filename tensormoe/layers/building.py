@@ -1,6 +1,6 @@
 """From a specification to a framework's own module."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from inspect import Parameter, signature
 from typing import Any
 
@@ -38,7 +38,8 @@ def build(spec: Spec, backend: str, *, seed: int | None = None, **options: Any) 
     module = _find_class(spec, backend)
     # Not the class's own signature: nnx.Module's metaclass hides it.
     known = tuple(name for name in _keywords(module.__init__) if name not in spec.arguments)
-    return module.from_spec(spec, seed=seed, **_check(options, backend, known))
+    _check_options(options, backend, known)
+    return module.from_spec(spec, seed=seed, **options)
 
 
 def restore(spec: Spec, arrays: Mapping[str, Array], backend: str, **options: Any) -> Any:
@@ -56,7 +57,8 @@ def restore(spec: Spec, arrays: Mapping[str, Array], backend: str, **options: An
     module = _find_class(spec, backend)
     if not hasattr(module, "from_arrays"):
         raise TensorMoEError("backend", backend, "its modules lack from_arrays, which takes given values")
-    return module.from_arrays(spec, arrays, **_check(options, backend, _keywords(module.from_arrays)))
+    _check_options(options, backend, _keywords(module.from_arrays))
+    return module.from_arrays(spec, arrays, **options)
 
 
 def _find_class(spec: Spec, backend: str) -> Any:
@@ -72,7 +74,6 @@ def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY)
 
 
-def _check(options: dict[str, Any], backend: str, known: tuple[str, ...]) -> dict[str, Any]:
+def _check_options(options: Iterable[str], backend: str, known: tuple[str, ...]) -> None:
     for option in options:
         one_of(f"option of {backend}", option, known)
-    return options

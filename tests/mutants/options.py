@@ -160,7 +160,7 @@ OPTIONS = [
     ),
     edit(
         "an unknown option is not named",
-        "layers.building:build",
+        "layers.building:_check_options",
         "for option in options:",
         "for option in ():",
         CP,
