@@ -17,7 +17,7 @@ from tensormoe.terminal import substitute
 from ._backend import backend
 from ._channel import Channel
 from ._checkpoints import check, check_names, check_tensors, note
-from ._containers import LevelTensors, NamedTensors, TensorGroup
+from ._containers import LevelTensors, make_group
 from ._gate import AllReduce, GateModule
 from ._values import Device, DType, element_type, fill, on_device, read, reset, take
 
@@ -47,12 +47,12 @@ class Module(nn.Module):
                 name: nn.Parameter(torch.empty(shape, dtype=kind, device=device))
                 for name, shape in shapes.items()
             }
-            self.add_module(group, _group(spec, group, values))
+            self.add_module(group, make_group(spec, group, values))
         # Statistics are float32 at least.
         wide = torch.float64 if kind == torch.float64 else torch.float32
         for group, shapes in group_members(spec.state_shapes).items():
             buffers = {name: torch.empty(shape, dtype=wide, device=device) for name, shape in shapes.items()}
-            self.add_module(group, _group(spec, group, buffers))
+            self.add_module(group, make_group(spec, group, buffers))
         self.gate = GateModule(spec)
         self.channels: tuple[Channel, ...] = ()
         self._gate_groups, self._mixture_groups = _groups(spec.gate_shapes), _groups(spec.mixture_shapes)
@@ -322,11 +322,6 @@ class Module(nn.Module):
         sizes = " → ".join(map(str, spec.features))
         rest = f"experts={spec.experts}, {spec.factorization}, {spec.gate}, bias={spec.bias}"
         return substitute(f"{sizes}, {rest}")
-
-
-def _group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:
-    kind = LevelTensors if all(name.isdigit() for name in tensors) else NamedTensors
-    return kind(spec, prefix, tensors)
 
 
 def _groups(names: Iterable[str]) -> Groups:

@@ -135,3 +135,9 @@ class LevelTensors(TensorGroup):
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         return iter(self.values())
+
+
+def make_group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:
+    """The group for tensors, which are numbered if there is one for each expert level."""
+    kind = LevelTensors if all(name.isdigit() for name in tensors) else NamedTensors
+    return kind(spec, prefix, tensors)

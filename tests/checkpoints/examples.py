@@ -11,6 +11,7 @@ import tensormoe as tm
 RICH = tm.Gate("softmax", "batch", tm.AdaptiveClustering(statistics="batch"), temperature=0.5, noise=0.1)
 LAYER = tm.MuMoESpec(3, 2, (4, 3), tm.CP(2), tm.Gate("softmax", "batch"))
 BLOCK = tm.MuMoEBlockSpec(3, 5, 2, 4, tm.TensorRing((2, 3, 2)), RICH, nonlinearity="relu", input_norm=True)
+GATED = tm.MuMoEBlockSpec(3, 5, 2, 4, tm.CP(2), nonlinearity="silu", gated=True)
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import sealing
-from checkpoints.examples import BLOCK, DTYPES, LAYER, bits, draw, draw_bits, same
+from checkpoints.examples import BLOCK, DTYPES, GATED, LAYER, bits, draw, draw_bits, same
 from hypothesis import given, settings
 from support.frameworks import BACKENDS, optional
 from support.strategies import EVERY, EVERY_GATE
@@ -40,7 +40,7 @@ def held(module: Any) -> dict[str, np.ndarray]:
 
 
 @every_dtype
-@pytest.mark.parametrize("spec", [LAYER, BLOCK], ids=["layer", "block"])
+@pytest.mark.parametrize("spec", [LAYER, BLOCK, GATED], ids=["layer", "block", "gated"])
 def test_a_layer_goes_through_all_frameworks_and_keeps_every_bit(
     spec: tm.Spec, dtype: str, tmp_path: Path
 ) -> None:
