@@ -292,6 +292,9 @@ def test_a_flaw_shows_in_its_whole_row_and_in_no_other(backend: str, name: str, 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_half_precision_computes_in_float32(backend: str, name: str, dtype: str) -> None:
     ops = tm.get_backend(backend)
+    if backend == "numpy" and dtype == "bfloat16":
+        # NumPy has this type from a package that comes with JAX.
+        pytest.importorskip("ml_dtypes")
     rows = [[60.0, -60.0, 59.5, 59.25, 0, 1], [0.5] * 6, [1, 0.75, -0.25, 0.5, 0.125, 0]]
     x, case = np.array([rows, rows[::-1]]), CASES[name]
     actual = case.function(ops.cast(narrow(backend, x), dtype))

@@ -37,7 +37,9 @@ def test_layers_and_blocks_verify_and_travel_as_json(gate: tm.Gate) -> None:
         report = tm.verify(spec, BACKENDS, methods="frameworks")
         assert report.passed, str(report)
         assert gate.steps in str(report)
-        assert {"coefficients", "output", "ten training steps"} <= {check.quantity for check in report.checks}
+        # NumPy alone does not train.
+        expected = {"coefficients", "output"} | ({"ten training steps"} if len(BACKENDS) > 1 else set())
+        assert expected <= {check.quantity for check in report.checks}
         statistics = any(check.quantity == "running statistics" for check in report.checks)
         assert statistics == bool(spec.state_shapes)
         assert tm.spec_from_json(spec.to_json()) == spec
