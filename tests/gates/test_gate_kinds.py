@@ -48,6 +48,28 @@ def test_layers_and_blocks_verify_and_travel_as_json(gate: tm.Gate) -> None:
 
 
 @every_gate
+def test_what_has_travelled_as_json_computes_the_same(gate: tm.Gate) -> None:
+    """Its names are other strings of the same letters."""
+    for spec in specs_with(gate):
+        values, state = tm.initialize(spec, 0, "float64")
+        generator = np.random.default_rng(0)
+        parameters = {name: value + generator.normal(size=value.shape) for name, value in values.items()}
+        x, previous = generator.normal(size=(9, 6)), previous_of(spec, 9)
+        call: dict[str, Any] = {"training": True, "previous": previous and [a.astype(x.dtype) for a in previous]}
+        results = []
+        for each in (spec, tm.spec_from_json(spec.to_json())):
+            noise = np.random.default_rng(1)
+            # Running statistics have an effect once they have moved.
+            moved = tm.apply(each, parameters, x, state=state, generator=noise, **call).state
+            results.append(tm.apply(each, parameters, x, state=moved, generator=noise, **call))
+        first, second = results
+        close(second.y, first.y, 0)
+        for a, b in zip(first.coefficients, second.coefficients, strict=True):
+            close(b, a, 0)
+        assert all((second.state[name] == value).all() for name, value in first.state.items())
+
+
+@every_gate
 def test_modules_of_pytorch_train_compile_and_copy(gate: tm.Gate) -> None:
     for spec in specs_with(gate):
         module = tm.build(spec, "torch", seed=0)

@@ -1,7 +1,8 @@
 """Routers: the adaptive clustering rule against formulas written out in NumPy, and what it must not do."""
 
+import inspect
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_arguments_are_checked() -> None:
     refused("previous: received .*24", data.h, data.labels[:5])
     refused("previous", data.h, torch.tensor(data.labels))
     refused("negative", data.h, data.labels - 1)
-    refused("previous: received 3", data.h, data.labels, clusters=3)
+    refused("previous: received 3; .* = 2$", data.h, data.labels, clusters=3)
     refused("pass integer labels", data.h, data.labels * 0.5)
     refused("preset: received 'audio'", data.h, data.labels, preset="audio")
     refused("dispersion", data.h, data.labels, dispersion="var")
@@ -133,6 +134,13 @@ def test_arguments_are_checked() -> None:
     ):
         with pytest.raises(tm.TensorMoEError, match=next(iter(unfit))):
             tm.AdaptiveClustering(**unfit)
+
+
+def test_the_routers_defaults_are_those_of_the_function() -> None:
+    parameters = inspect.signature(tm.adaptive_clustering_weights).parameters
+    shared = {field.name: field.default for field in fields(tm.AdaptiveClustering) if field.name in parameters}
+    assert {"preset", "dispersion", "eps", "shrinkage"} < shared.keys()
+    assert shared == {name: parameters[name].default for name in shared}
 
 
 def spec_of(router: tm.Router, **gate: Any) -> tm.MuMoESpec:
