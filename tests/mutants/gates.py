@@ -268,6 +268,27 @@ CLUSTERING = [
         CLUSTERS,
         "frameworks",
     ),
+    edit(
+        "a dispersion's name is known as an object, and JSON brings another",
+        "gates.clustering:FeatureWeights.of_clusters",
+        'self.dispersion == "std"',
+        "self.dispersion is DISPERSIONS[1]",
+        CLUSTERS,
+        "gates/test_gate_kinds.py::test_what_has_travelled_as_json_computes_the_same",
+        ("numpy",),
+    ),
 ]
 
-MUTANTS = [*ACTIVATIONS, *STEPS, *NORMS, *CLUSTERING]
+AXES = [
+    edit(
+        "the last axis but one is taken for the last",
+        "gates.functional:_along",
+        "last = axis in (-1, x.ndim - 1)",
+        "last = axis in (-1, -2, x.ndim - 1)",
+        ENTMAX15,
+        "gates/test_activations.py::test_along_any_axis_in_the_arrays_own_type[entmax15-numpy]",
+        ("numpy",),
+    ),
+]
+
+MUTANTS = [*ACTIVATIONS, *STEPS, *NORMS, *CLUSTERING, *AXES]
