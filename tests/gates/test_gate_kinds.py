@@ -55,7 +55,8 @@ def test_what_has_travelled_as_json_computes_the_same(gate: tm.Gate) -> None:
         generator = np.random.default_rng(0)
         parameters = {name: value + generator.normal(size=value.shape) for name, value in values.items()}
         x, previous = generator.normal(size=(9, 6)), previous_of(spec, 9)
-        call: dict[str, Any] = {"training": True, "previous": previous and [a.astype(x.dtype) for a in previous]}
+        call: dict[str, Any] = {"training": True}
+        call["previous"] = previous and [a.astype("float64") for a in previous]
         results = []
         for each in (spec, tm.spec_from_json(spec.to_json())):
             noise = np.random.default_rng(1)

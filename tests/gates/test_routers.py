@@ -138,7 +138,8 @@ def test_arguments_are_checked() -> None:
 
 def test_the_routers_defaults_are_those_of_the_function() -> None:
     parameters = inspect.signature(tm.adaptive_clustering_weights).parameters
-    shared = {field.name: field.default for field in fields(tm.AdaptiveClustering) if field.name in parameters}
+    defaults = {field.name: field.default for field in fields(tm.AdaptiveClustering)}
+    shared = {name: default for name, default in defaults.items() if name in parameters}
     assert {"preset", "dispersion", "eps", "shrinkage"} < shared.keys()
     assert shared == {name: parameters[name].default for name in shared}
 
