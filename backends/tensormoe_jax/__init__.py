@@ -14,6 +14,16 @@ from tensormoe.layers.functional import apply
 from ._backend import backend
 from ._initialization import initialize
 from ._module import MuMoE, MuMoEBlock
+from ._sharding import apply_shares, partition_specs
 from ._stacking import stacked
 
-__all__ = ["MuMoE", "MuMoEBlock", "apply", "backend", "initialize", "stacked"]
+__all__ = [
+    "MuMoE",
+    "MuMoEBlock",
+    "apply",
+    "apply_shares",
+    "backend",
+    "initialize",
+    "partition_specs",
+    "stacked",
+]

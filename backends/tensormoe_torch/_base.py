@@ -1,6 +1,6 @@
 """What layers and blocks share as `torch.nn.Module`s: parameters and idioms, no mathematics."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import torch
@@ -22,6 +22,7 @@ from ._gate import AllReduce, GateModule
 from ._values import Device, DType, element_type, fill, on_device, read, reset, take
 
 Coefficients = list[torch.Tensor]
+Mixture = Callable[..., torch.Tensor]
 Groups = tuple[str, ...]
 
 
@@ -55,6 +56,8 @@ class Module(nn.Module):
             self.add_module(group, make_group(spec, group, buffers))
         self.gate = GateModule(spec)
         self.channels: tuple[Channel, ...] = ()
+        # Styles of `tensormoe_torch.parallel` put another in its place.
+        self.mixture: Mixture = run_mixture
         self._gate_groups, self._mixture_groups = _groups(spec.gate_shapes), _groups(spec.mixture_shapes)
         self._state_groups = _groups(spec.state_shapes)
         self.reset_parameters(seed)
@@ -117,7 +120,7 @@ class Module(nn.Module):
         coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
         for channel in channels:
             channel.send(coefficients)
-        y: torch.Tensor = run_mixture(backend, self.spec, rest, coefficients, x, self.recompute)
+        y = self.mixture(backend, self.spec, rest, coefficients, x, self.recompute)
         return (y, list(coefficients)) if return_coefficients else y
 
     if TYPE_CHECKING:

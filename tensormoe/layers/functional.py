@@ -229,7 +229,7 @@ def run_mixture(
     flat = read_coefficients(ops, spec, coefficients, x)
     tokens = flatten(ops, x)
     if "input_norm.weight" in parameters:
-        tokens = ops.compute_precisely(_normalize, tokens, parameters)
+        tokens = ops.compute_precisely(normalize_input, tokens, parameters)
     cores = [parameters[name] for name in spec.core_names]
     y = ops.compute(choose_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
     return unflatten(ops, y, x)
@@ -245,7 +245,7 @@ def unflatten(ops: Backend, array: Array, x: Array) -> Array:
     return array if x.ndim == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
 
 
-def _normalize(ops: GateOps, tokens: Array, parameters: Mapping[str, Array]) -> Array:
+def normalize_input(ops: GateOps, tokens: Array, parameters: Mapping[str, Array]) -> Array:
     """The LayerNorm of a block's input."""
     dtype = ops.dtype_name(tokens)
     normalized = ops.cast(layer_norm(ops, ops.cast(tokens, at_least_float32(dtype))), dtype)

@@ -160,6 +160,30 @@ class Spec(Registered, ABC):
         )
 
     @cached_property
+    def bond_axes(self) -> dict[str, dict[str, int]]:
+        """The axis of every core that carries an index, by index and parameter name.
+
+        Use it to shard, to prune or to read cores of any network. Bonds and expert modes have the same names
+        in all layers of a block; `i` and `o` are each layer's own input and output.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+            >>> print(spec.network)
+            n r, i r, r o
+            >>> spec.bond_axes["r"]
+            {'cores.expert1': 1, 'cores.input': 1, 'cores.output': 0}
+            >>> spec.bond_axes["n"]
+            {'cores.expert1': 0}
+        """
+        axes: dict[str, dict[str, int]] = {}
+        for prefix, layer in self.layers.items():
+            for index, cores in layer.network.axes.items():
+                named = {join_name(prefix, core): axis for core, axis in cores.items()}
+                axes[index] = axes.get(index, {}) | named
+        return axes
+
+    @cached_property
     def programs(self) -> tuple[tuple[int, Program], ...]:
         """The programs that compute the output from the input, the coefficients and all cores.
 

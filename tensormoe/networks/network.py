@@ -76,6 +76,14 @@ class Network:
         """The shape of every core by name."""
         return {core.name: tuple(self.sizes[index] for index in core.indices) for core in self.cores}
 
+    @cached_property
+    def axes(self) -> dict[str, dict[str, int]]:
+        """The axis of every core that carries an index, by index and core."""
+        return {
+            index: {core.name: core.indices.index(index) for core in self.cores if index in core.indices}
+            for index in self.sizes
+        }
+
     @property
     def num_parameters(self) -> int:
         """The number of elements in all cores."""

@@ -69,3 +69,8 @@ def test_data_parallel_training_equals_that_of_one_process_without_warnings(tmp_
 )
 def test_statistics_are_those_of_the_processes_that_share_a_batch(scenario: str, tmp_path: Path) -> None:
     run(scenario, 2, tmp_path, "shared_statistics.py")
+
+
+@pytest.mark.parametrize("scenario", ["shares", "resharding", "with_fsdp"])
+def test_rank_and_experts_are_shared_out_over_processes(scenario: str, tmp_path: Path) -> None:
+    run(scenario, 2, tmp_path, "tensor_parallel.py")

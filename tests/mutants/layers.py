@@ -81,7 +81,7 @@ BLOCKS = [
     ),
     edit(
         "the input is not normalised",
-        "layers.functional:_normalize",
+        "layers.functional:normalize_input",
         "return normalized *",
         "return tokens *",
         NORMED_BLOCK,
@@ -89,7 +89,7 @@ BLOCKS = [
     ),
     edit(
         "the input norm lacks its shift",
-        "layers.functional:_normalize",
+        "layers.functional:normalize_input",
         ' + parameters["input_norm.bias"]',
         ' + 0 * parameters["input_norm.bias"]',
         NORMED_BLOCK,
@@ -97,7 +97,7 @@ BLOCKS = [
     ),
     edit(
         "the input norm's scale is its shift",
-        "layers.functional:_normalize",
+        "layers.functional:normalize_input",
         ' + parameters["input_norm.bias"]',
         ' + parameters["input_norm.weight"]',
         NORMED_BLOCK,

@@ -11,13 +11,13 @@ EMPTY = f"{ROUTERS}::test_an_empty_batch_moves_nothing"
 PLACE = f"{NOISE}::test_noise_comes_after_the_norm_and_before_the_temperature"
 APART = f"{NOISE}::test_every_entry_of_every_level_has_noise_of_its_own"
 
-_NOISE = """            logits = self._normalize(ops, logits, level, moved, call.training)
+_NOISE = """            logits = self._normalize(ops, logits, level, moved, call)
             if call.training and self.noise > 0:
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
 """
 _BEFORE = """            if call.training and self.noise > 0:
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
-            logits = self._normalize(ops, logits, level, moved, call.training)
+            logits = self._normalize(ops, logits, level, moved, call)
 """
 _DRAW = "self.noise * ops.normal(logits, call.generator, level)"
 

@@ -1,0 +1,123 @@
+"""Shares of a layer: a part of the experts, or of a bond, whose outputs add up to the layer's.
+
+A weight tensor is a sum over every bond, and the mixture a sum over experts. So each of several devices may
+hold a part of one index in all cores, compute its own program, and sum its output with the others' after
+every stage. The gate is small: every device computes all of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ..arrays.backend import Backend
+from ..errors import TensorMoEError, one_of
+from ..networks.notation import expert_modes
+from ..typing import Array
+from .checks import flatten
+from .functional import choose_program, normalize_input, unflatten
+from .parameters import join_name
+from .spec import Spec, check_spec
+from .stage import Stage
+
+
+def rank_index(spec: Spec, bond: str | None = None) -> str:
+    """The bond that is shared out along the rank: the first that the family would grow, or the one named.
+
+    Raises:
+        TensorMoEError: an unknown bond, or a family without any.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.shares import rank_index
+        >>> rank_index(tm.MuMoESpec(8, 6, experts=4, factorization=tm.TensorRing((2, 3, 4))))
+        'r3'
+    """
+    check_spec(spec)
+    bonds = tuple(spec.factorization.bonds(spec.levels))
+    if not bonds:
+        remedy = "it has no bond to share out: share out its experts"
+        raise TensorMoEError("factorization", spec.factorization, remedy)
+    if bond is None:
+        return (spec.factorization.growing_bonds(spec.levels) or bonds)[0]
+    one_of("bond", bond, bonds)
+    return bond
+
+
+def experts_index(spec: Spec) -> str:
+    """The expert mode that is shared out: that of the first level.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.shares import experts_index
+        >>> experts_index(tm.MuMoESpec(8, 6, experts=(4, 2), factorization=tm.CP(rank=5)))
+        'n1'
+    """
+    check_spec(spec)
+    return expert_modes(spec.levels)[0]
+
+
+def share_stages(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> dict[str, Stage]:
+    """The stages that shares of all cores make, from the shapes of the shares by parameter name."""
+    return {prefix: _share(prefix, stage, shapes) for prefix, stage in spec.layers.items()}
+
+
+def _share(prefix: str, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> Stage:
+    sizes: dict[str, int] = {}
+    for core in stage.network.cores:
+        sizes |= zip(core.indices, shapes[join_name(prefix, core.name)], strict=True)
+    levels = stage.levels
+    bonds = {bond: sizes[bond] for bond in stage.factorization.bonds(levels)}
+    experts = tuple(sizes[mode] for mode in expert_modes(levels))
+    share = replace(stage, experts=experts, factorization=stage.factorization.with_bonds(bonds))
+    for name, shape in share.network.shapes.items():
+        given = tuple(shapes[join_name(prefix, name)])
+        if given != shape:
+            remedy = f"the other cores' shares make it {shape}: share out one index in all of its cores"
+            raise TensorMoEError(join_name(prefix, name), given, remedy)
+    return share
+
+
+def mix_shares(
+    ops: Backend,
+    spec: Spec,
+    stages: Mapping[str, Stage],
+    shares: Mapping[str, Array],
+    coefficients: Sequence[Array],
+    x: Array,
+    enter: Callable[[Array], Array],
+    total: Callable[[Array], Array],
+    recompute: bool = False,
+) -> Array:
+    """The output of a layer of which every device has a share.
+
+    Args:
+        ops: the backend object.
+        spec: of the whole layer.
+        stages: those of the share, from `share_stages`.
+        shares: the share of every parameter but the gate's, by name; a core that is whole has entered.
+        coefficients: of the experts in the share, E arrays (…, N_e), which have entered.
+        x: (…, I), the same on all devices.
+        enter: marks an array that all devices have and each goes on with by itself, so that its gradients
+            are summed; the identity where a framework does so.
+        total: sums an array over the devices.
+        recompute: as for `apply`.
+    """
+    tokens = flatten(ops, x)
+    if "input_norm.weight" in shares:
+        tokens = ops.compute_precisely(normalize_input, tokens, shares)
+    mixed = [flatten(ops, a) for a in coefficients]
+
+    def run(prefix: str, tokens: Array) -> Array:
+        stage = stages[prefix]
+        cores = [shares[join_name(prefix, name)] for name in stage.network.shapes]
+        program = choose_program(ops, stage, tokens)
+        return total(ops.compute(program, (tokens, *mixed, *cores), recompute))
+
+    *before, last = stages
+    hidden = enter(tokens)
+    if before:
+        first, *gated = before
+        result = ops.nonlinear(spec.between or "", run(first, hidden))
+        for prefix in gated:
+            result = result * run(prefix, hidden)
+        hidden = enter(result)
+    return unflatten(ops, run(last, hidden), x)

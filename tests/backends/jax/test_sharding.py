@@ -1,0 +1,120 @@
+"""Rank and experts over the devices of a mesh, in a process that has eight of them."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import tensormoe as tm
+import tensormoe_jax
+from tensormoe.layers.functional import LayerOutput
+
+TESTS = Path(__file__).parents[2]
+AXES = {"rank": "model", "experts": "experts"}
+BLOCK = tm.MuMoEBlockSpec(6, 8, 6, (4, 2), tm.CP(8), tm.Gate("softmax"), input_norm=True)
+SPECS = [
+    (BLOCK, AXES),
+    (tm.MuMoESpec(6, 5, 4, tm.TensorRing((2, 3, 8)), tm.Gate("sparsemax", "batch")), AXES),
+    (tm.MuMoESpec(6, 5, 4, tm.Tucker((2, 4, 3))), {"rank": "model"}),
+    (tm.MuMoESpec(6, 5, 4, tm.Dense()), {"experts": "experts"}),
+]
+
+
+def steps(call: Any, parameters: Any, state: Any, x: jax.Array) -> Any:
+    """Losses, gradients and statistics of three steps."""
+
+    def loss(parameters: Any, state: Any) -> Any:
+        result = call(parameters, state, x)
+        return jnp.sin(result.y).sum(), result.state
+
+    seen = []
+    for _ in range(3):
+        (value, state), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(parameters, state)
+        parameters = {name: p - 0.01 * gradients[name] for name, p in parameters.items()}
+        seen.append((value, gradients, state))
+    return seen
+
+
+def run(spec: tm.Spec, parameters: Any, state: Any, x: jax.Array) -> LayerOutput:
+    return tensormoe_jax.apply(spec, parameters, x, state=state, training=True)
+
+
+def differences(how: str) -> None:
+    """Print how far losses, gradients and statistics are from those on one device."""
+    generator = np.random.default_rng(0)
+    x = jnp.asarray(generator.normal(size=(8, 6)), "float32")
+    mesh = jax.make_mesh((2, 2, 2), ("data", "experts", "model"), axis_types=(AxisType.Auto,) * 3)
+    for spec, axes in SPECS[:2] if how == "manual" else SPECS[::2] + SPECS[3:]:
+        parameters, state = tensormoe_jax.initialize(spec)
+        for name in spec.gate_shapes:
+            parameters[name] = jnp.asarray(generator.normal(size=spec.gate_shapes[name]), "float32")
+        whole = partial(run, spec)
+        expected = steps(whole, parameters, state, x)
+        specs = tensormoe_jax.partition_specs(spec, **axes)
+        if how == "manual":
+            inside = partial(tensormoe_jax.apply_shares, spec, **axes, training=True)
+            call = jax.shard_map(
+                lambda p, s, x, inside=inside: inside(p, x, state=s, all_reduce=over_data),
+                mesh=mesh,
+                in_specs=(specs, P(), P("data")),
+                out_specs=LayerOutput(P("data"), P("data"), P()),
+            )
+        else:
+            call = whole
+        placed = {name: jax.device_put(p, NamedSharding(mesh, specs[name])) for name, p in parameters.items()}
+        on_mesh = jax.device_put(x, NamedSharding(mesh, P("data")))
+        actual = steps(call, placed, jax.device_put(state, NamedSharding(mesh, P())), on_mesh)
+        for ours, theirs in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+            off = np.abs(np.asarray(ours) - np.asarray(theirs)).max()
+            print(float(off / (1 + np.abs(theirs).max())))
+
+
+def over_data(array: jax.Array) -> jax.Array:
+    return jax.lax.psum(array, "data")
+
+
+@pytest.mark.parametrize("how", ["auto", "manual"])
+def test_rank_and_experts_over_devices_train_as_on_one(how: str) -> None:
+    program = f"from test_sharding import differences; differences({how!r})"
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    path = os.pathsep.join([str(Path(__file__).parent), str(TESTS), *sys.path])
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **flags, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    off = [float(line) for line in result.stdout.split()]
+    assert len(off) >= 20
+    assert max(off) < 1e-5
+
+
+def test_the_experts_core_of_cp_lies_on_both_axes() -> None:
+    specs = tensormoe_jax.partition_specs(BLOCK, **AXES)
+    assert specs["first.expert1"] == specs["second.expert1"] == P("experts", "model")
+    assert specs["first.expert2"] == P(None, "model")
+    assert specs["second.output"] == P("model", None)
+    assert specs["gate_weights.0"] == P(None, None)
+    assert specs["input_norm.weight"] == P(None)
+
+
+def test_axes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(tm.TensorMoEError, match="name the mesh axis"):
+        tensormoe_jax.partition_specs(BLOCK)
+    with pytest.raises(tm.TensorMoEError, match="the rank has this axis"):
+        tensormoe_jax.partition_specs(BLOCK, rank="model", experts="model")
+    with pytest.raises(tm.TensorMoEError, match="no bond"):
+        tensormoe_jax.partition_specs(tm.MuMoESpec(6, 5, 4, tm.Dense()), rank="model")
+    with pytest.raises(tm.TensorMoEError, match="bond: received 's'"):
+        tensormoe_jax.partition_specs(BLOCK, rank="model", bond="s")
