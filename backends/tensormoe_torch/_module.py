@@ -4,6 +4,7 @@ from typing import Unpack
 
 import torch
 
+from tensormoe.errors import TensorMoEError
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
@@ -145,6 +146,10 @@ class MuMoEBlock(Module):
     ) -> None:
         check_keywords(self, options, BlockOptions)
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
+        function: object = spec.nonlinearity
+        if isinstance(function, torch.nn.Module) and next(function.parameters(), None) is not None:
+            remedy = "its parameters would be no part of the block: pass a function without any"
+            raise TensorMoEError("nonlinearity", type(function), remedy)
         super().__init__(spec, seed, dtype, device, recompute)
 
     def extra_repr(self) -> str:

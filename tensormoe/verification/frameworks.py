@@ -12,6 +12,7 @@ from .attempt import StepError, guard, step
 from .gate_laws import gate_law_checks
 from .modules import module_checks
 from .noise import noise_checks
+from .pointwise import pointwise_checks
 from .reference.gate import has_reference
 from .reference.layer import compute, materialize, mix
 from .report import Check
@@ -40,6 +41,7 @@ def framework_checks(
             "frameworks", _compare_layers(name, ops, spec, quiet, values, expected, slopes), name
         )
         yield from guard("frameworks", module_checks(name, ops, spec, values), name)
+        yield from guard("frameworks", pointwise_checks(name, ops, spec, generator), name)
         if not has_reference(spec.gate):
             yield from guard("frameworks", gate_law_checks(name, ops, quiet, generator), name)
         if spec.gate.noise > 0:

@@ -26,6 +26,8 @@ def find_unchecked(spec: Spec, objects: Mapping[str, Backend], methods: Sequence
     if "float" in methods:
         if not has_bound(spec.gate):
             yield "float: the errors of this gate's coefficients, which have no bound here"
+        if callable(spec.between):
+            yield "float: the errors of the block's nonlinearity, a function that has no bound here"
         for dtype in UNITS:
             yield from _on(
                 f"float: {dtype}", [n for n, ops in objects.items() if dtype not in ops.float_types]

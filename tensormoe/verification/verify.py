@@ -204,7 +204,7 @@ def _float_checks(
         sample = draw_sample(layer, generator, _FLOAT_SAMPLE)
         inputs = real_inputs(layer, generator, batch_size).restrict(sample)
         yield from float_checks(layer, objects, inputs, sample, label)
-    if spec.between is not None:
+    if isinstance(spec.between, str):
         yield from block_checks(spec, objects, generator, batch_size)
     if has_bound(spec.gate):
         yield from gate_checks(spec, objects, generator, batch_size)

@@ -119,7 +119,7 @@ def test_a_gated_block_is_llamas_mlp_at_every_tokens_mixed_weights(
     np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_all_layers_of_a_gated_block_start_at_the_scale_of_a_linear_layer_each_with_its_own_values() -> None:
+def test_every_layer_of_a_gated_block_starts_as_a_linear_layer_of_its_own() -> None:
     wide = tm.MuMoEBlockSpec(64, 96, 64, 4, tm.CP(64), gated=True)
     parameters, _ = tm.initialize(wide, 0)
     for name, stage in wide.layers.items():

@@ -3,7 +3,7 @@
 from functools import partial
 
 from mutants.harness import edit
-from mutants.specs import BLOCK, CHAIN, CP
+from mutants.specs import BLOCK, CHAIN, CP, GATED_BLOCK
 
 # What no level looks at, these do.
 
@@ -169,7 +169,7 @@ NONLINEARITIES = [
     edit(
         "every activation is GELU by tanh",
         "arrays.backend:Backend.nonlinearity",
-        "self.nonlinearities.get(name)",
+        "self.nonlinearities.get(function)",
         "NONLINEARITIES['gelu_tanh']",
         BLOCK,
         "frameworks",
@@ -200,4 +200,71 @@ NONLINEARITIES = [
     ),
 ]
 
-MUTANTS = [*CHAINED, *REVERSE, *NONLINEARITIES]
+GATED = [
+    edit(
+        "a gated block multiplies its first layer by itself",
+        "programs.program:chain",
+        "PointwiseProduct(first, factors[0], function)",
+        "PointwiseProduct(first, first, function)",
+        GATED_BLOCK,
+        "proof",
+    ),
+    edit(
+        "a gated block's nonlinearity is up's",
+        "programs.program:chain",
+        "PointwiseProduct(first, factors[0], function)",
+        "PointwiseProduct(factors[0], first, function)",
+        GATED_BLOCK,
+        "proof",
+    ),
+    edit(
+        "up has the first layer's cores",
+        "programs.program:chain",
+        "append(program, 0, start)",
+        "append(program, 0, owned)",
+        GATED_BLOCK,
+        "proof",
+    ),
+    edit(
+        "a gated block's branches exchange their gradients",
+        "programs.instructions:PointwiseProduct.vjp",
+        "gradient, position)",
+        "gradient, 1 - position)",
+        GATED_BLOCK,
+        "proof",
+    ),
+    edit(
+        "up's gradient lacks the nonlinearity",
+        "arrays.protocols:ProgramDefaults.nonlinear_product_vjp",
+        "gradient * self.nonlinear(function, x)",
+        "gradient * x",
+        GATED_BLOCK,
+        "programs/test_gated.py::test_reverse_mode_leaves_the_cotangent_as_it_was",
+    ),
+    edit(
+        "the first layer's gradient lacks up's result",
+        "arrays.protocols:ProgramDefaults.nonlinear_product_vjp",
+        "gradient * factor)",
+        "gradient)",
+        GATED_BLOCK,
+        "programs/test_gated.py::test_reverse_mode_leaves_the_cotangent_as_it_was",
+    ),
+    edit(
+        "a result that waits to be multiplied is not counted",
+        "programs.block_plan:BlockPlan.peak",
+        "number * hidden + plan.peak",
+        "plan.peak",
+        GATED_BLOCK,
+        "programs/test_gated.py::test_a_waiting_result_counts_to_the_peak",
+    ),
+    edit(
+        "PyTorch: a product is written to memory of the user's",
+        "tensormoe_torch._backend:TorchBackend.nonlinear_product_overwrite",
+        "isinstance(function, str) and ",
+        "",
+        GATED_BLOCK,
+        "layers/test_own_nonlinearity.py::test_what_a_function_returns_stays_the_users",
+    ),
+]
+
+MUTANTS = [*CHAINED, *REVERSE, *NONLINEARITIES, *GATED]

@@ -72,3 +72,4 @@ HARD_CLUSTERS = partial(
 CORES = partial(tm.MuMoESpec, 4, 5, 5, tm.CP(5))
 BLOCK = partial(tm.MuMoEBlockSpec, 5, 5, 5, (5, 5), tm.CP(5))
 NORMED_BLOCK = partial(BLOCK, input_norm=True)
+GATED_BLOCK = partial(BLOCK, gated=True, nonlinearity="silu")

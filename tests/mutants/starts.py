@@ -1,7 +1,7 @@
 """Faults in initial values, and in the search for capacity without use."""
 
 from mutants.harness import edit
-from mutants.specs import CP, CP_LEVELS
+from mutants.specs import CP, CP_LEVELS, GATED_BLOCK
 
 START = "layers/test_initialization.py"
 CAPACITY = "verification/test_capacity.py"
@@ -126,5 +126,13 @@ MUTANTS = [
         "",
         CP,
         f"{CAPACITY}::test_gates_that_may_tell_equal_experts_apart_are_left_out_and_said_so",
+    ),
+    edit(
+        "up starts with the first layer's values",
+        "layers.initialization:initialize",
+        'cores = {name: np.array(value, dtype, order="C") for name, value in values.items()}',
+        "cores = {name: np.array(values[name.replace('up.', 'first.')], dtype) for name in values}",
+        GATED_BLOCK,
+        "layers/test_blocks.py::test_every_layer_of_a_gated_block_starts_as_a_linear_layer_of_its_own",
     ),
 ]

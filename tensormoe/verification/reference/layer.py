@@ -18,6 +18,7 @@ from ...typing import NumPyArray
 from .clustering import CLUSTER_STATISTICS, cluster, initial_clusters
 from .contraction import IndexedArray, contract
 from .gate import STATISTICS, ExpertLevel
+from .own import compute_own
 
 Arrays = Mapping[str, NumPyArray]
 
@@ -92,7 +93,9 @@ def mix(spec: Spec, parameters: Arrays, coefficients: Sequence[NumPyArray], x: N
 
 
 def pointwise(function: Nonlinearity | None, x: NumPyArray) -> NumPyArray:
-    """A nonlinearity of each element."""
+    """A nonlinearity of each element; a function of the user's own is its own definition."""
+    if callable(function):
+        return compute_own(function, x)
     return _POINTWISE[str(function)](x)
 
 
