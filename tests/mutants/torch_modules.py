@@ -198,7 +198,7 @@ DIFFERENTIATED = [
         f"{TORCH}._nonlinearities:NONLINEARITIES",
         _silu_for_relu,
         BLOCK,
-        f"{MODES}::test_gradients_that_can_be_differentiated_are_the_same_gradients[relu]",
+        f"{MODES}::test_gradients_that_can_be_differentiated_are_the_same_gradients[relu-block]",
     ),
     edit(
         "PyTorch: forward mode meets our own reverse mode",
