@@ -120,6 +120,16 @@ def test_a_block_starts_as_the_mlp_it_replaces(family: tm.Factorization, counts:
     close(tm.apply(spec, parameters, X, state=state).y, mlp(X, weights, (0, 0)), 1e-12)
 
 
+@pytest.mark.parametrize("family", [tm.CP(12), tm.TensorRing((2, 2, 6))], ids=str)
+def test_a_gated_block_starts_as_the_gated_mlp_it_replaces(family: tm.Factorization) -> None:
+    weights, biases = [normal(7, 12), normal(7, 12, seed=8), normal(12, 5)], [normal(12), None, normal(5)]
+    spec = tm.MuMoEBlockSpec(7, 12, 5, 4, family, nonlinearity="silu", gated=True)
+    parameters, state = tm.upcycle(weights, spec, bias=biases, dtype="float64")
+    h = X @ weights[0] + biases[0]
+    expected = (h / (1 + np.exp(-h)) * (X @ weights[1])) @ weights[2] + biases[2]
+    close(tm.apply(spec, parameters, X, state=state).y, expected, 1e-12)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_module_takes_the_values(backend: str) -> None:
     ops = tm.get_backend(backend)
