@@ -55,7 +55,7 @@ def read_target(argument: str, weight: Array, bias: Array | None, stage: Stage) 
     values = read_values(argument, weight)
     rows = stage.in_features + stage.bias
     heights = {stage.in_features, rows if bias is None else stage.in_features}
-    leading = _find_experts(values.shape[:-2], stage)
+    leading = _find_experts(values.shape[:-2], stage) if values.ndim > 1 else None
     if leading is None or values.shape[-1] != stage.out_features or values.shape[-2] not in heights:
         raise TensorMoEError(argument, values.shape, _describe(values.shape, stage))
     values = values.reshape(*leading, *values.shape[-2:])
@@ -73,7 +73,7 @@ def _read_bias(bias: Array | None, stage: Stage) -> NumPyArray:
     if bias is None:
         return np.zeros((*(1,) * stage.levels, stage.out_features))
     values = read_values("bias", bias)
-    leading = _find_experts(values.shape[:-1], stage)
+    leading = _find_experts(values.shape[:-1], stage) if values.ndim else None
     if leading is None or values.shape[-1] != stage.out_features:
         shapes = " or ".join(str((*each, stage.out_features)) for each in _known(stage))
         raise TensorMoEError("bias", values.shape, f"pass an array of shape {shapes}")
@@ -102,7 +102,9 @@ def _describe(shape: Shape, stage: Stage) -> str:
 
 def _check_needs(argument: str, weight: Array, stage: Stage) -> None:
     """Raise an error if the host lacks the memory for a fit to this weight."""
-    shape = tuple(getattr(weight, "shape", ()))
+    shape = getattr(weight, "shape", None)
+    if not isinstance(shape, tuple):
+        return  # it is no array, which is said when it is read
     size = prod(each for each in shape if isinstance(each, int))
     variables = stage.num_parameters
     if len(shape) > 2:

@@ -269,6 +269,21 @@ def test_a_seed_decides_what_is_random() -> None:
         assert not np.array_equal(core, other.cores[name])
 
 
+def test_the_best_of_all_starts_is_kept() -> None:
+    spec, seed = tm.MuMoESpec(12, 10, 6, tm.TensorRing((2, 3, 5)), bias=False), 2
+    descent = tm.fitting.descent.Descent(spec.stage, WEIGHT, {})
+    ends = [
+        descent.minimize(cores, 200, lambda *_: None) for _, cores in starts.starts(spec.stage, WEIGHT, seed)
+    ]
+    errors = [error(WEIGHT, tm.materialize(spec, cores)) for cores, _, _ in ends]
+    fitted = tm.fit(WEIGHT, spec, seed=seed, iterations=200)
+    assert len(errors) == 3
+    assert max(errors) > 1.001 * min(errors)
+    assert errors[-1] > min(errors)
+    assert fitted.weight_error == pytest.approx(min(errors), rel=1e-9)
+    assert fitted.iterations == sum(steps for _, _, steps in ends)
+
+
 def test_each_descent_takes_at_most_the_steps_allowed() -> None:
     spec = tm.MuMoESpec(5, 4, 3, tm.TensorNetwork("n r, i r, r o", r=2))
     assert tm.fit(normal(3, 5, 4), spec, iterations=2).iterations == 6
@@ -321,6 +336,11 @@ PLAIN = LAYER.replace(bias=False)
         (lambda: tm.fit(normal(5, 4) * np.nan, LAYER), "target: received nan"),
         (lambda: tm.fit(np.ones((5, 4), int), LAYER), "target: received 'int64'"),
         (lambda: tm.fit([[1.0]], LAYER), "target: received"),
+        (lambda: tm.fit(np.float32(1), LAYER), "target: received"),
+        (lambda: tm.fit(normal(4), LAYER), r"target: received \(4,\)"),
+        (lambda: tm.fit(np.array(1.0), LAYER), r"target: received \(\)"),
+        (lambda: tm.fit(np.ndarray, LAYER), "target: received"),
+        (lambda: tm.fit(normal(5, 4), LAYER, bias=np.array(1.0)), r"bias: received \(\)"),
         (lambda: tm.fit(normal(5, 4), LAYER, inputs=normal(9, 4)), r"inputs: .*shape \(T, 5\)"),
         (lambda: tm.fit(normal(5, 4), LAYER, inputs=normal(0, 5)), r"inputs: .*at least one"),
         (lambda: tm.fit(normal(5, 4), LAYER, outputs=np.zeros((9, 4))), "outputs: .*all are zero"),
