@@ -42,8 +42,8 @@ def partition_specs(
         >>> import tensormoe_jax
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=16))
         >>> specs = tensormoe_jax.partition_specs(spec, rank="model", experts="experts")
-        >>> specs["cores.expert1"], specs["cores.output"]
-        (PartitionSpec('experts', 'model'), PartitionSpec('model', None))
+        >>> tuple(specs["cores.expert1"]), tuple(specs["cores.output"])
+        (('experts', 'model'), ('model', None))
     """
     placed: dict[str, list[str | None]] = {
         name: [None] * len(shape) for name, shape in spec.parameter_shapes.items()
@@ -83,6 +83,22 @@ def apply_shares(
 
     Raises:
         TensorMoEError: as `partition_specs` and `tensormoe.apply`, and shares that do not fit each other.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from jax.sharding import AxisType, PartitionSpec
+        >>> import tensormoe as tm
+        >>> import tensormoe_jax
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=16))
+        >>> parameters, _ = tensormoe_jax.initialize(spec, seed=0)
+        >>> mesh = jax.make_mesh((1,), ("model",), axis_types=(AxisType.Auto,))
+        >>> specs = tensormoe_jax.partition_specs(spec, rank="model")
+        >>> share = lambda shares, x: tensormoe_jax.apply_shares(spec, shares, x, rank="model").y
+        >>> apply = jax.shard_map(
+        ...     share, mesh=mesh, in_specs=(specs, PartitionSpec()), out_specs=PartitionSpec()
+        ... )
+        >>> apply(parameters, jnp.ones((2, 8))).shape
+        (2, 6)
     """
     indices = _indices(spec, rank, experts, bond)
     gate = {name: shares[name] for name in spec.gate_shapes}

@@ -56,8 +56,7 @@ class Module(nn.Module):
             self.add_module(group, make_group(spec, group, buffers))
         self.gate = GateModule(spec)
         self.channels: tuple[Channel, ...] = ()
-        # Styles of `tensormoe_torch.parallel` put another in its place.
-        self.mixture: Mixture = run_mixture
+        self.mixture: Mixture = run_mixture  # or that of a style of `tensormoe_torch.parallel`
         self._gate_groups, self._mixture_groups = _groups(spec.gate_shapes), _groups(spec.mixture_shapes)
         self._state_groups = _groups(spec.state_shapes)
         self.reset_parameters(seed)

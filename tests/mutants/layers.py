@@ -65,7 +65,7 @@ LAYERS = [
 BLOCKS = [
     edit(
         "the layers change places",
-        "layers.spec:Spec.core_names",
+        "layers.names:Names.core_names",
         "self.layers.items()",
         "reversed(self.layers.items())",
         BLOCK,

@@ -1,0 +1,91 @@
+"""Names, shapes and axes of a specification's parameters and running statistics."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from math import prod
+
+from ..gates.gate import Gate
+from ..typing import Shapes
+from .parameters import join_name
+from .stage import Stage
+
+
+class Names(ABC):
+    """What follows from a specification's stages and its gate."""
+
+    in_features: int
+    experts: tuple[int, ...]
+    gate: Gate
+
+    @property
+    @abstractmethod
+    def layers(self) -> dict[str, Stage]:
+        """The stages, in order, by the prefix of the parameter names of their cores."""
+
+    @property
+    def levels(self) -> int:
+        """The number of expert levels, E."""
+        return len(self.experts)
+
+    @cached_property
+    def parameter_shapes(self) -> Shapes:
+        """The shape of every parameter by name: the cores, the gate's weights, the input norm."""
+        names = [*self.core_names, *self.gate_shapes, *self.mixture_shapes]
+        shapes = self.mixture_shapes | self.gate_shapes
+        return {name: shapes[name] for name in dict.fromkeys(names)}
+
+    @cached_property
+    def gate_shapes(self) -> Shapes:
+        """The shape of each of the gate's parameters by name."""
+        return self.gate.parameter_shapes(self.in_features, self.experts)
+
+    @cached_property
+    def mixture_shapes(self) -> Shapes:
+        """The shape of every other parameter by name: the cores and, if there is one, the input norm."""
+        return {
+            join_name(prefix, name): shape
+            for prefix, layer in self.layers.items()
+            for name, shape in layer.network.shapes.items()
+        }
+
+    @cached_property
+    def core_names(self) -> tuple[str, ...]:
+        """The names of all cores among the parameters, layer by layer."""
+        return tuple(
+            join_name(prefix, name) for prefix, layer in self.layers.items() for name in layer.network.shapes
+        )
+
+    @cached_property
+    def bond_axes(self) -> dict[str, dict[str, int]]:
+        """The axis of every core that carries an index, by index and parameter name.
+
+        Use it to shard, to prune or to read cores of any network. Bonds and expert modes have the same names
+        in all layers of a block; `i` and `o` are each layer's own input and output.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))
+            >>> print(spec.network)
+            n r, i r, r o
+            >>> spec.bond_axes["r"]
+            {'cores.expert1': 1, 'cores.input': 1, 'cores.output': 0}
+            >>> spec.bond_axes["n"]
+            {'cores.expert1': 0}
+        """
+        axes: dict[str, dict[str, int]] = {}
+        for prefix, layer in self.layers.items():
+            for index, cores in layer.network.axes.items():
+                named = {join_name(prefix, core): axis for core, axis in cores.items()}
+                axes[index] = axes.get(index, {}) | named
+        return axes
+
+    @cached_property
+    def state_shapes(self) -> Shapes:
+        """The shape of every running statistic by name; empty for a gate without any."""
+        initial = self.gate.initial_state(self.in_features, self.experts)
+        return {name: shape for name, (shape, _) in initial.items()}
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of trainable values: cores (bias included), gate and, if there is one, input norm."""
+        return sum(prod(shape) for shape in self.parameter_shapes.values())
