@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import TensorMoEError
+from .layers.block_spec import MuMoEBlockSpec
 from .layers.layer_spec import MuMoESpec
 from .layers.serialization import spec_from_json
 from .layers.spec import Spec
@@ -13,6 +14,8 @@ from .networks.notation import INPUT, OUTPUT, Notation
 
 # The options that only index notation takes, each with its parsed name.
 _SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
+# Those that only a block takes.
+_OF_BLOCKS = {"--nonlinearity": "nonlinearity", "--gated": "gated"}
 # In bytes; specifications take a few hundred.
 _LARGEST_FILE = 2**20
 
@@ -39,12 +42,28 @@ def read_spec(options: argparse.Namespace, rest: list[str]) -> Spec:
             remedy = f"bond {name!r} has no size: add --bond {name}=64, or another size"
             raise TensorMoEError("layer", options.layer, remedy)
     network = TensorNetwork(options.layer, **bonds)
-    return MuMoESpec(options.in_features, options.out_features, experts, network, bias=options.bias)
+    return _build(options, experts, network)
+
+
+def _build(options: argparse.Namespace, experts: tuple[int, ...], network: TensorNetwork) -> Spec:
+    """A block if there are hidden features, otherwise a layer."""
+    features, out_features = (options.in_features, options.hidden), options.out_features
+    values = {name: getattr(options, name) for name in _OF_BLOCKS.values()}
+    given = {name: value for name, value in values.items() if value is not None}
+    if options.hidden is not None:
+        shared = experts, network
+        return MuMoEBlockSpec(*features, out_features, *shared, bias=options.bias, **given)
+    for flag, name in _OF_BLOCKS.items():
+        if name in given:
+            remedy = "only a block has this: add --hidden, its hidden features"
+            raise TensorMoEError(flag, given[name], remedy)
+    return MuMoESpec(options.in_features, out_features, experts, network, bias=options.bias)
 
 
 def _check_beside_file(options: argparse.Namespace) -> None:
     """Raise an error for an option that the JSON file already sets."""
-    given = {flag: getattr(options, name) for flag, name in {**_SIZES, "--bond": "bond"}.items()}
+    named = {**_SIZES, **_OF_BLOCKS, "--hidden": "hidden", "--bond": "bond"}
+    given = {flag: getattr(options, name) for flag, name in named.items()}
     given["--no-bias"] = None if options.bias else True
     for flag, value in given.items():
         if value is not None:

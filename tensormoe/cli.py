@@ -22,6 +22,7 @@ _SPEC = """\
 The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
   tensormoe %(command)s SPEC.json
   tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --out 3072
+  tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --hidden 3072 --out 768
 Unless a bond has the name of an option, --r 64 is short for --bond r=64.
 """
 _MOST_EPOCHS = 10_000
@@ -153,6 +154,9 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
     parser.add_argument("--in", dest="in_features", type=whole, help="with notation: input features")
     parser.add_argument("--out", dest="out_features", type=whole, help="with notation: output features")
     parser.add_argument("--no-bias", dest="bias", action="store_false", help="with notation: no bias")
+    parser.add_argument("--hidden", type=whole, help="with notation: a block with so many hidden features")
+    parser.add_argument("--nonlinearity", metavar="NAME", help="of a block (default: gelu)")
+    parser.add_argument("--gated", action="store_true", default=None, help="whether a block is gated")
     return parser
 
 

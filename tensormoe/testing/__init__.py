@@ -13,11 +13,12 @@ It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
 from ..verification import Inputs
 from .conformance import check_backend
 from .equivalence import assert_equivalent
-from .strategies import factorizations, gates, inputs_for, networks, register_profiles, specs
+from .strategies import blocks, factorizations, gates, inputs_for, networks, register_profiles, specs
 
 __all__ = [
     "Inputs",
     "assert_equivalent",
+    "blocks",
     "check_backend",
     "factorizations",
     "gates",

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of networks, factorizations, gates, specs and inputs."""
+"""Hypothesis strategies of networks, factorizations, gates, layers, blocks and inputs."""
 
 import string
 from collections.abc import Callable
@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ..arrays.nonlinearities import NONLINEARITIES
 from ..errors import non_negative_integer, positive_integer
 from ..gates.activations import Activation
 from ..gates.gate import Gate
+from ..layers.block_spec import MuMoEBlockSpec
 from ..layers.checks import find_stage
 from ..layers.layer_spec import MuMoESpec
 from ..layers.spec import Spec
@@ -153,6 +155,39 @@ def specs(
     family = draw(chosen(len(experts)) if callable(chosen) else chosen)
     own = draw(gates() if gate is None else gate)
     return MuMoESpec(draw(sizes), draw(sizes), tuple(experts), family, own, bias=draw(st.booleans()))
+
+
+@st.composite
+def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> MuMoEBlockSpec:
+    """Random blocks, plain and gated, with every nonlinearity, with and without a norm of the input.
+
+    Args:
+        draw: passed by hypothesis.
+        layer: a strategy of layers whose features, experts, factorization, gate and bias the blocks have; by
+            default `specs()`.
+
+    Examples:
+        >>> from hypothesis import given
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import assert_equivalent, blocks, specs
+        >>> @given(blocks(specs(max_levels=2)))
+        ... def test_programs_are_proved(block):
+        ...     assert_equivalent(block, methods="proof")
+        >>> test_programs_are_proved()
+    """
+    like = draw(specs() if layer is None else layer)
+    return MuMoEBlockSpec(
+        like.in_features,
+        draw(st.integers(1, 4)),
+        like.out_features,
+        like.experts,
+        like.factorization,
+        like.gate,
+        like.bias,
+        nonlinearity=draw(st.sampled_from(sorted(NONLINEARITIES))),
+        gated=draw(st.booleans()),
+        input_norm=draw(st.booleans()),
+    )
 
 
 @st.composite

@@ -5,6 +5,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,10 @@ def layer(rank: int = 4, experts: int = 3, i: int = 5, o: int = 6, bias: bool = 
     return tm.MuMoESpec(i, o, experts, tm.TensorNetwork(NOTATION, r=rank), bias=bias)
 
 
+def block(**options: Any) -> tm.MuMoEBlockSpec:
+    return tm.MuMoEBlockSpec(5, 7, 6, 3, tm.TensorNetwork(NOTATION, r=4), **options)
+
+
 # Of every command that takes a layer: an option's words, and the layer that they make.
 OF_A_LAYER = {
     "--bond": (["--bond", "r=7"], layer(rank=7)),
@@ -27,6 +32,9 @@ OF_A_LAYER = {
     "--in": (["--in", "7"], layer(i=7)),
     "--out": (["--out", "7"], layer(o=7)),
     "--no-bias": (["--no-bias"], layer(bias=False)),
+    "--hidden": (["--hidden", "7"], block()),
+    "--gated": (["--hidden", "7", "--gated"], block(gated=True)),
+    "--nonlinearity": (["--hidden", "7", "--nonlinearity", "silu"], block(nonlinearity="silu")),
 }
 # Of one command: its words, and the argument that has another value than it has without.
 OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
@@ -87,7 +95,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     for name in ("verify", "bench", "prove"):
         monkeypatch.setattr(cli, name, note(getattr(cli, name), Report()))
     monkeypatch.setattr(tensormoe.demo, "run", note(tensormoe.demo.run, True))
-    monkeypatch.setattr(tm.MuMoESpec, "plan", note(tm.MuMoESpec.plan, Report()))
+    for kind in (tm.MuMoESpec, tm.MuMoEBlockSpec):
+        monkeypatch.setattr(kind, "plan", note(kind.plan, Report()))
     return given
 
 
@@ -116,6 +125,18 @@ def test_an_option_of_the_layer_makes_another_layer(command: str, flag: str | No
     change, expected = OF_A_LAYER[flag] if flag else ([], layer())
     assert cli.main(words(command, *change)) == 0
     assert next(iter(asked.values())) == expected
+
+
+@pytest.mark.parametrize("change", [["--gated"], ["--nonlinearity", "silu"]])
+def test_only_a_block_takes_its_options(
+    change: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words("plan", *change)) == 2
+    assert "only a block has this: add --hidden" in capsys.readouterr().err
+    path = tmp_path / "spec.json"
+    path.write_text(block().to_json())
+    assert cli.main(["plan", str(path), *change]) == 2
+    assert "already sets this" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", LAYERED)

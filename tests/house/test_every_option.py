@@ -176,6 +176,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "max_levels": "house/test_every_option.py::test_strategies_stay_within_their_limits",
         "max_size": "house/test_every_option.py::test_strategies_stay_within_their_limits",
     },
+    "testing.blocks": {"layer": f"{TESTING}::test_random_blocks_are_verified"},
     "testing.inputs_for": {
         "batch_size": "house/test_every_option.py::test_strategies_stay_within_their_limits"
     },

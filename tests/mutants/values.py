@@ -96,7 +96,7 @@ INITIAL = [
     ),
     edit(
         "the input norm is computed in half precision",
-        "layers.functional:_normalize",
+        "layers.functional:normalize_input",
         "at_least_float32(dtype)",
         "dtype",
         BLOCK,

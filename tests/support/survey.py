@@ -24,7 +24,7 @@ from tensormoe.verification import METHODS
 
 BACKENDS = ("numpy", "torch", "jax")
 NETWORKS = 200
-Job = tuple[str, tm.MuMoESpec]
+Job = tuple[str, tm.Spec]
 
 
 def list_families() -> list[Job]:
@@ -37,6 +37,15 @@ def list_families() -> list[Job]:
         for family in families:
             label = f"{type(family).__name__}, {levels} level" + "s" * (levels > 1)
             jobs.append((label, tm.MuMoESpec(8, 7, experts, family, gate)))
+    for family in (
+        tm.CP(6),
+        tm.Tucker((2, 3, 4)),
+        tm.TensorTrain((3, 4)),
+        tm.TensorRing((2, 3, 4)),
+        tm.Dense(),
+    ):
+        block = tm.MuMoEBlockSpec(8, 9, 7, 5, family, nonlinearity="silu", gated=True)
+        jobs.append((f"{type(family).__name__}, gated block", block))
     return jobs
 
 

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensormoe as tm
-from tensormoe.arrays.nonlinearities import NONLINEARITIES
 from tensormoe.layers.stage import Stage
 from tensormoe.programs.instructions import Instruction, Multiply, Pointwise
 from tensormoe.programs.program import Program, chain, released
-from tensormoe.testing import factorizations
+from tensormoe.testing import blocks, specs
 from tensormoe.verification.proof.chain import prove_chain
 
 # Every size is equal, the inputs with their bias row among them, so that only the indices tell axes apart.
@@ -23,25 +22,14 @@ FIRST, SECOND = SQUARE.layers.values()
 X, A1, A2 = 0, 1, 2
 
 
-@st.composite
-def blocks(draw: st.DrawFn) -> tm.MuMoEBlockSpec:
-    sizes = st.integers(1, 4)
-    experts = draw(st.lists(sizes, min_size=1, max_size=3))
-    family = draw(factorizations(len(experts)))
-    bias, gated, name = draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from([*NONLINEARITIES]))
-    features = draw(sizes), draw(sizes), draw(sizes)
-    counts = tuple(experts)
-    return tm.MuMoEBlockSpec(*features, counts, family, bias=bias, nonlinearity=name, gated=gated)
-
-
-@given(blocks())
+@given(blocks(specs(max_levels=3)))
 def test_every_program_of_every_block_is_proved(block: tm.MuMoEBlockSpec) -> None:
     proof = tm.prove(block)
     assert len(proof.chain.steps) == len(block.programs[0][1].instructions)
     assert str(proof.chain).startswith("Theorem.")
 
 
-@given(blocks(), st.integers(1, 5000))
+@given(blocks(specs(max_levels=3)), st.integers(1, 5000))
 def test_every_plan_of_a_block_is_proved(block: tm.MuMoEBlockSpec, batch_size: int) -> None:
     plan = block.plan(batch_size)
     assert len(tm.prove(plan).chain.steps) == len(plan.program.instructions)

@@ -13,6 +13,7 @@ from tensormoe.arrays.backend import Backend
 from tensormoe.testing import (
     Inputs,
     assert_equivalent,
+    blocks,
     factorizations,
     gates,
     inputs_for,
@@ -49,6 +50,12 @@ def test_a_factorization_of_your_own(spec: tm.MuMoESpec) -> None:
 def test_chosen_gates(spec: tm.MuMoESpec) -> None:
     assert spec.gate.norm == "batch"
     assert_equivalent(spec, methods="frameworks")
+
+
+@few
+@given(blocks(specs(gate=st.just(tm.Gate("softmax")), max_levels=2, max_size=3)))
+def test_random_blocks_are_verified(block: tm.MuMoEBlockSpec) -> None:
+    assert_equivalent(block, backends=("numpy", "torch"))
 
 
 def test_a_backend_of_your_own_is_verified_and_a_wrong_one_is_refused() -> None:
