@@ -1,5 +1,6 @@
 """Files of safetensors: raw memory, so what is written must lie in memory as its shape says."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,35 @@ def test_a_torch_layer_is_saved_by_either_module_and_loaded_by_the_other(
         state = {name: loaded[name] for name in spec.state_shapes}
         y = tm.apply(spec, parameters, x, state=state).y
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6)
+
+
+@families
+def test_the_package_reads_what_is_saved_and_a_state_dict_comes_of_it(
+    family: tm.Factorization, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    spec = tm.MuMoESpec(8, 6, (4, 3), family, tm.Gate(norm="batch"))
+    path = tmp_path / "layer.safetensors"
+    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        saved, other = (tm.build(spec, "torch", seed=seed, dtype=dtype) for seed in (0, 1))
+        tm.save(saved, path)
+        tensors = load_file(path)
+        assert tensors.keys() == saved.state_dict().keys()
+        for name, tensor in saved.state_dict().items():
+            assert tensors[name].dtype == tensor.dtype
+            assert torch.equal(tensors[name], tensor)
+        other.load_state_dict(tensors)
+    with safe_open(path, framework="pt") as file:
+        assert spec.to_dict() == json.loads(file.metadata()["tensormoe.layers"])["layers"][0]["spec"]
+
+
+def test_a_file_of_the_package_says_what_to_do(tmp_path: Path) -> None:
+    parameters, _ = tm.initialize(tm.MuMoESpec(8, 6, 4, FAMILIES[0]))
+    path = tmp_path / "layer.safetensors"
+    for metadata in (None, {"format": "pt"}):
+        safetensors_numpy.save_file(parameters, path, metadata=metadata)
+        with pytest.raises(tm.TensorMoEError, match=r"tm\.save did not write it.*tm\.from_published"):
+            tm.load(path, "numpy")

@@ -60,3 +60,11 @@ def test_where_the_specification_is_not_known_names_and_shapes_decide() -> None:
     build(SPEC.replace(gate=tm.Gate("softmax")), seed=1).load_state_dict(plain)
     own = SPEC.replace(gate=tm.Gate(lambda z: z.softmax(-1)))
     build(SPEC, seed=1).load_state_dict(build(own).state_dict())
+
+
+def test_a_layer_that_was_loaded_from_a_file_says_what_its_weights_mean(tmp_path: Path) -> None:
+    tm.save(build(SPEC), tmp_path / "layer")
+    saved = tm.load(tmp_path / "layer", "torch").state_dict()
+    build(SPEC, seed=1).load_state_dict(saved)
+    with pytest.raises(tm.TensorMoEError, match=r"state_dict of the layer: .*saved with"):
+        build(SPEC.replace(gate=tm.Gate("softmax"))).load_state_dict(saved)
