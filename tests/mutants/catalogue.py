@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from mutants import (
     backends,
+    checkpoints,
     gates,
     instructions,
     layers,
@@ -32,6 +33,7 @@ AREAS = (
     options,
     values,
     starts,
+    checkpoints,
     verification,
     backends,
     modules,

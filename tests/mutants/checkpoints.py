@@ -1,0 +1,110 @@
+"""Faults in how layers are written to files and read."""
+
+from mutants.harness import edit
+from mutants.specs import CP
+
+TENSORS = "checkpoints.tensor_file"
+CORRUPTED = "checkpoints/test_corrupted.py"
+FILES = "checkpoints/test_files.py"
+REFUSALS = "checkpoints/test_refusals.py"
+TRIPS = "checkpoints/test_round_trips.py"
+PUBLISHED = "checkpoints/test_published.py"
+
+MUTANTS = [
+    edit(
+        "the checksum is not compared",
+        f"{TENSORS}:_unpack",
+        "!= noted",
+        "!= noted and False",
+        CP,
+        f"{REFUSALS}::test_tensors_that_change_places_are_noticed",
+    ),
+    edit(
+        "the checksum is only of the header",
+        f"{TENSORS}:_compute_checksum",
+        "for chunk in chunks:",
+        "for chunk in ():",
+        CP,
+        f"{CORRUPTED}::test_every_bit_of_a_weight_counts",
+    ),
+    edit(
+        "tensors may leave gaps in a file",
+        f"{TENSORS}:_check_places",
+        "entry.start != end",
+        "entry.start < end",
+        CP,
+        f"{REFUSALS}::test_a_forged_header_is_refused_with_a_reason",
+    ),
+    edit(
+        "a shape need not fit its bytes",
+        f"{TENSORS}:_read_entry",
+        "end - start != prod(shape) * _TYPES[code][1] or ",
+        "",
+        CP,
+        f"{CORRUPTED}::test_declared_sizes_cost_no_memory",
+    ),
+    edit(
+        "a newer format of files is read",
+        f"{TENSORS}:_read_metadata",
+        "number != str(FORMAT)",
+        "False",
+        CP,
+        f"{REFUSALS}::test_a_forged_header_is_refused_with_a_reason",
+    ),
+    edit(
+        "tensors that are not asked for are passed over",
+        "checkpoints.loading:_check",
+        '("unknown", tensors.keys() - wanted.keys())',
+        '("unknown", {*()})',
+        CP,
+        f"{REFUSALS}::test_a_tensor_more_or_in_another_layer_is_unknown",
+    ),
+    edit(
+        "shapes in files are not compared with the specification",
+        "checkpoints.loading:_check",
+        "tensors[name].shape != shape",
+        "len(tensors[name].shape) != len(shape)",
+        CP,
+        f"{REFUSALS}::test_a_forged_header_is_refused_with_a_reason",
+    ),
+    edit(
+        "a file is written in place",
+        "checkpoints.files:write_file",
+        'os.path.join(folder, f".tensormoe-{secrets.token_hex(8)}")',
+        "target",
+        CP,
+        f"{FILES}::test_a_full_disk_leaves_the_old_file",
+    ),
+    edit(
+        "a link is replaced by a file",
+        "checkpoints.files:write_file",
+        "os.path.realpath(path)",
+        "os.path.abspath(path)",
+        CP,
+        f"{FILES}::test_a_link_goes_on_pointing_to_the_file",
+    ),
+    edit(
+        "an old file's permissions are lost",
+        "checkpoints.files:write_file",
+        "if mode is not None:",
+        "if False:",
+        CP,
+        f"{FILES}::test_a_file_keeps_its_permissions",
+    ),
+    edit(
+        "modules share the arrays that they are built from",
+        "layers.building:restore",
+        "module.from_arrays(spec, arrays, **options)",
+        "module.from_arrays(spec, arrays, **{'copy': False, **options})",
+        CP,
+        f"{TRIPS}::test_modules_built_from_the_same_arrays_share_none[numpy]",
+    ),
+    edit(
+        "a published ring's ranks are those that leave its cores",
+        "checkpoints.published:_read_factors",
+        "tuple(shape[0] for shape in shapes)",
+        "tuple(shape[2] for shape in shapes)",
+        CP,
+        f"{PUBLISHED}::test_what_wrappers_put_in_front_is_left_out",
+    ),
+]
