@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import TensorMoEError
 from .layers.block_spec import MuMoEBlockSpec
@@ -47,17 +48,16 @@ def read_spec(options: argparse.Namespace, rest: list[str]) -> Spec:
 
 def _build(options: argparse.Namespace, experts: tuple[int, ...], network: TensorNetwork) -> Spec:
     """A block if there are hidden features, otherwise a layer."""
-    features, out_features = (options.in_features, options.hidden), options.out_features
-    values = {name: getattr(options, name) for name in _OF_BLOCKS.values()}
-    given = {name: value for name, value in values.items() if value is not None}
+    features = {"in_features": options.in_features, "out_features": options.out_features}
+    shared: dict[str, Any] = {**features, "experts": experts, "factorization": network, "bias": options.bias}
+    values = {flag: getattr(options, name) for flag, name in _OF_BLOCKS.items()}
+    given = {flag: value for flag, value in values.items() if value is not None}
     if options.hidden is not None:
-        shared = experts, network
-        return MuMoEBlockSpec(*features, out_features, *shared, bias=options.bias, **given)
-    for flag, name in _OF_BLOCKS.items():
-        if name in given:
-            remedy = "only a block has this: add --hidden, its hidden features"
-            raise TensorMoEError(flag, given[name], remedy)
-    return MuMoESpec(options.in_features, out_features, experts, network, bias=options.bias)
+        named = {_OF_BLOCKS[flag]: value for flag, value in given.items()}
+        return MuMoEBlockSpec(hidden_features=options.hidden, **shared, **named)
+    for flag, value in given.items():
+        raise TensorMoEError(flag, value, "only a block has this: add --hidden, its hidden features")
+    return MuMoESpec(**shared)
 
 
 def _check_beside_file(options: argparse.Namespace) -> None:

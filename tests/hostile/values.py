@@ -30,7 +30,7 @@ LAYERS = (
 )
 BLOCKS = (
     tm.MuMoEBlockSpec(3, 5, 2, 4, tm.Tucker((2, 2, 2)), input_norm=True),
-    tm.MuMoEBlockSpec(3, 5, 2, 4, tm.TensorRing((1, 2, 2)), _RICH, nonlinearity="relu"),
+    tm.MuMoEBlockSpec(3, 5, 2, 4, tm.TensorRing((1, 2, 2)), _RICH, nonlinearity="relu", gated=True),
 )
 
 
@@ -132,6 +132,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "memory_limit": lambda s: 10**6,
     "initialization": lambda s: "linear",
     "nonlinearity": lambda s: "gelu",
+    "gated": lambda s: True,
     "input_norm": lambda s: True,
     "seed": lambda s: 0,
     "dtype": lambda s: "float32",

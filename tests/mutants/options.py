@@ -208,9 +208,9 @@ OPTIONS = [
     ),
     edit(
         "the command line ignores --no-bias",
-        "arguments:read_spec",
-        "bias=options.bias",
-        "bias=True",
+        "arguments:_build",
+        '"bias": options.bias',
+        '"bias": True',
         CP,
         "cli/test_bias.py::test_a_layer_has_biases_unless_told_otherwise",
     ),
