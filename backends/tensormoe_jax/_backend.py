@@ -9,14 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec as P
 
 from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.numpy_kinds import object_to
 from tensormoe.arrays.protocols import Computed, Differentiable, Elementwise, GateOps, Runnable
 from tensormoe.arrays.thresholds import COARSE, Correction, ThresholdKernel
 from tensormoe.errors import TensorMoEError
-from tensormoe.typing import NumPyArray
+from tensormoe.typing import NumPyArray, Shape
+
+from . import _meshes as sharding
 
 
 def _global_x64() -> bool:
@@ -68,16 +69,6 @@ def _tangent(
     return y, tangent
 
 
-def _share_of_product(a: jax.Array, b: jax.Array) -> P | None:
-    """How a product lies whose sum goes over devices; on explicit meshes JAX asks for that."""
-    if jax.sharding.get_abstract_mesh().empty:
-        return None
-    (*batch, rows, summed), (*_, other, columns) = (jax.typeof(each).sharding.spec for each in (a, b))
-    if summed is None or summed != other:
-        return None
-    return P(*batch, rows, None if columns == rows else columns)  # type: ignore[no-untyped-call]
-
-
 def _gelu(ops: GateOps, x: jax.Array) -> jax.Array:
     return jax.nn.gelu(x, approximate=False)
 
@@ -112,13 +103,16 @@ class _Thresholds(ThresholdKernel):
         limit: int,
         memory: tuple[jax.Array, ...] = (),
     ) -> tuple[jax.Array, ...]:
+        # Devices would have to agree before each step whether all rows have settled.
+        wait = not sharding.may_be_shared(start)
+
         def goes_on(state: tuple[jax.Array, ...]) -> jax.Array:
             count, _, _, _, size, *_ = state
-            return (count < limit) & ~jnp.all(jnp.abs(size) <= 1)
+            return (count < limit) & ~jnp.all(jnp.abs(size) <= 1) if wait else count < limit
 
         def advance(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             count, value, rest, change, size, *remembered = state
-            near = jnp.all(jnp.abs(size) <= COARSE)
+            near = jnp.abs(size) <= COARSE
             value, rest = jnp.where(near, value, value + change), jnp.where(near, rest + change, rest)
             return count + 1, value, rest, *correction((value, rest), *remembered)
 
@@ -187,8 +181,19 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         return np.asarray(array).astype("float64")
 
     def matmul(self, a: jax.Array, b: jax.Array) -> jax.Array:
-        sharding = _share_of_product(a, b)
-        return jnp.matmul(a, b) if sharding is None else jnp.matmul(a, b, out_sharding=sharding)
+        return sharding.matmul(a, b)
+
+    def sum_leading(self, array: jax.Array, axes: int) -> jax.Array:
+        return jnp.sum(array, axis=tuple(range(axes)))
+
+    def sum_products(self, a: jax.Array, b: jax.Array) -> jax.Array:
+        return sharding.sum_products(a, b)
+
+    def reshape(self, array: jax.Array, shape: Shape) -> jax.Array:
+        return sharding.reshape(array, shape)
+
+    def keeps_leading_axes(self, x: jax.Array) -> bool:
+        return sharding.is_spread(x)
 
     def stop_gradient(self, array: jax.Array) -> jax.Array:
         return jax.lax.stop_gradient(array)
@@ -216,7 +221,8 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         return jax.random.normal(jax.random.fold_in(generator, number), like.shape, like.dtype)
 
     def kth_largest(self, x: jax.Array, k: int) -> jax.Array:
-        return jax.lax.top_k(x, k)[0][..., -1:]
+        # XLA gathers the operand of its top-k from all devices.
+        return super().kth_largest(x, k) if sharding.may_be_shared(x) else jax.lax.top_k(x, k)[0][..., -1:]
 
     def holds(self, condition: jax.Array) -> bool | None:
         return None if isinstance(condition, jax.core.Tracer) else bool(condition.all())
@@ -231,12 +237,22 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         with _compute_precisely():
             return function(self, x, *arguments)
 
-    def compute(self, program: Runnable, operands: Sequence[jax.Array], recompute: bool = False) -> jax.Array:
-        run: Callable[..., jax.Array] = partial(program.run, self)
-        if recompute:
-            run = jax.checkpoint(run, policy=jax.checkpoint_policies.dots_saveable)
+    def compute(
+        self,
+        program: Runnable,
+        inputs: Sequence[jax.Array],
+        cores: Sequence[jax.Array],
+        recompute: bool = False,
+    ) -> jax.Array:
+        def run(inputs: tuple[jax.Array, ...], cores: tuple[jax.Array, ...]) -> jax.Array:
+            result: jax.Array = program.run(self, (*inputs, *cores))
+            return result
+
         with _promote():
-            return run(tuple(operands))
+            mapped, inputs, cores = sharding.map_leading(run, inputs, cores)
+            if recompute:
+                mapped = jax.checkpoint(mapped, policy=jax.checkpoint_policies.dots_saveable)
+            return mapped(tuple(inputs), tuple(cores))
 
     def gradients(
         self,

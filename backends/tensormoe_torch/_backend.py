@@ -182,9 +182,13 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return torch.addmm(bias, x, weight, out=allocate_aligned(x, weight))
 
     def compute(
-        self, program: Runnable, operands: Sequence[torch.Tensor], recompute: bool = False
+        self,
+        program: Runnable,
+        inputs: Sequence[torch.Tensor],
+        cores: Sequence[torch.Tensor],
+        recompute: bool = False,
     ) -> torch.Tensor:
-        return compute(self, program, tuple(operands), recompute)
+        return compute(self, program, (*inputs, *cores), recompute)
 
     def nonlinear_product_overwrite(
         self, function: Nonlinearity, x: torch.Tensor, factor: torch.Tensor

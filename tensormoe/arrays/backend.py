@@ -69,8 +69,14 @@ class Backend(ProgramDefaults, Execution, Instruments):
             f"the backend {self.tensormoe_name} draws no random numbers: use a gate without noise",
         )
 
+    def sum_leading(self, array: Array, axes: int) -> Array:
+        """The sum over the first axes, this many."""
+        for _ in range(axes):
+            array = self.sum(array, axis=0)
+        return array
+
     def sum_products(self, a: Array, b: Array) -> Array:
-        """Σ_t a_t b_tᵀ, (K, d), over the rows of a (T, K) and b (T, d), however many there are."""
+        """Σ_t a_t b_tᵀ, (K, d), over the vectors of a (T, K) and b (T, d), however many there are."""
         return self.matmul(self.transpose(a), b)
 
     def layer_norm(self, x: Array, epsilon: float) -> Array:

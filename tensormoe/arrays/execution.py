@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import prod
 from typing import Any
 
 from ..typing import AllReduce, Array
@@ -27,9 +28,17 @@ class Execution(Declared):
         return None
 
     def batch_size(self, x: Array) -> int | None:
-        """The size of the first axis; None if it is only a symbol."""
-        size = x.shape[0]
+        """How many vectors there are along the last axis; None if it is only a symbol."""
+        size = prod(x.shape[:-1])
         return size if isinstance(size, int) else None
+
+    def keeps_leading_axes(self, x: Array) -> bool:
+        """Whether x of three axes and more is computed with as it is, instead of as rows (T, I).
+
+        A framework says yes where merging axes would move data between devices. Then `compute` takes inputs
+        with any leading axes, and so do the operations that gates use.
+        """
+        return False
 
     def mixes_precision(self) -> bool:
         """Whether products may mix element types at present, as under PyTorch's autocast."""
@@ -55,9 +64,14 @@ class Execution(Declared):
         """The function's value, differentiated by its own Jacobian product."""
         return function.value(self, x, *scalars)
 
-    def compute(self, program: Runnable, operands: Sequence[Array], recompute: bool = False) -> Array:
-        """A program's output; with `recompute`, reverse mode keeps nothing that is cheap to recompute."""
-        return program.run(self, operands)
+    def compute(
+        self, program: Runnable, inputs: Sequence[Array], cores: Sequence[Array], recompute: bool = False
+    ) -> Array:
+        """A program's output, from operands that carry tokens in front and operands that do not.
+
+        With `recompute`, reverse mode keeps nothing that is cheap to recompute.
+        """
+        return program.run(self, (*inputs, *cores))
 
     def gradients(
         self, function: Callable[..., Array], inputs: Sequence[Array], cotangent: Array

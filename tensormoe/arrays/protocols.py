@@ -122,8 +122,11 @@ class GateOps(ArrayOps, Protocol):
     def normal(self, like: Array, generator: Any, number: int, /) -> Array:
         """Standard normal numbers of an array's shape and type; `number` counts the draws of a call."""
 
+    def sum_leading(self, array: Array, axes: int, /) -> Array:
+        """The sum over the first axes, this many."""
+
     def sum_products(self, a: Array, b: Array, /) -> Array:
-        """Σ_t a_t b_tᵀ, (K, d), over the rows of a (T, K) and b (T, d), however many there are."""
+        """Σ_t a_t b_tᵀ, (K, d), over the vectors of a (…, K) and b (…, d), however many there are."""
 
     def layer_norm(self, x: Array, epsilon: float, /) -> Array:
         """Scale each vector of the last axis to mean 0 and variance 1; epsilon is added to the variance."""

@@ -20,7 +20,7 @@ class Call(NamedTuple):
 
     Args:
         training: whether the gate may use this batch's statistics and updates the running ones.
-        previous: the previous layer's coefficients, E arrays (T, K_e), or None.
+        previous: the previous layer's coefficients, E arrays (…, K_e), or None.
         generator: the source of the noise: a `torch.Generator`, a `numpy.random.Generator` or a JAX key.
         all_reduce: sums an array over all processes that share a batch, for statistics without derivatives.
         pool: sums an array over the processes whose tokens a batch norm takes together.

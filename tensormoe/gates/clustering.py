@@ -12,7 +12,7 @@ treatment of small clusters and running statistics are extensions.
 """
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 
 from ..arrays.backend import at_least_float32
 from ..arrays.checks import check_kind, check_real
@@ -114,7 +114,7 @@ def per_token(ops: GateOps, mass: Array, sums: Array) -> Array:
 def gather_clusters(ops: GateOps, h: Array, a: Array, all_reduce: AllReduce) -> list[Array]:
     """The mass (K,) and the sum of features (K, d) of every cluster, over all tokens and processes."""
     # About the mean of all tokens, of which sums of numbers far from 0 lose less.
-    mass, origin = ops.sum(a, axis=0), _mean(ops, h)
+    mass, origin = _sum(ops, a), _mean(ops, h)
     total = ops.sum_products(a, h - origin) + mass[:, None] * origin
     return [all_reduce(mass), all_reduce(total)]
 
@@ -126,8 +126,8 @@ def deviations(
 
     Args:
         ops: the backend object.
-        h: (T, d).
-        a: (T, K).
+        h: (…, d).
+        a: (…, K).
         mean: μ (K, d).
         dispersion: "mad" or "std".
         hard: whether every row of a is a unit vector, which saves the deviations from other centres.
@@ -141,25 +141,30 @@ def deviations(
         # Expand about the mean of all tokens, to avoid cancellation.
         origin = _mean(ops, h)
         h, mean = h - origin, mean - origin
-        mass = ops.sum(a, axis=0)[:, None]
+        mass = _sum(ops, a)[:, None]
         crossed = ops.sum_products(a, h) * mean
         return all_reduce(ops.sum_products(a, h * h) - 2 * crossed + mass * mean * mean)
     parts = []
     for start in range(0, mean.shape[0], _CLUSTERS_AT_ONCE):
         some = slice(start, start + _CLUSTERS_AT_ONCE)
-        distance = ops.abs(h[:, None, :] - mean[None, some, :])
-        parts.append(ops.sum(a[:, some, None] * distance, axis=0))
+        distance = ops.abs(h[..., None, :] - mean[some, :])
+        parts.append(ops.sum_leading(a[..., some, None] * distance, len(a.shape) - 1))
     return all_reduce(ops.concatenate(parts, axis=0))
 
 
 def _mean(ops: GateOps, h: Array) -> Array:
     """The mean of all tokens (d,), 0 of none."""
-    return ops.sum(h, axis=0) / max(h.shape[0], 1)
+    return _sum(ops, h) / max(prod(h.shape[:-1]), 1)
+
+
+def _sum(ops: GateOps, array: Array) -> Array:
+    """The sum of all tokens' vectors."""
+    return ops.sum_leading(array, len(array.shape) - 1)
 
 
 def one_hot(ops: GateOps, labels: Array, like: Array, clusters: int) -> Array:
-    """Unit vectors (T, K) of labels (T,), in the element type of another array."""
-    return ops.cast(labels[:, None] == ops.positions(clusters, labels), ops.dtype_name(like))
+    """Unit vectors (…, K) of labels (…), in the element type of another array."""
+    return ops.cast(labels[..., None] == ops.positions(clusters, labels), ops.dtype_name(like))
 
 
 def adaptive_clustering_weights(

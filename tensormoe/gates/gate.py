@@ -73,6 +73,12 @@ class Gate(Serializable):
             return _Own(self.activation)
         return Activation(self.activation)
 
+    @cached_property
+    def takes_leading_axes(self) -> bool:
+        """Whether inputs (…, I) may come with several axes of tokens; functions of users take (T, …)."""
+        own = callable(self.norm) or isinstance(self.weighting, _Own)
+        return self.router.takes_leading_axes and not own
+
     @property
     def steps(self) -> str:
         """What the gate does, in order, as one line of text."""
@@ -123,13 +129,13 @@ class Gate(Serializable):
         Args:
             ops: the backend object.
             parameters: the layer's, by name.
-            x: (T, I).
+            x: (T, I), or (…, I) if the gate `takes_leading_axes`.
             levels: E.
             state: the running statistics, by name.
             call: the other arguments of the layer's call.
 
         Returns:
-            E arrays (T, N_e) of x's element type, the logits, E arrays (T, N_e) in float32 or wider, and
+            E arrays (…, N_e) of x's element type, the logits, E arrays (…, N_e) in float32 or wider, and
             the state.
         """
         weights = [parameters[f"gate_weights.{level}"] for level in range(levels)]

@@ -1,5 +1,7 @@
 """Normalisations of the gate's logits, without learned parameters, and the block's input LayerNorm."""
 
+from math import prod
+
 from ..arrays.protocols import GateOps
 from ..typing import AllReduce, Array
 from .call import nothing_to_reduce
@@ -28,7 +30,7 @@ def batch_norm(
     updates nothing.
 
     Args:
-        x: (T, N).
+        x: (…, N).
         mean, variance: the running statistics (N,); the variance is the unbiased one.
         pool: sums an array over all processes whose tokens count as one batch. Then all of them take part,
             even without tokens.
@@ -37,7 +39,7 @@ def batch_norm(
         The normalised x, and the new running mean and variance.
     """
     alone = pool is nothing_to_reduce
-    if not training or (alone and x.shape[0] == 0):
+    if not training or (alone and prod(x.shape[:-1]) == 0):
         dtype = ops.dtype_name(x)
         scale = ops.sqrt(ops.cast(variance, dtype) + EPSILON)
         return (x - ops.cast(mean, dtype)) / scale, (mean, variance)
@@ -55,18 +57,18 @@ def batch_norm(
 
 def _count(x: Array) -> tuple[Array, Array, bool, bool]:
     """The number of tokens, that of degrees of freedom, and whether there is a mean and a variance."""
-    tokens = x.shape[0]
+    tokens = prod(x.shape[:-1])
     return (tokens, 1, True, False) if tokens == 1 else (tokens, tokens - 1, True, True)
 
 
 def _count_all(ops: GateOps, x: Array, pool: AllReduce) -> tuple[Array, Array, Array, Array]:
     """The same over all processes, as arrays; without tokens the number is 1."""
-    tokens = ops.reduce(pool, ops.sum(ops.zeros_like(x[:, 0]) + 1))
+    tokens = ops.reduce(pool, ops.sum(ops.zeros_like(x[..., 0]) + 1))
     return ops.clip(tokens, 1), ops.clip(tokens - 1, 1), tokens > 0, tokens > 1
 
 
 def _sum(ops: GateOps, x: Array, pool: AllReduce) -> Array:
-    total = ops.sum(x, axis=0)
+    total = ops.sum_leading(x, len(x.shape) - 1)
     return total if pool is nothing_to_reduce else ops.reduce(pool, total)
 
 

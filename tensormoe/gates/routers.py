@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import cast
+from typing import ClassVar, cast
 
 from ..arrays.protocols import GateOps
 from ..codec import Registered
@@ -21,6 +21,9 @@ _PARTS = ("mass", "total", "deviation")
 
 class Router(Registered, ABC):
     """Turns x (T, I) and the gate's weights G_e (I, N_e) into logits (T, N_e) for each level.
+
+    A router that computes all the same with x (…, I), where every leading axis is one of tokens, may set
+    `takes_leading_axes = True` in its class. JAX then need not merge axes that lie on several devices.
 
     To write your own router, inherit this in a frozen dataclass. Specifications carry its fields as JSON,
     under the name of its class without the suffix "Router".
@@ -39,6 +42,8 @@ class Router(Registered, ABC):
 
     _what = "router"
     _suffix = "Router"
+
+    takes_leading_axes: ClassVar[bool] = False
 
     @abstractmethod
     def logits(
@@ -85,6 +90,8 @@ class LinearRouter(Router):
         LinearRouter()
     """
 
+    takes_leading_axes = True
+
     def logits(
         self, ops: GateOps, x: Array, weights: Sequence[Array], state: Mapping[str, Array], call: Call
     ) -> tuple[list[Array], State]:
@@ -126,6 +133,8 @@ class AdaptiveClustering(Router):
         >>> spec.state_shapes
         {'router_mass.0': (4,), 'router_total.0': (4, 8), 'router_deviation.0': (4, 8)}
     """
+
+    takes_leading_axes = True
 
     preset: str = "language"
     dispersion: str = "mad"

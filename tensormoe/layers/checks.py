@@ -64,14 +64,17 @@ def name_cores(cores: NamedArrays | Sequence[Array], stage: Stage) -> dict[str, 
 def read_coefficients(
     ops: Backend, spec: Spec | Stage, coefficients: Sequence[Array], x: Array
 ) -> list[Array]:
-    """The coefficients, flattened to (T, N_e)."""
-    return _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)
+    """The coefficients with the leading axes of tokens."""
+    return [flatten(ops, a, x) for a in _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)]
 
 
 def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array] | None:
-    """The coefficients of the layer before as (T, K_e); None if the router does not use them."""
+    """The coefficients of the layer before, as the gate takes them; None if the router does not use them."""
     wanted = spec.gate.router.previous_experts(spec.experts)
-    return None if wanted is None else _read_levels(ops, "previous", previous, wanted, x, None)
+    if wanted is None:
+        return None
+    keep = spec.gate.takes_leading_axes
+    return [flatten(ops, a, x, keep) for a in _read_levels(ops, "previous", previous, wanted, x, None)]
 
 
 def _read_levels(
@@ -84,14 +87,14 @@ def _read_levels(
             argument, len(arrays), f"pass {len(experts)} array(s), one for each expert level"
         )
     leading = x.shape[:-1]
-    flat = []
+    read = []
     for level, n in enumerate(experts):
         array = ops.as_array(arrays[level])
         _check_array(ops, argument, level, array, (*leading, n), like)
         if ops.place(array) != ops.place(x):
             check_place(ops, f"{argument}[{level}]", array, x)
-        flat.append(flatten(ops, array))
-    return flat
+        read.append(array)
+    return read
 
 
 def _as_list(argument: str, arrays: object, levels: int) -> list[Array]:
@@ -103,9 +106,18 @@ def _as_list(argument: str, arrays: object, levels: int) -> list[Array]:
     return list(arrays)
 
 
-def flatten(ops: Backend, x: Array) -> Array:
-    """The same vectors with all leading dimensions merged, (T, …)."""
-    return x if x.ndim == 2 else ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+def flatten(ops: Backend, array: Array, x: Array, keep: bool = True) -> Array:
+    """The same vectors with the leading axes of x merged, (T, …), unless the framework had better keep them.
+
+    Args:
+        ops: the backend object.
+        array: has x's leading axes.
+        x: the layer's input, which decides for every array of a call.
+        keep: whether what computes with the array takes any leading axes.
+    """
+    if x.ndim == 2 or (keep and x.ndim > 2 and ops.keeps_leading_axes(x)):
+        return array
+    return ops.reshape(array, (prod(x.shape[:-1]), array.shape[-1]))
 
 
 def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:

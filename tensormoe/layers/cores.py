@@ -60,9 +60,9 @@ def contract(
     flat = read_coefficients(ops, stage, coefficients, x)
     arrays = {name: ops.as_array(array) for name, array in name_cores(cores, stage).items()}
     check_arrays(ops, "cores", arrays, stage.network.shapes, stage, x)
-    tokens = flatten(ops, x)
+    tokens = flatten(ops, x, x)
     ordered = [arrays[name] for name in stage.network.shapes]
-    y = ops.compute(choose_program(ops, stage, tokens), (tokens, *flat, *ordered))
+    y = ops.compute(choose_program(ops, stage, tokens), (tokens, *flat), ordered)
     return unflatten(ops, y, x)
 
 
@@ -102,6 +102,6 @@ def materialize(
     check_real(ops, "cores", ordered[0])
     check_weight(stage, ops, ordered[0])
     program = stage.materialization_plan.program
-    weight = ops.compute(program, ordered)
+    weight = ops.compute(program, (), ordered)
     # A dense layer's only core is its weight: never return the parameter's own memory.
     return ops.copy(weight) if program.only_views else weight

@@ -174,10 +174,9 @@ def run_gate(
     """
     before = None if previous is None else read_previous(ops, spec, previous, x)
     call = Call(training, before, generator, check_reduction(ops, all_reduce), check_reduction(ops, pool))
-    coefficients, logits, moved = spec.gate.coefficients(
-        ops, parameters, flatten(ops, x), spec.levels, state, call
-    )
-    if x.ndim != 2:
+    tokens = flatten(ops, x, x, spec.gate.takes_leading_axes)
+    coefficients, logits, moved = spec.gate.coefficients(ops, parameters, tokens, spec.levels, state, call)
+    if tokens.ndim != x.ndim:
         coefficients = [unflatten(ops, a, x) for a in coefficients]
         logits = [unflatten(ops, z, x) for z in logits]
     return GateOutput(coefficients, logits, moved)
@@ -227,11 +226,11 @@ def run_mixture(
 ) -> Array:
     """`mix` with parameters that are known to fit, such as a module's own; they are not checked."""
     flat = read_coefficients(ops, spec, coefficients, x)
-    tokens = flatten(ops, x)
+    tokens = flatten(ops, x, x)
     if "input_norm.weight" in parameters:
         tokens = ops.compute_precisely(normalize_input, tokens, parameters)
     cores = [parameters[name] for name in spec.core_names]
-    y = ops.compute(choose_program(ops, spec, tokens), (tokens, *flat, *cores), recompute)
+    y = ops.compute(choose_program(ops, spec, tokens), (tokens, *flat), cores, recompute)
     return unflatten(ops, y, x)
 
 
@@ -241,8 +240,8 @@ def choose_program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
 
 
 def unflatten(ops: Backend, array: Array, x: Array) -> Array:
-    """Restore the leading dimensions of x in an array (T, …)."""
-    return array if x.ndim == 2 else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
+    """Restore the leading dimensions of x in an array where they were merged."""
+    return array if array.ndim == x.ndim else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
 
 
 def normalize_input(ops: GateOps, tokens: Array, parameters: Mapping[str, Array]) -> Array:

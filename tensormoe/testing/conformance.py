@@ -150,10 +150,10 @@ def _try_conversions(ops: Backend, dtype: str) -> None:
 
 
 def _try_program(ops: Backend, dtype: str) -> None:
-    """(x, 1) M ∗ c, forwards and backwards."""
+    """(x, 1) M ∗ c of inputs x and c and a core M, forwards and backwards."""
     values, x = _x(ops, dtype)
     matrix, factor = np.arange(8.0).reshape(4, 2) - 3, np.array([[1.0, 2.0], [3.0, -1.0]])
-    steps = (Affine(0, 1), Multiply(3, 2))
+    steps = (Affine(0, 2), Multiply(3, 1))
     program = Program(3, steps, released(3, steps))
     operands = [x, ops.from_float64(matrix, dtype), ops.from_float64(factor, dtype)]
     extended = np.concatenate([values, np.ones((2, 1))], axis=1)
@@ -166,7 +166,7 @@ def _try_program(ops: Backend, dtype: str) -> None:
     for recompute in (False, True):
 
         def compute(*leaves: Any, recompute: bool = recompute) -> Any:
-            return ops.compute(program, leaves, recompute)
+            return ops.compute(program, (leaves[0], leaves[2]), (leaves[1],), recompute)
 
         _compare(ops, compute(*operands), extended @ matrix * factor, dtype)
         slopes = ops.gradients(compute, operands, ops.from_float64(weights, dtype))

@@ -242,6 +242,9 @@ GATE_OPS = [
         lambda ops, x: ops.kth_largest(x, 2),
         lambda x: np.sort(x, -1)[..., -2:-1],
     ),
+    Trial(
+        "GateOps.sum_leading", (_CUBE,), lambda ops, a: ops.sum_leading(a, 2), lambda a: a.sum((0, 1)), True
+    ),
     Trial("GateOps.sum_products", (_A, _B), lambda ops, a, b: ops.sum_products(a, b), lambda a, b: a.T @ b),
     Trial(
         "GateOps.compute_precisely",

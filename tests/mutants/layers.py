@@ -74,8 +74,8 @@ BLOCKS = [
     edit(
         "coefficients follow from the normalised input",
         "layers.functional:run_gate",
-        "parameters, flatten(ops, x), spec.levels",
-        "parameters, layer_norm(ops, flatten(ops, x)), spec.levels",
+        "parameters, tokens, spec.levels",
+        "parameters, layer_norm(ops, tokens), spec.levels",
         NORMED_BLOCK,
         "frameworks",
     ),

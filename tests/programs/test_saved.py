@@ -29,7 +29,7 @@ def held(plan: tm.Plan | tm.BlockPlan, shapes: Any, recompute: bool = False) -> 
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         # The result holds the graph and so all pieces: none is freed and counted again at its address.
-        result = tm.get_backend("torch").compute(plan.program, operands, recompute)
+        result = tm.get_backend("torch").compute(plan.program, operands, (), recompute)
     held_by_result = {result.untyped_storage().data_ptr()}
     return sum(size for place, size in pieces.items() if place not in own | held_by_result)
 
