@@ -221,7 +221,7 @@ def measure(weight: NumPyArray, stage: Stage, cores: Cores, metrics: Metrics) ->
         cores = {name: core[tuple(map(slice, shapes[name]))] for name, core in cores.items()}
     ops = get_backend("numpy")
     ordered = [np.ascontiguousarray(cores[name]) for name in stage.network.shapes]
-    fitted = ops.compute(stage.materialization_plan.program, ordered)
+    fitted = ops.compute(stage.materialization_plan.program, (), ordered)
     metric = metrics.get(INPUT)
     outputs = None if metric is None else relative_error(weight, fitted, metric)
     return relative_error(weight, fitted), outputs

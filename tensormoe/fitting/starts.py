@@ -39,7 +39,7 @@ def _draw(stage: Stage, weight: NumPyArray, seed: int) -> Cores:
     """Initial values as a layer's, as large as the weight."""
     cores = draw_cores(stage, seed)
     ops = get_backend("numpy")
-    drawn = ops.compute(stage.materialization_plan.program, [*cores.values()])
+    drawn = ops.compute(stage.materialization_plan.program, (), [*cores.values()])
     ratio = np.linalg.norm(weight) / (np.linalg.norm(drawn) or 1.0)
     factor = (ratio or 1.0) ** (1 / len(cores))
     return {name: core * factor for name, core in cores.items()}

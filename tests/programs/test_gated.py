@@ -72,7 +72,7 @@ def test_no_more_is_kept_than_by_pytorchs_own_gated_mlp() -> None:
     ops, program = tm.get_backend("torch"), DENSE.program_for(4096)
 
     def block(x: Any) -> Any:
-        return ops.compute(program, (x, *operands), True)
+        return ops.compute(program, (x, *operands), (), True)
 
     torch.testing.assert_close(block(x), mlp(x), rtol=1e-4, atol=1e-4)
     assert bytes_kept(block, x, *operands) <= theirs
