@@ -22,11 +22,11 @@ def parts(array: jax.Array) -> tuple[Part, ...]:
     return tuple(jax.typeof(array).sharding.spec)
 
 
-def reshard(array: jax.Array, wanted: Sequence[Part]) -> jax.Array:
-    """The array sharded like this."""
+def reshard(array: jax.Array, wanted: Sequence[Part], known: jax.Array) -> jax.Array:
+    """The array sharded like this, on the mesh of another one."""
     if tuple(wanted) == parts(array):
         return array
-    moved: jax.Array = jax.sharding.reshard(array, _sharding(array, wanted))
+    moved: jax.Array = jax.sharding.reshard(array, _sharding(known, wanted))  # type: ignore[no-untyped-call]
     return moved
 
 
@@ -34,11 +34,15 @@ def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     """`jnp.matmul`, where a sum over several devices becomes known to all of them."""
     if not any((*parts(a), *parts(b))):
         return jnp.matmul(a, b)
-    (*batch, rows, _), (*others, _, columns) = parts(a), parts(b)
+    (*batch, rows, mine), (*others, theirs, columns) = parts(a), parts(b)
     if len(others) == len(batch):
-        batch = [mine or theirs for mine, theirs in zip(batch, others, strict=True)]
+        batch = [first or second for first, second in zip(batch, others, strict=True)]
+    *batch, rows, summed, columns = _use_once((*batch, rows, mine or theirs, columns))
     known = a if any(parts(a)) else b
-    return jnp.matmul(a, b, out_sharding=_sharding(known, _use_once((*batch, rows, columns))))
+    # An operand that every device has whole costs nothing to divide.
+    a = reshard(a, (*batch, rows, summed), known)
+    b = reshard(b, (*(batch if len(others) == len(batch) else others), summed, columns), known)
+    return jnp.matmul(a, b, out_sharding=_sharding(known, (*batch, rows, columns)))
 
 
 def sum_products(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -64,7 +68,7 @@ def reshape(array: jax.Array, shape: Sequence[int]) -> jax.Array:
         target = begins.get(prod(array.shape[:axis]))
         if part and target is not None and shape[target] % _devices(array, part) == 0:
             kept[axis] = new[target] = part
-    return jnp.reshape(reshard(array, kept), shape, out_sharding=_sharding(array, new))
+    return jnp.reshape(reshard(array, kept, array), shape, out_sharding=_sharding(array, new))
 
 
 def map_leading(
@@ -81,11 +85,11 @@ def map_leading(
         run = jax.vmap(run, in_axes=(0, None))
     *leading, _ = parts(first)
     count = len(leading)
-    aligned = [reshard(each, (*leading, parts(each)[-1])) for each in others]
+    aligned = [reshard(each, (*leading, parts(each)[-1]), first) for each in others]
     return (
         run,
         (first, *aligned),
-        [reshard(core, _use_once((*leading, *parts(core)))[count:]) for core in cores],
+        [reshard(core, _use_once((*leading, *parts(core)))[count:], core) for core in cores],
     )
 
 
@@ -105,7 +109,7 @@ def is_spread(x: jax.Array) -> bool:
 
 
 def _sharding(like: jax.Array, wanted: Sequence[Part]) -> NamedSharding:
-    return NamedSharding(jax.typeof(like).sharding.mesh, P(*wanted))
+    return NamedSharding(jax.typeof(like).sharding.mesh, P(*wanted))  # type: ignore[no-untyped-call]
 
 
 def _use_once(wanted: Sequence[Part]) -> list[Part]:

@@ -101,16 +101,16 @@ def mix_shares(
         total: sums an array over the devices.
         recompute: as for `apply`.
     """
-    tokens = flatten(ops, x)
+    tokens = flatten(ops, x, x)
     if "input_norm.weight" in shares:
         tokens = ops.compute_precisely(normalize_input, tokens, shares)
-    mixed = [flatten(ops, a) for a in coefficients]
+    mixed = [flatten(ops, a, x) for a in coefficients]
 
     def run(prefix: str, tokens: Array) -> Array:
         stage = stages[prefix]
         cores = [shares[join_name(prefix, name)] for name in stage.network.shapes]
         program = choose_program(ops, stage, tokens)
-        return total(ops.compute(program, (tokens, *mixed, *cores), recompute))
+        return total(ops.compute(program, (tokens, *mixed), cores, recompute))
 
     *before, last = stages
     hidden = enter(tokens)
