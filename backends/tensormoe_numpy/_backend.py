@@ -83,8 +83,13 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
         return between
 
     def compute(
-        self, program: Runnable, operands: Sequence[NumPyArray], recompute: bool = False
+        self,
+        program: Runnable,
+        inputs: Sequence[NumPyArray],
+        cores: Sequence[NumPyArray],
+        recompute: bool = False,
     ) -> NumPyArray:
+        operands = (*inputs, *cores)
         dtype = operands[0].dtype
         if dtype.kind == "f":
             y: NumPyArray = program.run(self, operands)
