@@ -203,6 +203,14 @@ def test_equal_terms_of_the_published_start_add_up_before_the_square() -> None:
     assert 0.95 * bound < np.abs(tm.initialize(spec)[0]["cores.core4"]).max() <= bound
 
 
+def test_a_fan_of_the_published_start_need_not_be_whole() -> None:
+    """The identity passes on 2 of the 3 values that the next core sums over: 2 · 4 terms over 3."""
+    network = tm.TensorNetwork("n a b, i a, b c, c o", a=2, b=3, c=4)
+    spec = tm.MuMoESpec(4, 400, 2, network, initialization="published")
+    bound = (3 / 8) ** 0.5
+    assert 0.95 * bound < np.abs(tm.initialize(spec)[0]["cores.core4"]).max() <= bound
+
+
 @pytest.mark.parametrize(("experts", "factorization"), SEVERAL, ids=str)
 def test_levels_share_a_variance_that_is_twice_the_mean_experts(experts, factorization) -> None:
     whole, mean, levels = [], [], []

@@ -49,6 +49,14 @@ def test_the_default_start_leaves_nothing_without_use(experts, family, expected)
     assert [check.method for check in report.checks] == ["capacity"]
 
 
+def test_without_noise_every_value_of_a_wide_bond_is_used() -> None:
+    """A single expert has no noise: two identities around the wide bond would leave most of it zero."""
+    spec = tm.MuMoESpec(6, 5, (1, 1), tm.TensorRing((2, 5, 2, 3)))
+    assert find_unused(spec) == ()
+    (unused,) = find_unused(spec.replace(initialization="published"))
+    assert (unused.what, unused.zeros) == ("values of bond r2", (2, 3, 4))
+
+
 @given(specs())
 def test_no_random_network_starts_with_capacity_without_use(spec: tm.MuMoESpec) -> None:
     assert find_unused(spec) == ()
@@ -177,6 +185,9 @@ def test_ranks_beyond_what_a_core_passes_on_are_remarked_and_do_not_fail() -> No
     assert report.passed
     assert {f"capacity: {sentence}" for sentence in sentences} < {*report.remarks}
     assert [*excess_ranks(tm.MuMoESpec(64, 10, 4, tm.CP(65)))] == []
+    # As many values as the outputs pass on may all matter.
+    assert [*excess_ranks(tm.MuMoESpec(64, 10, 16, tm.TensorTrain((4, 10))))] == []
+    assert len([*excess_ranks(tm.MuMoESpec(64, 10, 16, tm.TensorTrain((4, 11))))]) == 1
 
 
 @settings(max_examples=5)

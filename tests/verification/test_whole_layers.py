@@ -1,5 +1,6 @@
 """Modules, noise, clusters and half precision: each check with a fault that it alone notices."""
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from support.frameworks import optional
 from support.strategies import BACKENDS
 
@@ -15,7 +17,9 @@ from tensormoe.arrays.registry import get_module
 from tensormoe.layers import functional
 from tensormoe.layers.stage import Stage
 from tensormoe.verification.needs import estimate_bytes
+from tensormoe.verification.noise import _measure
 from tensormoe.verification.reference.layer import compute
+from tensormoe.verification.whole import _take_step
 
 torch = optional("torch")
 
@@ -86,6 +90,39 @@ def test_noise_has_its_place_and_its_distribution(backend: str, monkeypatch: pyt
         with monkeypatch.context() as patch:
             patch.setattr(ops, "normal", normal)
             assert failed(noisy, backend) == {"distribution of the noise"}
+
+
+def standard(values: np.ndarray) -> np.ndarray:
+    """The values with mean 0 and variance 1."""
+    return np.asarray((values - values.mean()) / values.std())
+
+
+NORMAL = np.random.default_rng(0).standard_normal(4096)
+# Numbers of which one moment is far off, and how many standard deviations that moment of a single number is.
+OFF = {
+    "mean": (NORMAL + 0.3, lambda x: x.mean()),
+    "variance": (1.3 * (-1.0) ** np.arange(4096), lambda x: (np.square(x).mean() - 1) / 2**0.5),
+    "skewness": (standard((np.arange(4096) < 1132).astype(float)), lambda x: stats.skew(x) / 15**0.5),
+    "kurtosis": (standard((np.arange(4096) % 9 - 4.0) ** 5), lambda x: stats.kurtosis(x) / 96**0.5),
+}
+
+
+@pytest.mark.parametrize("moment", OFF)
+def test_noise_is_off_by_as_many_deviations_as_its_worst_moment(moment: str) -> None:
+    values, deviation = OFF[moment]
+    ops = copy(tm.get_backend("numpy"))
+    draws = [np.random.default_rng(number).permutation(values).reshape(64, 64) for number in range(2)]
+    ops.normal = lambda like, source, number: draws[number]
+    assert _measure(ops, None) == pytest.approx(abs(64 * deviation(values)), rel=1e-9)
+
+
+def test_a_training_step_is_never_long_and_along_the_gradients() -> None:
+    ops, gradients = tm.get_backend("numpy"), [np.array([3.0, 0.0]), np.array([[4.0]])]
+    for size in (1e-9, 1.0, 1e9):
+        steps = _take_step(ops, [np.zeros(2), np.zeros((1, 1))], [size * g for g in gradients])
+        length = 0.1 * 5 * size / np.hypot(1, 5 * size)
+        for step, g in zip(steps, gradients, strict=True):
+            np.testing.assert_allclose(step, -length * g / 5, rtol=1e-12)
 
 
 def test_all_levels_with_one_noise_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
