@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from support.frameworks import optional
+from support.frameworks import BACKENDS, optional
 
 import tensormoe as tm
 from tensormoe.arrays.registry import get_module
@@ -294,6 +294,12 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.TensorRing: lambda s: tm.TensorRing((2, 2, 2)),
     tm.TensorNetwork: lambda s: tm.TensorNetwork("n r, i r, o r", r=2),
 }
+if "torch" in BACKENDS:
+    _torch = get_module("torch")
+    _RESULTS |= {
+        _torch.Fidelity: lambda s: _torch.Fidelity("mlp", 1.0, 0.1),
+        _torch.Distillation: lambda s: _torch.Distillation((_torch.Fidelity("mlp", 1.0, 0.1),), (1.0,)),
+    }
 
 
 @cache
