@@ -150,6 +150,9 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return torch.tensor(array)  # a copy: the caller's array stays the caller's
 
     def to_numpy(self, array: torch.Tensor) -> Any:
+        if hasattr(array, "full_tensor"):
+            remedy = "it is sharded over processes: gather it by full_tensor(), which all of them must call"
+            raise TensorMoEError("tensor", type(array), remedy)
         if not isinstance(array, torch.Tensor) or array.dtype is not torch.bfloat16:
             return PyTorchBackend.to_numpy(array)
         # Between the two there is no conversion, but their bits are the same.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -108,6 +109,28 @@ def checkpoints(rank: int, world: int, folder: Path) -> None:
         state = loaded.state_dict()
         dcp.load(state, checkpoint_id=path)
         same(state, layer(family).state_dict())
+
+
+def files(rank: int, world: int, folder: Path) -> None:
+    """A sharded layer is gathered by all processes, and one of them saves it."""
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = dist.device_mesh.init_device_mesh("cpu", (world,))
+    module = MuMoE(8, 6, 4, tm.CP(3), gate=tm.Gate(norm="batch"), seed=0)
+    expected, path = module.state_dict(), folder / "layer.safetensors"
+    expected = {name: tensor.clone() for name, tensor in expected.items()}
+    fully_shard(module, mesh=mesh)
+    with pytest.raises(tm.TensorMoEError, match=r"sharded over processes: gather it by full_tensor"):
+        tm.save(module, path)
+    tensors = whole(module)
+    if rank == 0:
+        parts = (
+            {name: tensors[name] for name in shapes}
+            for shapes in (module.spec.parameter_shapes, module.spec.state_shapes)
+        )
+        tm.save(tm.SavedLayer(module.spec, *parts), path)
+    dist.barrier()
+    same(tm.load(path, "torch").state_dict(), expected)
 
 
 def hugging_face_writer(rank: int, world: int, folder: Path) -> None:

@@ -50,6 +50,10 @@ def test_distributed_checkpoints_are_resharded(tmp_path: Path) -> None:
     run("checkpoints", 2, tmp_path)
 
 
+def test_sharded_layers_are_gathered_and_saved_by_one_process(tmp_path: Path) -> None:
+    run("files", 2, tmp_path)
+
+
 def test_distributed_checkpoints_in_hugging_faces_format(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     run("hugging_face_writer", 1, tmp_path)
