@@ -10,6 +10,7 @@ Examples:
 
 from ._backend import backend
 from ._containers import TensorGroup
+from ._decay import parameter_groups
 from ._gate import GateModule, RouterModule
 from ._module import MuMoE, MuMoEBlock
 from ._pickles import trust_specifications
@@ -29,6 +30,7 @@ __all__ = [
     "TensorGroup",
     "backend",
     "distill",
+    "parameter_groups",
     "replace",
     "routed",
     "synchronize",

@@ -5,6 +5,7 @@ of every module beside the tensors. `torch.save` keeps it; formats for tensors a
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from tensormoe.layers.spec import Spec
 _KEY = "tensormoe"
 
 
+@lru_cache
 def describe(spec: Spec) -> str | None:
     """What a layer computes, as JSON text; None if its gate holds a function, which has no such form."""
     try:

@@ -16,7 +16,7 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 # Code, and what it prints if a block of text follows it directly.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 # Packages of the extra "integrations": a block that imports one runs where it is installed.
-OPTIONAL = ("equinox", "orbax", "peft", "safetensors", "transformers")
+OPTIONAL = ("equinox", "orbax", "peft", "huggingface_hub", "safetensors", "transformers")
 
 texts = {path: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 PAGES = {str(path.relative_to(ROOT)): text for path, text in texts.items() if BLOCK.search(text)}

@@ -237,7 +237,8 @@ def test_the_configuration_names_what_the_model_has_and_undo_what_it_had() -> No
     assert given.to_json_string() == before
     assert model.transformer.config is model.config
     entry = json.loads(model.config.to_json_string())["tensormoe"]
-    assert entry["modules"]["transformer.h.1.mlp"] == model.transformer.h[1].mlp.spec.to_dict()
+    assert entry["modules"] == {"transformer.h.0.mlp": 0, "transformer.h.1.mlp": 0}
+    assert entry["specs"] == [model.transformer.h[1].mlp.spec.to_dict()]
     again = replace(model, "transformer.h.0.attn.c_attn", experts=4, factorization=tm.CP(3))
     assert len(model.config.tensormoe["modules"]) == 3
     again.undo()
@@ -266,8 +267,10 @@ def test_a_gate_with_a_function_cannot_be_saved_and_says_so() -> None:
     [
         ({"modules": {}}, "the field 'format' is missing"),
         ({"format": 99, "modules": {}}, "this version reads format 1: update tensormoe"),
-        ({"format": 1}, r"config\.tensormoe\['modules'\]: received None"),
-        ({"format": 1, "modules": {"h.0.mlp": 3}}, "spec: received 3"),
+        ({"format": 1}, r"config\.tensormoe\['specs'\]: received None"),
+        ({"format": 1, "specs": []}, r"config\.tensormoe\['modules'\]: received None"),
+        ({"format": 1, "specs": [], "modules": {"h.0.mlp": 0}}, r"\['h\.0\.mlp'\]: received 0"),
+        ({"format": 1, "specs": [3], "modules": {"h.0.mlp": 0}}, "spec: received 3"),
         (3, r"config\.tensormoe: received 3"),
     ],
 )
@@ -331,3 +334,31 @@ def test_the_trainer_saves_resumes_and_its_checkpoints_load(tmp_path: Path) -> N
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     for ours, theirs in zip(resumed.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_a_single_layer_goes_to_the_hub_and_back_by_a_class_that_takes_its_specification(
+    tmp_path: Path,
+) -> None:
+    """The class of docs/transformers.md."""
+    from huggingface_hub import PyTorchModelHubMixin
+
+    class Layer(nn.Module, PyTorchModelHubMixin):
+        def __init__(self, spec: str) -> None:
+            super().__init__()
+            self.layer = tm.build(tm.spec_from_json(spec), "torch")
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.layer(x)
+            return y
+
+    specs: tuple[tm.Spec, ...] = (
+        tm.MuMoESpec(8, 6, (4, 2), tm.TensorRing((2, 2, 2, 3)), tm.Gate("softmax", "batch")),
+        tm.MuMoEBlockSpec(8, 12, 8, 4, tm.CP(3), gated=True, nonlinearity="silu"),
+    )
+    for number, spec in enumerate(specs):
+        saved = Layer(spec.to_json()).eval()
+        saved.save_pretrained(tmp_path / str(number))
+        loaded = Layer.from_pretrained(tmp_path / str(number))
+        assert loaded.layer.spec == spec
+        x = torch.randn(3, 8)
+        assert torch.equal(loaded(x), saved(x))

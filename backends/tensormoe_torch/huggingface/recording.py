@@ -8,8 +8,7 @@ from typing import Any
 from torch import nn
 
 from tensormoe.codec import FORMAT, Data, check_format
-from tensormoe.errors import TensorMoEError, mapping
-from tensormoe.layers.spec import Spec
+from tensormoe.errors import TensorMoEError, mapping, one_of
 
 from .._base import Module
 from .._containers import TensorGroup
@@ -51,15 +50,21 @@ def record(model: nn.Module) -> None:
             _write(module)
 
 
-def read(entry: object) -> dict[str, Spec]:
-    """The specifications that a configuration entry has, by the names of modules.
+def read(entry: object) -> tuple[dict[str, int], list[object]]:
+    """What a configuration entry has: the number of the specification of each module, and these as data.
 
     Raises:
         TensorMoEError: an entry that this version does not read.
     """
     argument = f"config.{ENTRY}"
-    modules = mapping(argument, check_format(entry)).get("modules")
-    return {name: Spec.from_dict(data) for name, data in mapping(f"{argument}['modules']", modules).items()}
+    fields = mapping(argument, check_format(entry))
+    specs = fields.get("specs")
+    if not isinstance(specs, list):
+        raise TensorMoEError(f"{argument}['specs']", specs, "it is a list of specifications")
+    modules = mapping(f"{argument}['modules']", fields.get("modules"))
+    for name, number in modules.items():
+        one_of(f"{argument}['modules'][{name!r}]", number, tuple(range(len(specs))))
+    return dict(modules), specs
 
 
 def mark(module: nn.Module) -> None:
@@ -85,9 +90,15 @@ def _own_configurations(model: nn.Module) -> None:
 def _write(model: Any) -> None:
     named: Mapping[str, nn.Module] = dict(model.named_modules())
     layers = {name: module for name, module in named.items() if isinstance(module, Module)}
-    modules = {name: data for name, module in layers.items() if (data := _data(name, module)) is not None}
+    specs: list[dict[str, Data]] = []
+    modules: dict[str, int] = {}
+    for name, module in layers.items():
+        data = _data(name, module)
+        if data is not None:
+            specs += [] if data in specs else [data]
+            modules[name] = specs.index(data)
     if modules:
-        setattr(model.config, ENTRY, {"format": FORMAT, "modules": modules})
+        setattr(model.config, ENTRY, {"format": FORMAT, "specs": specs, "modules": modules})
     elif hasattr(model.config, ENTRY):
         delattr(model.config, ENTRY)
     for module in layers.values():

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from tensormoe.layers.spec import Spec
+
 from .._base import Module
 from .._containers import TensorGroup
 from .._values import reset
@@ -62,15 +64,17 @@ def rebuild(model: Any) -> None:
     entry = getattr(model.config, ENTRY, None)
     if entry is None:
         return
+    numbers, specs = read(entry)
     modules = dict(model.named_modules())
-    specs = {}
-    for name, spec in read(entry).items():
+    missing: dict[int, int] = {}
+    for name, number in numbers.items():
         inner = name.removeprefix(f"{model.base_model_prefix}.")
         module = modules.get(name, modules.get(inner))
         if module is not None and not isinstance(module, Module):
-            specs[id(module)] = spec
-    if specs:
-        put_in(model, lambda name, module: id(module) in specs, lambda module: specs[id(module)])
+            missing[id(module)] = number
+    if missing:
+        built = {number: Spec.from_dict(specs[number]) for number in {*missing.values()}}
+        put_in(model, lambda name, module: id(module) in missing, lambda module: built[missing[id(module)]])
         mark(model)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from .design import Design
-from .find import Where, find
+from .find import Place, Where, check_ties, find
 from .recipe import Build, Recipe
 from .report import Replacement, Swap, describe
 from .start import start
@@ -18,7 +18,9 @@ def design(model: nn.Module, where: Where, recipe: Recipe) -> list[Design]:
         TensorMoEError: as `replace`.
     """
     recipe.check()
-    return [recipe.design(place, _parent(model, place.name)) for place in find(model, where)]
+    places = find(model, where)
+    check_ties(model, places)
+    return _design(model, places, recipe)
 
 
 def exchange(model: nn.Module, designs: list[Design], init: str, note: Callable[[], None]) -> Replacement:
@@ -43,7 +45,11 @@ def exchange(model: nn.Module, designs: list[Design], init: str, note: Callable[
 
 def put_in(model: nn.Module, where: Where, build: Build) -> None:
     """Replace modules of a model whose configuration says so already."""
-    exchange(model, design(model, where, Recipe(build=build)), "fresh", lambda: None)
+    exchange(model, _design(model, find(model, where), Recipe(build=build)), "fresh", lambda: None)
+
+
+def _design(model: nn.Module, places: list[Place], recipe: Recipe) -> list[Design]:
+    return [recipe.design(place, _parent(model, place.name)) for place in places]
 
 
 def _swaps(model: nn.Module, design: Design, module: nn.Module) -> list[Swap]:

@@ -32,8 +32,7 @@ def find(model: nn.Module, where: Where) -> list[Place]:
         where: a name, a pattern, a type, or a predicate; see `replace`.
 
     Raises:
-        TensorMoEError: nothing fits, a module that fits is inside another, or parameters that belong to
-            other modules, too.
+        TensorMoEError: nothing fits, or a module that fits is inside another.
     """
     fits = _predicate(where)
     named: dict[int, list[str]] = {}
@@ -50,7 +49,6 @@ def find(model: nn.Module, where: Where) -> list[Place]:
     if not places:
         raise TensorMoEError("where", where, f"no module fits; modules are called {_names(named)}")
     _check_apart(places)
-    _check_ties(model, places)
     return places
 
 
@@ -84,8 +82,12 @@ def _check_apart(places: list[Place]) -> None:
                 raise TensorMoEError("where", place.name, remedy)
 
 
-def _check_ties(model: nn.Module, places: list[Place]) -> None:
-    """Refuse to take away one of several owners of a parameter, which would untie the others silently."""
+def check_ties(model: nn.Module, places: list[Place]) -> None:
+    """Refuse to take away one of several owners of a parameter, which would untie the others silently.
+
+    Raises:
+        TensorMoEError: names a module, and who shares a parameter of it.
+    """
     owners: dict[int, list[str]] = {}
     for name, module in model.named_modules():
         for parameter in module.parameters(recurse=False):

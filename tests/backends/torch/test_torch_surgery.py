@@ -157,7 +157,12 @@ def test_what_is_on_the_meta_device_stays_there() -> None:
     with torch.device("meta"):
         module = model()
         replace(module, "mlp", **CP)
-    assert module[0].mlp.device.type == "meta"
+        assert module[0].mlp.device.type == "meta"
+        # Names of parts must do there: one more part that could compute something is one too many.
+        module[0].mlp = MLP()
+        module[0].mlp.norm = nn.LayerNorm(8)
+        with pytest.raises(tm.TensorMoEError, match=r"0\.mlp: received 'MLP'; it is neither"):
+            replace(module, "0.mlp", **CP)
 
 
 def test_layers_differ_and_the_seed_of_pytorch_determines_them() -> None:
@@ -246,6 +251,7 @@ def test_undo_puts_the_old_modules_back_in_todays_mode() -> None:
     module.eval()
     report.undo()
     assert module[0].mlp is old
+    assert not any(each.training for each in old.modules())
     assert_same(module, before)
     assert torch.equal(module(X), y)
     report.undo()
