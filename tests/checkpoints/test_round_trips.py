@@ -31,7 +31,7 @@ def wide(backend: str) -> Any:
 def held(module: Any) -> dict[str, np.ndarray]:
     """What a module of any framework holds, to the last bit."""
     arrays = module.arrays()
-    if isinstance(module, getattr(torch, "nn", torch).Module if "torch" in BACKENDS else ()):
+    if hasattr(module, "state_dict"):
         return {
             name: (array.view(torch.int16) if array.dtype == torch.bfloat16 else array).numpy()
             for name, array in arrays.items()

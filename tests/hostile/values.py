@@ -85,13 +85,13 @@ def _generator(setting: Setting) -> Any:
 
 
 @cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="tensormoe-"))
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="tensormoe-")
 
 
 def _path(setting: Setting) -> Path:
     """A file with a layer."""
-    path = _folder() / "layer"
+    path = Path(_folder().name) / "layer"
     tm.save(setting.module(), path)
     return path
 
