@@ -8,7 +8,7 @@ from ..errors import positive_integer
 from ..networks.factorization import Factorization
 from ..networks.network import Network
 from ..programs.contraction import Contraction, layer_contraction, weight_contraction
-from ..programs.path import Optimize, resolve
+from ..programs.path import Optimize, known_name, resolve
 from ..programs.plan import LARGE_BATCH, Plan, for_batch, plan, plans_by_batch
 from ..programs.program import Program
 
@@ -74,6 +74,8 @@ class Stage(Serializable):
 
     def resolve(self, optimize: object) -> Optimize:
         """Check a search's name or a path; for an optimizer, the path that it finds for large batches."""
+        if isinstance(optimize, str):
+            return known_name(optimize)
         return resolve(optimize, self.contraction, LARGE_BATCH, self.memory_limit)
 
     @cached_property

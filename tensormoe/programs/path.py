@@ -184,7 +184,7 @@ def resolve(
         TensorMoEError: an unknown name, a path that does not fit, an optimizer that fails.
     """
     if isinstance(optimize, str):
-        return _known_name(optimize)
+        return known_name(optimize)
     if not callable(optimize):
         return _fit_path(optimize, len(contraction.operands))
     try:
@@ -196,7 +196,12 @@ def resolve(
     return _fit_path(path, len(contraction.operands))
 
 
-def _known_name(name: str) -> str:
+def known_name(name: str) -> str:
+    """The name of a search as opt_einsum knows it.
+
+    Raises:
+        TensorMoEError: an unknown name.
+    """
     try:
         get_path_fn(name)
     except KeyError as error:

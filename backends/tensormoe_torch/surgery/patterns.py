@@ -51,7 +51,10 @@ class Pattern:
 
 def get_child(module: nn.Module, path: str) -> nn.Module | None:
     """A descendant by its name; None if there is none."""
-    return dict(module.named_modules()).get(path)
+    child: nn.Module | None = module
+    for name in path.split("."):
+        child = None if child is None else child._modules.get(name)
+    return child
 
 
 PATTERNS = (
