@@ -16,6 +16,7 @@ SPECS = [
     tm.MuMoESpec(5, 6, (4, 3), tm.TensorRing((2, 3, 4, 2))),
     tm.MuMoEBlockSpec(5, 7, 6, 4, tm.CP(6), input_norm=True),
     tm.MuMoEBlockSpec(5, 7, 6, (2, 4), tm.Tucker((2, 3, 4, 5))),
+    tm.MuMoEBlockSpec(5, 7, 6, 4, tm.TensorRing((2, 3, 4)), gated=True, nonlinearity="silu", input_norm=True),
 ]
 
 

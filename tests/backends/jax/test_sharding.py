@@ -23,7 +23,10 @@ AXES = {"rank": "model", "experts": "experts"}
 BLOCK = tm.MuMoEBlockSpec(6, 8, 6, (4, 2), tm.CP(8), tm.Gate("softmax"), input_norm=True)
 SPECS = [
     (BLOCK, AXES),
-    (tm.MuMoESpec(6, 5, 4, tm.TensorRing((2, 3, 8)), tm.Gate("sparsemax", "batch")), AXES),
+    (
+        tm.MuMoEBlockSpec(6, 8, 5, 4, tm.TensorRing((2, 3, 8)), tm.Gate("sparsemax", "batch"), gated=True),
+        AXES,
+    ),
     (tm.MuMoESpec(6, 5, 4, tm.Tucker((2, 4, 3))), {"rank": "model"}),
     (tm.MuMoESpec(6, 5, 4, tm.Dense()), {"experts": "experts"}),
 ]
@@ -78,13 +81,52 @@ def differences(how: str) -> None:
             print(float(off / (1 + np.abs(theirs).max())))
 
 
+def checkpoints(folder: str) -> None:
+    """Shares are saved and restored on one device and in other shares, and the other way round."""
+    import orbax.checkpoint as ocp
+
+    mesh = jax.make_mesh((2, 4), ("experts", "model"), axis_types=(AxisType.Auto,) * 2)
+    parameters, _ = tensormoe_jax.initialize(BLOCK, seed=0)
+    whole = dict.fromkeys(parameters, P())
+    ways = (
+        whole,
+        tensormoe_jax.partition_specs(BLOCK, **AXES),
+        tensormoe_jax.partition_specs(BLOCK, rank="model"),
+    )
+
+    def lay(specs: Any, arrays: Any) -> Any:
+        return {name: jax.device_put(a, NamedSharding(mesh, specs[name])) for name, a in arrays.items()}
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        for number, saved in enumerate(ways):
+            path = Path(folder) / str(number)
+            checkpointer.save(path, lay(saved, parameters))
+            checkpointer.wait_until_finished()
+            for wanted in ways:
+                like = lay(wanted, jax.tree.map(jnp.zeros_like, parameters))
+                for name, array in checkpointer.restore(path, like).items():
+                    assert array.sharding.is_equivalent_to(like[name].sharding, array.ndim), name
+                    assert (np.asarray(array) == np.asarray(parameters[name])).all(), name
+
+
 def over_data(array: jax.Array) -> jax.Array:
     return jax.lax.psum(array, "data")
 
 
 @pytest.mark.parametrize("how", ["auto", "manual"])
 def test_rank_and_experts_over_devices_train_as_on_one(how: str) -> None:
-    program = f"from test_sharding import differences; differences({how!r})"
+    off = [float(line) for line in printed(f"differences({how!r})").split()]
+    assert len(off) >= 20
+    assert max(off) < 1e-5
+
+
+def test_checkpoints_of_shares_are_restored_in_other_shares(tmp_path: Path) -> None:
+    printed(f"checkpoints({str(tmp_path)!r})")
+
+
+def printed(call: str) -> str:
+    """What a call of this file prints in a process with eight devices."""
+    program = f"import test_sharding; test_sharding.{call}"
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     path = os.pathsep.join([str(Path(__file__).parent), str(TESTS), *sys.path])
     result = subprocess.run(
@@ -95,9 +137,7 @@ def test_rank_and_experts_over_devices_train_as_on_one(how: str) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    off = [float(line) for line in result.stdout.split()]
-    assert len(off) >= 20
-    assert max(off) < 1e-5
+    return result.stdout
 
 
 def test_the_experts_core_of_cp_lies_on_both_axes() -> None:
