@@ -125,10 +125,12 @@ def synchronized(rank: int, world: int, folder: Path) -> None:
 def groups(rank: int, world: int, folder: Path) -> None:
     """Statistics are summed over the group that is named; copies keep it, and pickles say they do not."""
     alone = own_group(rank, world)
-    everyone = dist.new_group([0, 1])
-    x = tokens().chunk(2)[rank]
+    pair = dist.new_group([0, 1])
+    whole = tokens(count=9)
+    x = whole.chunk(world)[rank]
     gates = [tm.Gate("softmax"), tm.Gate("softmax", "batch", CLUSTERS)]
-    for group, expected in ((alone, x), (everyone, tokens()), (None, tokens())):
+    cases = [(alone, [rank], x), (None, [0, 1, 2], whole), (pair, [0, 1], whole[:6])]
+    for group, members, expected in [case for case in cases if rank in case[1]]:
         model = synchronize(Model(*gates), process_group=group)
         keys = set(Model(*gates).state_dict())
         assert set(model.state_dict()) == keys
@@ -136,7 +138,7 @@ def groups(rank: int, world: int, folder: Path) -> None:
         plain = synchronize(Model(*gates), process_group=alone)
         with routed(model), routed(plain):
             actual, wanted = model(x), plain(expected)
-        wanted = wanted if expected is x else wanted.chunk(2)[rank]
+        wanted = wanted.chunk(len(members))[members.index(rank)]
         torch.testing.assert_close(actual, wanted, rtol=0, atol=1e-9)
     loaded = pickle.loads(pickle.dumps(synchronize(Model(*gates), process_group=alone)))
     loaded.eval()(x)

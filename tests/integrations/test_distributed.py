@@ -72,7 +72,7 @@ def test_data_parallel_training_equals_that_of_one_process_without_warnings(tmp_
     ["routed_and_checkpointed", "synchronized", "groups", "evaluation", "warnings_of_shares"],
 )
 def test_statistics_are_those_of_the_processes_that_share_a_batch(scenario: str, tmp_path: Path) -> None:
-    run(scenario, 2, tmp_path, "shared_statistics.py")
+    run(scenario, 3 if scenario == "groups" else 2, tmp_path, "shared_statistics.py")
 
 
 @pytest.mark.parametrize("scenario", ["shares", "resharding", "with_fsdp"])
