@@ -115,3 +115,12 @@ def test_nothing_is_loaded_unless_everything_fits() -> None:
 def test_specs_of_the_other_kind_are_refused() -> None:
     with pytest.raises(tm.TensorMoEError, match="pass a MuMoEBlockSpec"):
         MuMoEBlock.from_spec(SPEC)
+
+
+def test_long_sums_of_wider_types_are_not_narrowed() -> None:
+    """Along the first axis many float32 numbers are summed in float64, where wider ones would lose digits."""
+    ops, x = tm.get_backend("numpy"), np.full((2000, 3), 2.0**-62, np.longdouble)
+    x[0] = 1
+    total = ops.sum(x, axis=0)
+    assert total.dtype == np.longdouble
+    assert (total == 1 + 1999 * np.longdouble(2.0**-62)).all()
