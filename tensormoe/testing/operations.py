@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import erf
 
 from ..arrays.backend import Backend
-from ..arrays.nonlinearities import NONLINEARITIES
 from ..arrays.protocols import Differentiable
 from ..gates.newton import Entmax15, SoftTopK, Sparsemax
 from ..typing import Array, NumPyArray
-from .trials import Trial, cotangent, differentiate, numbers
+from .nonlinearities import NONLINEAR
+from .trials import Trial, numbers
 
 _A, _B = numbers(3, 4), numbers(3, 4)[::-1].copy()
 _CUBE, _SIDE = numbers(2, 3, 4), numbers(2, 4, 5)
@@ -51,18 +50,6 @@ _SPARSE: dict[str, tuple[Differentiable, Callable[[NumPyArray], NumPyArray]]] = 
     "soft top-k": (SoftTopK(2, 1.0), lambda z: np.clip(z, 0, 1) / 2),
 }
 
-_NONLINEARITIES: dict[str, Callable[[NumPyArray], NumPyArray]] = {
-    "gelu": lambda x: np.asarray(x * (1 + erf(x / np.sqrt(2))) / 2),
-    "gelu_tanh": lambda x: np.asarray(x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2),
-    "relu": lambda x: np.maximum(x, 0),
-    "silu": lambda x: np.asarray(x / (1 + np.exp(-x))),
-    "quick_gelu": lambda x: np.asarray(x / (1 + np.exp(-1.702 * x))),
-    "relu2": lambda x: np.maximum(x, 0) ** 2,
-    "sigmoid": lambda x: np.asarray(1 / (1 + np.exp(-x))),
-    "tanh": np.tanh,
-    "identity": lambda x: x,
-}
-
 
 def _halve(ops: Backend, start: Array) -> Any:
     """Five corrections, and all of them: no size is small enough to end."""
@@ -77,57 +64,6 @@ def _trial_function(name: str, x: NumPyArray, smooth: bool = True) -> Trial:
     """A function of each element that has NumPy's name."""
     oracle: Callable[[NumPyArray], NumPyArray] = getattr(np, name)
     return Trial(f"ArrayOps.{name}", (x,), lambda ops, x: getattr(ops, name)(x), oracle, smooth)
-
-
-def _trial_nonlinearity(name: str) -> list[Trial]:
-    f = _NONLINEARITIES[name]
-    return [
-        Trial(f"ProgramOps.nonlinear({name!r})", (_A,), lambda ops, x: ops.nonlinear(name, x), f, True),
-        Trial(
-            f"ProgramOps.nonlinear_overwrite({name!r})",
-            (_A,),
-            lambda ops, x: ops.nonlinear_overwrite(name, ops.copy(x)),
-            f,
-        ),
-        Trial(
-            f"ProgramOps.nonlinear_vjp({name!r})",
-            (_A, cotangent(_A)),
-            lambda ops, x, gradient: ops.nonlinear_vjp(name, x, ops.copy(gradient)),
-            lambda x, gradient: differentiate(f, x),
-            rough=True,
-        ),
-    ]
-
-
-def _trial_products(name: str = "silu") -> list[Trial]:
-    """A nonlinearity times a factor; which nonlinearity makes no difference."""
-    f = _NONLINEARITIES[name]
-
-    def expected(x: NumPyArray, factor: NumPyArray) -> NumPyArray:
-        return f(x) * factor
-
-    def vjp(position: int) -> Trial:
-        return Trial(
-            f"ProgramOps.nonlinear_product_vjp({name!r}, {position})",
-            (_A, _B, cotangent(_A)),
-            lambda ops, x, factor, g: ops.nonlinear_product_vjp(name, x, factor, ops.copy(g), position),
-            lambda x, factor, g: g * f(x) if position else differentiate(f, x) * factor,
-            rough=True,
-        )
-
-    product = f"ProgramOps.nonlinear_product({name!r})"
-    overwrite = f"ProgramOps.nonlinear_product_overwrite({name!r})"
-    return [
-        Trial(product, (_A, _B), lambda ops, x, b: ops.nonlinear_product(name, x, b), expected, True),
-        Trial(
-            overwrite,
-            (_A, _B),
-            lambda ops, x, b: ops.nonlinear_product_overwrite(name, ops.copy(x), b),
-            expected,
-        ),
-        vjp(0),
-        vjp(1),
-    ]
 
 
 def _trial_sparse(name: str) -> Trial:
@@ -182,8 +118,7 @@ PROGRAM_OPS = [
         lambda a, b: (a + b * a)[..., :-1],
         True,
     ),
-    *(trial for name in NONLINEARITIES for trial in _trial_nonlinearity(name)),
-    *_trial_products(),
+    *NONLINEAR,
 ]
 
 ARRAY_OPS = [
