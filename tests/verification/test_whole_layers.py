@@ -139,10 +139,10 @@ def test_all_levels_with_one_noise_are_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_noise_before_the_norm_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = tm.Gate._normalize
 
-    def normalize(self: tm.Gate, ops: Any, logits: Any, *rest: Any) -> Any:
-        if self.noise and rest[-1]:
-            logits = logits + self.noise * ops.normal(logits, None, 0)
-        return right(self, ops, logits, *rest)
+    def normalize(self: tm.Gate, ops: Any, logits: Any, level: int, state: Any, call: Any) -> Any:
+        if self.noise and call.training:
+            logits = logits + self.noise * ops.normal(logits, None, level)
+        return right(self, ops, logits, level, state, call)
 
     monkeypatch.setattr(tm.Gate, "_normalize", normalize)
     noisy = LAYER.replace(gate=tm.Gate("softmax", noise=0.3))
