@@ -16,6 +16,7 @@ from ._initialization import initialize
 from ._module import MuMoE, MuMoEBlock
 from ._sharding import apply_shares, partition_specs
 from ._stacking import stacked
+from ._surgery import replace
 
 __all__ = [
     "MuMoE",
@@ -25,5 +26,6 @@ __all__ = [
     "backend",
     "initialize",
     "partition_specs",
+    "replace",
     "stacked",
 ]

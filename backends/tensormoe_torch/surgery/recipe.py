@@ -9,6 +9,7 @@ from tensormoe.errors import TensorMoEError, one_of
 from tensormoe.gates.gate import Gate
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.replacement import MATCHES, match_costs
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
 
@@ -19,7 +20,6 @@ from .nonlinearity import name_nonlinearity
 from .trial import computes_its_parts
 
 Build = Callable[[nn.Module], Spec | nn.Module]
-MATCHES = ("parameters", "macs", None)
 _REMEDY = "pass build=, a function from the old module to a specification"
 
 
@@ -82,15 +82,4 @@ class Recipe:
 
     def _match(self, spec: Spec, design: Design) -> Spec:
         """The specification at the largest rank that costs no more than what it replaces."""
-        name = design.place.name
-        if self.match is None:
-            return spec
-        if self.match == "macs" and design.macs is None:
-            remedy = f"what {name} computes is not known: match parameters, or None"
-            raise TensorMoEError("match", self.match, remedy)
-        try:
-            if self.match == "macs":
-                return spec.matched(macs=design.macs)
-            return spec.matched(parameters=design.parameters)
-        except TensorMoEError as error:
-            raise TensorMoEError(f"{error.argument} of {name}", error.received, error.remedy) from error
+        return match_costs(spec, self.match, design.parameters, design.macs, design.place.name)

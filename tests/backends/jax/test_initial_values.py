@@ -147,14 +147,15 @@ def test_nothing_is_drawn_for_shapes_alone(source: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "factorization", [tm.CP(64), tm.TensorRing((4, 4, 64)), tm.TensorNetwork("i r, n r s, s o", r=64, s=64)]
 )
-def test_programs_that_create_parameters_hold_no_values(factorization: tm.Factorization) -> None:
+@pytest.mark.parametrize("start", ["published", "linear"])
+def test_programs_that_create_parameters_hold_no_values(factorization: tm.Factorization, start: str) -> None:
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("model",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     sizes = [(32, 32, 32, 8), (512, 512, 512, 64)]
     for source in ("seed", "rngs"):
         lengths = []
         for size in sizes:
-            spec = tm.MuMoEBlockSpec(*size, factorization)
+            spec = tm.MuMoEBlockSpec(*size, factorization, initialization=start)
 
             def create(key: jax.Array, spec: tm.MuMoEBlockSpec = spec, source: str = source) -> nnx.State:
                 given = {"seed": 0} if source == "seed" else {"rngs": nnx.Rngs(key)}
