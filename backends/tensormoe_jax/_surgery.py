@@ -139,7 +139,7 @@ def replace(
     recipe = _Recipe(experts, factorization, gate, match, build)
     recipe.check()
     links = list(_walk(model))
-    chosen = _find(links, where)
+    chosen = _find(model, links, where)
     designs = [recipe.design(place) for place in chosen]
     rows = tuple(map(_describe, chosen, designs))
     if dry_run:
@@ -169,9 +169,9 @@ def _walk(module: nnx.Module, prefix: str = "", above: tuple[int, ...] = ()) -> 
             yield from _walk(child, f"{prefix}{attribute}.", above)
 
 
-def _find(links: list[_Link], where: Where) -> list[Place]:
+def _find(model: nnx.Module, links: list[_Link], where: Where) -> list[Place]:
     named = [(name, module) for name, _, _, module in links]
-    tree: places.Tree[nnx.Module] = places.Tree(nnx.Module, named, _modules, _variables)
+    tree: places.Tree[nnx.Module] = places.Tree(model, nnx.Module, named, _modules, _variables)
     chosen = tree.find(where)
     tree.check_ties(chosen)
     return chosen
@@ -227,7 +227,8 @@ def _build(
         if isinstance(new, nnx.Module):
             modules.append(new)
             continue
-        kernel = next(iter(jax.tree.leaves(nnx.state(place.module, nnx.Param))), None)
+        leaves = jax.tree.leaves(nnx.state(place.module, nnx.Param))
+        kernel = max(leaves, key=lambda leaf: leaf.size, default=None)
         kind = MuMoE if isinstance(new, MuMoESpec) else MuMoEBlock
         source = {"seed": int(own)} if rngs is None else {"rngs": rngs}
         dtype = None if kernel is None else kernel.dtype

@@ -30,12 +30,14 @@ class Tree(Generic[M]):
     """What a framework says of a model.
 
     Args:
+        root: the model, which is not among the results itself.
         kind: the class of modules.
         named: every module below the model by its full name, shared ones several times.
         modules: from a module to itself and all inside it.
         parameters: from a module to those that it holds itself.
     """
 
+    root: M
     kind: type[M]
     named: Sequence[tuple[str, M]]
     modules: Callable[[M], Iterable[M]]
@@ -65,7 +67,7 @@ class Tree(Generic[M]):
             TensorMoEError: names a module, and who shares a parameter of it.
         """
         owners: dict[int, list[str]] = {}
-        for each in self._gather():
+        for each in (Place(("the model",), self.root), *self._gather()):
             for parameter in self.parameters(each.module):
                 owners.setdefault(id(parameter), []).append(each.name)
         for place in places:

@@ -35,4 +35,6 @@ def check_ties(model: nn.Module, chosen: list[Place]) -> None:
 
 def _read(model: nn.Module) -> places.Tree[nn.Module]:
     named = [(name, module) for name, module in model.named_modules(remove_duplicate=False) if name]
-    return places.Tree(nn.Module, named, nn.Module.modules, lambda module: module.parameters(recurse=False))
+    return places.Tree(
+        model, nn.Module, named, nn.Module.modules, lambda module: module.parameters(recurse=False)
+    )

@@ -105,7 +105,7 @@ def test_element_type_and_devices_are_those_of_what_is_replaced() -> None:
     model.head.kernel.set_value(jax.device_put(model.head.kernel.get_value(), spread))
     replace(model, "head", **CP)
     assert model.head.dtype == jnp.bfloat16
-    assert model.head.cores["input"].sharding.mesh == mesh
+    assert model.head.cores["input"].get_value().sharding.mesh == mesh
 
 
 def stacked() -> nnx.Module:
