@@ -7,8 +7,8 @@ LAYERS = [
     edit(
         "levels exchange their coefficients",
         "layers.functional:run_mixture",
-        "*flat, *cores)",
-        "*reversed(flat), *cores)",
+        "(tokens, *flat)",
+        "(tokens, *reversed(flat))",
         GATED_LEVELS,
         "frameworks",
     ),
