@@ -101,7 +101,8 @@ class Spec(Names, Registered):
         """
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
-        _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes, self.gate.weighting
+        _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes
+        _ = self.gate.weighting, self.gate.takes_leading_axes
 
     @abstractmethod
     def plan(self, batch_size: int = 1024) -> Plan | BlockPlan:
