@@ -9,15 +9,12 @@ Write the weight tensor's factorization in one line of index notation; get a lay
     (272448, (16, 16, 769, 3072))
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from . import interrupt as interrupt  # first, so that Ctrl-C is quiet while the rest is imported
 from .arrays.registry import available_backends, backend_of, get_backend
-from .benching import BenchReport, bench
-from .checkpoints.loading import load, load_arrays
-from .checkpoints.published import from_published
-from .checkpoints.saved import SavedLayer
-from .checkpoints.saving import save
 from .errors import TensorMoEError
-from .fitting import Fit, fit, upcycle
 from .gates.activations import Activation
 from .gates.clustering import adaptive_clustering_weights
 from .gates.functional import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
@@ -40,11 +37,53 @@ from .networks.network import Core, Network
 from .networks.notation import expert_modes
 from .programs.block_plan import BlockPlan
 from .programs.plan import Plan
-from .verification import VerificationReport, verify
-from .verification.proof.chain import BlockProof
-from .verification.proof.prove import Proof
-from .verification.proof.trace import ProofError
-from .verification.prove import prove
+
+if TYPE_CHECKING:
+    from . import fitting as fitting
+    from .benching import BenchReport, bench
+    from .checkpoints.loading import load, load_arrays
+    from .checkpoints.published import from_published
+    from .checkpoints.saved import SavedLayer
+    from .checkpoints.saving import save
+    from .fitting import Fit, fit, upcycle
+    from .verification import VerificationReport, verify
+    from .verification.proof.chain import BlockProof
+    from .verification.proof.prove import Proof
+    from .verification.proof.trace import ProofError
+    from .verification.prove import prove
+else:
+    # Imported at their first use: they take as long as all the rest, and few programs need them.
+    _FOLDERS = ("fitting",)
+    _LATER = {
+        "BenchReport": "benching",
+        "BlockProof": "verification.proof.chain",
+        "Fit": "fitting",
+        "Proof": "verification.proof.prove",
+        "ProofError": "verification.proof.trace",
+        "SavedLayer": "checkpoints.saved",
+        "VerificationReport": "verification",
+        "bench": "benching",
+        "fit": "fitting",
+        "from_published": "checkpoints.published",
+        "load": "checkpoints.loading",
+        "load_arrays": "checkpoints.loading",
+        "prove": "verification.prove",
+        "save": "checkpoints.saving",
+        "upcycle": "fitting",
+        "verify": "verification",
+    }
+
+    def __getattr__(name):
+        if name in _FOLDERS:
+            return import_module(f".{name}", __name__)
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_FOLDERS, *_LATER})
+
 
 __version__ = "0.1.0"
 

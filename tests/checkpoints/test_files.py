@@ -39,7 +39,7 @@ def test_text_and_paths_are_paths(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert same(tm.load_arrays("layer.safetensors"), OTHER)
 
 
-@pytest.mark.parametrize("wrong", [None, 3, True, b"layer", "", object(), ["layer"]], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 3, True, b"layer", "", range(3), ["layer"]], ids=repr)
 def test_anything_else_is_not(wrong: object) -> None:
     refuse(wrong, "pass (a|the) path")
 
