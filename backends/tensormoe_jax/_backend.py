@@ -224,6 +224,13 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         # XLA gathers the operand of its top-k from all devices.
         return super().kth_largest(x, k) if sharding.may_be_shared(x) else jax.lax.top_k(x, k)[0][..., -1:]
 
+    def beyond_largest(self, x: jax.Array, k: int) -> jax.Array:
+        # By places, not by values: XLA may compute x again where it is compared, and round it differently.
+        shared = sharding.may_be_shared(x)
+        places = jnp.argsort(x, stable=True, descending=True) if shared else jax.lax.top_k(x, k)[1]
+        kept = jax.nn.one_hot(places[..., :k], x.shape[-1], dtype=bool).any(-2)
+        return ~(kept | jnp.isnan(x))
+
     def holds(self, condition: jax.Array) -> bool | None:
         return None if isinstance(condition, jax.core.Tracer) else bool(condition.all())
 

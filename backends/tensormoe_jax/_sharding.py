@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.functional import LayerOutput, compute_gate
 from tensormoe.layers.shares import experts_index, mix_shares, rank_index, share_stages
-from tensormoe.layers.spec import Spec
+from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.typing import AllReduce
 
 from ._backend import backend
@@ -45,10 +45,11 @@ def partition_specs(
         >>> tuple(specs["cores.expert1"]), tuple(specs["cores.output"])
         (('experts', 'model'), ('model', None))
     """
+    indices = _indices(spec, rank, experts, bond)
     placed: dict[str, list[str | None]] = {
         name: [None] * len(shape) for name, shape in spec.parameter_shapes.items()
     }
-    for index, axis in _indices(spec, rank, experts, bond).items():
+    for index, axis in indices.items():
         for name, position in spec.bond_axes[index].items():
             placed[name][position] = axis
     return {name: PartitionSpec(*axes) for name, axes in placed.items()}  # type: ignore[no-untyped-call]
@@ -130,6 +131,10 @@ def _stay(array: Any) -> Any:
 
 def _indices(spec: Spec, rank: str | None, experts: str | None, bond: str | None) -> dict[str, str]:
     """The indices that are shared out, and the mesh axes."""
+    check_spec(spec)
+    for argument, axis in (("rank", rank), ("experts", experts)):
+        if axis is not None and not isinstance(axis, str):
+            raise TensorMoEError(argument, axis, "pass the name of a mesh axis")
     if rank is None and experts is None:
         raise TensorMoEError("rank", None, "name the mesh axis for the rank, for the experts, or both")
     if rank == experts:

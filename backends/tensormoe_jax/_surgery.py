@@ -65,7 +65,11 @@ class _Recipe:
 
     def design(self, place: Place) -> Spec | nnx.Module:
         """What takes the place of a module."""
-        new = self._write(place) if self.build is None else self.build(place.module)
+        new = (
+            self._write(place)
+            if self.build is None
+            else places.ask("build", self.build, place.name, place.module)
+        )
         if isinstance(new, nnx.Module):
             return new
         if not isinstance(new, Spec):

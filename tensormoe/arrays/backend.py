@@ -96,6 +96,13 @@ class Backend(ProgramDefaults, Execution, Instruments):
         position = x.shape[-1] - k
         return self.sort(x, axis=-1)[..., position : position + 1]
 
+    def beyond_largest(self, x: Array, k: int) -> Array:
+        """Where the last axis has none of its k largest entries; of equal ones, the first count. NaN stay."""
+        kth, zero = self.kth_largest(x, k), self.zeros_like(x)
+        above = self.sum(self.where(x > kth, 1.0, zero), axis=-1, keepdims=True)
+        place = above + self.cumsum(self.where(x == kth, 1.0, zero), -1)
+        return (x < kth) | ((x == kth) & (place > k))
+
     def nonlinearity(self, function: Nonlinearity) -> Elementwise:
         """The nonlinearity of a name: the framework's, or the one in `NONLINEARITIES`; or the user's own."""
         if not isinstance(function, str):

@@ -137,6 +137,9 @@ class GateOps(ArrayOps, Protocol):
     def kth_largest(self, x: Array, k: int, /) -> Array:
         """The k-th largest entry of the last axis, (…, 1)."""
 
+    def beyond_largest(self, x: Array, k: int, /) -> Array:
+        """Where the last axis has none of its k largest entries; of equal ones, the first count. NaN stay."""
+
     def stop_gradient(self, array: Array, /) -> Array:
         """The array as a constant of differentiation."""
 

@@ -43,13 +43,7 @@ def _soft_top_k(ops: GateOps, x: Array, k: int, eps: float = 1.0) -> Array:
 
 
 def _top_k(ops: GateOps, x: Array, k: int) -> Array:
-    logits = ops.stop_gradient(x)
-    kth = ops.kth_largest(logits, k)
-    zero = ops.zeros_like(logits)
-    above = ops.sum(ops.where(logits > kth, 1.0, zero), axis=-1, keepdims=True)
-    # Of equal logits the first come first.
-    place = above + ops.cumsum(ops.where(logits == kth, 1.0, zero), -1)
-    dropped = (logits < kth) | ((logits == kth) & (place > k))
+    dropped = ops.beyond_largest(ops.stop_gradient(x), k)
     return ops.softmax(ops.where(dropped, -float("inf"), x))
 
 

@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 from ..errors import TensorMoEError
 
 M = TypeVar("M")
+Answer = TypeVar("Answer")
+# No module's name is as long, and to compile a longer pattern takes seconds.
+_LONGEST_PATTERN = 1000
 # A name, a pattern, a type of module, or a function of full name and module.
 Where = str | type[M] | Callable[[str, M], bool]
 
@@ -91,6 +94,9 @@ class Tree(Generic[M]):
     def _predicate(self, where: Where[M]) -> Callable[[str, M], bool]:
         if isinstance(where, str):
             pattern = where
+            if len(pattern) > _LONGEST_PATTERN:
+                remedy = f"pass a name or a pattern of at most {_LONGEST_PATTERN:,} characters"
+                raise TensorMoEError("where", f"{len(pattern):,} characters", remedy)
             if "." in pattern or any(sign in pattern for sign in "*?["):
                 return lambda name, module: fnmatchcase(name, pattern)
             return lambda name, module: name.rpartition(".")[2] == pattern
@@ -98,7 +104,7 @@ class Tree(Generic[M]):
             wanted: type = where
             return lambda name, module: isinstance(module, wanted)
         if callable(where) and not isinstance(where, type):
-            return where
+            return lambda name, module: ask("where", where, name, name, module)
         remedy = 'pass a name such as "mlp", a pattern, a type of module, or a function of name and module'
         raise TensorMoEError("where", where, remedy)
 
@@ -116,3 +122,14 @@ class Tree(Generic[M]):
                 if place is not outer:
                     remedy = f"it is inside {outer.name}, which fits, too: choose one"
                     raise TensorMoEError("where", place.name, remedy)
+
+
+def ask(argument: str, function: Callable[..., Answer], name: str, *values: object) -> Answer:
+    """What a function of the user's says of a module; an error that it raises names the module."""
+    try:
+        return function(*values)
+    except TensorMoEError:
+        raise
+    except Exception as error:
+        remedy = f"it raises {type(error).__name__}: {error}"
+        raise TensorMoEError(f"{argument} for {name}", function, remedy) from error

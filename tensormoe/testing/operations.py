@@ -172,6 +172,12 @@ GATE_OPS = [
         lambda x: np.sort(x, -1)[..., -2:-1],
     ),
     Trial(
+        "GateOps.beyond_largest",
+        (_A,),
+        lambda ops, x: ops.where(ops.beyond_largest(x, 2), 0.0, x),
+        lambda x: np.where(x < np.sort(x, -1)[..., -2:-1], 0.0, x),
+    ),
+    Trial(
         "GateOps.sum_leading", (_CUBE,), lambda ops, a: ops.sum_leading(a, 2), lambda a: a.sum((0, 1)), True
     ),
     Trial("GateOps.sum_products", (_A, _B), lambda ops, a, b: ops.sum_products(a, b), lambda a, b: a.T @ b),

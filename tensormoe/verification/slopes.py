@@ -43,10 +43,13 @@ def find_slopes(spec: Spec, values: Values, generator: np.random.Generator) -> l
 
 
 def slope_error(gradients: Sequence[NumPyArray], slopes: Sequence[Slope]) -> float:
-    """The largest error of a slope, relative to the length of the gradient it is a part of."""
+    """The largest error of a slope, relative to the length of the gradient it is a part of.
+
+    Where all gradients are 0, as behind ReLUs that are all off, slopes must be, too.
+    """
     lengths = [float(np.sqrt((gradient**2).sum())) for gradient in gradients]
     errors = [
-        abs(float((gradient * slope.direction).sum()) - slope.value) / (length + max(lengths) / 1000)
+        abs(float((gradient * slope.direction).sum()) - slope.value) / (length + max(lengths) / 1000 or 1.0)
         for gradient, length, slope in zip(gradients, lengths, slopes, strict=True)
     ]
     return float(np.max(errors))

@@ -93,6 +93,8 @@ EXEMPT = {
     "RouterModule.forward": "as above",
     "TensorGroup": "a layer makes it",
     "load_state_dict": "PyTorch has errors of its own there; test_unchanged.py tries it",
+    "apply_shares": "it runs inside of shard_map; tests/backends/jax/test_sharding.py has its refusals",
+    "Replacement": "replace makes it",
     "compare": "it takes as long as the fits that are asked for, which are tried one by one",
     "distill": "it trains for as many steps as are asked for; tests/backends/torch has its refusals",
     "register_profiles": "it changes Hypothesis's profiles for the whole process",

@@ -113,6 +113,14 @@ def _inputs(setting: Setting) -> Inputs:
     )
 
 
+def _model(setting: Setting) -> Any:
+    """A model with one linear layer, whose name is "0"."""
+    if setting.framework == "torch":
+        return torch.nn.Sequential(torch.nn.Linear(3, 2))
+    nnx = optional("flax.nnx")
+    return nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+
+
 def _factors(setting: Setting) -> Any:
     return tm.to_tensorly(tm.build(tm.MuMoESpec(3, 2, 4, tm.CP(2)), "numpy", seed=0))
 
@@ -255,6 +263,17 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "specs.factorization": lambda s: None,
     "specs.gate": lambda s: None,
     "TensorGroup.prefix": lambda s: "cores",
+    "macs": lambda s: None,
+    "model": _model,
+    "where": lambda s: "0",
+    "match": lambda s: None,
+    "init": lambda s: "fresh",
+    "dry_run": lambda s: True,
+    "build": lambda s: None,
+    "weight_decay": lambda s: 0.1,
+    "process_group": lambda s: None,
+    "synchronize.evaluation": lambda s: False,
+    "routed.model": lambda s: module_of(s.framework, LAYERS[-1]),
     "target": lambda s: s.arrays((4, 3, 2))[0],
     "outputs": lambda s: s.arrays((6, 2))[0],
     "iterations": lambda s: 20,

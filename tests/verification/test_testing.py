@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
 from support.strategies import BACKENDS, close, truth
 
@@ -52,8 +52,13 @@ def test_chosen_gates(spec: tm.MuMoESpec) -> None:
     assert_equivalent(spec, methods="frameworks")
 
 
+# With ReLUs that let nothing through: all gradients are 0.
+OFF = tm.MuMoEBlockSpec(1, 3, 1, (1, 3), tm.CP(1), tm.Gate("softmax"), bias=False, nonlinearity="relu")
+
+
 @few
 @given(blocks(specs(gate=st.just(tm.Gate("softmax")), max_levels=2, max_size=3)))
+@example(OFF)
 def test_random_blocks_are_verified(block: tm.MuMoEBlockSpec) -> None:
     assert_equivalent(block, backends=("numpy", "torch"))
 

@@ -9,6 +9,7 @@ from tensormoe.errors import TensorMoEError, one_of
 from tensormoe.gates.gate import Gate
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.places import ask
 from tensormoe.layers.replacement import MATCHES, match_costs
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
@@ -50,7 +51,11 @@ class Recipe:
             TensorMoEError: names the module.
         """
         dense = read_dense(place.module, parent)
-        new = self._write(place, dense) if self.build is None else self.build(place.module)
+        new = (
+            self._write(place, dense)
+            if self.build is None
+            else ask("build", self.build, place.name, place.module)
+        )
         if not isinstance(new, Spec | nn.Module):
             raise TensorMoEError(f"build for {place.name}", new, "return a specification, or a module")
         design = Design(place, dense, new)

@@ -122,3 +122,11 @@ def test_the_users_modes_are_left_as_they_were() -> None:
         tm.sparsemax(jnp.ones((2, 3)))
         with pytest.raises(Exception, match="promotion"):
             jnp.ones(2) + jnp.ones(2, bool)
+
+
+def test_a_compiled_top_k_keeps_exactly_k() -> None:
+    """XLA may compute logits once to sort them and again, rounded otherwise, to compare them."""
+    spec = tm.MuMoESpec(6, 5, 4, tm.CP(3), tm.Gate(tm.Activation("top_k", k=2), "batch"))
+    for seed in (1, 2, 4):
+        report = tm.verify(spec, "jax", seed, methods="frameworks")
+        assert report.passed, str(report)
