@@ -226,8 +226,12 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     def beyond_largest(self, x: jax.Array, k: int) -> jax.Array:
         # By places, not by values: XLA may compute x again where it is compared, and round it differently.
-        shared = sharding.may_be_shared(x)
-        places = jnp.argsort(x, stable=True, descending=True) if shared else jax.lax.top_k(x, k)[1]
+        # XLA sorts −0 below 0.
+        unsigned = jnp.where(x == 0, jnp.zeros_like(x), x)
+        if sharding.may_be_shared(x):
+            places = jnp.argsort(unsigned, stable=True, descending=True)
+        else:
+            places = jax.lax.top_k(unsigned, k)[1]
         kept = jax.nn.one_hot(places[..., :k], x.shape[-1], dtype=bool).any(-2)
         return ~(kept | jnp.isnan(x))
 

@@ -273,6 +273,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "weight_decay": lambda s: 0.1,
     "process_group": lambda s: None,
     "synchronize.evaluation": lambda s: False,
+    "partition_specs.rank": lambda s: "model",
+    "partition_specs.experts": lambda s: None,
     "routed.model": lambda s: module_of(s.framework, LAYERS[-1]),
     "target": lambda s: s.arrays((4, 3, 2))[0],
     "outputs": lambda s: s.arrays((6, 2))[0],
