@@ -20,6 +20,8 @@ class Slope:
 
     direction: NumPyArray
     value: float
+    # What the loss's own rounding may change of the value.
+    rounding: float
 
 
 def find_slopes(spec: Spec, values: Values, generator: np.random.Generator) -> list[Slope]:
@@ -38,18 +40,22 @@ def find_slopes(spec: Spec, values: Values, generator: np.random.Generator) -> l
             loss(*arrays[:number], array + step * direction, *arrays[number + 1 :])
             for step in (_DIFFERENCE, -_DIFFERENCE)
         )
-        slopes.append(Slope(direction, (above - below) / (2 * _DIFFERENCE)))
+        rounding = 4 * float(np.finfo("float64").eps) * above / _DIFFERENCE
+        slopes.append(Slope(direction, (above - below) / (2 * _DIFFERENCE), rounding))
     return slopes
 
 
 def slope_error(gradients: Sequence[NumPyArray], slopes: Sequence[Slope]) -> float:
     """The largest error of a slope, relative to the length of the gradient it is a part of.
 
-    Where all gradients are 0, as behind ReLUs that are all off, slopes must be, too.
+    Gradients may be too short for differences of a loss that is rounded, as behind ReLUs that are almost all
+    off: the tolerance is then that of rounding. Where all are 0, slopes must be, too.
     """
     lengths = [float(np.sqrt((gradient**2).sum())) for gradient in gradients]
+    floor = max(lengths) / 1000
     errors = [
-        abs(float((gradient * slope.direction).sum()) - slope.value) / (length + max(lengths) / 1000 or 1.0)
+        abs(float((gradient * slope.direction).sum()) - slope.value)
+        / (length + floor + slope.rounding / SLOPE_TOLERANCE or 1.0)
         for gradient, length, slope in zip(gradients, lengths, slopes, strict=True)
     ]
     return float(np.max(errors))
