@@ -14,7 +14,7 @@ from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.parameters import group_members, split_name
-from tensormoe.layers.spec import Spec, check_spec
+from tensormoe.layers.spec import Spec, check_spec_kind
 from tensormoe.typing import Array
 
 from ._backend import backend
@@ -87,7 +87,7 @@ class Module(nnx.Module):
         Raises:
             TensorMoEError: a specification of the wrong kind, neither a seed nor rngs, or both.
         """
-        cls._check_kind(spec)
+        check_spec_kind(spec, cls.kind)
         return cls(**spec.arguments, **options)
 
     @classmethod
@@ -115,19 +115,13 @@ class Module(nnx.Module):
             TensorMoEError: a specification of the wrong kind, a missing or unknown name, a wrong shape, or
                 float64 without 64-bit mode.
         """
-        cls._check_kind(spec)
+        check_spec_kind(spec, cls.kind)
         values = take(arrays, spec, dtype, true_or_false("copy", copy))
         held = values if device is None else _place(values, device)
         module = nnx.eval_shape(lambda: cls(**spec.arguments, seed=0, recompute=recompute))
         for name, value in held.items():
             module._variable(name).set_value(value)
         return module
-
-    @classmethod
-    def _check_kind(cls, spec: Spec) -> None:
-        check_spec(spec)
-        if not isinstance(spec, cls.kind):
-            raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
 
     @property
     def in_features(self) -> int:

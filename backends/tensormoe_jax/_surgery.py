@@ -10,11 +10,11 @@ from flax import nnx
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tensormoe.errors import TensorMoEError, non_negative_integer, one_of, true_or_false
+from tensormoe.errors import TensorMoEError, non_negative_integer, true_or_false
 from tensormoe.gates.gate import Gate
 from tensormoe.layers import places
 from tensormoe.layers.layer_spec import MuMoESpec
-from tensormoe.layers.replacement import MATCHES, Replacement, Row, describe_spec, match_costs
+from tensormoe.layers.replacement import Replacement, Row, check_recipe, describe_spec, match_costs
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
 
@@ -53,15 +53,6 @@ class _Recipe:
     gate: Gate
     match: str | None
     build: Build | None
-
-    def check(self) -> None:
-        one_of("match", self.match, MATCHES)
-        if self.build is None:
-            for argument in ("experts", "factorization"):
-                if getattr(self, argument) is None:
-                    raise TensorMoEError(argument, None, "pass experts= and factorization=, or build=")
-        elif not callable(self.build):
-            raise TensorMoEError("build", self.build, "pass a function from a module to a specification")
 
     def design(self, place: Place) -> Spec | nnx.Module:
         """What takes the place of a module."""
@@ -140,8 +131,8 @@ def replace(
     if not isinstance(model, nnx.Module):
         raise TensorMoEError("model", type(model), "pass a flax.nnx.Module")
     true_or_false("dry_run", dry_run)
+    check_recipe(experts, factorization, match, build)
     recipe = _Recipe(experts, factorization, gate, match, build)
-    recipe.check()
     links = list(_walk(model))
     chosen = _find(model, links, where)
     designs = [recipe.design(place) for place in chosen]

@@ -12,7 +12,7 @@ from tensormoe.layers import functional
 from tensormoe.layers.initialization import initialize
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.parameters import group_members
-from tensormoe.layers.spec import Spec, check_spec
+from tensormoe.layers.spec import Spec, check_spec_kind
 from tensormoe.typing import Array, NumPyArray
 
 from ._backend import backend
@@ -57,7 +57,7 @@ class Module:
         Raises:
             TensorMoEError: a specification of the wrong kind.
         """
-        cls._check_kind(spec)
+        check_spec_kind(spec, cls.kind)
         return cls(**spec.arguments, **options)
 
     @classmethod
@@ -84,7 +84,7 @@ class Module:
         Raises:
             TensorMoEError: a specification of the wrong kind, a missing or unknown name, or a wrong shape.
         """
-        cls._check_kind(spec)
+        check_spec_kind(spec, cls.kind)
         _check_device(device)
         values = read_arrays(arrays, spec.parameter_shapes | spec.state_shapes)
         kinds = {name: _floating(value.dtype if dtype is None else dtype) for name, value in values.items()}
@@ -98,12 +98,6 @@ class Module:
         module.parameters = {name: held[name] for name in spec.parameter_shapes}
         module.state = {name: held[name] for name in spec.state_shapes}
         return module
-
-    @classmethod
-    def _check_kind(cls, spec: Spec) -> None:
-        check_spec(spec)
-        if not isinstance(spec, cls.kind):
-            raise TensorMoEError("spec", spec, f"pass a {cls.kind.__name__}")
 
     @property
     def in_features(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, one_of
 from ..tables import table
 from .spec import Spec
 
@@ -81,6 +81,17 @@ class Replacement:
             _total([row.macs_after for row in self.rows]),
         )
         return table(columns, [*rows, ("total", "", "", *map(_figure, total))], text_columns=3)
+
+
+def check_recipe(experts: object, factorization: object, match: object, build: object) -> None:
+    """Raise an error for arguments of `replace` that are wrong for any module."""
+    one_of("match", match, MATCHES)
+    if build is None:
+        for argument, value in (("experts", experts), ("factorization", factorization)):
+            if value is None:
+                raise TensorMoEError(argument, None, "pass experts= and factorization=, or build=")
+    elif not callable(build):
+        raise TensorMoEError("build", build, "pass a function from a module to a specification")
 
 
 def describe_spec(spec: Spec) -> str:

@@ -269,6 +269,13 @@ def check_spec(spec: object) -> None:
         raise TensorMoEError("spec", spec, "pass a MuMoESpec or a MuMoEBlockSpec")
 
 
+def check_spec_kind(spec: object, kind: type[Spec]) -> None:
+    """Raise an error unless this is a specification of a kind."""
+    check_spec(spec)
+    if not isinstance(spec, kind):
+        raise TensorMoEError("spec", spec, f"pass a {kind.__name__}")
+
+
 def refuse_module(argument: str, value: object) -> None:
     """Raise an error for a module where its specification is needed."""
     if isinstance(getattr(value, "spec", None), Spec):

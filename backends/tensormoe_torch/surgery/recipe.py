@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from tensormoe.errors import TensorMoEError, one_of
+from tensormoe.errors import TensorMoEError
 from tensormoe.gates.gate import Gate
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.places import ask
-from tensormoe.layers.replacement import MATCHES, match_costs
+from tensormoe.layers.replacement import check_recipe, match_costs
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
 
@@ -36,13 +36,7 @@ class Recipe:
 
     def check(self) -> None:
         """Raise an error for what can be known before any module is looked at."""
-        one_of("match", self.match, MATCHES)
-        if self.build is None:
-            for argument in ("experts", "factorization"):
-                if getattr(self, argument) is None:
-                    raise TensorMoEError(argument, None, "pass experts= and factorization=, or build=")
-        elif not callable(self.build):
-            raise TensorMoEError("build", self.build, "pass a function from a module to a specification")
+        check_recipe(self.experts, self.factorization, self.match, self.build)
 
     def design(self, place: Place, parent: nn.Module) -> Design:
         """What takes the place of a module.
