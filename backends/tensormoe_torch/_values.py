@@ -100,7 +100,7 @@ def take(
 
 def to_tensor(array: NumPyArray, copy: bool = True) -> torch.Tensor:
     """A tensor with a NumPy array's values and type; types that PyTorch lacks become float64."""
-    kind = array.dtype.newbyteorder("=") if array.dtype.name in NUMPY_TYPES else np.float64
+    kind = array.dtype if array.dtype.name in NUMPY_TYPES else np.float64
     # What NumPy may not write to, PyTorch must not.
     fresh = np.array(array, kind, order="C", copy=True if copy or not array.flags.writeable else None)
     if fresh.dtype.name == "bfloat16":

@@ -29,8 +29,8 @@ def save(layer: Layers, path: str | os.PathLike[str]) -> None:
 
     Raises:
         TensorMoEError: something that is not a layer; a gate with a function, which has no JSON; arrays that
-            are not those of the specification, or not of float64, float32, float16 or bfloat16; a file that
-            cannot be written.
+            are not those of the specification, or not of float64, float32, float16 or bfloat16; more than
+            10,000 tensors that are all tiny; a file that cannot be written.
 
     Warns:
         UserWarning: there are NaN among the values.

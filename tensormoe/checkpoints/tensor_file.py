@@ -30,8 +30,9 @@ _METADATA = "__metadata__"
 _FORMAT, _LAYERS, _CHECKSUM = "tensormoe.format", "tensormoe.layers", "tensormoe.sha256"
 # The bytes of the header's length, and of what tensors are aligned to.
 _WORD = 8
-# As in other readers of the format.
-_LONGEST_HEADER = 100_000_000
+# A header may take up to 30 times its length of memory while it is read, so it must be short, or small beside
+# the tensors: then all of a file takes at most twice its size and 32 MiB.
+_SHORT_HEADER, _HEADERS_SHARE = 2**20, 32
 # No layer's tensor has as many axes, and NumPy allows more.
 _MOST_AXES = 32
 _AGAIN = "save the layer again"
@@ -59,6 +60,9 @@ def pack(tensors: Mapping[str, NumPyArray], layers: str) -> list[Chunk]:
         tensors: by name, in types that `is_known` knows.
         layers: what the tensors are of.
 
+    Raises:
+        TensorMoEError: so many small tensors that their header is too long to be read.
+
     Examples:
         >>> import numpy as np
         >>> from tensormoe.checkpoints.tensor_file import pack
@@ -80,6 +84,9 @@ def pack(tensors: Mapping[str, NumPyArray], layers: str) -> list[Chunk]:
     metadata[_CHECKSUM] = _compute_checksum(header, chunks)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _WORD)
+    if not _is_short(len(text), end):
+        remedy = "they have more names than values: save fewer layers to a file"
+        raise TensorMoEError("layers", f"{len(tensors):,} tensors", remedy)
     return [len(text).to_bytes(_WORD, "little") + text, *chunks]
 
 
@@ -119,12 +126,17 @@ def _read_header(file: BufferedReader) -> tuple[dict[str, object], int]:
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(_WORD), "little")
     rest = size - _WORD - length
-    if size < _WORD or rest < 0 or length > _LONGEST_HEADER:
+    if size < _WORD or rest < 0 or not _is_short(length, rest):
         raise _UnreadableError(f"it is cut, or not a safetensors file: {_ANOTHER}")
     try:
         return read_json(file.read(length).decode()), rest
     except (TensorMoEError, UnicodeDecodeError) as error:
         raise _UnreadableError(f"it is damaged, or not a safetensors file: {_ANOTHER}") from error
+
+
+def _is_short(length: int, rest: int) -> bool:
+    """Whether a header's length fits the bytes of the tensors."""
+    return length <= _SHORT_HEADER + rest // _HEADERS_SHARE
 
 
 def _read_metadata(header: Mapping[str, object]) -> dict[str, str]:

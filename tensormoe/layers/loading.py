@@ -23,7 +23,7 @@ def read_arrays(
 
     Returns:
         The arrays in the order of the shapes and in their own types, if NumPy has these; otherwise float64.
-        They may be views.
+        They may be views, and their bytes have the machine's order.
 
     Raises:
         TensorMoEError: a missing or unknown name, a wrong shape, or anything but a floating-point array.
@@ -48,14 +48,16 @@ def read_arrays(
 
 
 def _read(argument: str, array: Array, shape: Shape) -> NumPyArray:
-    if not hasattr(array, "shape") or "float" not in str(getattr(array, "dtype", None)):
+    dtype = getattr(array, "dtype", None)
+    # NumPy's text for a type that has another order of bytes is ">f4".
+    if not hasattr(array, "shape") or "float" not in str(getattr(dtype, "name", dtype)):
         raise TensorMoEError(argument, type(array), "pass an array of floating-point numbers")
     if tuple(array.shape) != shape:
         raise TensorMoEError(argument, tuple(array.shape), f"pass an array of shape {shape}")
     if (remedy := object_to(array)) is not None:
         raise TensorMoEError(argument, type(array), remedy)
     if isinstance(array, np.ndarray):
-        return array
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     try:
         ops = backend_of(array)
         array = ops.as_array(array)

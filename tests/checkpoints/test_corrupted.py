@@ -281,6 +281,40 @@ def test_a_declared_header_costs_no_memory(length: int, path: Path) -> None:
     assert peak(path) < len(data)
 
 
+# What Python makes of each takes 20 to 30 times the text.
+DENSE = {
+    "lists": lambda length: '{"a":[' + (length // 3 - 3) * "[]," + "[]]}",
+    "objects": lambda length: '{"a":[' + (length // 7 - 2) * '{"":0},' + "{}]}",
+    "fields": lambda length: "{" + ",".join(f'"{n:05}":' + "{}" for n in range(length // 11 - 1)) + "}",
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_a_header_costs_at_most_32_mib_beside_the_tensors(kind: str, path: Path) -> None:
+    write_header(path, DENSE[kind](2**20), tensors=0)
+    assert 2**24 < peak(path) < 2**25
+    write_header(path, DENSE[kind](2**20 + 2**13), tensors=0)
+    assert peak(path) < path.stat().st_size
+    write_header(path, DENSE[kind](2**20 + 2**16), tensors=2**21)
+    assert peak(path) < 2 * path.stat().st_size + 2**25
+
+
+def write_header(path: Path, header: str, tensors: int) -> None:
+    text = header.encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(tensors))
+
+
+def test_layers_with_more_names_than_values_are_saved_up_to_a_size(path: Path) -> None:
+    """What is written can be read."""
+    small = draw(tm.MuMoESpec(1, 1, 1, tm.CP(1)))
+    tm.save({f"{n}": small for n in range(1000)}, path)
+    assert len(tm.load_arrays(path)) == 1000
+    before = path.read_bytes()
+    with pytest.raises(tm.TensorMoEError, match=r"layers: received .* tensors.*save fewer layers to a file"):
+        tm.save({f"{n:0300}": small for n in range(1000)}, path)
+    assert path.read_bytes() == before
+
+
 def test_a_right_file_costs_less_than_twice_its_size(path: Path) -> None:
     tm.save(draw(BIG), path)
     assert peak(path, refused=False) < 2 * path.stat().st_size

@@ -51,6 +51,19 @@ def test_parameters_and_statistics_are_loaded_by_name(backend: str) -> None:
 
 
 @every_backend
+def test_arrays_in_another_order_of_bytes_are_loaded(backend: str) -> None:
+    """As files of HDF5 and FITS hold them."""
+    module, arrays = tm.build(SPEC, backend, seed=0), arrays_of("float32")
+    swapped = {name: value.astype(value.dtype.newbyteorder()) for name, value in arrays.items()}
+    assert not any(value.dtype.isnative for value in swapped.values())
+    module.load_arrays(swapped)
+    rebuilt = tm.SavedLayer(SPEC, swapped, {}).build(backend)
+    for values in (values_of(module, backend), values_of(rebuilt, backend)):
+        for name, value in values.items():
+            assert (value == arrays[name]).all(), name
+
+
+@every_backend
 def test_loaded_arrays_are_copies(backend: str) -> None:
     module, arrays = tm.build(SPEC, backend, seed=0), arrays_of("float32")
     module.load_arrays(arrays)

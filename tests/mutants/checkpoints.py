@@ -44,6 +44,22 @@ MUTANTS = [
         f"{CORRUPTED}::test_declared_sizes_cost_no_memory",
     ),
     edit(
+        "a header may be as long as the file",
+        f"{TENSORS}:_read_header",
+        "not _is_short(length, rest)",
+        "False",
+        CP,
+        f"{CORRUPTED}::test_a_header_costs_at_most_32_mib_beside_the_tensors",
+    ),
+    edit(
+        "a file is written that cannot be read",
+        f"{TENSORS}:pack",
+        "not _is_short(len(text), end)",
+        "False",
+        CP,
+        f"{CORRUPTED}::test_layers_with_more_names_than_values_are_saved_up_to_a_size",
+    ),
+    edit(
         "a newer format of files is read",
         f"{TENSORS}:_read_metadata",
         "number != str(FORMAT)",

@@ -61,7 +61,7 @@ READING = [
     edit(
         "PyTorch: loaded arrays are rounded to float32",
         "tensormoe_torch._values:to_tensor",
-        'array.dtype.newbyteorder("=") if',
+        "array.dtype if",
         "np.float32 if",
         CP,
         f"{LOADING}::test_parameters_and_statistics_are_loaded_by_name",
