@@ -17,6 +17,7 @@ from ._pickles import trust_specifications
 from ._routing import routed
 from ._synchronization import synchronize
 from .distillation import Distillation, Fidelity, distill
+from .quantization import quantize_cores
 from .surgery import Replacement, replace
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "backend",
     "distill",
     "parameter_groups",
+    "quantize_cores",
     "replace",
     "routed",
     "synchronize",

@@ -19,6 +19,7 @@ from ._channel import Channel
 from ._checkpoints import check, check_names, check_tensors, note
 from ._containers import LevelTensors, make_group
 from ._gate import AllReduce, GateModule
+from ._quantized import writable
 from ._values import Device, DType, element_type, fill, on_device, read, reset, take
 
 Coefficients = list[torch.Tensor]
@@ -143,7 +144,7 @@ class Module(nn.Module):
             >>> bool(layer.cores["input"].isfinite().all())
             True
         """
-        reset(self._all_tensors(), self.spec, seed)
+        reset(writable(self)._all_tensors(), self.spec, seed)
 
     def reset_running_stats(self) -> None:
         """Start the gate's running statistics again; parameters stay.
@@ -161,7 +162,7 @@ class Module(nn.Module):
             arrays: all parameters and running statistics, such as `parameters | state` of `tm.initialize`.
 
         Raises:
-            TensorMoEError: a missing or unknown name, or a wrong shape. Nothing is changed then.
+            TensorMoEError: a missing or unknown name, a wrong shape, quantized cores. Nothing changes then.
 
         Examples:
             >>> import tensormoe as tm
@@ -172,9 +173,8 @@ class Module(nn.Module):
             >>> bool((layer.cores["input"].detach().numpy() == parameters["cores.input"]).all())
             True
         """
-        tensors = self._all_tensors()
-        values = read(arrays, tensors)
-        fill((tensors[name], value) for name, value in values.items())
+        tensors = writable(self)._all_tensors()
+        fill((tensors[name], value) for name, value in read(arrays, tensors).items())
 
     def arrays(self) -> dict[str, torch.Tensor]:
         """All parameters and running statistics by the names that `tm.initialize` gives them.

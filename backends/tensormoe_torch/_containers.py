@@ -13,6 +13,7 @@ from torch import nn
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.spec import Spec
 
+from ._quantized import check_quantized, dequantize, is_quantized, writable
 from ._values import reset
 
 
@@ -62,6 +63,14 @@ class TensorGroup(nn.Module):
             else:
                 self.register_buffer(name, tensor)
 
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        # Also what `group.name = parameter` calls.
+        if param is not None and is_quantized(param):
+            check_quantized(f"{self.prefix}.{name}", param)
+            if dequantize not in self._forward_hooks.values():
+                self.register_forward_hook(dequantize)
+        super().register_parameter(name, param)
+
     def forward(self, x: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """The tensors by the names that `tm.initialize` gives them, such as "cores.input".
 
@@ -75,7 +84,7 @@ class TensorGroup(nn.Module):
 
     def reset_parameters(self, seed: int | None = None) -> None:
         """Give the tensors of this group alone the initial values of a seed; see `MuMoE.reset_parameters`."""
-        reset(TensorGroup.forward(self), self.spec, seed)
+        reset(TensorGroup.forward(writable(self)), self.spec, seed)
 
     def keys(self) -> KeysView[str]:
         """The names, such as "input"."""
