@@ -1,6 +1,6 @@
 """What layers and blocks share as `torch.nn.Module`s: parameters and idioms, no mathematics."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import torch
@@ -58,8 +58,9 @@ class Module(nn.Module):
         self.gate = GateModule(spec)
         self.channels: tuple[Channel, ...] = ()
         self.mixture: Mixture = run_mixture  # or that of a style of `tensormoe_torch.parallel`
-        self._gate_groups, self._mixture_groups = _groups(spec.gate_shapes), _groups(spec.mixture_shapes)
-        self._state_groups = _groups(spec.state_shapes)
+        self._gate_groups: Groups = tuple(group_members(spec.gate_shapes))
+        self._mixture_groups: Groups = tuple(group_members(spec.mixture_shapes))
+        self._state_groups: Groups = tuple(group_members(spec.state_shapes))
         self.reset_parameters(seed)
 
     @overload
@@ -188,8 +189,7 @@ class Module(nn.Module):
             ['cores.expert1', 'cores.input', 'cores.output', 'gate_weights.0']
         """
         tensors = self._all_tensors()
-        names = (*self.spec.parameter_shapes, *self.spec.state_shapes)
-        return {name: tensors[name].detach() for name in names}
+        return {name: tensors[name].detach() for name in self.spec.parameter_shapes | self.spec.state_shapes}
 
     @property
     def in_features(self) -> int:
@@ -256,8 +256,8 @@ class Module(nn.Module):
 
     def _cores(self, prefix: str) -> dict[str, torch.Tensor]:
         """The cores of one of the spec's stages, in order."""
-        values = self._tensors((prefix,)).values()
-        return dict(zip(self.spec.layers[prefix].network.shapes, values, strict=True))
+        shapes = self.spec.layers[prefix].network.shapes
+        return dict(zip(shapes, self._tensors((prefix,)).values(), strict=True))
 
     def _all_tensors(self) -> dict[str, torch.Tensor]:
         return self._tensors((*self._mixture_groups, *self._gate_groups, *self._state_groups))
@@ -282,7 +282,12 @@ class Module(nn.Module):
             TensorMoEError: a specification of another kind.
         """
         cls._check_kind(spec)
-        return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)
+        if "_kind" not in vars(cls):  # a class of the user's own may set up more
+            return cls(**spec.arguments, seed=seed, dtype=dtype, device=device, recompute=recompute)
+        # Layers of one specification share it: its networks, plans and programs are derived once.
+        module = cls.__new__(cls)
+        Module.__init__(module, spec, seed, dtype, device, recompute)
+        return module
 
     @classmethod
     def from_arrays(
@@ -309,7 +314,7 @@ class Module(nn.Module):
         """
         cls._check_kind(spec)
         tensors = take(arrays, spec, dtype, device, true_or_false("copy", copy))
-        module = cls(**spec.arguments, device="meta", recompute=recompute)
+        module = cls.from_spec(spec, device="meta", recompute=recompute)
         module.load_state_dict(tensors, assign=True)
         return module
 
@@ -321,10 +326,5 @@ class Module(nn.Module):
 
     def extra_repr(self) -> str:
         spec = self.spec
-        sizes = " → ".join(map(str, spec.features))
         rest = f"experts={spec.experts}, {spec.factorization}, {spec.gate}, bias={spec.bias}"
-        return substitute(f"{sizes}, {rest}")
-
-
-def _groups(names: Iterable[str]) -> Groups:
-    return tuple(group_members(dict.fromkeys(names)))
+        return substitute(f"{' → '.join(map(str, spec.features))}, {rest}")

@@ -9,6 +9,7 @@ from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
+from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
@@ -146,11 +147,16 @@ class MuMoEBlock(Module):
     ) -> None:
         check_keywords(self, options, BlockOptions)
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
-        function: object = spec.nonlinearity
+        self._check_kind(spec)
+        super().__init__(spec, seed, dtype, device, recompute)
+
+    @classmethod
+    def _check_kind(cls, spec: Spec) -> None:
+        super()._check_kind(spec)
+        function: object = spec.between
         if isinstance(function, torch.nn.Module) and next(function.parameters(), None) is not None:
             remedy = "its parameters would be no part of the block: pass a function without any"
             raise TensorMoEError("nonlinearity", type(function), remedy)
-        super().__init__(spec, seed, dtype, device, recompute)
 
     def extra_repr(self) -> str:
         spec = self.spec

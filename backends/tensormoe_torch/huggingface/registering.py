@@ -11,6 +11,7 @@ from .._base import Module
 from .._containers import TensorGroup
 from .._values import reset
 from ..surgery.exchange import put_in
+from ..surgery.patterns import get_child
 from .library import pretrained_model
 from .recording import ENTRY, mark, read
 
@@ -65,17 +66,17 @@ def rebuild(model: Any) -> None:
     if entry is None:
         return
     numbers, specs = read(entry)
-    modules = dict(model.named_modules())
     missing: dict[int, int] = {}
     for name, number in numbers.items():
-        inner = name.removeprefix(f"{model.base_model_prefix}.")
-        module = modules.get(name, modules.get(inner))
+        module = get_child(model, name)
+        if module is None:
+            module = get_child(model, name.removeprefix(f"{model.base_model_prefix}."))
         if module is not None and not isinstance(module, Module):
             missing[id(module)] = number
     if missing:
         built = {number: Spec.from_dict(specs[number]) for number in {*missing.values()}}
-        put_in(model, lambda name, module: id(module) in missing, lambda module: built[missing[id(module)]])
-        mark(model)
+        for module in put_in(model, lambda _, old: id(old) in missing, lambda old: built[missing[id(old)]]):
+            mark(module)
 
 
 def _is_initialized(value: object) -> bool:

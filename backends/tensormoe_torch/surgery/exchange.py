@@ -36,20 +36,29 @@ def exchange(model: nn.Module, designs: list[Design], init: str, note: Callable[
     for module, each in zip(modules, designs, strict=True):
         start(module, each, init)
     rows = tuple(map(describe, designs, modules))
-    swaps = [swap for pair in zip(designs, modules, strict=True) for swap in _swaps(model, *pair)]
-    for swap in swaps:
-        swap.do()
+    swaps = _swap(model, designs, modules)
     note()
     return Replacement(rows, swaps, note)
 
 
-def put_in(model: nn.Module, where: Where, build: Build) -> None:
-    """Replace modules of a model whose configuration says so already."""
-    exchange(model, _design(model, find(model, where), Recipe(build=build)), "fresh", lambda: None)
+def put_in(model: nn.Module, where: Where, build: Build) -> list[nn.Module]:
+    """Replace modules of a model whose configuration says so already; the new ones, as they were built."""
+    designs = _design(model, find(model, where), Recipe(build=build))
+    modules = [each.build() for each in designs]
+    _swap(model, designs, modules)
+    return modules
 
 
 def _design(model: nn.Module, places: list[Place], recipe: Recipe) -> list[Design]:
     return [recipe.design(place, _parent(model, place.name)) for place in places]
+
+
+def _swap(model: nn.Module, designs: list[Design], modules: list[nn.Module]) -> list[Swap]:
+    """Put all new modules in."""
+    swaps = [swap for pair in zip(designs, modules, strict=True) for swap in _swaps(model, *pair)]
+    for swap in swaps:
+        swap.do()
+    return swaps
 
 
 def _swaps(model: nn.Module, design: Design, module: nn.Module) -> list[Swap]:

@@ -53,7 +53,9 @@ class Recipe:
         if not isinstance(new, Spec | nn.Module):
             raise TensorMoEError(f"build for {place.name}", new, "return a specification, or a module")
         design = Design(place, dense, new)
-        return replace(design, new=self._match(new, design)) if isinstance(new, Spec) else design
+        if self.match is None or not isinstance(new, Spec):
+            return design
+        return replace(design, new=self._match(new, design))
 
     def _write(self, place: Place, dense: Dense | None) -> Spec:
         """The specification with the sizes, the bias and the nonlinearity of what is there."""

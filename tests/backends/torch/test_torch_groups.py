@@ -245,3 +245,23 @@ def test_constructors_hand_all_arguments_on() -> None:
     with pytest.raises(tm.TensorMoEError, match="MuMoEBlockSpec"):
         MuMoE.from_spec(spec)
     assert np.isfinite(module(x(3)).detach().numpy()).all()
+
+
+def test_modules_of_one_specification_share_it_and_what_it_derives() -> None:
+    spec = block().spec
+    for module in (MuMoEBlock.from_spec(spec), MuMoEBlock.from_arrays(spec, block().arrays())):
+        assert module.spec is spec
+    for copied in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert copied.spec == spec
+
+
+def test_a_class_of_the_users_own_is_set_up_by_its_own_constructor() -> None:
+    class Scaled(MuMoE):
+        def __init__(self, *sizes: Any, scale: float = 2.0, **options: Any) -> None:
+            super().__init__(*sizes, **options)
+            self.scale = scale
+
+    plain = layer()
+    for module in (Scaled.from_spec(plain.spec, seed=0), Scaled.from_arrays(plain.spec, plain.arrays())):
+        assert module.scale == 2.0
+        assert torch.equal(module(x(3)), plain(x(3)))
