@@ -39,6 +39,7 @@ from .programs.block_plan import BlockPlan
 from .programs.plan import Plan
 
 if TYPE_CHECKING:
+    from . import analysis as analysis
     from . import fitting as fitting
     from .benching import BenchReport, bench
     from .checkpoints.loading import load, load_arrays
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from .verification.prove import prove
 else:
     # Imported at their first use: they take as long as all the rest, and few programs need them.
-    _FOLDERS = ("fitting",)
+    _FOLDERS = ("analysis", "fitting")
     _LATER = {
         "BenchReport": "benching",
         "BlockProof": "verification.proof.chain",

@@ -123,7 +123,13 @@ def _methods(kind: type) -> Iterator[tuple[str, type | None, Callable[..., Any]]
 
 def find_subjects() -> list[Subject]:
     """Every callable of the public names."""
-    modules = (tensormoe, tensormoe.fitting, tensormoe.testing, *map(get_module, BACKENDS))
+    modules = (
+        tensormoe,
+        tensormoe.analysis,
+        tensormoe.fitting,
+        tensormoe.testing,
+        *map(get_module, BACKENDS),
+    )
     subjects: dict[str, Subject] = {}
     for module in modules:
         framework = _framework(module)

@@ -280,6 +280,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "outputs": lambda s: s.arrays((6, 2))[0],
     "iterations": lambda s: 20,
     "progress": lambda s: False,
+    "threshold": lambda s: 0.5,
     "fit.spec": lambda s: tm.MuMoESpec(3, 2, 4, tm.CP(2)),
     "fit.bias": lambda s: s.arrays((2,))[0],
     "fit.inputs": lambda s: s.arrays((6, 3))[0],
