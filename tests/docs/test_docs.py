@@ -16,7 +16,20 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 # Code, and what it prints if a block of text follows it directly.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 # Packages of the extra "integrations": a block that imports one runs where it is installed.
-OPTIONAL = ("equinox", "orbax", "peft", "huggingface_hub", "safetensors", "transformers")
+OPTIONAL = (
+    "equinox",
+    "huggingface_hub",
+    "lightning",
+    "lm_eval",
+    "onnxruntime",
+    "orbax",
+    "peft",
+    "safetensors",
+    "torchao",
+    "transformers",
+)
+# A C++ compiler takes its time: tests/integrations/test_neighbours.py runs these.
+SLOW = ("torch._inductor",)
 
 texts = {path: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 PAGES = {str(path.relative_to(ROOT)): text for path, text in texts.items() if BLOCK.search(text)}
@@ -24,10 +37,14 @@ PAGES = {str(path.relative_to(ROOT)): text for path, text in texts.items() if BL
 
 def blocks(page: str) -> list[tuple[int, str, str | None]]:
     """The line, the code and the shown output of every block that can run here."""
-    missing = [name for name in OPTIONAL if find_spec(name) is None]
-    wanted = re.compile(rf"^(?:import|from) (?:{'|'.join(missing)})\b", re.MULTILINE)
+    left_out = [*SLOW, *(name for name in OPTIONAL if find_spec(name) is None)]
     matches = [(PAGES[page].count("\n", 0, m.start()) + 1, *m.groups()) for m in BLOCK.finditer(PAGES[page])]
-    return [match for match in matches if not missing or not wanted.search(match[1])]
+    return [match for match in matches if not any(imports(name, match[1]) for name in left_out)]
+
+
+def imports(name: str, code: str) -> bool:
+    """Whether code imports a package at the start of a line."""
+    return re.search(rf"^(?:import|from) {re.escape(name)}\b", code, re.MULTILINE) is not None
 
 
 def test_the_pages_with_code_are_found() -> None:
@@ -40,8 +57,13 @@ def test_the_pages_with_code_are_found() -> None:
 
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_code_runs_and_prints_what_is_shown(page: str) -> None:
+    run(page, blocks(page))
+
+
+def run(page: str, matches: list[tuple[int, str, str | None]]) -> None:
+    """Run blocks one after the other, and compare what they print with what is shown."""
     namespace = {"__name__": "__main__"}
-    for line, code, shown in blocks(page):
+    for line, code, shown in matches:
         if ">>>" in code:
             example = doctest.DocTestParser().get_doctest(code, {}, page, page, line)
             example.globs = namespace
