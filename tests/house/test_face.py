@@ -3,7 +3,10 @@
 import ast
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError, is_dataclass
+from inspect import isabstract
 
+import pytest
 from house.drawing import MODULES
 
 import tensormoe as tm
@@ -21,6 +24,17 @@ def test_names_of_the_face_come_from_where_type_checkers_look() -> None:
     for name, module in declared().items():
         assert getattr(tm, name) is getattr(sys.modules[f"tensormoe.{module}"], name)
     assert {*declared()} <= {*tm.__all__} <= {*dir(tm)}
+
+
+def test_records_cannot_be_changed() -> None:
+    """They are remembered, shared and used as keys."""
+    records = [
+        kind for name in tm.__all__ if is_dataclass(kind := getattr(tm, name)) and not isabstract(kind)
+    ]
+    assert {tm.MuMoESpec, tm.Gate, tm.Proof} < {*records}
+    for kind in records:
+        with pytest.raises(FrozenInstanceError):
+            object.__new__(kind).name = "another"
 
 
 def test_every_name_of_the_face_is_there_at_once() -> None:

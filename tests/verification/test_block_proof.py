@@ -68,6 +68,9 @@ def test_a_theorem_reads() -> None:
         "distributive law [n: a1, expert1′]",
     ):
         assert words in str(proof.chain)
+    one = str(tm.prove(tm.MuMoEBlockSpec(4, 1, 3, 2, tm.CP(3))).chain)
+    assert "all sizes of n, i, r, o′, r′,\n" in one
+    assert "There is one input besides the bias: i′ has size 2." in one
 
 
 def chain_stages(first: Stage = FIRST, second: Stage = SECOND, name: str = "gelu") -> list[Instruction]:
@@ -185,5 +188,10 @@ def test_layers_that_do_not_fit_are_refused() -> None:
     program = Program(COUNT, tuple(chain_stages()), released(COUNT, chain_stages()))
     with pytest.raises(tm.TensorMoEError, match="the second takes what the first gives"):
         prove_chain([FIRST.contraction, other.contraction], "gelu", program)
+    renamed = [
+        replace(op, name=f"b{op.name}") if "…" in op.indices else op for op in SECOND.contraction.operands
+    ]
+    with pytest.raises(tm.TensorMoEError, match="and the same coefficients"):
+        prove_chain([FIRST.contraction, replace(SECOND.contraction, operands=renamed)], "gelu", program)
     with pytest.raises(tm.TensorMoEError, match=r"4 operands; the contraction has 11|the contraction has"):
         prove_chain([FIRST.contraction, SECOND.contraction], "gelu", replace(program, num_operands=4))

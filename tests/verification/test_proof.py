@@ -103,7 +103,8 @@ def test_a_hand_made_program_is_proved() -> None:
         Transpose(OUTPUT, (1, 0)),
         Matmul(10, 11),
     )
-    assert tm.prove(spec.contraction, program).steps[0].law == "definition of z"
+    steps = tm.prove(spec.contraction, program).steps
+    assert [steps[0].law, steps[2].law] == ["definition of z", "an axis of size 1"]
 
 
 WRONG = {
@@ -141,6 +142,12 @@ WRONG = {
     ),
     "the same product twice": ([*RIGHT[:3], Add(7, 7)], 4, "adds the same product twice"),
     "the output is transposed": ([*RIGHT, Transpose(9, (1, 0))], None, r"its axes are o, …"),
+    "a bond's sum is left out": (
+        [*RIGHT[:3], Reshape(7, (-1, 1, 4)), Multiply(8, OUTPUT)],
+        None,
+        r"it is not summed over r$",
+    ),
+    "the outputs are summed": ([*RIGHT, Sum(9, 1)], None, "it is summed over o, which is to be kept"),
     "nothing but the input": ([], None, "lacks the factor"),
 }
 
@@ -218,9 +225,16 @@ def test_an_index_is_summed_once() -> None:
         tm.prove(SQUARE.contraction, program_of(5, *RIGHT, Repeated(9)))
 
 
-@pytest.mark.parametrize("releases", [(), ((), (), (), (), (9,)), ((99,), (), (), (), ())])
-def test_unfit_releases_are_refused(releases: Any) -> None:
-    with pytest.raises(tm.TensorMoEError, match="release"):
+@pytest.mark.parametrize(
+    ("releases", "said"),
+    [
+        ((), "0 releases'; pass one for each of 5 instructions"),
+        (((), (), (), (), (9,)), "register 9'; step 5 may release what exists by then, but not the result"),
+        (((99,), (), (), (), ()), "register 99'; step 1 may release"),
+    ],
+)
+def test_unfit_releases_are_refused(releases: Any, said: str) -> None:
+    with pytest.raises(tm.TensorMoEError, match=said):
         tm.prove(SQUARE.contraction, Program(5, tuple(RIGHT), tuple(releases)))
 
 
@@ -341,6 +355,25 @@ def test_what_is_proved_holds_in_another_semiring(spec: tm.MuMoESpec, seed: int)
     tm.prove(spec.default_plan)
     actual = spec.default_plan.program.run(Booleans(), given)
     np.testing.assert_array_equal(actual, contract(terms, spec.contraction.output).value)
+
+
+RING = """
+t1[i, (r2 r3)] = input[i, r2, r3]: axes merged in this order
+t2[…, (r2 r3)] = Σ(i) (x[…, i], 1) t1[i, (r2 r3)]: distributive law [i: input, x]; definition of z
+t3[…, r2, r3] = t2[…, (r2 r3)]: axes split in this order
+t4[n, (r1 r2)] = expert1[n, r1, r2]: axes merged in this order
+t5[…, (r1 r2)] = Σ(n) a1[…, n] t4[n, (r1 r2)]: distributive law [n: a1, expert1]
+t6[…, r1, r2] = t5[…, (r1 r2)]: axes split in this order
+t7[…, r1, r3] = Σ(r2) t6[…, r1, r2] t3[…, r2, r3]: distributive law [r2: expert1, input]
+t8[(r1 r3), o] = output[r1, r3, o]: axes merged in this order
+t9[…, (r1 r3)] = t7[…, r1, r3]: axes merged in this order
+t10[…, o] = Σ(r1 r3) t9[…, (r1 r3)] t8[(r1 r3), o]: distributive law [r1: expert1, output; r3: input, output]
+"""
+
+
+def test_a_derivation_names_indices_and_laws() -> None:
+    steps = tm.prove(tm.MuMoESpec(7, 6, 5, tm.TensorRing((2, 3, 4))).plan(1)).steps
+    assert [f"{step.statement}: {step.law}" for step in steps] == RING.strip().splitlines()
 
 
 def test_an_index_of_size_one_takes_no_part() -> None:
