@@ -1,12 +1,30 @@
 """What experts do: measures of their coefficients and of their weights."""
 
+from .agreement import Agreement, agreement
+from .hierarchy import conditional_usage, level_information
+from .information import class_means, effective_experts, load_entropy, mutual_information, token_entropy
+from .similarity import cosines, gram, norms
+from .spectrum import spectrum
 from .usage import TopInputs, dead, joint, load, top_inputs, usage
 
 __all__ = [
+    "Agreement",
     "TopInputs",
+    "agreement",
+    "class_means",
+    "conditional_usage",
+    "cosines",
     "dead",
+    "effective_experts",
+    "gram",
     "joint",
+    "level_information",
     "load",
+    "load_entropy",
+    "mutual_information",
+    "norms",
+    "spectrum",
+    "token_entropy",
     "top_inputs",
     "usage",
 ]

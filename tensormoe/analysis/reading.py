@@ -64,9 +64,14 @@ def read_tokens(coefficients: Coefficients, argument: str = "coefficients") -> N
         TensorMoEError: also if all coefficients are 0.
     """
     experts = read_experts(coefficients, argument)
+    check_used(experts, argument)
+    return experts.reshape(-1, experts.shape[-1])
+
+
+def check_used(experts: NumPyArray, argument: str = "coefficients") -> None:
+    """Raise an error if all coefficients are 0."""
     if not experts.any():
         raise TensorMoEError(argument, experts.shape, "all of them are 0: pass those of tokens with experts")
-    return experts.reshape(-1, experts.shape[-1])
 
 
 def read_classes(argument: str, values: Array | Sequence[int], tokens: Shape) -> NumPyArray:
