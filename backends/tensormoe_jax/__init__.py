@@ -14,6 +14,7 @@ from tensormoe.layers.functional import apply
 from ._backend import backend
 from ._initialization import initialize
 from ._module import MuMoE, MuMoEBlock
+from ._observer import observer
 from ._sharding import apply_shares, partition_specs
 from ._stacking import stacked
 from ._surgery import replace
@@ -25,6 +26,7 @@ __all__ = [
     "apply_shares",
     "backend",
     "initialize",
+    "observer",
     "partition_specs",
     "replace",
     "stacked",

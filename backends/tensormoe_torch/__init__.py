@@ -13,6 +13,7 @@ from ._containers import TensorGroup
 from ._decay import parameter_groups
 from ._gate import GateModule, RouterModule
 from ._module import MuMoE, MuMoEBlock
+from ._observer import observer
 from ._pickles import trust_specifications
 from ._routing import routed
 from ._synchronization import synchronize
@@ -31,6 +32,7 @@ __all__ = [
     "TensorGroup",
     "backend",
     "distill",
+    "observer",
     "parameter_groups",
     "quantize_cores",
     "replace",

@@ -35,7 +35,7 @@ def open_file(path: str) -> Iterator[BufferedReader]:
     Raises:
         TensorMoEError: there is none, it is something else than a file, or the system refuses to read it.
     """
-    with _explain(path, "pass the path of a file that tm.save wrote"):
+    with explain(path, "pass the path of a file that tm.save wrote"):
         _check_kind(path, os.stat(path).st_mode)
         with open(path, "rb") as file:
             yield file
@@ -49,7 +49,7 @@ def write_file(path: str, chunks: Iterable[Chunk]) -> None:
     Raises:
         TensorMoEError: no such folder, something else at the path, or the system refuses to write.
     """
-    with _explain(path, "nothing was written; what was there is as it was"):
+    with explain(path, "nothing was written; what was there is as it was"):
         # A link goes on pointing to the file.
         target = os.path.realpath(path)
         mode = _check_target(path, target)
@@ -107,7 +107,8 @@ def _check_kind(path: str, mode: int) -> None:
 
 
 @contextmanager
-def _explain(path: str, remedy: str) -> Iterator[None]:
+def explain(path: str, remedy: str) -> Iterator[None]:
+    """A context in which the system's refusals become errors that name the path."""
     try:
         yield
     except TensorMoEError:

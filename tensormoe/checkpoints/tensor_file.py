@@ -23,8 +23,10 @@ from .files import Chunk, open_file
 
 # The version of what the metadata say. Raise it for every change that older versions would misread.
 FORMAT = 1
-# The element types of parameters by their names in the format, with the bytes of an element.
-_TYPES = {"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
+# The element types by their names in the format, with the bytes of an element: those of parameters, and that
+# of labels and numbers of tokens in recordings.
+_FLOATS = {"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
+_TYPES = {**_FLOATS, "I64": ("int64", 8)}
 _CODES = {name: code for code, (name, _) in _TYPES.items()}
 _METADATA = "__metadata__"
 _FORMAT, _LAYERS, _CHECKSUM = "tensormoe.format", "tensormoe.layers", "tensormoe.sha256"
@@ -57,7 +59,7 @@ def pack(tensors: Mapping[str, NumPyArray], layers: str) -> list[Chunk]:
     """The bytes of a file in parts: the header, then the memory of each tensor.
 
     Args:
-        tensors: by name, in types that `is_known` knows.
+        tensors: by name, in types that `is_known` knows, or of int64.
         layers: what the tensors are of.
 
     Raises:
@@ -91,27 +93,31 @@ def pack(tensors: Mapping[str, NumPyArray], layers: str) -> list[Chunk]:
 
 
 def is_known(dtype: str) -> bool:
-    """Whether tensors of the type of this name can be written."""
-    return dtype in _CODES
+    """Whether a layer's tensors of the type of this name can be written."""
+    return _CODES.get(dtype) in _FLOATS
 
 
-def unpack(path: str) -> tuple[dict[str, NumPyArray], str]:
+def unpack(path: str, integers: bool = False) -> tuple[dict[str, NumPyArray], str]:
     """The tensors of a file by name, each in memory of its own, and what they are of, as `pack` got both.
+
+    Args:
+        path: of the file.
+        integers: whether there may be tensors of int64, which layers do not have.
 
     Raises:
         TensorMoEError: there is no such file, or it holds anything but exactly what `pack` gave.
     """
     with open_file(path) as file:
         try:
-            return _unpack(file)
+            return _unpack(file, (*(_TYPES if integers else _FLOATS),))
         except _UnreadableError as error:
             raise TensorMoEError("path", path, str(error)) from error
 
 
-def _unpack(file: BufferedReader) -> tuple[dict[str, NumPyArray], str]:
+def _unpack(file: BufferedReader, codes: tuple[str, ...]) -> tuple[dict[str, NumPyArray], str]:
     header, size = _read_header(file)
     metadata = _read_metadata(header)
-    entries = {name: _read_entry(name, entry) for name, entry in header.items() if name != _METADATA}
+    entries = {name: _read_entry(name, entry, codes) for name, entry in header.items() if name != _METADATA}
     _check_places(entries, size)
     in_order = sorted(entries, key=lambda name: entries[name].start)
     bits = {name: _read_bits(file, entries[name]) for name in in_order}
@@ -157,14 +163,14 @@ def _read_metadata(header: Mapping[str, object]) -> dict[str, str]:
     return metadata
 
 
-def _read_entry(name: str, entry: object) -> _Entry:
+def _read_entry(name: str, entry: object, codes: tuple[str, ...]) -> _Entry:
     match entry:
         case {"dtype": str(code), "shape": list(shape), "data_offsets": [start, end], **rest} if not rest:
             entry = _Entry(code, tuple(shape), start, end)
         case _:
             raise _UnreadableError(f"its header is damaged at {name!r}: {_AGAIN}")
-    if code not in _TYPES:
-        listed = ", ".join(_TYPES)
+    if code not in codes:
+        listed = ", ".join(codes)
         raise _UnreadableError(f"{name!r} is of type {code!r}; tensors of layers are of {listed}: {_AGAIN}")
     sizes = (start, end, *shape)
     if len(shape) > _MOST_AXES or not all(type(size) is int and 0 <= size <= LARGEST for size in sizes):

@@ -292,6 +292,17 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "cosines.layer": lambda s: s.layer,
     "norms.layer": lambda s: s.layer,
     "spectrum.layer": lambda s: s.layer,
+    "record.model": lambda s: module_of(*_modelled(s)),
+    "record.data": lambda s: [replace(s, framework=_modelled(s)[0]).arrays((2, 3))[0]],
+    "record.labels": lambda s: lambda batch: [0, 1],
+    "record.mask": lambda s: None,
+    "record.columns": lambda s: {},
+    "call": lambda s: lambda model, batch: model(batch),
+    "store": lambda s: None,
+    "recording.model": lambda s: None,
+    "batch.labels": lambda s: [0, 1],
+    "batch.mask": lambda s: [1, 0],
+    "open.path": lambda s: _recorded().stores[0].path,
     "fit.spec": lambda s: tm.MuMoESpec(3, 2, 4, tm.CP(2)),
     "fit.bias": lambda s: s.arrays((2,))[0],
     "fit.inputs": lambda s: s.arrays((6, 3))[0],
@@ -306,6 +317,12 @@ def _sides(spec: tm.Spec, last: int = 2) -> list[tuple[int, ...]]:
     return [(stage.in_features, stage.out_features)[-last:] for stage in spec.layers.values()]
 
 
+def _modelled(setting: Setting) -> tuple[str, tm.Spec]:
+    """A framework that has models, and a layer of it."""
+    names = [name for name in BACKENDS if name != "numpy"]
+    return setting.framework if setting.framework in names else names[0], LAYERS[0]
+
+
 _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.Core: lambda s: s.layer.network.cores[0],
     tm.Network: lambda s: s.layer.network,
@@ -316,6 +333,8 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.VerificationReport: lambda s: _report(s.layer),
     tm.BenchReport: lambda s: _timing(s.layer),
     tm.Fit: lambda s: _fit(),
+    tm.analysis.Recording: lambda s: _recorded(),
+    tm.analysis.Recorder: lambda s: tm.analysis.Recorder({"numpy": s.spec.experts}, 0.5, None, lambda: None),
     tm.fitting.Comparison: lambda s: tm.fitting.Comparison((_fit(),)),
     Inputs: _inputs,
     tm.SavedLayer: lambda s: tm.SavedLayer(s.spec, *_initialize(s.spec)),
@@ -343,6 +362,13 @@ def _proof(spec: tm.Spec) -> Any:
 @cache
 def _report(spec: tm.Spec) -> Any:
     return tm.verify(spec, "numpy", methods="proof")
+
+
+@cache
+def _recorded() -> Any:
+    with tm.analysis.recording(store=Path(_folder().name) / "tokens") as recorded:
+        recorded.add("numpy", [np.ones((2, 1))])
+    return recorded
 
 
 @cache
