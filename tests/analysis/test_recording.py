@@ -73,7 +73,7 @@ def test_half_precision_is_summed_in_more() -> None:
     a = levels_of(0, (5000,), (3,))[0].astype("float16")
     with recording() as recorded:
         recorded.add("layer", [a])
-    np.testing.assert_allclose(recorded["layer"].load()[0], a.astype("float64").mean(0), rtol=1e-12)
+    np.testing.assert_allclose(recorded["layer"].mean()[0], a.astype("float64").mean(0), rtol=1e-12)
 
 
 def test_recordings_of_several_processes_are_one() -> None:
