@@ -7,11 +7,10 @@ import numpy as np
 from ..codec import Data
 from ..errors import TensorMoEError
 from ..typing import NumPyArray, Shape
+from .information import entropy, information
 from .recording_sums import LayerSums
 
 Levels = tuple[NumPyArray, ...]
-# In place of a sum of nothing but zeros.
-_TINY = np.finfo("float64").tiny
 
 
 @dataclass(frozen=True)
@@ -50,40 +49,47 @@ class LayerRecording:
         return int(self.sums.arrays["tokens"])
 
     @property
+    def is_used(self) -> bool:
+        """Whether each level had a coefficient above 0: otherwise measures have nothing to divide."""
+        return all(map(np.any, self._sums("sum")))
+
+    @property
     def threshold(self) -> float:
         """From which coefficient on a token uses an expert."""
         return self.sums.threshold
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The labels that came with tokens, ascending: the rows of `by_class`."""
+        """The labels that came with tokens, ascending: the rows of `class_means`."""
         return tuple(map(int, self.sums.labels))
 
     def mean(self) -> Levels:
         """The mean coefficient of each expert, (N_e)."""
         return self._means("sum")
 
-    def load(self) -> Levels:
-        """Each expert's share of all coefficients of its level, (N_e), as `tm.analysis.load` of that level.
-
-        It is the mean coefficient where a token's coefficients sum to 1, as those of most gates do.
-        """
-        return tuple(mean / max(mean.sum(), _TINY) for mean in self.mean())
-
-    def dead(self) -> tuple[NumPyArray, ...]:
-        """The experts whose coefficient was 0 for every token, by number, as `tm.analysis.dead`."""
-        return tuple(np.flatnonzero(mean == 0) for mean in self.mean())
-
     def variance(self) -> Levels:
         """The variance of each expert's coefficient over tokens, (N_e)."""
-        return tuple(
-            (square - mean**2).clip(0)
-            for square, mean in zip(self._means("square"), self.mean(), strict=True)
-        )
+        pairs = zip(self._means("square"), self.mean(), strict=True)
+        return tuple((square - mean**2).clip(0) for square, mean in pairs)
+
+    def load(self) -> Levels:
+        """The `tm.analysis.load` of each level, (N_e): the mean coefficients where a token's sum to 1.
+
+        Raises:
+            TensorMoEError: all coefficients of a level were 0.
+        """
+        if not self.is_used:
+            self._count()
+            raise TensorMoEError(f"recording of {self.name!r}", 0, "all coefficients of a level were 0")
+        return tuple(mean / mean.sum() for mean in self.mean())
 
     def usage(self) -> Levels:
-        """The share of tokens whose coefficient is at least the threshold, (N_e), as `tm.analysis.usage`."""
+        """The `tm.analysis.usage` of each level at the recording's threshold, (N_e)."""
         return self._means("used")
+
+    def dead(self) -> Levels:
+        """The `tm.analysis.dead` experts of each level, by number: those with 0 for every token."""
+        return tuple(np.flatnonzero(mean == 0) for mean in self.mean())
 
     def wins(self) -> Levels:
         """The share of tokens whose largest coefficient is each expert's, (N_e); the first of equal ones."""
@@ -91,53 +97,52 @@ class LayerRecording:
 
     def largest(self) -> Levels:
         """The shares of tokens whose largest coefficient lies in each twentieth of [0, 1], (20)."""
-        return self._means("share")
+        return self._means("bins")
 
-    def entropy(self) -> NumPyArray:
-        """The mean over tokens of −Σ a ln a, (E), in nats: 0 if each token has one expert."""
+    def token_entropy(self) -> NumPyArray:
+        """The mean over tokens of `tm.analysis.token_entropy`, (E): 0 if each token has one expert."""
         return np.array(self._means("entropy"))
 
-    def entropy_of_mean(self) -> NumPyArray:
-        """The entropy of the mean coefficients, (E), in nats: ln N_e if all experts have the same load."""
-        return np.array([_entropy(mean) for mean in self.mean()])
+    def load_entropy(self) -> NumPyArray:
+        """The `tm.analysis.load_entropy` of each level, (E): ln N_e if all experts do as much."""
+        return np.array([entropy(load) for load in self.load()])
 
-    def by_class(self) -> Levels:
-        """The mean coefficients over the tokens of each label, (C, N_e); rows are `labels`.
+    def effective_experts(self) -> NumPyArray:
+        """The `tm.analysis.effective_experts` of each level, (E), from 1 to N_e."""
+        return np.asarray(np.exp(self.load_entropy()))
+
+    def class_means(self) -> Levels:
+        """The mean coefficients over the tokens of each label, (C, N_e); row c is for `labels[c]`.
 
         Raises:
             TensorMoEError: no labels were recorded.
         """
-        count = self._label_tokens()
-        return tuple(each / count[:, None] for each in self._sums("label_sum"))
+        tokens = self._labelled()["label_tokens"]
+        return tuple(each / tokens[:, None] for each in self._sums("label_sum"))
 
     def mutual_information(self) -> NumPyArray:
-        """Of label and expert where an expert is drawn by a token's coefficients, (E), in nats.
-
-        It is H(E[a]) − Σ_c p(c) H(E[a | c]) with the entropies of mean coefficients, over the tokens with
-        a label: 0 if they tell nothing of the class.
+        """The `tm.analysis.mutual_information` of labels and each level's experts, (E).
 
         Raises:
             TensorMoEError: no labels were recorded.
         """
-        share = self._label_tokens() / self._label_tokens().sum()
-        within = [share @ [_entropy(row) for row in means] for means in self.by_class()]
-        overall = [_entropy(share @ means) for means in self.by_class()]
-        information: NumPyArray = (np.array(overall) - within).clip(0)
-        return information
+        self._labelled()
+        return np.array([information(table) for table in self._sums("label_share")])
 
-    def conditional(self) -> Levels:
-        """For each level e after the first, the mean of a_e given an expert of level e − 1, (N_{e−1}, N_e).
+    def conditional_usage(self) -> Levels:
+        """The `tm.analysis.conditional_usage` of each two levels that follow each other, (N_{e−1}, N_e).
 
-        Row n is Σ_t a_{e−1}[t, n] a_e[t] / Σ_t a_{e−1}[t, n]; zeros where no token has the expert.
+        There is none for one level.
         """
-        self._count()
-        totals = self._sums("sum")
-        rows = [total.reshape(-1, 1) for total in totals[:-1]]
-        pairs = [self.sums.arrays[f"pair.{level}"] for level in range(1, len(totals))]
+        tables = [(table, table.sum(axis=1, keepdims=True)) for table in self._pairs()]
         return tuple(
-            np.divide(pair, row, out=np.zeros_like(pair), where=row > 0)
-            for pair, row in zip(pairs, rows, strict=True)
+            np.divide(table, total, out=np.full_like(table, np.nan), where=total > 0)
+            for table, total in tables
         )
+
+    def level_information(self) -> NumPyArray:
+        """The `tm.analysis.level_information` of each two levels that follow each other, (E − 1)."""
+        return np.array([information(table) for table in self._pairs()])
 
     def to_dict(self) -> dict[str, Data]:
         """The measures as plain data: sizes, and lists with one entry for each level.
@@ -151,14 +156,15 @@ class LayerRecording:
             [[0.5, 0.5]]
         """
         data: dict[str, Data] = {"tokens": self.tokens, "experts": list(self.experts)}
-        if not self.tokens:
+        if not self.is_used:
             return data
+        data |= {"threshold": self.threshold, "labels": list(self.labels)}
         for name in ("mean", "load", "usage", "wins", "largest"):
             data[name] = [each.tolist() for each in getattr(self, name)()]
-        data |= {"entropy": self.entropy().tolist(), "entropy_of_mean": self.entropy_of_mean().tolist()}
-        data["conditional"] = [each.tolist() for each in self.conditional()]
+        for name in ("token_entropy", "load_entropy", "effective_experts", "level_information"):
+            data[name] = getattr(self, name)().tolist()
         if self.labels:
-            data |= {"labels": list(self.labels), "by_class": [each.tolist() for each in self.by_class()]}
+            data["class_means"] = [each.tolist() for each in self.class_means()]
             data["mutual_information"] = self.mutual_information().tolist()
         return data
 
@@ -176,14 +182,12 @@ class LayerRecording:
             )
         return self.tokens
 
-    def _label_tokens(self) -> NumPyArray:
+    def _pairs(self) -> Levels:
+        self._count()
+        return tuple(self.sums.arrays[f"pair.{level}"] for level in range(1, len(self.experts)))
+
+    def _labelled(self) -> dict[str, NumPyArray]:
         if not self.labels:
             remedy = "it has no labels: pass labels= to record, or to recording.batch"
             raise TensorMoEError(f"recording of {self.name!r}", self.labels, remedy)
-        return self.sums.arrays["label_tokens"]
-
-
-def _entropy(a: NumPyArray) -> float:
-    """−Σ a ln a; 0 ln 0 is 0."""
-    present = a[a > 0]
-    return float(-(present @ np.log(present)))
+        return self.sums.arrays

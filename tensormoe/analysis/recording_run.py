@@ -62,7 +62,7 @@ def record(
         >>> batches = [(torch.ones(6, 8), torch.tensor([0, 0, 0, 1, 1, 2])) for _ in range(5)]
         >>> recording = tm.analysis.record(model, batches, labels=1, progress=False)
         >>> layer = recording["0"]
-        >>> layer.tokens, [each.shape for each in layer.by_class()]
+        >>> layer.tokens, [each.shape for each in layer.class_means()]
         (30, [(3, 4), (3, 2)])
     """
     observer = _find_observer(model)

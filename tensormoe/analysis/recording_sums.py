@@ -15,7 +15,7 @@ IGNORED = -100
 BINS = 20
 # Coefficients that are summed at a time, in float64: what fits a processor's cache.
 _BLOCK = 2**17
-_BY_LABEL = ("label_tokens", "label_sum")
+_BY_LABEL = ("label_tokens", "label_sum", "label_share")
 
 
 class LayerSums:
@@ -28,8 +28,9 @@ class LayerSums:
 
     Attributes:
         arrays: by name, in float64: "tokens" (); for each level e, counted from 0, "sum.e", "square.e",
-            "used.e" and "largest.e" (N_e), "entropy.e" (), "share.e" (BINS) and, from level 1 on, "pair.e"
-            (N_{e−1}, N_e); for C labels "label_tokens" (C) and "label_sum.e" (C, N_e).
+            "used.e" and "largest.e" (N_e), "entropy.e" (), "bins.e" (BINS) and, from level 1 on, "pair.e"
+            (N_{e−1}, N_e); for C labels "label_tokens" (C), "label_sum.e" and "label_share.e" (C, N_e), the
+            sums of coefficients and of tokens' shares, which are coefficients divided by their sum.
     """
 
     def __init__(self, experts: Shape, threshold: float, labels: NumPyArray | None = None) -> None:
@@ -104,12 +105,14 @@ class LayerSums:
             sums[f"square.{level}"] += np.einsum("tn,tn->n", wide, wide)
             sums[f"used.{level}"] += np.count_nonzero(a >= self.threshold, axis=0)
             sums[f"largest.{level}"] += np.bincount(a.argmax(axis=1), minlength=a.shape[1])
-            sums[f"share.{level}"] += np.histogram(largest.clip(0, 1), BINS, (0, 1))[0]
-            sums[f"entropy.{level}"] += _entropies(a).sum(dtype="float64")
+            sums[f"bins.{level}"] += np.histogram(largest.clip(0, 1), BINS, (0, 1))[0]
+            total = wide.sum(axis=1)
+            sums[f"entropy.{level}"] += _entropies(a, total).sum()
             if before is not None:
                 sums[f"pair.{level}"] += before.T @ wide
             if chosen is not None:
                 sums[f"label_sum.{level}"] += chosen @ wide
+                sums[f"label_share.{level}"] += chosen @ (wide / np.where(total > 0, total, 1)[:, None])
             before = wide
 
 
@@ -119,7 +122,8 @@ def shapes_of(experts: Shape, labels: int) -> Shapes:
     for level, n in enumerate(experts):
         for name in ("sum", "square", "used", "largest"):
             shapes[f"{name}.{level}"] = (n,)
-        shapes |= {f"entropy.{level}": (), f"share.{level}": (BINS,), f"label_sum.{level}": (labels, n)}
+        shapes |= {f"entropy.{level}": (), f"bins.{level}": (BINS,)}
+        shapes |= {f"label_sum.{level}": (labels, n), f"label_share.{level}": (labels, n)}
         if level:
             shapes[f"pair.{level}"] = (experts[level - 1], n)
     return shapes
@@ -143,8 +147,11 @@ def _check(level: int, a: NumPyArray, wide: NumPyArray) -> None:
         raise TensorMoEError(f"coefficients[{level}]", a.min(), "coefficients of experts are not negative")
 
 
-def _entropies(a: NumPyArray) -> NumPyArray:
-    """−Σ a ln a of each row; 0 ln 0 is 0."""
+def _entropies(a: NumPyArray, total: NumPyArray) -> NumPyArray:
+    """−Σ p ln p of each token's shares p = a / Σ a, where 0 ln 0 is 0; 0 if all its coefficients are."""
+    # In the model's own type, which takes a tenth of the time that logarithms in float64 take.
     logarithms = np.log(np.maximum(a, np.finfo(a.dtype).tiny))
-    entropies: NumPyArray = -np.einsum("tn,tn->t", a, logarithms)
-    return entropies
+    some = np.where(total > 0, total, 1)
+    # ln Σ a − Σ a ln a / Σ a; rounding makes it negative.
+    entropies: NumPyArray = np.log(some) - np.einsum("tn,tn->t", a, logarithms) / some
+    return np.maximum(entropies, 0)

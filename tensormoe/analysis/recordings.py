@@ -200,21 +200,21 @@ class Recording(Mapping[str, LayerRecording]):
         for layer in self.values():
             for level, n in enumerate(layer.experts):
                 head = layer.name or "(the model)", f"{level + 1}", f"{n:,}", f"{layer.tokens:,}"
-                yield (*head, *(_figures(layer, level) if layer.tokens else ("",) * 5))
+                yield (*head, *(_figures(layer, level) if layer.is_used else ("",) * 5))
 
 
 def _loads(layer: LayerRecording) -> Sequence[NumPyArray | None]:
-    return layer.load() if layer.tokens else (None,) * len(layer.experts)
+    return layer.load() if layer.is_used else (None,) * len(layer.experts)
 
 
 def _figures(layer: LayerRecording, level: int) -> tuple[str, ...]:
     load, wins, usage = layer.load()[level], layer.wins()[level], layer.usage()[level]
     return (
-        f"{np.exp(layer.entropy_of_mean()[level]):.1f}",
+        f"{layer.effective_experts()[level]:.1f}",
         f"{load.max():.3f}",
         f"{np.count_nonzero(wins == 0):,}",
         f"{np.count_nonzero(usage):,}",
-        f"{layer.entropy()[level]:.3f}",
+        f"{layer.token_entropy()[level]:.3f}",
     )
 
 

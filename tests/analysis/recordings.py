@@ -8,7 +8,7 @@ from scipy.stats import entropy
 from support.frameworks import optional
 
 import tensormoe as tm
-from tensormoe.analysis import LayerRecording, dead, load, usage
+from tensormoe.analysis import LayerRecording, conditional_usage, dead, level_information, load, usage
 
 torch = optional("torch")
 nnx = optional("flax.nnx")
@@ -43,17 +43,17 @@ def assert_measures(layer: LayerRecording, levels: Sequence[np.ndarray], labels:
         _same(layer.wins()[e], [first.count(n) / len(a) for n in range(a.shape[1])])
         bins = [min(int(max(row) * 20), 19) for row in a]
         _same(layer.largest()[e], [bins.count(each) / len(a) for each in range(20)])
-        # Logarithms are of the model's type, and its coefficients sum to 1 but for rounding.
+        # Logarithms are of the model's type.
         tolerance = 1e-12 if levels[e].dtype == "float64" else 2e-6
-        _same(layer.entropy()[e], np.mean([entropy(row) for row in a]), tolerance)
-        _same(layer.entropy_of_mean()[e], entropy(a.mean(axis=0)), tolerance)
-    for before, pair, a in zip(wide, layer.conditional(), wide[1:], strict=False):
-        joint = sum(np.outer(one, other) for one, other in zip(before, a, strict=True))
-        expected = [
-            row / row_sum if row_sum else row for row, row_sum in zip(joint, before.sum(0), strict=True)
-        ]
-        _same(pair, expected)
-    assert len(layer.conditional()) == len(wide) - 1
+        _same(layer.token_entropy()[e], np.mean([entropy(row) for row in a]), tolerance)
+        _same(layer.load_entropy()[e], entropy(a.mean(axis=0)))
+        _same(layer.effective_experts()[e], np.exp(entropy(a.mean(axis=0))))
+    if len(wide) > 1:
+        for ours, theirs in zip(layer.conditional_usage(), conditional_usage(wide), strict=True):
+            _same(ours, theirs)
+        _same(layer.level_information(), level_information(wide))
+    else:
+        assert layer.conditional_usage() == ()
     if labels is not None:
         _assert_classes(layer, wide, np.asarray(labels))
 
@@ -63,12 +63,13 @@ def _assert_classes(layer: LayerRecording, levels: Sequence[np.ndarray], labels:
     assert layer.labels == tuple(present)
     counted = np.sum(labels != -100)
     for e, a in enumerate(levels):
-        _same(layer.by_class()[e], [a[labels == label].mean(axis=0) for label in present])
-        joint = np.array([a[labels == label].sum(axis=0) / counted for label in present])
+        _same(layer.class_means()[e], [a[labels == label].mean(axis=0) for label in present])
+        shares = a / a.sum(axis=1, keepdims=True)
+        joint = np.array([shares[labels == label].sum(axis=0) / counted for label in present])
         alone = joint.sum(1, keepdims=True) * joint.sum(0)
         positive = joint > 0
         expected = np.sum(joint[positive] * np.log(joint[positive] / alone[positive]))
-        _same(layer.mutual_information()[e], expected, 2e-6)
+        _same(layer.mutual_information()[e], expected)
 
 
 def _same(actual: Any, expected: Any, tolerance: float = 1e-12) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensormoe as tm
+from tensormoe import analysis
 from tensormoe.analysis import Recorder, Recording, recording
 from tensormoe.analysis.recording_sums import LayerSums
 
@@ -62,11 +63,28 @@ def test_a_vector_for_a_whole_sequence_counts_if_any_token_does() -> None:
     assert_measures(recorded["head"], [a[[0, 2]] for a in levels], [1, 3])
 
 
-def test_an_expert_that_no_token_has_gives_zeros_and_no_warning() -> None:
+def test_coefficients_need_not_sum_to_1_and_an_expert_may_have_none() -> None:
+    levels = [np.array([[0.5, 0.25, 0.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]), np.ones((3, 2))]
+    labels = [0, 0, 1]
+    with recording() as recorded, recorded.batch(labels=labels):
+        recorded.add("layer", levels)
+    layer = recorded["layer"]
+    for e, a in enumerate(levels):
+        np.testing.assert_allclose(layer.load()[e], analysis.load(a), rtol=1e-15)
+        np.testing.assert_allclose(layer.token_entropy()[e], analysis.token_entropy(a).mean(), atol=1e-15)
+        np.testing.assert_allclose(layer.load_entropy()[e], analysis.load_entropy(a), atol=1e-15)
+        np.testing.assert_allclose(layer.class_means()[e], analysis.class_means(a, labels), atol=1e-15)
+        expected = analysis.mutual_information(a, labels)
+        np.testing.assert_allclose(layer.mutual_information()[e], expected, atol=1e-15)
+    np.testing.assert_array_equal(layer.conditional_usage()[0], analysis.conditional_usage(levels)[0])
+    assert np.isnan(layer.conditional_usage()[0][2]).all()
     with recording() as recorded:
-        recorded.add("layer", [np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])])
-    assert recorded["layer"].conditional()[0].tolist() == [[0.5, 0.5], [0, 0]]
-    assert recorded["layer"].entropy()[0] == 0
+        recorded.add("layer", [np.zeros((2, 2))])
+    with pytest.raises(tm.TensorMoEError, match="were 0"):
+        recorded["layer"].load()
+    assert "layer" in str(recorded)
+    assert "<svg" not in recorded._repr_html_()
+    assert json.loads(recorded.to_json())["layers"]["layer"] == {"tokens": 2, "experts": [2]}
 
 
 def test_half_precision_is_summed_in_more() -> None:
@@ -255,7 +273,7 @@ def test_a_batch_that_fails_is_not_recorded_and_batches_are_not_nested() -> None
 def test_measures_of_classes_need_labels() -> None:
     with recording() as recorded:
         recorded.add("layer", levels_of(0, (2,), (3,)))
-    for measure in (recorded["layer"].by_class, recorded["layer"].mutual_information):
+    for measure in (recorded["layer"].class_means, recorded["layer"].mutual_information):
         with pytest.raises(tm.TensorMoEError, match="it has no labels"):
             measure()
 
