@@ -79,6 +79,10 @@ def _gelu_vjp(ops: GateOps, x: jax.Array, gradient: jax.Array) -> jax.Array:
     return pulled
 
 
+_PASS_A_KEY = (
+    "noise in training needs a key: call layer(x, generator=rngs) with rngs = nnx.Rngs(noise=0), "
+    "or pass generator=jax.random.key(0)"
+)
 _NONLINEARITIES = {"gelu": Elementwise(_gelu, _gelu_vjp)}
 
 
@@ -213,12 +217,12 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
 
     def normal(self, like: jax.Array, generator: jax.Array, number: int) -> jax.Array:
         if not isinstance(generator, jax.Array):
-            remedy = (
-                "noise in training needs a key: call layer(x, generator=rngs) with rngs = nnx.Rngs(noise=0), "
-                "or pass generator=jax.random.key(0)"
-            )
-            raise TensorMoEError("generator", generator, remedy)
-        return jax.random.normal(jax.random.fold_in(generator, number), like.shape, like.dtype)
+            raise TensorMoEError("generator", generator, _PASS_A_KEY)
+        try:
+            key = jax.random.fold_in(generator, number)
+        except (TypeError, ValueError) as error:
+            raise TensorMoEError("generator", generator, _PASS_A_KEY) from error
+        return jax.random.normal(key, like.shape, like.dtype)
 
     def kth_largest(self, x: jax.Array, k: int) -> jax.Array:
         # XLA gathers the operand of its top-k from all devices.
@@ -229,7 +233,7 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
         # XLA sorts −0 below 0.
         unsigned = jnp.where(x == 0, jnp.zeros_like(x), x)
         if sharding.may_be_shared(x):
-            places = jnp.argsort(unsigned, stable=True, descending=True)
+            places = sharding.places_from_largest(unsigned)
         else:
             places = jax.lax.top_k(unsigned, k)[1]
         kept = jax.nn.one_hot(places[..., :k], x.shape[-1], dtype=bool).any(-2)

@@ -262,7 +262,8 @@ class Module(nnx.Module):
             )
             raise TensorMoEError("keyword", next(iter(unknown)), remedy)
         if isinstance(generator, nnx.Rngs):
-            generator = generator.noise()
+            draw = getattr(generator, "noise", None)
+            generator = generator if draw is None else draw()
         training = not self.use_running_average
         result = functional.apply(
             self.spec,

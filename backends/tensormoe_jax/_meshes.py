@@ -15,6 +15,8 @@ from jax.sharding import PartitionSpec as P
 
 # The mesh axes that one axis of an array is sharded over: none, one, or several.
 Part: TypeAlias = str | tuple[str, ...] | None
+# How many products XLA may add one after the other.
+_ROWS = 4096
 
 
 def parts(array: jax.Array) -> tuple[Part, ...]:
@@ -47,13 +49,31 @@ def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def sum_products(a: jax.Array, b: jax.Array) -> jax.Array:
     """Σ a bᵀ over all axes but the last."""
-    leading = tuple(range(a.ndim - 1))
-    if not any((*parts(a), *parts(b))):
-        # XLA's product over leading axes on a CPU adds one after the other: a million lose four digits.
-        return jnp.sum(jnp.matmul(jnp.swapaxes(a, -1, -2), b), axis=leading[:-1])
-    dimensions = (leading, leading), ((), ())
-    out = _sharding(a if any(parts(a)) else b, _use_once((parts(a)[-1], parts(b)[-1])))
-    return jax.lax.dot_general(a, b, dimensions, out_sharding=out)
+    if any((*parts(a), *parts(b))):
+        leading = tuple(range(a.ndim - 1))
+        out = _sharding(a if any(parts(a)) else b, _use_once((parts(a)[-1], parts(b)[-1])))
+        return jax.lax.dot_general(a, b, ((leading, leading), ((), ())), out_sharding=out)
+    whole = a.shape[-2] - a.shape[-2] % _ROWS
+    # Devices may hold parts of the tokens that are not parts of a block.
+    if whole <= _ROWS or may_be_shared(a):
+        return _sum_matrices(a, b)
+    # XLA's products on a CPU may add one after the other: a million lose four digits.
+    blocks = (jnp.reshape(each[..., :whole, :], (-1, _ROWS, each.shape[-1])) for each in (a, b))
+    return _sum_matrices(*blocks) + _sum_matrices(a[..., whole:, :], b[..., whole:, :])
+
+
+def _sum_matrices(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The sum of the products aᵀ b of matrices."""
+    return jnp.sum(jnp.matmul(jnp.swapaxes(a, -1, -2), b), axis=tuple(range(a.ndim - 2)))
+
+
+def places_from_largest(x: jax.Array) -> jax.Array:
+    """The places of the last axis, that of the largest entry first; of equal entries, the first leads."""
+    # Up to JAX 0.9.0, argsort does not say where its places lie: it fails, or gathers the entries.
+    layout = jax.typeof(x).sharding
+    places = jax.lax.broadcasted_iota("int32", x.shape, x.ndim - 1, out_sharding=layout)
+    _, ordered = jax.lax.sort((x, -places), num_keys=2)
+    return -ordered[..., ::-1]
 
 
 def reshape(array: jax.Array, shape: Sequence[int]) -> jax.Array:

@@ -152,6 +152,15 @@ def test_blocks() -> None:
     assert {"first", "second", "gate_weights", "input_norm"} <= set(vars(block))
 
 
+@pytest.mark.parametrize("leading", [(2**20 - 3,), (3, 2**18 + 1)])
+def test_a_compiled_sum_over_a_million_tokens_keeps_its_digits(leading: tuple[int, ...]) -> None:
+    a, b = (np.random.default_rng(seed).uniform(size=(*leading, 2)).astype("float32") for seed in (0, 1))
+    with jax.default_matmul_precision("highest"):
+        actual = jax.jit(tm.get_backend("jax").sum_products)(a, b)
+    left, right = (each.reshape(-1, 2).astype("float64") for each in (a, b))
+    close(actual, left.T @ right, 1e-5)
+
+
 def test_unfit_types_are_refused() -> None:
     with pytest.raises(tm.TensorMoEError, match="dtype: received 'flot'"):
         MuMoE(7, 6, 5, tm.CP(3), seed=0, dtype="flot")

@@ -8,7 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import pytest
+
+from tensormoe_jax._meshes import places_from_largest
 
 HERE = Path(__file__).parent
 
@@ -48,6 +51,11 @@ def test_devices_compute_their_tokens_alone(trial: str) -> None:
     apart = [each["transfers"] for each in run(trial) if not each["mixes"]]
     assert apart
     assert all(set(kinds.values()) == {0} for kinds in apart)
+
+
+def test_places_begin_at_the_largest_entry_and_at_the_first_of_equal_ones() -> None:
+    x = jnp.asarray([[1.0, 3, 3, -jnp.inf, 0, 3], [2, jnp.nan, 2, 5, jnp.inf, 2]], "float32")
+    assert places_from_largest(x).tolist() == [[1, 2, 5, 0, 4, 3], [1, 4, 3, 0, 2, 5]]
 
 
 def test_a_rank_or_experts_over_devices_cost_at_most_one_sum_a_layer() -> None:

@@ -75,6 +75,31 @@ def test_a_call_says_where_the_mode_and_the_noise_come_from() -> None:
             module(x(4), **{keyword: True})
 
 
+@pytest.mark.parametrize(
+    "generator",
+    [
+        lambda: nnx.Rngs(params=0),
+        lambda: jax.random.split(jax.random.key(0)),
+        lambda: jax.random.PRNGKey(0)[None],
+        lambda: jnp.ones((2, 3)),
+        lambda: jnp.ones(2, "int32"),
+        lambda: jnp.ones(()),
+    ],
+    ids=["no stream", "two keys", "one too deep", "a matrix", "signed", "a scalar"],
+)
+def test_what_is_not_one_key_is_refused_and_statistics_stay(generator: Callable[[], object]) -> None:
+    module = tm.build(SPEC.replace(gate=tm.Gate(norm="batch", noise=0.1)), "jax", seed=0)
+    before = {name: value(module, name) for name in module.spec.state_shapes}
+    with pytest.raises(tm.TensorMoEError, match=r"(?s)generator: received .*jax\.random\.key"):
+        module(x(4), generator=generator())
+    assert all((value(module, name) == array).all() for name, array in before.items())
+
+
+def test_streams_are_asked_for_only_where_there_is_noise() -> None:
+    module = tm.build(SPEC.replace(gate=tm.Gate()), "jax", seed=0)
+    close(module(x(4), generator=nnx.Rngs(params=0)), module(x(4)), 0)
+
+
 def test_initialize_says_where_a_key_goes() -> None:
     for key in (jax.random.key(0), jax.random.PRNGKey(0)):
         with pytest.raises(tm.TensorMoEError, match=r"seed: received [^;]*; pass a key as key="):
