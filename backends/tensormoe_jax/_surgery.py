@@ -38,10 +38,17 @@ class _Swap:
     new: nnx.Module
 
     def do(self) -> None:
-        setattr(self.parent, self.attribute, self.new)
+        self._put(self.new)
 
     def undo(self) -> None:
-        setattr(self.parent, self.attribute, self.old)
+        self._put(self.old)
+
+    def _put(self, module: nnx.Module) -> None:
+        # Before Flax 0.12.4, the elements of a list are no attributes of it.
+        if isinstance(self.parent, nnx.List) and self.attribute.isdecimal():
+            self.parent[int(self.attribute)] = module
+        else:
+            setattr(self.parent, self.attribute, module)
 
 
 @dataclass(frozen=True)
@@ -157,9 +164,10 @@ _Link: TypeAlias = tuple[str, nnx.Module, str, nnx.Module]
 def _walk(module: nnx.Module, prefix: str = "", above: tuple[int, ...] = ()) -> Iterator[_Link]:
     """Every module below one: full name, parent, attribute and module; shared ones once for each name."""
     above = (*above, id(module))
-    for attribute, child in vars(module).items():
+    for key, child in vars(module).items():
         # A module may know the one that it is in.
         if isinstance(child, nnx.Module) and id(child) not in above:
+            attribute = str(key)
             yield prefix + attribute, module, attribute, child
             yield from _walk(child, f"{prefix}{attribute}.", above)
 
