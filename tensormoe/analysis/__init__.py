@@ -1,8 +1,17 @@
 """What experts do: measures of their coefficients and of their weights, and recordings of whole models."""
 
 from .agreement import Agreement, agreement
+from .fairness import (
+    accuracy,
+    equality_of_opportunity,
+    group_accuracy,
+    max_min_fairness,
+    standard_deviation_bias,
+)
 from .hierarchy import conditional_usage, level_information
 from .information import class_means, effective_experts, load_entropy, mutual_information, token_entropy
+from .losses import load_balance_loss, load_entropy_loss, token_entropy_loss, z_loss
+from .mitigation import AdversarialHead, adversarial_head, blind_threshold, oversample
 from .recording_layer import LayerRecording
 from .recording_live import Recorder
 from .recording_run import record, recording
@@ -10,32 +19,47 @@ from .recordings import Recording
 from .similarity import cosines, gram, norms
 from .spectrum import spectrum
 from .store import Chunk
+from .summary import summary
 from .usage import TopInputs, dead, joint, load, top_inputs, usage
 
 __all__ = [
+    "AdversarialHead",
     "Agreement",
     "Chunk",
     "LayerRecording",
     "Recorder",
     "Recording",
     "TopInputs",
+    "accuracy",
+    "adversarial_head",
     "agreement",
+    "blind_threshold",
     "class_means",
     "conditional_usage",
     "cosines",
     "dead",
     "effective_experts",
+    "equality_of_opportunity",
     "gram",
+    "group_accuracy",
     "joint",
     "level_information",
     "load",
+    "load_balance_loss",
     "load_entropy",
+    "load_entropy_loss",
+    "max_min_fairness",
     "mutual_information",
     "norms",
+    "oversample",
     "record",
     "recording",
     "spectrum",
+    "standard_deviation_bias",
+    "summary",
     "token_entropy",
+    "token_entropy_loss",
     "top_inputs",
     "usage",
+    "z_loss",
 ]

@@ -74,19 +74,19 @@ def check_used(experts: NumPyArray, argument: str = "coefficients") -> None:
         raise TensorMoEError(argument, experts.shape, "all of them are 0: pass those of tokens with experts")
 
 
-def read_classes(argument: str, values: Array | Sequence[int], tokens: Shape) -> NumPyArray:
+def read_classes(argument: str, values: Array | Sequence[int], tokens: Shape | None = None) -> NumPyArray:
     """Numbers of classes or groups, one for each token, (T,).
 
     Args:
         argument: what they are called in errors.
         values: integers from 0 on, of any framework, of the shape `tokens` or (T,); or a list of them.
-        tokens: the leading axes of what they belong to.
+        tokens: the leading axes of what they belong to; None for any.
 
     Raises:
         TensorMoEError: other numbers, or another count of them.
     """
     numbers = _read_integers(argument, values)
-    if numbers.shape not in (tokens, (prod(tokens),)):
+    if tokens is not None and numbers.shape not in (tokens, (prod(tokens),)):
         raise TensorMoEError(argument, numbers.shape, f"pass one for each of the inputs {tokens}")
     if (numbers < 0).any():
         raise TensorMoEError(argument, int(numbers.min()), "number the classes from 0 on")

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import TensorMoEError, number_from, positive_integer
 from ..typing import NumPyArray
-from .reading import Coefficients, read_experts, read_levels, read_tokens
+from .reading import Coefficients, read_experts, read_tokens
 
 
 def joint(coefficients: Coefficients) -> NumPyArray:
@@ -167,16 +167,3 @@ def top_inputs(coefficients: Coefficients, k: int) -> TopInputs:
         raise TensorMoEError("k", k, f"there are {len(tokens)} inputs: pass at most as many")
     order = np.argsort(-tokens, axis=0, kind="stable")[:count]
     return TopInputs(order.T, np.take_along_axis(tokens, order, axis=0).T)
-
-
-def check_levels(coefficients: Coefficients, experts: tuple[int, ...]) -> list[NumPyArray]:
-    """The coefficients of every level of a layer.
-
-    Raises:
-        TensorMoEError: as `read_levels`, or another number of levels or of experts than the layer has.
-    """
-    levels = read_levels(coefficients)
-    received = tuple(level.shape[-1] for level in levels)
-    if received != experts:
-        raise TensorMoEError("coefficients", received, f"the layer has experts={experts}: pass its own")
-    return levels

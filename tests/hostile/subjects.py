@@ -97,6 +97,7 @@ EXEMPT = {
     "Replacement": "replace makes it",
     "compare": "it takes as long as the fits that are asked for, which are tried one by one",
     "distill": "it trains for as many steps as are asked for; tests/backends/torch has its refusals",
+    "adversarial_head": "as above; tests/analysis/test_fairness.py has its refusals",
     "quantize_cores": "it needs torchao; tests/integrations/test_torchao.py has its refusals",
     "register_profiles": "it changes Hypothesis's profiles for the whole process",
     "Inputs.map": "a step of verification",
