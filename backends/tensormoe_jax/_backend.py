@@ -187,6 +187,9 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
     def matmul(self, a: jax.Array, b: jax.Array) -> jax.Array:
         return sharding.matmul(a, b)
 
+    def affine(self, x: jax.Array, matrix: jax.Array) -> jax.Array:
+        return sharding.add_row(sharding.matmul(x, matrix[..., :-1, :]), matrix[..., -1:, :])
+
     def sum_leading(self, array: jax.Array, axes: int) -> jax.Array:
         return jnp.sum(array, axis=tuple(range(axes)))
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike, DTypeLike
 
+from tensormoe.arrays.numpy_kinds import NUMPY_TYPES
 from tensormoe.errors import TensorMoEError, non_negative_integer
 from tensormoe.layers import initialization
 from tensormoe.layers.loading import read_arrays
@@ -135,8 +136,8 @@ def _floating(dtype: DTypeLike | None) -> jnp.dtype:
         wanted = jnp.dtype(jnp.float32 if dtype is None else dtype)
     except (TypeError, ValueError, SyntaxError, RecursionError) as error:
         raise TensorMoEError("dtype", dtype, "pass a floating-point type") from error
-    if not jnp.issubdtype(wanted, jnp.floating):
-        raise TensorMoEError("dtype", dtype, "pass a floating-point type")
+    if wanted.name not in NUMPY_TYPES:
+        raise TensorMoEError("dtype", dtype, f"choose one of {', '.join(NUMPY_TYPES)}")
     if jax.dtypes.canonicalize_dtype(wanted) != wanted:
         raise TensorMoEError("dtype", "float64", "turn JAX's 64-bit mode on first: jax_enable_x64")
     return wanted

@@ -47,6 +47,13 @@ def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, out_sharding=_sharding(known, (*batch, rows, columns)))
 
 
+def add_row(product: jax.Array, row: jax.Array) -> jax.Array:
+    """The sum of a product (…, T, M) and a row (…, 1, M), which lies like the product's columns."""
+    if any(parts(row)):
+        row = reshard(row, (*parts(product)[-row.ndim : -2], None, parts(product)[-1]), row)
+    return product + row
+
+
 def sum_products(a: jax.Array, b: jax.Array) -> jax.Array:
     """Σ a bᵀ over all axes but the last."""
     if any((*parts(a), *parts(b))):

@@ -50,6 +50,8 @@ class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # ty
         return object_to(value)
 
     def as_array(self, value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return np.asarray(value)  # what NumPy makes of a sum of arrays without axes
         swapped = isinstance(value, np.ndarray) and not value.dtype.isnative
         return value.astype(value.dtype.newbyteorder("=")) if swapped else value
 

@@ -131,10 +131,12 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
         return isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_nested
 
     def objection(self, value: object) -> str | None:
-        special = isinstance(value, torch.Tensor) and not self.is_tensor(value)
-        return (
-            "sparse and nested tensors lack operations: pass a dense tensor" if special else object_to(value)
-        )
+        if isinstance(value, torch.fx.Proxy):
+            # torch.fx.symbolic_trace hands these on, of which not even the shape is known.
+            return "use torch.export.export, or a torch.fx.Tracer to which this module is a leaf"
+        if isinstance(value, torch.Tensor) and not self.is_tensor(value):
+            return "sparse and nested tensors lack operations: pass a dense tensor"
+        return object_to(value)
 
     def place(self, array: torch.Tensor) -> object:
         return array.device if type(array) in _PLAIN else place_of(array)

@@ -107,11 +107,11 @@ class Module(nn.Module):
         Raises:
             TensorMoEError: another last dimension or element type, or coefficients that do not fit.
         """
-        true_or_false("return_coefficients", return_coefficients)
         weights, statistics = self._tensors(self._gate_groups, x), self._tensors(self._state_groups, x)
         rest = self._tensors(self._mixture_groups, x)
         # All before the gate, whose running statistics move.
         check_input(backend, x, self.spec)
+        true_or_false("return_coefficients", return_coefficients)
         check_types(backend, "parameters", weights, x)
         check_types(backend, "parameters", rest, x)
         channels = self.channels

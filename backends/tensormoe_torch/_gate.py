@@ -1,6 +1,7 @@
 """The gate as a module without parameters, for what hooks see of it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Never
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from tensormoe.layers.spec import Spec
 
 from ._backend import backend
 from ._distributed import Processes
-from ._private import is_in_backward
+from ._private import is_in_backward, is_transformed
 from ._recomputation import FirstRuns, Start
 
 AllReduce = Callable[[torch.Tensor], torch.Tensor]
@@ -79,11 +80,22 @@ class GateModule(nn.Module):
             backend, self.spec, weights, x, statistics, self.training, previous, generator, reduce, pool
         )
         if self.training and not is_in_backward():
-            for name, buffer in statistics.items():
-                buffer.copy_(output.state[name])
+            try:
+                for name, buffer in statistics.items():
+                    buffer.copy_(output.state[name])
+            except RuntimeError as error:
+                if not is_transformed(x):
+                    raise
+                remedy = 'running statistics would differ: call layer.eval(), or choose norm="layer"'
+                raise TensorMoEError("x", "a tensor that torch.func.vmap maps", remedy) from error
         self._modules["router"](output.logits)  # type: ignore[misc]
         # Transformers' recorders pick one level of a tuple, and take a list as one whole.
         return tuple(output.coefficients)
+
+    def __prepare_scriptable__(self) -> Never:
+        # torch.jit.script calls it for every module of a model before it compiles one.
+        remedy = "μMoE layers cannot be scripted: use torch.export, torch.compile or torch.jit.trace"
+        raise TensorMoEError("torch.jit.script", type(self), remedy)
 
 
 class RouterModule(nn.Module):

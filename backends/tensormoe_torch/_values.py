@@ -18,14 +18,17 @@ from ._private import is_fake
 Device: TypeAlias = torch.device | str | int | None
 DType: TypeAlias = torch.dtype | str | None
 
+# Smaller types have no arithmetic.
+_KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
 
 def element_type(dtype: DType) -> torch.dtype:
     """The floating-point type that an argument names; by default PyTorch's own default."""
     if dtype is None:
         return torch.get_default_dtype()
     kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
-        raise TensorMoEError("dtype", dtype, "pass a floating-point type, such as torch.float32")
+    if not isinstance(kind, torch.dtype) or kind not in _KINDS:
+        raise TensorMoEError("dtype", dtype, f"pass one of {', '.join(map(str, _KINDS))}")
     return kind
 
 

@@ -139,7 +139,7 @@ def check_reduction(ops: Backend, reduce: AllReduce | None) -> AllReduce:
         raise TensorMoEError("all_reduce", reduce, remedy)
 
     def check(array: Array) -> Array:
-        total = reduce(array)
+        total = ops.as_array(reduce(array))
         if not ops.is_tensor(total) or tuple(total.shape) != tuple(array.shape):
             raise TensorMoEError("all_reduce", getattr(total, "shape", type(total)), remedy)
         return total

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from matrix.page import PAGE, written
 
 import tensormoe as tm
 from tensormoe.arrays.nonlinearities import NONLINEARITIES
@@ -90,3 +91,8 @@ def test_counts_of_mutants_are_those_of_the_catalogue() -> None:
     assert counts is not None
     assert f"Here are {counts[1]} that" in mutants
     assert f"\n{counts[2]} are caught by" in mutants
+
+
+def test_the_page_of_what_works_where_is_that_of_the_matrix() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert written(text) == text

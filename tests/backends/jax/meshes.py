@@ -36,6 +36,7 @@ BONDS: list[tuple[tm.Factorization, str, P]] = [
     (tm.CP(4), "n", BATCH),
     (tm.TensorRing((2, 2, 4)), "r3", BATCH),
     (tm.CP(4), "r", P("model")),
+    (tm.TensorNetwork("g n p, g i q, g o s, g p q s", g=2, p=3, q=2, s=4), "g", P("model")),
 ]
 MANUAL = [
     tm.Gate("sparsemax", "batch"),

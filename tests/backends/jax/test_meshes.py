@@ -33,7 +33,7 @@ def run(trial: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("trial", "count"), [("explicit", 6), ("auto", 2), ("manual", 2), ("bonds", 4), ("module", 1)]
+    ("trial", "count"), [("explicit", 6), ("auto", 2), ("manual", 2), ("bonds", 5), ("module", 1)]
 )
 def test_outputs_and_gradients_are_those_of_one_device(trial: str, count: int) -> None:
     tried = run(trial)
