@@ -30,6 +30,7 @@ CASES = {
     "gates": "gates",
     "compilation": "compilation",
     "startup": "startup",
+    "recording": "recording",
 }
 
 # The number of processes that want to run, over the last minute, above which numbers say little.
