@@ -23,6 +23,7 @@ CASES = {
     "gpt2_tr": "gpt2",
     "nonlinearities": "gpt2",
     "one_token": "gpt2",
+    "gpt2_model": "models",
     "levels": "levels",
     "paths": "paths",
     "experts": "experts",

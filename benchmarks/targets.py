@@ -96,6 +96,8 @@ TARGETS = (
     ),
     Target("one_token", "CP: ours, compiled / MLP, compiled", "≤", 1.2),
     Target("one_token", "TR: ours, compiled / MLP, compiled", "≤", 1.2),
+    Target("gpt2_model", "swap and undo: ours", "≤", 10),
+    Target("gpt2_model", "load: ours / dense", "≤", 1.3),
     Target("experts", "time: 100 × 100 × 100 / 64", "≤", 1.6),
     Target("experts", "memory: 100 × 100 × 100 / 64", "≤", 1.3),
     Target("experts", "time: 1,024 × 1,024 / 64", "≤", 3.0),

@@ -36,6 +36,10 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "vision": {"EXPERTS": 3, "IMAGES": 1},
     "gpt2": {"WIDTH": 8, "HIDDEN": 12, "EXPERTS": 5, "TOKENS": 6, "CP": tm.CP(4), "RING": RING},
     "in_jax": {"WIDTH": 8, "HIDDEN": 12, "EXPERTS": 5, "TOKENS": 6, "CP": tm.CP(4), "RING": RING},
+    "models": {
+        "SIZES": {"n_layer": 2, "n_embd": 8, "n_head": 2, "vocab_size": 16, "n_positions": 8},
+        "EXPERTS": 3,
+    },
     "levels": {"WIDTH": 8, "EXPERTS": 3, "TOKENS": 6},
     "paths": {"BATCHES": (1, 64)},
     "experts": {
@@ -99,6 +103,10 @@ def test_a_case_runs_and_measures_what_its_targets_name(
 ) -> None:
     if name == "compilation" and settings.default.max_examples < 1000:
         pytest.skip("compiles for half a minute: it runs in the profile deep")
+    if name == "gpt2_model" and find_spec("transformers") is None:
+        [text] = command.case(name)(QUICK)
+        assert "needs transformers" in str(text)
+        pytest.skip("needs transformers")
     shrink(command.CASES[name], monkeypatch)
     torch._dynamo.reset()
     try:
