@@ -27,6 +27,7 @@ CASES = {
     "levels": "levels",
     "paths": "paths",
     "experts": "experts",
+    "similarity": "similarity",
     "in_jax": "in_jax",
     "gates": "gates",
     "compilation": "compilation",

@@ -101,6 +101,8 @@ TARGETS = (
     Target("experts", "time: 100 × 100 × 100 / 64", "≤", 1.6),
     Target("experts", "memory: 100 × 100 × 100 / 64", "≤", 1.3),
     Target("experts", "time: 1,024 × 1,024 / 64", "≤", 3.0),
+    Target("similarity", "time: gram", "≤", 2.0),
+    Target("similarity", "memory: gram", "≤", 2**30),
     *(
         Target("compilation", f"graphs in {mode}, batch {batch}: {layer}", "≤", limit)
         for mode in ("evaluation", "training")
