@@ -7,6 +7,7 @@ from support.frameworks import optional
 from support.strategies import BACKENDS, close
 
 import tensormoe as tm
+from tensormoe.gates.call import Call
 
 torch = optional("torch")
 
@@ -18,6 +19,12 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         tm.Gate(activation="entmx")
     with pytest.raises(tm.TensorMoEError, match=r"'group'.*'batch', 'layer', None"):
         tm.Gate(norm="group")
+
+
+def test_a_call_trains_and_hears_others_only_where_it_is_told_to() -> None:
+    call = Call()
+    assert (call.training, call.previous, call.generator) == (False, None, None)
+    assert (call.all_reduce(3), call.pool(3)) == (3, 3)
 
 
 def gate_and_values(norm: str | None, tokens: int) -> tuple:

@@ -207,6 +207,10 @@ def test_functions_of_ones_own(backend: str) -> None:
     with ops.double_precision():
         arrays = {name: ops.from_numpy(value) for name, value in values.items()}
         _, (actual,), _ = tm.apply(spec, arrays, ops.from_numpy(x))
+        for t in (0.5, 1, 2):
+            own = spec.replace(gate=tm.Gate(halved, None, temperature=t))
+            _, (scaled,), _ = tm.apply(own, arrays, ops.from_numpy(x))
+            close(ops.to_numpy(scaled), x @ values["gate_weights.0"] / t / 2)
     close(ops.to_numpy(actual), squares(x @ values["gate_weights.0"]))
     with pytest.raises(tm.TensorMoEError, match=r"gate activation: received <function squares.*JSON"):
         spec.to_json()

@@ -70,6 +70,9 @@ def test_sizes_and_bias_are_kept_and_what_is_shared_stays_shared() -> None:
     assert model.mlps[1].down.spec == tm.MuMoESpec(16, 8, 4, tm.CP(3), tm.Gate("softmax"), bias=False)
     assert model.again is model.heads["a"]
     assert {"heads.a", "again"} in [set(row.names) for row in report.rows]
+    macs = {row.names[0].split(".")[-1]: row.macs_before for row in report.rows}
+    assert (macs["up"], macs["down"]) == (8 * 16, 16 * 8)
+    assert {40} == {row.macs_before for row in report.rows if "again" in row.names}
     seeds = np.random.SeedSequence(0).generate_state(5, "uint64")
     row = next(n for n, row in enumerate(report.rows) if "again" in row.names)
     own, _ = tm.initialize(model.again.spec, seed=int(seeds[row]))

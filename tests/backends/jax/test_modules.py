@@ -104,6 +104,9 @@ def test_initialize_says_where_a_key_goes() -> None:
     for key in (jax.random.key(0), jax.random.PRNGKey(0)):
         with pytest.raises(tm.TensorMoEError, match=r"seed: received [^;]*; pass a key as key="):
             tensormoe_jax.initialize(SPEC, key)
+    for key in (3, np.zeros(2, "uint32"), jnp.zeros(2, "int32"), jnp.zeros(3, "uint32")):
+        with pytest.raises(tm.TensorMoEError, match=r"key: received .*pass a key, such as jax\.random"):
+            tensormoe_jax.initialize(SPEC, key=key)
 
 
 def test_loaded_arrays_are_copies_and_keep_type_and_sharding() -> None:
@@ -165,6 +168,7 @@ def test_attributes_are_linears() -> None:
         assert (module.in_features, module.out_features) == features
         assert module.experts == module.spec.experts
         assert module.dtype == "float32"
+        assert module.recompute is False
     assert MuMoE.from_spec(SPEC, seed=0, dtype=jnp.float16).dtype == jnp.float16
 
 
@@ -273,9 +277,10 @@ def test_a_gradient_that_closes_over_a_training_layer_says_that_statistics_stay(
     module, twin = (tm.build(spec, "jax", seed=0) for _ in range(2))
     previous, inputs = [jnp.full((3, 5), 0.2)], jnp.asarray(x(3))
     before = {name: value(module, name) for name in spec.state_shapes}
-    with pytest.warns(UserWarning, match="running statistics stay as they are"):
+    with pytest.warns(UserWarning, match="running statistics stay as they are") as warned:
         actual = jax.grad(lambda x: module(x, previous=previous)[..., 0].sum())(inputs)
     expected = nnx.grad(lambda layer, x: layer(x, previous=previous)[..., 0].sum(), argnums=1)(twin, inputs)
     close(actual, expected)
+    assert {each.filename for each in warned} == {__file__}
     assert all((value(module, name) == statistic).all() for name, statistic in before.items())
     assert any((value(twin, name) != statistic).any() for name, statistic in before.items())

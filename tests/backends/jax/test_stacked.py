@@ -66,3 +66,11 @@ def test_unfit_arguments_are_refused() -> None:
     ):
         with pytest.raises(tm.TensorMoEError, match=said):
             tensormoe_jax.stacked(**{"spec": BLOCK, **unfit})
+
+
+def test_a_stack_that_needs_more_than_there_is_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tm.MuMoESpec(2**10, 2**10, 4, tm.CP(512))
+    needed = 300 * 4 * spec.num_parameters
+    monkeypatch.setattr(type(tm.get_backend("jax")), "memory_of", lambda self, array: needed - 1)
+    with pytest.raises(tm.TensorMoEError, match=r"n: received 300; so many layers need 1 GiB"):
+        tensormoe_jax.stacked(spec, n=300, seed=0)

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -52,3 +53,26 @@ def test_tangents_tell_of_forward_mode() -> None:
         assert _private._has_tangent([x, dual])
         assert _private.is_in_forward_mode([dual])
     assert not _private.is_in_forward_mode([x])
+
+
+class Double(torch.autograd.Function):
+    """2 x, whose backward pass reads what it saved once more after letting go of it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        _private.clear_saved_tensors(ctx)
+        assert len(ctx.saved_tensors) == 1
+        return 2 * gradient
+
+
+def test_what_a_function_saved_is_let_go_of_unless_its_graph_is_kept() -> None:
+    y = Double.apply(torch.ones(3, requires_grad=True)).sum()
+    y.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="freed"):
+        y.backward()
+    _private.clear_saved_tensors(object())
