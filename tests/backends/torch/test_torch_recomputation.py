@@ -4,7 +4,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -145,8 +145,17 @@ def test_the_layers_own_recomputation_leaves_noise_and_statistics_alone(gate: tm
 
 def test_inputs_that_differ_in_one_bit_are_told_apart() -> None:
     digests = {int(_digest(torch.zeros(5, dtype=torch.float64)))}
-    for place, bit in product(range(5), range(60)):
+    for place, bit in product(range(5), range(48)):
         bits = torch.zeros(5, dtype=torch.int64)
         bits[place] = 1 << bit
         digests.add(int(_digest(bits.view(torch.float64))))
-    assert len(digests) == 1 + 5 * 60
+    assert len(digests) == 1 + 5 * 48
+
+
+def test_inputs_of_the_same_ones_in_other_places_are_told_apart() -> None:
+    digests = set()
+    for places in combinations(range(16), 2):
+        x = torch.zeros(4, 4)
+        x.view(-1)[list(places)] = 1
+        digests.add(int(_digest(x)))
+    assert len(digests) == 16 * 15 / 2
