@@ -20,6 +20,9 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             (torch._C, "_len_torch_dispatch_stack"),
             (torch._C._functorch, "peek_interpreter_stack"),
             (torch.compiler, "is_exporting"),
+            (torch._C, "_current_graph_task_id"),
+            (torch._C, "_is_any_autocast_enabled"),
+            (torch._C._autograd, "_top_saved_tensors_default_hooks"),
         ):
             without.delattr(owner, name)
         importlib.reload(_private)
@@ -34,6 +37,11 @@ def test_public_names_tell_the_same() -> None:
     assert not _private.count_modes()
     assert not _private.is_exporting()
     assert not _private.is_transformed(x)
+    assert not _private.is_in_backward()
+    assert _private.has_saved_tensor_hooks(), "nothing says that there are none"
+    assert not _private.is_autocast_on()
+    with torch.autocast("cpu"):
+        assert _private.is_autocast_on()
     seen = []
 
     def watch(x: torch.Tensor) -> torch.Tensor:
