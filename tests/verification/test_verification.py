@@ -25,6 +25,7 @@ from tensormoe.verification.exact import degree
 from tensormoe.verification.floating import largest, round_to
 from tensormoe.verification.inputs import draw_sample, integer_inputs, real_inputs
 from tensormoe.verification.reference.contraction import Reference
+from tensormoe.verification.reference.families import weight_of_family
 
 torch = optional("torch")
 
@@ -323,3 +324,18 @@ def test_integer_inputs_have_no_limit() -> None:
     inputs = integer_inputs(CP.layers["cores"], np.random.default_rng(0), 2, 2**61 - 1)
     assert all(value.dtype == object for value in inputs.operands)
     assert isinstance(inputs.x[0, 0] ** 20, int)
+
+
+@pytest.mark.parametrize(
+    ("notation", "experts", "formula"),
+    [("n r, i r, o r", 4, "nr,ir,or->nio"), ("n1 r, n2 r, i r, o r", (4, 2), "nr,mr,ir,or->nmio")],
+)
+def test_the_reference_reads_a_network_of_ones_own(
+    notation: str, experts: int | tuple[int, ...], formula: str
+) -> None:
+    (stage,) = tm.MuMoESpec(5, 6, experts, tm.TensorNetwork(notation, r=3)).layers.values()
+    generator = np.random.default_rng(0)
+    cores = [generator.normal(size=shape) for shape in stage.network.shapes.values()]
+    np.testing.assert_allclose(
+        weight_of_family(stage, cores), np.einsum(formula, *cores), rtol=1e-12, atol=1e-12
+    )
