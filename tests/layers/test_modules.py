@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import warnings
 from typing import Any
 
 import numpy as np
@@ -219,10 +218,11 @@ def test_the_stand_in_for_a_weight_needs_one_level_only() -> None:
     module = tm.build(NOISY, "torch", seed=0, dtype="float64")
     assert (module.weight.dtype, tuple(module.weight.shape)) == (torch.float64, (3, 6, 4))
     assert (module.dtype, module.device) == (torch.float64, module.cores["input"].device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(tm.TensorMoEError, match="weight: received 'linear'"):
-            torch.nn.functional.linear(torch.ones(3, 6), module.weight)
+    with pytest.raises(tm.TensorMoEError, match="weight: received 'linear'"):
+        torch.nn.functional.linear(torch.ones(3, 6), module.weight)
+    # PyTorch's protocol asks the class.
+    with pytest.raises(tm.TensorMoEError, match="weight: received 'add'"):
+        type(module.weight).__torch_function__(torch.add, ())
 
 
 @every_backend
