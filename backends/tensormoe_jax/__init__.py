@@ -17,7 +17,7 @@ from ._module import MuMoE, MuMoEBlock
 from ._observer import observer
 from ._sharding import apply_shares, partition_specs
 from ._stacking import stacked
-from ._surgery import replace
+from .surgery import replace
 
 __all__ = [
     "MuMoE",

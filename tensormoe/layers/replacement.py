@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from ..errors import TensorMoEError, one_of
 from ..tables import table
 from .spec import Spec
 
+M = TypeVar("M")
 MATCHES = ("parameters", "macs", None)
 
 
@@ -46,13 +47,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Replacement:
+class Replacement(Generic[M]):
     """What `replace` changed or, with `dry_run=True`, would change. Print it for a table.
 
     It keeps the old modules for `undo`: drop it to free their memory.
 
     Args:
         rows: one for each replaced module.
+        pairs: (name, old module, new module) for each of them, as `tensormoe_torch.distill` takes them; none
+            with `dry_run=True`.
 
     Examples:
         >>> from tensormoe.layers.replacement import Replacement, Row
@@ -62,6 +65,7 @@ class Replacement:
     """
 
     rows: tuple[Row, ...]
+    pairs: tuple[tuple[str, M, M], ...] = field(default=(), repr=False)
     _swaps: Sequence[Swap] = field(default=(), repr=False)
     _note: Callable[[], None] = field(default=lambda: None, repr=False)
 

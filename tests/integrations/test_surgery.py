@@ -36,6 +36,8 @@ def models() -> dict[str, tuple[Callable[[], Any], str, str, dict[str, torch.Ten
     mixtral = t.MixtralConfig(**TEXT, **DEPTH, **IDS, num_key_value_heads=2, num_local_experts=4)
     clip = t.CLIPVisionConfig(**VISION, **DEPTH)
     gemma = t.GemmaConfig(**TEXT, **DEPTH, **IDS, head_dim=16, num_key_value_heads=1)
+    sizes = {"d_model": 32, "d_ff": 48, "d_kv": 16, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0}
+    t5 = t.T5Config(vocab_size=64, **sizes, feed_forward_proj="gated-gelu", pad_token_id=0)
     return {
         "GPT-2": (lambda: t.GPT2LMHeadModel(gpt2()), "mlp", TOKENS),
         "GPT-2 attention": (lambda: t.GPT2LMHeadModel(gpt2()), "c_attn", TOKENS),
@@ -46,6 +48,7 @@ def models() -> dict[str, tuple[Callable[[], Any], str, str, dict[str, torch.Ten
         "Mistral": (lambda: t.MistralForCausalLM(t.MistralConfig(**mistral)), "mlp", TOKENS),
         "Qwen2": (lambda: t.Qwen2ForCausalLM(t.Qwen2Config(**mistral)), "mlp", TOKENS),
         "Gemma": (lambda: t.GemmaForCausalLM(gemma), "mlp", TOKENS),
+        "T5": (lambda: t.T5EncoderModel(t5), "DenseReluDense", TOKENS),
         "Mixtral": (lambda: t.MixtralForCausalLM(mixtral), "[qv]_proj", TOKENS),
     }
 
@@ -83,7 +86,7 @@ def test_gated_mlps_keep_their_nonlinearities_and_have_no_biases() -> None:
 
 
 def test_experts_that_start_as_the_mlps_give_the_models_logits() -> None:
-    for name in ("GPT-2", "BERT", "Llama", "CLIP vision"):
+    for name in ("GPT-2", "BERT", "Llama", "T5", "CLIP vision"):
         make, where, x = MODELS[name]
         torch.manual_seed(0)
         model = make().eval()
@@ -126,7 +129,12 @@ def test_a_model_that_is_saved_and_loaded_gives_the_same_bits(name: str, auto: b
     model.save_pretrained(tmp_path)
     kind = type(model)
     if auto:
-        tasks = {"GPT2LMHeadModel": "CausalLM", "BertForMaskedLM": "MaskedLM", "CLIPVisionModel": ""}
+        tasks = {
+            "GPT2LMHeadModel": "CausalLM",
+            "BertForMaskedLM": "MaskedLM",
+            "CLIPVisionModel": "",
+            "T5EncoderModel": "TextEncoding",
+        }
         task = tasks.get(kind.__name__, "ImageClassification" if "ViT" in kind.__name__ else "CausalLM")
         kind = getattr(transformers, f"AutoModel{f'For{task}' if task else ''}")
     loaded, report = kind.from_pretrained(tmp_path, output_loading_info=True)

@@ -18,6 +18,7 @@ class Dense:
         up: a gated MLP's second map of x.
         function: an MLP's nonlinearity, a module or a function.
         dropout: of the output.
+        inner: dropout of an MLP's hidden features.
         pattern: what an MLP was recognised by.
     """
 
@@ -26,6 +27,7 @@ class Dense:
     up: Linear | None = None
     function: object = None
     dropout: nn.Module | None = None
+    inner: nn.Module | None = None
     pattern: Pattern | None = None
 
     @property
@@ -57,16 +59,18 @@ def _read(module: nn.Module, parent: nn.Module, pattern: Pattern) -> Dense | Non
     first = read_linear(get_child(module, pattern.first))
     second = read_linear(get_child(parent if pattern.outside else module, pattern.second))
     up = None if pattern.up is None else read_linear(get_child(module, pattern.up))
-    dropout = None if pattern.dropout is None else get_child(module, pattern.dropout)
+    dropout, inner = (
+        None if name is None else get_child(module, name) for name in (pattern.dropout, pattern.inner)
+    )
     fits = (
         first is not None
         and second is not None
         and (pattern.up is None) == (up is None)
         and first.out_features == second.in_features
         and (up is None or (up.in_features, up.out_features) == (first.in_features, first.out_features))
-        and (dropout is None or isinstance(dropout, nn.Dropout | nn.Identity))
+        and all(each is None or isinstance(each, nn.Dropout | nn.Identity) for each in (dropout, inner))
     )
     if not fits or first is None:
         return None
     function = getattr(module, pattern.nonlinearity)
-    return Dense(first, second, up, function, dropout, pattern)
+    return Dense(first, second, up, function, dropout, inner, pattern)

@@ -23,7 +23,9 @@ def design(model: nn.Module, where: Where, recipe: Recipe) -> list[Design]:
     return _design(model, places, recipe)
 
 
-def exchange(model: nn.Module, designs: list[Design], init: str, note: Callable[[], None]) -> Replacement:
+def exchange(
+    model: nn.Module, designs: list[Design], init: str, note: Callable[[], None]
+) -> Replacement[nn.Module]:
     """Build all new modules, then put them in.
 
     Args:
@@ -33,12 +35,14 @@ def exchange(model: nn.Module, designs: list[Design], init: str, note: Callable[
         note: what to do afterwards, and after `undo()`.
     """
     modules = [each.build() for each in designs]
-    for module, each in zip(modules, designs, strict=True):
+    both = list(zip(designs, modules, strict=True))
+    for each, module in both:
         start(module, each, init)
     rows = tuple(map(describe, designs, modules))
     swaps = _swap(model, designs, modules)
+    pairs = tuple((each.place.name, each.place.module, module) for each, module in both)
     note()
-    return Replacement(rows, swaps, note)
+    return Replacement(rows, pairs, swaps, note)
 
 
 def put_in(model: nn.Module, where: Where, build: Build) -> list[nn.Module]:

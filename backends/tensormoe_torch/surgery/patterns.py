@@ -20,6 +20,7 @@ class Pattern:
         second: the linear map that gives the output.
         up: a second linear map of x, which the nonlinearity's result is multiplied by.
         dropout: of the output; an MLP may lack it.
+        inner: dropout of the hidden features; an MLP may lack it.
         outside: whether `second` is an attribute of the module's parent.
     """
 
@@ -28,12 +29,14 @@ class Pattern:
     second: str
     up: str | None = None
     dropout: str | None = None
+    inner: str | None = None
     outside: bool = False
 
     @property
     def parts(self) -> Iterator[str]:
         """The attributes of the module itself."""
-        own = (self.first, self.nonlinearity, self.up, self.dropout, None if self.outside else self.second)
+        second = None if self.outside else self.second
+        own = (self.first, self.nonlinearity, self.up, self.inner, second, self.dropout)
         return (name for name in own if name is not None)
 
     def fits(self, module: nn.Module, parent: nn.Module) -> bool:
@@ -72,4 +75,12 @@ PATTERNS = (
     Pattern("dense", "intermediate_act_fn", "output.dense", outside=True),
     # nn.Sequential
     Pattern("0", "1", "2", dropout="3"),
+    Pattern("0", "1", "3", dropout="4", inner="2"),
+    # T5 and its relatives: plain, and gated as in v1.1
+    Pattern("wi", "act", "wo", inner="dropout"),
+    Pattern("wi_0", "act", "wo", up="wi_1", inner="dropout"),
+    # timm: Mlp, whose norm is an identity, as it is and as it was, and SwiGLU
+    Pattern("fc1", "act", "fc2", dropout="drop2", inner="drop1"),
+    Pattern("fc1", "act", "fc2", inner="drop"),
+    Pattern("fc1_g", "act", "fc2", up="fc1_x", dropout="drop2", inner="drop1"),
 )

@@ -66,6 +66,9 @@ class Recipe:
         if not computes_its_parts(place.module, dense):
             remedy = f"its forward does something else with its parts than an MLP does: {_REMEDY}"
             raise TensorMoEError(place.name, kind, remedy)
+        if isinstance(dense.inner, nn.Dropout) and dense.inner.p:
+            remedy = f"a block drops no hidden features: set p of this dropout to 0 before, or {_REMEDY}"
+            raise TensorMoEError(place.name, dense.inner, remedy)
         assert self.experts is not None
         assert self.factorization is not None
         shared = self.experts, self.factorization, self.gate, dense.bias

@@ -6,6 +6,7 @@ from functools import partial
 from torch import nn
 
 from tensormoe.errors import TensorMoEError, one_of, true_or_false
+from tensormoe.fitting.from_dense import STARTS
 from tensormoe.gates.gate import Gate
 from tensormoe.networks.factorization import Factorization
 
@@ -13,7 +14,6 @@ from .exchange import design, exchange
 from .find import Where
 from .recipe import Build, Recipe
 from .report import Replacement, describe
-from .start import STARTS
 
 
 def replace(
@@ -27,7 +27,7 @@ def replace(
     init: str = "fresh",
     dry_run: bool = False,
     build: Build | None = None,
-) -> Replacement:
+) -> Replacement[nn.Module]:
     """Replace linear layers and MLPs of a model by μMoE layers and blocks of the same sizes.
 
     Sizes, bias, nonlinearity, dropout, element type, device and mode are those of what is replaced: an
@@ -54,7 +54,7 @@ def replace(
             `factorization` are not enough.
 
     Returns:
-        What was changed, as a table to print, with `undo()`.
+        What was changed, as a table to print, with `undo()`, and `pairs` for `distill`.
 
     Raises:
         TensorMoEError: nothing fits `where`, a module that is neither linear nor a known MLP, an unknown

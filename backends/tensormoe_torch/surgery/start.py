@@ -5,16 +5,12 @@ from typing import Any
 import torch
 
 from tensormoe.errors import TensorMoEError
-from tensormoe.fitting.upcycle import upcycle
+from tensormoe.fitting.from_dense import start_from
 from tensormoe.typing import NumPyArray
 
 from .._base import Module
 from .._values import draw_seed, has_values
 from .design import Design
-
-# How far experts lie apart, relative to their mean; None leaves the values that a module is built with.
-_NOISE = {"fresh": None, "fit": 0.0, "upcycle": 1e-2}
-STARTS = tuple(_NOISE)
 
 
 def start(module: Any, design: Design, init: str) -> None:
@@ -28,8 +24,7 @@ def start(module: Any, design: Design, init: str) -> None:
     Raises:
         TensorMoEError: a module that is not known as linear layers of the same sizes, or one without values.
     """
-    noise = _NOISE[init]
-    if noise is None:
+    if init == "fresh":
         return
     name, linears = design.place.name, design.linears
     if not linears or not isinstance(module, Module):
@@ -37,15 +32,12 @@ def start(module: Any, design: Design, init: str) -> None:
     if not all(has_values(each.matrix) for each in linears):
         raise TensorMoEError("init", init, f"{name} has no values yet, on the meta device: load them first")
     dtype = "float64" if module.dtype == torch.float64 else "float32"
-    weights, biases = [_read(each.matrix) for each in linears], [_read(each.vector) for each in linears]
-    try:
-        parameters, state = upcycle(
-            weights, module.spec, bias=biases, noise=noise, seed=draw_seed(), dtype=dtype
-        )
-    except TensorMoEError as error:
-        raise TensorMoEError(f"{error.argument} of {name}", error.received, error.remedy) from error
-    module.load_arrays(parameters | state)
+    weights = [_read(each.matrix) for each in linears]
+    biases = [None if each.vector is None else _read(each.vector) for each in linears]
+    module.load_arrays(
+        start_from(weights, biases, module.spec, init, name=name, seed=draw_seed(), dtype=dtype)
+    )
 
 
-def _read(tensor: torch.Tensor | None) -> NumPyArray | None:
-    return None if tensor is None else tensor.detach().to("cpu", torch.float64).numpy()
+def _read(tensor: torch.Tensor) -> NumPyArray:
+    return tensor.detach().to("cpu", torch.float64).numpy()

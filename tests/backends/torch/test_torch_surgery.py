@@ -127,6 +127,67 @@ def test_the_sequential_of_two_linear_layers_is_an_mlp() -> None:
         replace(module, "mlp", **CP)
 
 
+class Dropped(nn.Module):
+    """Of the parts that timm's Mlp has, or an older one, or T5's gated MLP."""
+
+    def __init__(self, names: str, p: float = 0.0) -> None:
+        super().__init__()
+        self.first, self.inner, self.second, self.last, *self.up = names.split()
+        self.act = nn.GELU()
+        for name in (self.first, *self.up):
+            self.add_module(name, nn.Linear(8, 16))
+        self.add_module(self.second, nn.Linear(16, 8))
+        self.add_module("norm", nn.Identity())
+        self.add_module(self.inner, nn.Dropout(p))
+        if self.last not in (self.inner, "-"):
+            self.add_module(self.last, nn.Dropout(0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.act(self.get_submodule(self.first)(x))
+        for name in self.up:
+            hidden = hidden * self.get_submodule(name)(x)
+        y = self.get_submodule(self.second)(self.get_submodule(self.inner)(hidden))
+        return y if self.last == "-" else self.get_submodule(self.last)(y)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "fc1 drop1 fc2 drop2",
+        "fc1 drop fc2 drop",
+        "fc1_g drop1 fc2 drop2 fc1_x",
+        "wi dropout wo -",
+        "wi_0 dropout wo - wi_1",
+    ],
+)
+def test_dropout_of_hidden_features_is_accepted_only_where_it_drops_nothing(names: str) -> None:
+    module = model(lambda: Dropped(names), 1)
+    expected = module.eval()(X)
+    replace(module, "mlp", experts=4, factorization=tm.CP(17), init="fit")
+    torch.testing.assert_close(module(X), expected, rtol=0, atol=1e-5)
+    assert module[0].mlp.spec.gated == ("_" in names)
+    assert hasattr(module[0].mlp, "dropout") == ("drop2" in names)
+    module = model(lambda: Dropped(names, 0.1), 1)
+    before = state(module)
+    with pytest.raises(
+        tm.TensorMoEError, match=r"0\.mlp: received Dropout\(p=0\.1.*set p of this dropout to 0"
+    ):
+        replace(module, "mlp", **CP)
+    assert_same(module, before)
+
+
+def test_a_sequential_with_dropout_between_is_an_mlp_where_it_drops_nothing() -> None:
+    def make(p: float) -> nn.Module:
+        parts = nn.Linear(8, 16), nn.ReLU(), nn.Dropout(p), nn.Linear(16, 8), nn.Dropout(0.5)
+        return nn.Sequential(*parts)
+
+    module = model(lambda: make(0.0), 1)
+    replace(module, "mlp", **CP)
+    assert module[0].mlp.spec.nonlinearity == "relu"
+    with pytest.raises(tm.TensorMoEError, match="drops no hidden features"):
+        replace(model(lambda: make(0.1), 1), "mlp", **CP)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_type_mode_and_dropout_are_kept(dtype: torch.dtype) -> None:
     module = model().to(dtype)
@@ -241,6 +302,7 @@ def test_a_dry_run_changes_nothing_and_reports_the_same() -> None:
     assert str(replace(module, "mlp", **CP, match="parameters")) == str(dry)
     dry.undo()
     assert isinstance(module[0].mlp, MuMoEBlock)
+    assert dry.pairs == ()
 
 
 def test_undo_puts_the_old_modules_back_in_todays_mode() -> None:
@@ -248,6 +310,7 @@ def test_undo_puts_the_old_modules_back_in_todays_mode() -> None:
     old, before, y = module[0].mlp, state(module), module.eval()(X)
     module.train()
     report = replace(module, "mlp", **CP)
+    assert report.pairs[0] == ("0.mlp", old, module[0].mlp)
     module.eval()
     report.undo()
     assert module[0].mlp is old
