@@ -199,6 +199,10 @@ class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # ty
     def reshape(self, array: jax.Array, shape: Shape) -> jax.Array:
         return sharding.reshape(array, shape)
 
+    def zeros_like(self, array: jax.Array) -> jax.Array:
+        # JAX's own forgets the explicit mesh axes of an array that a traced function closes over.
+        return sharding.reshard(jnp.zeros_like(array), sharding.parts(array), array)
+
     def keeps_leading_axes(self, x: jax.Array) -> bool:
         return sharding.is_spread(x)
 

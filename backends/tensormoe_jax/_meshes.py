@@ -132,8 +132,10 @@ def may_be_shared(x: jax.Array) -> bool:
 
 
 def is_spread(x: jax.Array) -> bool:
-    """Whether x lies on several devices; yes while JAX traces, since nobody knows."""
-    return isinstance(x, jax.core.Tracer) or len(x.sharding.device_set) > 1
+    """Whether x may lie on several devices: while JAX traces nobody knows, unless there is only one."""
+    if isinstance(x, jax.core.Tracer):
+        return jax.device_count() > 1 or may_be_shared(x)
+    return len(x.sharding.device_set) > 1
 
 
 def _sharding(like: jax.Array, wanted: Sequence[Part]) -> NamedSharding:

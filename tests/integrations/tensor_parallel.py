@@ -109,6 +109,7 @@ def resharding(rank: int, world: int, folder: Path) -> None:
             loaded.load_state_dict(state)
             same(gathered(loaded), build(0, None).state_dict())
             torch.testing.assert_close(loaded(tokens()), build(0, None)(tokens()), rtol=0, atol=1e-6)
+    compiled()
     # Built on meta, shared out and reset.
     with torch.device("meta"):
         module = MuMoEBlock(8, 12, 8, 4, tm.CP(4), gate=gate)
@@ -116,21 +117,38 @@ def resharding(rank: int, world: int, folder: Path) -> None:
     same(gathered(module), build(0, None).state_dict())
 
 
+def compiled() -> None:
+    """A shared-out layer is compiled as one graph, collectives included, and trains as it does eagerly."""
+    plain, shared = (MuMoE(8, 6, 4, tm.CP(4), gate=tm.Gate("softmax"), seed=0) for _ in range(2))
+    share(shared, ExpertParallel())
+    whole_graph = torch.compile(shared, backend="aot_eager", fullgraph=True)
+    for actual, expected in zip(train(whole_graph), train(plain), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+    same(gathered(shared), plain.state_dict(), 1e-5)
+
+
 def with_fsdp(rank: int, world: int, folder: Path) -> None:
-    """FSDP2 shards what is left of a layer whose rank is shared out."""
-    mesh = dist.device_mesh.init_device_mesh("cpu", (1, world), mesh_dim_names=("data", "model"))
-    plain, shared = (MuMoEBlock(8, 12, 8, 4, tm.CP(4), gate=tm.Gate("softmax"), seed=0) for _ in range(2))
-    parallelize_module(shared, mesh["model"], RankParallel())
-    fully_shard(shared, mesh=mesh["data"])
-    for module in (plain, shared):
-        optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
-        for _ in range(3):
-            optimizer.zero_grad()
-            module(tokens()).square().mean().backward()
-            optimizer.step()
-    actual = whole(shared)
-    if rank == 0:
-        same(actual, plain.state_dict(), 1e-5)
+    """On a mesh of two axes, FSDP2 shards along one what is shared out along the other."""
+    mesh = dist.device_mesh.init_device_mesh("cpu", (2, world // 2), mesh_dim_names=("data", "model"))
+    part = mesh.get_local_rank("data")
+    for style in (RankParallel(), ExpertParallel()):
+        plain, shared = (MuMoEBlock(8, 12, 8, 4, tm.CP(4), gate=tm.Gate("softmax"), seed=0) for _ in range(2))
+        parallelize_module(shared, mesh["model"], style)
+        fully_shard(shared, mesh=mesh["data"])
+        local = sum(_size(parameter) for parameter in shared.parameters())
+        assert local < 0.6 * shared.spec.num_parameters
+        for module, x in ((plain, tokens()), (shared, tokens().chunk(2)[part])):
+            optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+            for _ in range(3):
+                optimizer.zero_grad()
+                module(x).square().mean().backward()
+                optimizer.step()
+        actual = whole(shared)
+        if rank == 0:
+            same(actual, plain.state_dict(), 1e-5)
+        for name, parameter in plain.named_parameters():
+            gradient = shared.get_parameter(name).grad.full_tensor()
+            torch.testing.assert_close(gradient, parameter.grad, rtol=0, atol=1e-5, msg=name)
 
 
 if __name__ == "__main__":

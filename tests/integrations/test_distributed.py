@@ -77,4 +77,4 @@ def test_statistics_are_those_of_the_processes_that_share_a_batch(scenario: str,
 
 @pytest.mark.parametrize("scenario", ["shares", "resharding", "with_fsdp"])
 def test_rank_and_experts_are_shared_out_over_processes(scenario: str, tmp_path: Path) -> None:
-    run(scenario, 2, tmp_path, "tensor_parallel.py")
+    run(scenario, 4 if scenario == "with_fsdp" else 2, tmp_path, "tensor_parallel.py")

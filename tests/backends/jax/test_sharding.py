@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ SPECS = [
 ]
 
 
+# Which of them are tried how; "manual" is in shard_map, in which the kind of axis matters little.
+TRIED = {
+    "auto": SPECS[::2] + SPECS[3:],
+    "explicit auto": SPECS[1:2] + SPECS[3:],
+    "manual": SPECS[:2],
+    "explicit manual": SPECS[2:3],
+}
+
+
 def steps(call: Any, parameters: Any, state: Any, x: jax.Array) -> Any:
     """Losses, gradients and statistics of three steps."""
 
@@ -55,15 +65,16 @@ def differences(how: str) -> None:
     """Print how far losses, gradients and statistics are from those on one device."""
     generator = np.random.default_rng(0)
     x = jnp.asarray(generator.normal(size=(8, 6)), "float32")
-    mesh = jax.make_mesh((2, 2, 2), ("data", "experts", "model"), axis_types=(AxisType.Auto,) * 3)
-    for spec, axes in SPECS[:2] if how == "manual" else SPECS[::2] + SPECS[3:]:
+    kind = AxisType.Explicit if "explicit" in how else AxisType.Auto
+    mesh = jax.make_mesh((2, 2, 2), ("data", "experts", "model"), axis_types=(kind,) * 3)
+    for spec, axes in TRIED[how]:
         parameters, state = tensormoe_jax.initialize(spec)
         for name in spec.gate_shapes:
             parameters[name] = jnp.asarray(generator.normal(size=spec.gate_shapes[name]), "float32")
         whole = partial(run, spec)
         expected = steps(whole, parameters, state, x)
         specs = tensormoe_jax.partition_specs(spec, **axes)
-        if how == "manual":
+        if "manual" in how:
             inside = partial(tensormoe_jax.apply_shares, spec, **axes, training=True)
             call = jax.shard_map(
                 lambda p, s, x, inside=inside: inside(p, x, state=s, all_reduce=over_data),
@@ -75,7 +86,8 @@ def differences(how: str) -> None:
             call = whole
         placed = {name: jax.device_put(p, NamedSharding(mesh, specs[name])) for name, p in parameters.items()}
         on_mesh = jax.device_put(x, NamedSharding(mesh, P("data")))
-        actual = steps(call, placed, jax.device_put(state, NamedSharding(mesh, P())), on_mesh)
+        with jax.set_mesh(mesh) if kind is AxisType.Explicit else nullcontext():
+            actual = steps(call, placed, jax.device_put(state, NamedSharding(mesh, P())), on_mesh)
         for ours, theirs in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
             off = np.abs(np.asarray(ours) - np.asarray(theirs)).max()
             print(float(off / (1 + np.abs(theirs).max())))
@@ -115,7 +127,9 @@ def over_data(array: jax.Array) -> jax.Array:
 
 @pytest.mark.parametrize("how", ["auto", "manual"])
 def test_rank_and_experts_over_devices_train_as_on_one(how: str) -> None:
-    off = [float(line) for line in printed(f"differences({how!r})").split()]
+    """Along automatic mesh axes and along explicit ones."""
+    calls = f"differences({how!r}); test_sharding.differences({f'explicit {how}'!r})"
+    off = [float(line) for line in printed(calls).split()]
     assert len(off) >= 20
     assert max(off) < 1e-5
 
