@@ -24,7 +24,7 @@ from tensormoe.verification.arithmetic.rounding import (
 from tensormoe.verification.exact import degree
 from tensormoe.verification.floating import largest, round_to
 from tensormoe.verification.inputs import draw_sample, integer_inputs, real_inputs
-from tensormoe.verification.reference.contraction import Reference
+from tensormoe.verification.reference.contraction import IndexedArray, Reference, contract
 from tensormoe.verification.reference.families import weight_of_family
 
 torch = optional("torch")
@@ -339,3 +339,13 @@ def test_the_reference_reads_a_network_of_ones_own(
     np.testing.assert_allclose(
         weight_of_family(stage, cores), np.einsum(formula, *cores), rtol=1e-12, atol=1e-12
     )
+
+
+def test_an_entrys_roundings_are_those_of_its_products_and_sums() -> None:
+    a, b, c = (
+        IndexedArray(tuple(name), np.ones(shape))
+        for name, shape in (("ij", (3, 4)), ("jk", (4, 5)), ("kl", (5, 2)))
+    )
+    assert contract([a, b], ("i", "k")).roundings == 1 + 3
+    assert contract([a, b, c], ("i", "l")).roundings == 1 + 3 + 1 + 4
+    assert contract([IndexedArray(a.indices, a.value, 7), b], ("i", "k")).roundings == 7 + 1 + 3

@@ -121,6 +121,14 @@ def test_loaded_arrays_are_copies_and_keep_type_and_sharding() -> None:
     assert (module.gate_mean[0][...] == 0.5).all()
 
 
+def test_an_element_type_is_that_of_the_parameters_alone() -> None:
+    arrays = everything(SPEC, seed=1)
+    module = MuMoE.from_arrays(SPEC, arrays, dtype="bfloat16")
+    assert (module.dtype, module.gate_mean[0].dtype) == ("bfloat16", "float32")
+    arrays["gate_mean.0"] = arrays["gate_mean.0"].astype("float16")
+    assert MuMoE.from_arrays(SPEC, arrays).gate_mean[0].dtype == "float16"
+
+
 def test_arrays_of_every_framework_are_loaded() -> None:
     torch = pytest.importorskip("torch")
     theirs = tm.build(BLOCK, "torch", seed=4, dtype=torch.bfloat16)
