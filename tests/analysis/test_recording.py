@@ -58,7 +58,7 @@ def test_labels_are_of_the_batch_or_of_its_tokens_and_masks_leave_tokens_out() -
 
 def test_a_vector_for_a_whole_sequence_counts_if_any_token_does() -> None:
     levels = levels_of(0, (3,), (4,))
-    with recording() as recorded, recorded.batch(labels=[1, 2, 3], mask=[[1, 0], [0, 0], [1, 1]]):
+    with recording() as recorded, recorded.batch(labels=[1, 2, 3], mask=[[0, 1], [0, 0], [1, 1]]):
         recorded.add("head", levels)
     assert_measures(recorded["head"], [a[[0, 2]] for a in levels], [1, 3])
 

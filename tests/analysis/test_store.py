@@ -67,16 +67,6 @@ def test_the_files_are_read_by_the_package_of_their_format(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("small_files")
-def test_arrays_that_are_overwritten_later_are_stored_as_they_were(tmp_path: Path) -> None:
-    a = levels_of(0, (2,), (4,))[0]
-    before = a.copy()
-    with recording(store=tmp_path / "store") as recorded:
-        recorded.add("a", [a])
-        a[:] = 0
-    assert (next(recorded.chunks("a")).coefficients[0] == before).all()
-
-
-@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("fail", ["in the loop", "in a batch", "at a name"])
 def test_what_fails_leaves_nothing_on_the_disk(tmp_path: Path, fail: str) -> None:
     def run() -> None:

@@ -134,6 +134,15 @@ def test_half_precision_is_stored_bit_for_bit(tmp_path: Path) -> None:
     assert (stored == expected).all()
 
 
+def test_coefficients_that_are_overwritten_later_are_stored_as_they_were(tmp_path: Path) -> None:
+    layer = MuMoE(5, 2, 4, tm.CP(2))
+    with torch.no_grad(), recording(layer, store=tmp_path / "store") as recorded:
+        _, (a,) = layer(torch.randn(6, 5), return_coefficients=True)
+        a.zero_()
+    (chunk,) = recorded.chunks("")
+    assert (chunk.coefficients[0] == 0.25).all()
+
+
 def test_modes_of_single_modules_are_given_back() -> None:
     model = build("torch", [(3,)])
     model[-1].eval()
