@@ -10,16 +10,19 @@ PIP := $(BIN)/pip $(INSTALL) -c constraints.txt
 TENSORMOE_TEST_BACKENDS ?= numpy,torch,jax
 export TENSORMOE_TEST_BACKENDS
 
+# Workers take tests from each other at the end: some tests take as long as a thousand others.
+PYTEST := $(BIN)/pytest -n auto --dist worksteal
+
 .PHONY: demo test integrations verify lint types doctest docs imports bench oldest dist check clean
 
 demo: $(VENV)/demo,$(FRAMEWORK)
 	$(BIN)/tensormoe demo
 
 test: $(VENV)/dev
-	$(BIN)/pytest -n auto --ignore=tests/integrations
+	$(PYTEST) --ignore=tests/integrations
 
 integrations: $(VENV)/integrations
-	$(BIN)/pytest -n auto tests/integrations
+	$(PYTEST) tests/integrations
 
 verify: $(VENV)/dev
 	$(BIN)/python tests/support/survey.py
@@ -47,7 +50,7 @@ bench: $(VENV)/bench
 oldest: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv --clear $(VENV)-oldest
 	$(VENV)-oldest/bin/pip $(INSTALL) -c constraints-oldest.txt -e ".[torch,jax,test]"
-	$(VENV)-oldest/bin/pytest -n auto --ignore=tests/integrations --ignore=tests/mutants --ignore=tests/docs
+	$(VENV)-oldest/bin/pytest -n auto --dist worksteal --ignore=tests/integrations --ignore=tests/mutants --ignore=tests/docs
 
 # The wheel and the source distribution; the wheel alone, in an empty environment, with NumPy and no framework.
 dist: $(VENV)/release

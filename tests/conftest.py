@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Generator
 from importlib import import_module
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,13 @@ frameworks.leave_out()
 
 # Tables are as wide as they are, whatever terminal the tests are started from.
 os.environ.pop("COLUMNS", None)
+
+# Workers, and processes that tests start, compile for JAX only what none of them has compiled before.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    cache = TemporaryDirectory(prefix="tensormoe-jax-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from tensormoe.testing import register_profiles  # noqa: E402
 
