@@ -46,7 +46,8 @@ def test_random_networks_agree_with_the_materialized_tensor(
 
 @pytest.mark.parametrize("factorization", EVERY, ids=repr)
 def test_every_family_agrees_with_the_materialized_tensor(factorization: tm.Factorization) -> None:
-    check(tm.MuMoESpec(9, 11, 5, factorization), "numpy", 0, bias=True)
+    for bias in (True, False):
+        check(tm.MuMoESpec(9, 11, 5, factorization), "numpy", 0, bias)
 
 
 @pytest.mark.parametrize("framework", BACKENDS)
@@ -78,9 +79,19 @@ def test_the_weight_tensor_is_never_built() -> None:
     spec = tm.MuMoESpec(1000, 1000, (100, 100, 100), tm.CP(2))
     cores = {name: np.ones(shape) for name, shape in spec.network.shapes.items()}
     assert tm.analysis.norms(spec, cores).shape == (10**6,)
-    np.testing.assert_allclose(tm.analysis.spectrum(spec, 5, cores)[0], 2 * np.sqrt(1001 * 1000))
     with pytest.raises(tm.TensorMoEError, match="TiB of memory"):
         tm.analysis.gram(spec, cores)
+
+
+def test_an_experts_matrix_is_never_built_either() -> None:
+    """Neither of its sides: 10¹¹ elements would not fit."""
+    for sizes in ((300_000, 300_000), (10, 300_000), (300_000, 10)):
+        spec = tm.MuMoESpec(*sizes, 3, tm.CP(2))
+        cores = {name: np.ones(shape) for name, shape in spec.network.shapes.items()}
+        values = tm.analysis.spectrum(spec, 2, cores)
+        assert values.shape == (min(sizes[0] + 1, sizes[1]),)
+        np.testing.assert_allclose(values[0], 2 * np.sqrt((sizes[0] + 1) * sizes[1]))
+        assert abs(values[1:]).max() < 1e-6 * values[0]
 
 
 SPEC = tm.MuMoESpec(3, 2, (2, 3), tm.CP(2))
