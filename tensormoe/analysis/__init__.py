@@ -12,6 +12,11 @@ from .hierarchy import conditional_usage, level_information
 from .information import class_means, effective_experts, load_entropy, mutual_information, token_entropy
 from .losses import load_balance_loss, load_entropy_loss, token_entropy_loss, z_loss
 from .mitigation import AdversarialHead, adversarial_head, blind_threshold, oversample
+from .pages import Page
+from .pages_text import shade_text
+from .pictures import draw_class_means, draw_polysemanticity, draw_similarity, draw_usage
+from .pictures_images import draw_images
+from .pictures_model import draw_model
 from .recording_layer import LayerRecording
 from .recording_live import Recorder
 from .recording_run import record, recording
@@ -27,6 +32,7 @@ __all__ = [
     "Agreement",
     "Chunk",
     "LayerRecording",
+    "Page",
     "Recorder",
     "Recording",
     "TopInputs",
@@ -38,6 +44,12 @@ __all__ = [
     "conditional_usage",
     "cosines",
     "dead",
+    "draw_class_means",
+    "draw_images",
+    "draw_model",
+    "draw_polysemanticity",
+    "draw_similarity",
+    "draw_usage",
     "effective_experts",
     "equality_of_opportunity",
     "gram",
@@ -54,6 +66,7 @@ __all__ = [
     "oversample",
     "record",
     "recording",
+    "shade_text",
     "spectrum",
     "standard_deviation_bias",
     "summary",

@@ -1,0 +1,304 @@
+"""Pictures of measures: which experts a class uses, how much each is used, how alike they are.
+
+Each function takes what a measure returns and gives a Matplotlib figure that is in no window. It leaves
+Matplotlib's settings as they are, and needs no display.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+from scipy.special import stdtrit
+
+from ..errors import TensorMoEError, positive_number
+from ..typing import Array, NumPyArray
+from . import pictures_style as style
+from .reading import read_classes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Beyond it the best order of a tree's leaves takes minutes.
+_ORDERED = 512
+
+
+def draw_class_means(means: Array, labels: style.Labels | None = None, *, title: str = "") -> "Figure":
+    """A heat map of the mean coefficients of each class, with the experts of one class side by side.
+
+    Use it to see which experts specialize. Experts come in the order of the class that they serve most, so
+    that specialists form a diagonal, and for one class in the order of their mean; those that serve none come
+    last.
+
+    Args:
+        means: (C, N) as `class_means` or `Recording` gives them; a row of NaN, a class without an input, is
+            grey.
+        labels: the names of the classes, or their numbers; None for 0, 1, ….
+        title: of the figure.
+
+    Returns:
+        A `matplotlib.figure.Figure`: `figure.savefig("classes.png")`.
+
+    Raises:
+        TensorMoEError: another shape, values that are negative or not finite, another number of labels, or
+            Matplotlib is missing.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> figure = tm.analysis.draw_class_means(np.array([[0.1, 0.9], [0.8, 0.2]]), ["cat", "dog"])
+        >>> figure.axes[0].images[0].get_array()  # expert 1, of the first class, comes first
+        masked_array(
+          data=[[0.9, 0.1],
+                [0.2, 0.8]],
+          mask=[[False, False],
+                [False, False]],
+          fill_value=1e+20)
+    """
+    table = style.read_rows("means", means, "pass the mean coefficients (C, N) of C classes")
+    if (table < 0).any():
+        raise TensorMoEError("means", float(np.nanmin(table)), "coefficients are at least 0")
+    names = style.read_names("labels", labels, len(table))
+    known = np.nan_to_num(table)
+    best = known.max(axis=0)
+    order = np.lexsort((-best, np.where(best > 0, known.argmax(axis=0), len(known))))
+    room = 0.055 * max(len(style.shorten(name)) for name in names)
+    height = float(np.clip(0.17 * len(table) + 1.1, 2.2, 8))
+    figure = style.new_figure(style.fit_width(len(order)) + room, height, title)
+    axis = figure.add_subplot()
+    style.tidy(axis, y="class", frame=True)
+    shown = np.ma.masked_invalid(table[:, order])
+    image = axis.imshow(
+        shown,
+        cmap=style.SEQUENTIAL,
+        vmin=0,
+        vmax=known.max() or 1,
+        aspect="auto",
+        # Beyond that, an expert is narrower than a pixel, and would be lost.
+        interpolation="nearest" if len(order) <= 900 else "auto",
+    )
+    axis.set_facecolor(style.MISSING)
+    style.name_rows(axis, names)
+    style.number_experts(axis, order, "by preferred class")
+    style.add_scale(figure, image, axis, "mean coefficient")
+    return figure
+
+
+def draw_usage(load: Array, usage: Array, *, threshold: float = 0.5, title: str = "") -> "Figure":
+    """Bars of the load and the usage of each expert, from the one with the largest load down.
+
+    Use it to see how even the work is, and which experts do none: those of load 0 are dead, and marked.
+
+    Args:
+        load: (N,) as `load` or one level of a recording gives it.
+        usage: (N,) as `usage` gives it.
+        threshold: that of `usage`, which the picture names.
+        title: of the figure.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+
+    Raises:
+        TensorMoEError: arrays of other shapes than each other's, values below 0 or beyond 1, or Matplotlib is
+            missing.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> coefficients = np.array([[0.7, 0.3, 0.0], [0.6, 0.4, 0.0]])
+        >>> load, usage = tm.analysis.load(coefficients), tm.analysis.usage(coefficients)
+        >>> figure = tm.analysis.draw_usage(load, usage)
+        >>> figure.axes[0].texts[0].get_text()
+        '1 dead of 3'
+    """
+    least = positive_number("threshold", threshold)
+    loads, used = (_read_shares(name, values) for name, values in (("load", load), ("usage", usage)))
+    if loads.shape != used.shape:
+        remedy = f"load has the shape {loads.shape}: pass both of the same experts"
+        raise TensorMoEError("usage", used.shape, remedy)
+    order = np.argsort(-loads, kind="stable")
+    figure = style.new_figure(style.fit_width(len(loads)), 3.8, title)
+    upper, lower = figure.subplots(2, sharex=True)
+    style.tidy(upper, y="load\n(share of all coefficients)")
+    style.tidy(lower, y=f"usage (share of inputs\nwith coefficient ≥ {least:g})")
+    style.draw_bars(upper, loads[order])
+    style.draw_bars(lower, used[order])
+    upper.axhline(1 / len(loads), color=style.INK, linewidth=0.7, linestyle=(0, (4, 3)))
+    _mark_dead((upper, lower), len(loads), int(np.count_nonzero(loads == 0)))
+    style.number_experts(lower, order, "sorted by load")
+    upper.tick_params(axis="x", bottom=False, labelbottom=False)
+    for axis in (upper, lower):
+        axis.set_xlim(-0.5 - 0.01 * len(loads), len(loads) - 0.5 + 0.01 * len(loads))
+        axis.set_ylim(bottom=0, top=None if axis.get_ylim()[1] > 0 and axis.dataLim.y1 > 0 else 1)
+    upper.set_title(
+        f"dashed: equal load, 1/{len(loads)}", fontsize=style.SMALL - 0.5, color=style.QUIET, loc="left"
+    )
+    return figure
+
+
+def draw_polysemanticity(
+    experts: Array | Sequence[int], values: Array, *, confidence: float = 0.95, title: str = ""
+) -> "Figure":
+    """The mean polysemanticity of a layer's experts against how many there are, with intervals over seeds.
+
+    Use it to see whether more experts mean finer roles.
+
+    Args:
+        experts: the numbers of experts, (K,).
+        values: of each number of experts the polysemanticity after training with each of S ≥ 2 seeds, (K, S).
+        confidence: of the intervals: Student's, for the mean over seeds.
+        title: of the figure.
+
+    Returns:
+        A `matplotlib.figure.Figure`: each seed as a pale dot, means, and intervals.
+
+    Raises:
+        TensorMoEError: arrays of other shapes, numbers that are not finite, one number of experts twice, or
+            Matplotlib is missing.
+
+    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
+    Factorization", 2024, the class-level polysemanticity. Student, "The Probable Error of a Mean", 1908.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> figure = tm.analysis.draw_polysemanticity([4, 8], np.array([[0.9, 0.8], [0.6, 0.7]]))
+        >>> figure.axes[0].lines[0].get_ydata()
+        array([0.85, 0.65])
+    """
+    share = positive_number("confidence", confidence)
+    if not share < 1:
+        raise TensorMoEError("confidence", confidence, "pass a number between 0 and 1, such as 0.95")
+    counts = read_classes("experts", experts)
+    if counts.min() < 1 or len(np.unique(counts)) < len(counts):
+        raise TensorMoEError("experts", counts, "pass each number of experts once, from 1 on")
+    table = style.read_table("values", values, "pass a row for each number of experts, (K, S)", 2)
+    if len(table) != len(counts) or table.shape[1] < 2:
+        remedy = f"pass a row for each of the {len(counts):,} numbers of experts, of two seeds or more"
+        raise TensorMoEError("values", table.shape, remedy)
+    if (table < 0).any():
+        raise TensorMoEError("values", float(table.min()), "polysemanticity is a distance: at least 0")
+    order = np.argsort(counts)
+    counts, table = counts[order], table[order]
+    seeds = table.shape[1]
+    half = stdtrit(seeds - 1, (1 + share) / 2) * table.std(axis=1, ddof=1) / np.sqrt(seeds)
+    figure = style.new_figure(4.8, 3.2, title)
+    axis = figure.add_subplot()
+    style.tidy(axis, x="experts", y="class-level polysemanticity,\nmean over experts")
+    # Left of the means, which would cover them.
+    dots, color = np.repeat(counts, seeds) * 2**-0.12, style.BLUE
+    axis.scatter(
+        dots, table.ravel(), s=9, color=color, alpha=0.5, linewidths=0, label=f"each of {seeds} seeds"
+    )
+    label = f"mean, {100 * share:g} % interval"
+    axis.errorbar(
+        counts, table.mean(axis=1), half, color=color, linewidth=1.3, capsize=3, marker="o", ms=4, label=label
+    )
+    _number_counts(axis, counts)
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, fontsize=style.SMALL - 0.5, labelcolor=style.INK, loc="best")
+    return figure
+
+
+def draw_similarity(cosines: Array, *, title: str = "") -> "Figure":
+    """The cosines between all experts as a matrix, with similar ones side by side, under the tree of them.
+
+    Use it to see groups of experts that do the same, before merging or pruning them.
+
+    Args:
+        cosines: (N, N) as `cosines` gives them, of at least two experts.
+        title: of the figure.
+
+    Returns:
+        A `matplotlib.figure.Figure`: above, the tree, whose branches join at 1 − the mean cosine between
+        their experts; below, the matrix in the order of its leaves.
+
+    Raises:
+        TensorMoEError: another shape, a matrix that is not symmetric, values beyond −1 and 1, or Matplotlib
+            is missing.
+
+    Source: Sokal and Michener, "A Statistical Method for Evaluating Systematic Relationships", 1958, average
+    linkage. Bar-Joseph, Gifford and Jaakkola, "Fast Optimal Leaf Ordering for Hierarchical Clustering", 2001,
+    up to 512 experts.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> cosines = np.array([[1.0, 0.0, 0.9], [0.0, 1.0, 0.1], [0.9, 0.1, 1.0]])
+        >>> figure = tm.analysis.draw_similarity(cosines)
+        >>> [label.get_text() for label in figure.axes[1].get_yticklabels()]
+        ['1', '2', '0']
+    """
+    table = style.read_table("cosines", cosines, "pass a symmetric matrix (N, N)", 2)
+    if table.shape[0] != table.shape[1] or len(table) < 2:
+        raise TensorMoEError("cosines", table.shape, "pass a matrix (N, N) of at least two experts")
+    if not np.allclose(table, table.T, atol=1e-6) or np.abs(table).max() > 1 + 1e-6:
+        raise TensorMoEError("cosines", table, "pass a symmetric matrix of cosines, from −1 to 1")
+    distances = squareform(1 - (table + table.T) / 2, checks=False).clip(0)
+    tree = linkage(distances, "average", optimal_ordering=len(table) <= _ORDERED)
+    order = leaves_list(tree)
+    side = 6.2 if len(table) <= 32 else 7.8
+    figure = style.new_figure(side, side + 0.3, title)
+    upper, lower = figure.subplots(2, height_ratios=[1, 5.5], sharex=True)
+    style.tidy(upper, y="1 − cosine")
+    _draw_tree(upper, tree, order)
+    style.tidy(lower, frame=True)
+    image = lower.imshow(table[np.ix_(order, order)], cmap=style.DIVERGING, vmin=-1, vmax=1, aspect="auto")
+    style.number_experts(lower, order, "in the order of the tree")
+    style.number_experts(lower, order, "in the order of the tree", along_y=True)
+    style.add_scale(figure, image, lower, "cosine between experts")
+    upper.spines["bottom"].set_visible(False)
+    upper.tick_params(axis="x", bottom=False, labelbottom=False)
+    return figure
+
+
+def _read_shares(argument: str, values: Array) -> NumPyArray:
+    shares = style.read_table(argument, values, "pass one number for each expert, (N,)", 1)
+    beyond = shares[(shares < 0) | (shares > 1 + 1e-6)]
+    if beyond.size:
+        raise TensorMoEError(argument, float(beyond[0]), "pass shares, from 0 to 1")
+    return shares
+
+
+def _mark_dead(axes: tuple["Axes", ...], count: int, dead: int) -> None:
+    """Shade the end, where the experts without load are, and say how many they are."""
+    if dead:
+        for axis in axes:
+            axis.axvspan(count - dead - 0.5, count - 0.5, color=style.RED, alpha=0.12, linewidth=0)
+    text = f"{dead:,} dead of {count:,}"
+    place = axes[0].transAxes
+    color = style.RED if dead else style.QUIET
+    axes[0].text(
+        1, 1.04, text, transform=place, ha="right", va="bottom", fontsize=style.SMALL - 0.5, color=color
+    )
+
+
+def _number_counts(axis: "Axes", counts: NumPyArray) -> None:
+    """A logarithmic axis whose ticks are the numbers of experts, but for those too close to read."""
+    axis.set_xscale("log", base=2)
+    gap = np.log(counts[-1] / counts[0]) / 10
+    shown: list[int] = []
+    for count in counts.tolist():
+        if not shown or np.log(count / shown[-1]) >= gap:
+            shown.append(count)
+    axis.set_xticks(shown, [f"{count:,}" for count in shown])
+    axis.xaxis.minorticks_off()
+
+
+def _draw_tree(axis: "Axes", tree: NumPyArray, order: NumPyArray) -> None:
+    """Branches above the leaves. A loop, since a tree may be as deep as it has leaves."""
+    from matplotlib.collections import LineCollection
+
+    leaves = len(order)
+    places, heights = np.zeros(2 * leaves - 1), np.zeros(2 * leaves - 1)
+    places[order] = np.arange(leaves)
+    branches = []
+    for number, (one, other, height) in enumerate(tree[:, :3], leaves):
+        a, b = int(one), int(other)
+        corners = (places[a], heights[a]), (places[a], height), (places[b], height), (places[b], heights[b])
+        branches.append(corners)
+        places[number], heights[number] = (places[a] + places[b]) / 2, height
+    axis.add_collection(LineCollection(branches, colors=style.QUIET, linewidths=0.8 if leaves <= 64 else 0.4))
+    axis.set_ylim(0, 1.05 * heights.max() or 1)
