@@ -28,6 +28,7 @@ CASES = {
     "paths": "paths",
     "experts": "experts",
     "similarity": "similarity",
+    "ablation": "ablation",
     "in_jax": "in_jax",
     "gates": "gates",
     "compilation": "compilation",

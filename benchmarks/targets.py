@@ -104,6 +104,13 @@ TARGETS = (
     Target("similarity", "time: gram", "≤", 2.0),
     Target("similarity", "memory: gram", "≤", 2**30),
     *(
+        Target("ablation", f"{kind}, {gate}: {side} / {other}", "≤", limit)
+        for gate in ("softmax", "entmax15", "top-k")
+        for side in ("all ablations", "their accuracies")
+        # Of 512 evaluations, a thirty-second is timed: a quarter of all is 8 of these.
+        for kind, other, limit in (("head", "one evaluation", 20), ("block", "512 evaluations / 32", 8))
+    ),
+    *(
         Target("compilation", f"graphs in {mode}, batch {batch}: {layer}", "≤", limit)
         for mode in ("evaluation", "training")
         # Learned by the second batch size, for which there is one more.

@@ -1,5 +1,6 @@
 """What experts do: measures of their coefficients and of their weights, and recordings of whole models."""
 
+from .ablation import ablate, accuracy_by_ablation
 from .agreement import Agreement, agreement
 from .fairness import (
     accuracy,
@@ -17,6 +18,7 @@ from .pages_text import shade_text
 from .pictures import draw_class_means, draw_polysemanticity, draw_similarity, draw_usage
 from .pictures_images import draw_images
 from .pictures_model import draw_model
+from .polysemanticity import Polysemanticity, polysemanticity
 from .recording_layer import LayerRecording
 from .recording_live import Recorder
 from .recording_run import record, recording
@@ -33,10 +35,13 @@ __all__ = [
     "Chunk",
     "LayerRecording",
     "Page",
+    "Polysemanticity",
     "Recorder",
     "Recording",
     "TopInputs",
+    "ablate",
     "accuracy",
+    "accuracy_by_ablation",
     "adversarial_head",
     "agreement",
     "blind_threshold",
@@ -64,6 +69,7 @@ __all__ = [
     "mutual_information",
     "norms",
     "oversample",
+    "polysemanticity",
     "record",
     "recording",
     "shade_text",

@@ -46,7 +46,7 @@ def spectrum(
     """
     factors = read_factors(layer, cores, bias)
     values = min(factors.network.input_size, factors.network.output_size)
-    one = _select(factors, _read_expert(expert, factors.network.experts))
+    one = _select(factors, read_expert(expert, factors.network.experts))
     for mode in (INPUT, OUTPUT):
         one = _reduce(one, mode)
     matrix = one.contract(weight_contraction(one.network))
@@ -54,8 +54,12 @@ def spectrum(
     return np.pad(singular, (0, values - len(singular)))
 
 
-def _read_expert(expert: int | Sequence[int], experts: tuple[int, ...]) -> tuple[int, ...]:
-    """The number of an expert on each level."""
+def read_expert(expert: int | Sequence[int], experts: tuple[int, ...]) -> tuple[int, ...]:
+    """The number of an expert on each level.
+
+    Raises:
+        TensorMoEError: an expert that there is not.
+    """
     numbers = tuple(non_negative_integer("expert", number) for number in as_tuple(expert))
     if not is_listed(expert) and numbers[0] < prod(experts):
         return tuple(int(number) for number in np.unravel_index(numbers[0], experts))

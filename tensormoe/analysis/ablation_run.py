@@ -1,0 +1,103 @@
+"""Runs ablations in batches: of all inputs by linearity, or of those pairs that an ablation changes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..programs.plan import LARGE_BATCH
+from ..typing import NumPyArray
+from .ablation_grid import Grid
+from .ablation_pairs import run_pairs
+from .ablation_subject import Ablations, Subject
+
+# Elements of the largest array of a batch: small enough for a processor's cache to help.
+_LARGEST = 2**20
+# What reading and writing an element costs, in multiply-accumulates.
+_TRAFFIC = 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """The outputs of some ablations, in the place of those without any.
+
+    Args:
+        tokens, which: inputs and ablations: slices, whose outputs are a table (T, A, O), or the numbers of
+            pairs (P,), whose outputs are (P, O).
+        y: the outputs, in NumPy.
+    """
+
+    tokens: slice | NumPyArray
+    which: slice | NumPyArray
+    y: NumPyArray
+
+
+def run(subject: Subject, ablations: Ablations) -> Iterator[Part]:
+    """The outputs of all ablations that change any, batch by batch; of what comes twice, the later counts."""
+    width = _width(subject, ablations)
+    batches = list(_slices(len(ablations), max(1, _LARGEST // width)))
+    count = min(len(subject.x), max(1, _LARGEST // (width * (batches[0].stop - batches[0].start))))
+    with subject.ops.without_gradients():
+        for which in batches:
+            yield from _run(subject, ablations.take(which), which, count)
+
+
+def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> Iterator[Part]:
+    grid = Grid(subject, ablations, count)
+    peak = max(each.peak for each in grid.plans)
+    if peak > 4 * _LARGEST and count > 1:
+        count = max(1, count * 4 * _LARGEST // peak)
+    macs = sum(each.macs for each in grid.plans) / grid.batch_size
+    macs += _TRAFFIC * len(ablations) * _width(subject, ablations)
+    for tokens in _slices(len(subject.x), count):
+        own, left = _split(subject, ablations, tokens)
+        pairs = own != 0
+        if not pairs.any():
+            continue
+        if macs * len(own) <= pairs.sum() * _price(subject, ablations):
+            y = np.asarray(subject.ops.to_numpy(grid.run(tokens)))
+            if grid.spread and not pairs.all():
+                y = np.where(pairs[..., None], y, subject.y[tokens, None])
+            yield Part(tokens, which, y)
+            # The difference of what is nearly equal is imprecise.
+            pairs &= np.abs(left) < np.abs(own)
+        rows, columns = np.nonzero(pairs)
+        for chosen in _slices(len(rows), _pairs_at_once(subject)):
+            numbers = rows[chosen] + tokens.start
+            y = run_pairs(subject, ablations.take(columns[chosen]), numbers)
+            yield Part(numbers, columns[chosen] + which.start, np.asarray(subject.ops.to_numpy(y)))
+
+
+def _split(subject: Subject, ablations: Ablations, tokens: slice) -> tuple[NumPyArray, NumPyArray]:
+    """The coefficients of the experts that are ablated, and the sum of all others, (T, A) each."""
+    own, whole = np.ones((1, 1)), np.ones((1, 1))
+    for level, numbers in zip(ablations.levels, ablations.numbers, strict=True):
+        values = subject.values[level][tokens]
+        own = own * values[:, numbers]
+        whole = whole * values.sum(axis=1, keepdims=True)
+    return own, whole - own
+
+
+def _width(subject: Subject, ablations: Ablations) -> int:
+    """The elements that one ablation of one input has in the largest array."""
+    *before, last = subject.spec.layers.values()
+    spread = ablations.stages & {*list(subject.spec.layers)[:-1]}
+    return max(last.in_features if before and spread else 1, last.out_features)
+
+
+def _price(subject: Subject, ablations: Ablations) -> float:
+    """Multiply-accumulates of a pair: the whole mixture, once for each level."""
+    spec = subject.spec
+    traffic = _TRAFFIC * (sum(spec.experts) + max(spec.features))
+    return len(ablations.levels) * (spec.plan(LARGE_BATCH).macs / LARGE_BATCH + traffic)
+
+
+def _pairs_at_once(subject: Subject) -> int:
+    widest = max(*subject.spec.experts, *subject.spec.features)
+    peak = subject.spec.plan(LARGE_BATCH).peak // LARGE_BATCH
+    return max(1, _LARGEST // max(widest, peak))
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
