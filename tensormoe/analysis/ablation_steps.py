@@ -71,7 +71,9 @@ class Whole:
     plans: tuple[Plan, ...] = ()
 
     def run(self, x: Array, weights: Weights) -> Array:
-        program = self.plans[0].program if self.plans else choose_program(self.ops, self.stage, x)
+        if self.plans:
+            return _compute(self.ops, self.plans[0], [x, *weights.levels, *self.cores])
+        program = choose_program(self.ops, self.stage, x)
         return self.ops.compute(program, (x, *weights.levels), self.cores)
 
 
@@ -97,7 +99,7 @@ class Subtract:
 
     def run(self, x: Array, weights: Weights) -> Array:
         kept = [weights.levels[level] for level in self.kept]
-        part = self.whole.ops.compute(self.plan.program, (x, *kept), self.selected)
+        part = _compute(self.whole.ops, self.plan, [x, *kept, *self.selected])
         y = self.whole.run(x, weights) if weights.y is None else weights.y
         return weights.rescale((y if self.whole.plans else y[:, None]) - part * weights.own)
 
@@ -134,7 +136,12 @@ class Mix:
         left = weights.rescale(mixed - weights.own * self.selected)
         left = self.ops.reshape(left, (*left.shape[:2], *self.shape))
         kept = [weights.levels[level] for level in self.kept]
-        return self.ops.compute(self.plan.program, (x, *kept, left), self.cores)
+        return _compute(self.ops, self.plan, [x, *kept, left, *self.cores])
+
+
+def _compute(ops: Backend, plan: Plan, operands: list[Array]) -> Array:
+    # None of them as tokens, which may have any leading axes: the second one is that of ablations.
+    return ops.compute(plan.program, (), operands)
 
 
 def make_step(

@@ -105,7 +105,9 @@ def forced(engine: str, largest: int = 2**22) -> Iterator[None]:
         yield
 
 
-def check(layer: tm.SavedLayer, framework: str, engine: str, seed: int, largest: int = 2**22) -> None:
+def check(
+    layer: tm.SavedLayer, framework: str, engine: str, seed: int, largest: int = 2**22, kinds: int = 3
+) -> None:
     """All experts of several levels, in both modes, and of a block in some layers."""
     spec = layer.spec
     x = np.random.default_rng(seed).normal(size=(5, spec.in_features))
@@ -113,7 +115,7 @@ def check(layer: tm.SavedLayer, framework: str, engine: str, seed: int, largest:
     choices += [(spec.levels - 1, 0)] if spec.levels > 1 else []
     with tm.get_backend(framework).double_precision(), forced(engine, largest):
         same = on(framework, layer)
-        for number, levels in enumerate(choices):
+        for number, levels in enumerate(list(dict.fromkeys(choices))[-kinds:]):
             mode = ("zero", "renormalize")[(seed + number) % 2]
             names = list(spec.layers)
             stages = [*names[:1], None, *names[1:]][(seed + number) % (1 + len(names))]
@@ -164,8 +166,11 @@ def test_ablations_of_every_family(factorization: tm.Factorization) -> None:
 @pytest.mark.parametrize("framework", BACKENDS)
 @pytest.mark.parametrize("engine", ["grid", "pairs"])
 def test_frameworks_agree_with_the_materialized_tensor(framework: str, engine: str) -> None:
-    for seed, spec in enumerate((tm.MuMoESpec(4, 3, (3, 2), tm.CP(4), SPARSE), BLOCKS[0])):
-        check(make(spec, seed), framework, engine, seed)
+    tried = [BLOCKS[0], tm.MuMoESpec(4, 3, (3, 2), tm.CP(4), SPARSE)]
+    # JAX compiles each operation for each shape.
+    tried = [tried[engine == "pairs"]] if framework == "jax" else tried
+    for seed, spec in enumerate(tried):
+        check(make(spec, seed), framework, engine, seed + 1, kinds=1 if framework == "jax" else 3)
 
 
 @pytest.mark.parametrize("framework", BACKENDS)
@@ -177,7 +182,7 @@ def test_modules_are_ablated_in_evaluation_and_stay_as_they_are(framework: str) 
     outputs = tm.analysis.ablate(layer, x, experts=[2, 0])
     assert outputs.shape == (2, 2, 5, 3)
     assert outputs.dtype == np.float32
-    np.testing.assert_allclose(outputs, tm.analysis.ablate(layer, x)[[2, 0]], rtol=1e-4)
+    np.testing.assert_allclose(outputs[::-1], tm.analysis.ablate(layer, x, experts=[0, 2]), rtol=1e-4)
     for name, array in layer.arrays().items():
         np.testing.assert_array_equal(tm.get_backend(framework).to_numpy(array), before[name])
 
