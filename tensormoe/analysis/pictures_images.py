@@ -60,6 +60,7 @@ def draw_images(
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['1.00', '0.90']
     """
+    heading = style.check_text("title", title)
     joint = read_experts(coefficients)
     joint = joint.reshape(-1, joint.shape[-1])
     pictures = _read_images(images, len(joint))
@@ -71,9 +72,8 @@ def draw_images(
     height = pictures.shape[1] / pictures.shape[2]
     step = height + _LINE
     inches = min(0.72, 9 / columns)
-    figure = style.new_figure(
-        inches * _STEP * columns + 1.1, inches * step * len(chosen) + (0.5 if title else 0.25), title
-    )
+    width, margin = inches * _STEP * columns + 1.1, 0.5 if heading else 0.25
+    figure = style.new_figure(width, inches * step * len(chosen) + margin, heading)
     axis = figure.add_subplot()
     limits = None if pictures.ndim == 4 else (float(pictures.min()), float(pictures.max()))
     for row, (inputs, values) in enumerate(zip(top.inputs, top.coefficients, strict=True)):
