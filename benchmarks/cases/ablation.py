@@ -11,7 +11,7 @@ import tensormoe as tm
 from ..suite import Measurement, Settings
 
 EXPERTS, HIDDEN, RANK = 512, 128, 32
-# As many ablations are evaluated one by one in a round of the slow side; the rest would take the same.
+# So many of the ablations are evaluated one by one in a round of the slow side; the rest would take as long.
 SOME = 16
 GATES = {
     "softmax": tm.Gate("softmax"),
@@ -48,7 +48,7 @@ def _sides(layer: Any, x: torch.Tensor, labels: torch.Tensor) -> dict[str, Calla
         "all ablations": lambda: tm.analysis.ablate(layer, x),
         "their accuracies": lambda: tm.analysis.accuracy_by_ablation(layer, x, labels),
         "one evaluation": lambda: layer(x),
-        "512 evaluations / 32": lambda: _one_by_one(layer, x),
+        f"{SOME} evaluations": lambda: _one_by_one(layer, x),
     }
 
 

@@ -69,7 +69,6 @@ def ablate(
     shape = (len(subject.x), len(ablations), subject.y.shape[-1])
     _check(subject.y.itemsize * subject.y.size * len(ablations), len(ablations))
     outputs = np.empty(shape, subject.y.dtype)
-    outputs[:] = subject.y[:, None]
     for part in run(subject, ablations):
         outputs[part.tokens, part.which] = part.y
     return np.moveaxis(outputs, 1, 0).reshape(len(ablations), *subject.leading, -1)
@@ -123,7 +122,7 @@ def accuracy_by_ablation(
         raise TensorMoEError("labels", int(truth.max()), f"the layer has {classes} outputs, from 0 on")
     _check((truth.size + 16 * classes) * len(ablations), len(ablations))
     before = subject.y.argmax(axis=1) == truth
-    right = np.repeat(before[:, None], len(ablations), axis=1)
+    right = np.empty((len(truth), len(ablations)), bool)
     for part in run(subject, ablations):
         expected = truth[part.tokens]
         right[part.tokens, part.which] = (expected == part.y.argmax(axis=-1).T).T

@@ -13,17 +13,19 @@ from .ablation_subject import Ablations, Subject
 
 # Elements of the largest array of a batch: small enough for a processor's cache to help.
 _LARGEST = 2**20
+# So many inputs share the work on the experts of a batch.
+_TOKENS = 64
 # What reading and writing an element costs, in multiply-accumulates.
 _TRAFFIC = 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """The outputs of some ablations, in the place of those without any.
+    """The outputs of some ablations.
 
     Args:
-        tokens, which: inputs and ablations: slices, whose outputs are a table (T, A, O), or the numbers of
-            pairs (P,), whose outputs are (P, O).
+        tokens, which: inputs and ablations: slices, whose outputs are a table (T, A, O), or (T, 1, O) if all
+            are equal; or the numbers of pairs (P,), whose outputs are (P, O).
         y: the outputs, in NumPy.
     """
 
@@ -33,10 +35,11 @@ class Part:
 
 
 def run(subject: Subject, ablations: Ablations) -> Iterator[Part]:
-    """The outputs of all ablations that change any, batch by batch; of what comes twice, the later counts."""
+    """The outputs of all ablations, batch by batch; of what comes twice, the later counts."""
     width = _width(subject, ablations)
-    batches = list(_slices(len(ablations), max(1, _LARGEST // width)))
-    count = min(len(subject.x), max(1, _LARGEST // (width * (batches[0].stop - batches[0].start))))
+    at_once = max(1, _LARGEST // (width * min(len(subject.x), _TOKENS)))
+    batches = list(_slices(len(ablations), at_once))
+    count = min(len(subject.x), max(1, _LARGEST // (width * min(len(ablations), at_once))))
     with subject.ops.without_gradients():
         for which in batches:
             yield from _run(subject, ablations.take(which), which, count)
@@ -52,8 +55,6 @@ def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> It
     for tokens in _slices(len(subject.x), count):
         own, left = _split(subject, ablations, tokens)
         pairs = own != 0
-        if not pairs.any():
-            continue
         if macs * len(own) <= pairs.sum() * _price(subject, ablations):
             y = np.asarray(subject.ops.to_numpy(grid.run(tokens)))
             if grid.spread and not pairs.all():
@@ -61,6 +62,8 @@ def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> It
             yield Part(tokens, which, y)
             # The difference of what is nearly equal is imprecise.
             pairs &= np.abs(left) < np.abs(own)
+        else:
+            yield Part(tokens, which, subject.y[tokens, None])
         rows, columns = np.nonzero(pairs)
         for chosen in _slices(len(rows), _pairs_at_once(subject)):
             numbers = rows[chosen] + tokens.start
