@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..networks.notation import expert_modes
 from ..programs.plan import LARGE_BATCH
 from ..typing import NumPyArray
 from .ablation_grid import Grid
@@ -46,16 +47,17 @@ def run(subject: Subject, ablations: Ablations) -> Iterator[Part]:
 
 
 def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> Iterator[Part]:
-    grid = Grid(subject, ablations, count)
-    peak = max(each.peak for each in grid.plans)
-    if peak > 4 * _LARGEST and count > 1:
-        count = max(1, count * 4 * _LARGEST // peak)
-    macs = sum(each.macs for each in grid.plans) / grid.batch_size
-    macs += _TRAFFIC * len(ablations) * _width(subject, ablations)
+    grid = Grid(subject, ablations, count) if _is_linear(subject, ablations) else None
+    macs = 0.0
+    if grid is not None:
+        peak = max(each.peak for each in grid.plans)
+        count = max(1, min(count, count * 4 * _LARGEST // max(1, peak)))
+        macs = sum(each.macs for each in grid.plans) / grid.batch_size
+        macs += _TRAFFIC * len(ablations) * _width(subject, ablations)
     for tokens in _slices(len(subject.x), count):
         own, left = _split(subject, ablations, tokens)
         pairs = own != 0
-        if macs * len(own) <= pairs.sum() * _price(subject, ablations):
+        if grid is not None and macs * len(own) <= pairs.sum() * _price(subject, ablations):
             y = np.asarray(subject.ops.to_numpy(grid.run(tokens)))
             if grid.spread and not pairs.all():
                 y = np.where(pairs[..., None], y, subject.y[tokens, None])
@@ -69,6 +71,13 @@ def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> It
             numbers = rows[chosen] + tokens.start
             y = run_pairs(subject, ablations.take(columns[chosen]), numbers)
             yield Part(numbers, columns[chosen] + which.start, np.asarray(subject.ops.to_numpy(y)))
+
+
+def _is_linear(subject: Subject, ablations: Ablations) -> bool:
+    """Whether every term of every layer's network has experts of these levels, so that an output can, too."""
+    modes = {expert_modes(subject.spec.levels)[level] for level in ablations.levels}
+    terms = (term for stage in subject.spec.layers.values() for term in str(stage.network).split("+"))
+    return all(modes <= {*term.replace(",", " ").split()} for term in terms)
 
 
 def _split(subject: Subject, ablations: Ablations, tokens: slice) -> tuple[NumPyArray, NumPyArray]:
