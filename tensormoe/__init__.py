@@ -31,7 +31,7 @@ from .layers.serialization import spec_from_json
 from .layers.soft_moe import soft_moe
 from .layers.spec import Spec
 from .layers.tensorly import from_tensorly, to_tensorly
-from .networks.factorization import Factorization
+from .networks.factorization import Factorization, Sum
 from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from .networks.network import Core, Network
 from .networks.notation import expert_modes
@@ -110,6 +110,7 @@ __all__ = [
     "Router",
     "SavedLayer",
     "Spec",
+    "Sum",
     "TensorMoEError",
     "TensorNetwork",
     "TensorRing",

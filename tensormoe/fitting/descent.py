@@ -30,9 +30,9 @@ Report = Callable[[int, float], None]
 class Descent:
     """The fit of a stage's cores to a weight.
 
-    Where one core carries a mode, its metric is absorbed: the core is fitted to the whitened weight, in which
-    all directions count the same, and multiplied by the inverse in the end. Otherwise the difference is
-    whitened.
+    Where one core (of each term, in a sum) carries a mode, its metric is absorbed: the core is fitted to the
+    whitened weight, in which all directions count the same, and multiplied by the inverse in the end.
+    Otherwise the difference is whitened.
 
     Args:
         stage: whose cores are fitted.
@@ -80,9 +80,10 @@ class Descent:
 
     def _change(self, cores: Cores, choose: Callable[[Metric], NumPyArray]) -> Cores:
         changed = dict(cores)
-        for mode, core in self._absorbed.items():
-            axis = core.indices.index(mode)
-            changed[core.name] = transform(changed[core.name], axis, choose(self.metrics[mode]))
+        for mode, carriers in self._absorbed.items():
+            for core in carriers:
+                axis = core.indices.index(mode)
+                changed[core.name] = transform(changed[core.name], axis, choose(self.metrics[mode]))
         return changed
 
     @cached_property
@@ -91,12 +92,18 @@ class Descent:
         return np.ascontiguousarray(whiten(self.weight, self.metrics))
 
     @cached_property
-    def _absorbed(self) -> dict[str, Core]:
-        """The only core that carries a mode, for every mode that has a metric and one core."""
+    def _absorbed(self) -> dict[str, list[Core]]:
+        """The only core of each term that carries a mode, for every mode that has a metric and such cores."""
+        terms = self.stage.network.terms
         carriers = {
-            mode: [core for core in self.stage.network.cores if mode in core.indices] for mode in self.metrics
+            mode: [[core for core in term.cores if mode in core.indices] for term in terms]
+            for mode in self.metrics
         }
-        return {mode: cores[0] for mode, cores in carriers.items() if len(cores) == 1}
+        return {
+            mode: [core for (core,) in cores]
+            for mode, cores in carriers.items()
+            if all(len(each) == 1 for each in cores)
+        }
 
     @cached_property
     def _scale(self) -> float:

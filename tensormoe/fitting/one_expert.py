@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 import opt_einsum
 
+from ..arrays.registry import get_backend
 from ..layers.roles import experts_of, matrix_axes
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, is_mode
+from ..programs.contraction import weight_contraction
+from ..programs.plan import plan
 from ..typing import NumPyArray
 from .metric import Metrics, transform, whiten
 
@@ -40,7 +43,22 @@ def fit_matrix(
         matrix: (I[+1], O).
         metrics: how much each direction counts, by mode.
         generator: of what is free.
+
+    In a sum, every term is fitted to what those before it leave.
     """
+    cores: dict[str, NumPyArray] = {}
+    for term in network.terms:
+        own = _fit_term(term, matrix, metrics, generator)
+        program = plan(weight_contraction(term), 1).program
+        product = program.run(get_backend("numpy"), [*own.values()])
+        matrix = matrix - product.reshape(matrix.shape)
+        cores |= own
+    return cores
+
+
+def _fit_term(
+    network: Network, matrix: NumPyArray, metrics: Metrics, generator: np.random.Generator
+) -> dict[str, NumPyArray]:
     matrix = whiten(matrix, metrics)
     mains = _choose(network)
     others = {core.name: _start(core, network, generator) for core in network.cores if core.name not in mains}
@@ -55,8 +73,12 @@ def fit_matrix(
 
 
 def has_one_core_each(network: Network) -> bool:
-    """Whether the input and the output mode are in one core each, so that the closed form is the optimum."""
-    return all(sum(mode in core.indices for core in network.cores) == 1 for mode in (INPUT, OUTPUT))
+    """Whether each mode of each term is in one core, so that the closed form is the optimum."""
+    return all(
+        sum(mode in core.indices for core in term.cores) == 1
+        for term in network.terms
+        for mode in (INPUT, OUTPUT)
+    )
 
 
 def _choose(network: Network) -> dict[str, Core]:

@@ -15,7 +15,7 @@ from ..layers.parameters import join_name
 from ..layers.roles import shape_along
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
-from ..networks.network import Core
+from ..networks.network import Core, Network
 from ..networks.notation import Indices, expert_modes, is_mode
 from ..typing import Array, NumPyArray
 from .fit import ITERATIONS, fit_shared
@@ -140,11 +140,12 @@ def _spread(stage: Stage, shared: Cores, scaled: bool, scale: float, source: Num
     network = stage.network
     cores = {name: np.broadcast_to(shared[name], shape) for name, shape in network.shapes.items()}
     modes = [mode for mode in expert_modes(stage.levels) if network.sizes[mode] > 1]
-    whole = _size(stage, shared) if scaled else 1.0
+    whole = _size(network.terms, shared) if scaled else 1.0
     for mode in modes:
-        core = next(core for core in network.cores if mode in core.indices)
+        term = next(term for term in network.terms if mode in term.carried_modes)
+        core = next(core for core in term.cores if mode in core.indices)
         for noise in _draw(stage, core, mode, shared[core.name], source):
-            effect = _size(stage, {**shared, core.name: noise}) / sqrt(network.sizes[mode])
+            effect = _size([term], {**shared, core.name: noise}) / sqrt(network.sizes[mode])
             if effect > _VISIBLE * whole:
                 noise = noise * (whole / (effect * sqrt(len(modes))))
                 break
@@ -163,20 +164,26 @@ def _draw(
     yield noise - noise.mean(axis, keepdims=True)
 
 
-def _size(stage: Stage, cores: Mapping[str, NumPyArray]) -> float:
-    """The norm of the weight tensor, which is not multiplied out: expert axes may have size 1."""
+def _size(terms: Sequence[Network], cores: Mapping[str, NumPyArray]) -> float:
+    """The norm of the sum of terms, which is not multiplied out: expert axes may have size 1."""
+    products = [_inner(one, other, cores) for one in terms for other in terms]
+    return sqrt(max(sum(products), 0.0))
+
+
+def _inner(one: Network, other: Network, cores: Mapping[str, NumPyArray]) -> float:
+    """The inner product of the weight tensors of two terms."""
     names: dict[tuple[str, int], int] = {}
 
     def number(indices: Indices, copy: int) -> list[int]:
-        # Both copies share the modes.
+        # Both share the modes.
         keys = [(index, 0 if is_mode(index) else copy) for index in indices]
         return [names.setdefault(key, len(names)) for key in keys]
 
     operands: list[Any] = []
-    for copy in (0, 1):
-        for core in stage.network.cores:
+    for copy, term in enumerate((one, other)):
+        for core in term.cores:
             operands += [cores[core.name], number(core.indices, copy)]
     planned = [opt_einsum.contract_path(*operands, [], optimize=search) for search in ("greedy", "auto")]
     # Of paths with as many operations, some hold a thousand times as much.
     path, _ = min(planned, key=lambda each: each[1].opt_cost + _HELD * each[1].largest_intermediate)
-    return sqrt(max(float(opt_einsum.contract(*operands, [], optimize=path)), 0.0))
+    return float(opt_einsum.contract(*operands, [], optimize=path))

@@ -1,6 +1,6 @@
 """How the values of one core are distributed, for any framework's generator."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from typing import Protocol, TypeAlias
 
@@ -43,6 +43,10 @@ class Factors:
         """The values times the noise."""
         return values * (1 + source.normal(self.shape))
 
+    def scale_by(self, factor: float) -> "Factors":
+        """The noise for a start times a factor: the same."""
+        return self
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -74,6 +78,10 @@ class Spread:
             noise = noise - along * start
             scale *= sqrt(entries / (entries - 1))
         return values + scale * noise
+
+    def scale_by(self, factor: float) -> "Spread":
+        """The noise for a start times a factor."""
+        return replace(self, scale=self.scale * factor)
 
 
 Noise: TypeAlias = Factors | Spread
@@ -121,6 +129,11 @@ class CoreRecipe:
         if tuple(values.shape) != self.shape:
             values = source.stretch(values, self.shape)
         return values.transpose(self.axes)
+
+    def scale(self, factor: float) -> "CoreRecipe":
+        """The same for values times a factor; not for a start of ones."""
+        noises = tuple(noise.scale_by(factor) for noise in self.noises)
+        return replace(self, bound=self.bound * factor, noises=noises)
 
     def _draw_start(self, source: Source) -> Array:
         if self.law == "uniform":

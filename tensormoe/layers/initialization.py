@@ -13,6 +13,7 @@ from .linear_start import linear_recipe
 from .needs import check_drawing
 from .parameters import join_name
 from .published_start import published_recipe
+from .roles import canonical_network
 from .spec import Spec, check_spec
 from .stage import Stage
 
@@ -101,8 +102,21 @@ def recipes(spec: Spec) -> dict[str, CoreRecipe]:
     return {
         join_name(prefix, core.name): core
         for prefix, stage in spec.layers.items()
-        for core in _RECIPES[spec.initialization](stage)
+        for core in _recipes(stage, spec.initialization)
     }
+
+
+def _recipes(stage: Stage, initialization: str) -> list[CoreRecipe]:
+    """The recipe of every core of a stage; the terms of a sum share the variance."""
+    terms = stage.network.terms
+    derive = _RECIPES[initialization]
+    recipes: list[CoreRecipe] = []
+    for drawn, ordered in zip(canonical_network(stage).terms, terms, strict=True):
+        own = derive(drawn, ordered, stage.in_features)
+        scaled = next(each.name for each in own if each.law == "uniform")
+        factor = len(terms) ** -0.5
+        recipes += [each.scale(factor) if each.name == scaled and factor < 1 else each for each in own]
+    return recipes
 
 
 def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:
@@ -116,7 +130,7 @@ def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:
         ['expert1', 'input', 'output']
     """
     source = NumPySource(np.random.default_rng(seed))
-    return {core.name: np.array(core.draw(source), order="C") for core in linear_recipe(stage)}
+    return {core.name: np.array(core.draw(source), order="C") for core in _recipes(stage, "linear")}
 
 
 class NumPySource:

@@ -18,6 +18,8 @@ Noise is drawn once for each level of two or more experts, in the first core tha
 whole core, off the diagonal too, so that no two values of a bond start alike. Its variance is such that the
 entries of W have twice the mean square of their mean over experts, whatever the number of levels, as in the
 published layers with one.
+
+The terms of a sum are drawn one by one, each with its share of the variance.
 """
 
 from dataclasses import dataclass, replace
@@ -28,23 +30,26 @@ from ..networks.notation import INPUT, OUTPUT, expert_modes
 from .core_recipe import CoreRecipe, Spread
 from .roles import (
     bonds_of,
-    canonical_network,
     drawing_order,
     linear_cores,
     matrix_axes,
     shape_along,
     shared_shape,
 )
-from .stage import Stage
 
 
-def linear_recipe(stage: Stage) -> tuple[CoreRecipe, ...]:
-    """The recipe of every core, for `initialization="linear"`."""
-    network = canonical_network(stage)
+def linear_recipe(network: Network, ordered: Network, in_features: int) -> tuple[CoreRecipe, ...]:
+    """The recipe of every core, for `initialization="linear"`.
+
+    Args:
+        network: of one term, in the order in which values are drawn.
+        ordered: the same in the notation's order.
+        in_features: I.
+    """
     identities = _choose_identities(network)
-    laws = _laws(network, identities, stage.in_features)
+    laws = _laws(network, identities, in_features)
     recipes = []
-    for drawn, core in zip(network.cores, stage.network.cores, strict=True):
+    for drawn, core in zip(network.cores, ordered.cores, strict=True):
         law, bound = laws[drawn.name]
         start = CoreRecipe(
             name=drawn.name,
@@ -149,7 +154,8 @@ def _position(core: Core, is_linear: bool) -> int:
 
 def _noises(core: Core, network: Network, power: float) -> tuple[Spread, ...]:
     """Noise for every level that no earlier core carries; the core's start has this mean square."""
-    experts = [mode for mode in expert_modes(network.levels) if network.sizes[mode] > 1]
+    carried = [mode for mode in expert_modes(network.levels) if mode in network.carried_modes]
+    experts = [mode for mode in carried if network.sizes[mode] > 1]
     first = {mode: next(each for each in network.cores if mode in each.indices) for mode in experts}
     own = [mode for mode in experts if first[mode] is core]
     if not own:

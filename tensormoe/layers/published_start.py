@@ -21,20 +21,17 @@ from ..typing import NumPyArray
 from .core_recipe import CoreRecipe, Factors
 from .roles import (
     bonds_of,
-    canonical_network,
     drawing_order,
     linear_cores,
     matrix_axes,
     shape_along,
     shared_shape,
 )
-from .stage import Stage
 
 
-def published_recipe(stage: Stage) -> tuple[CoreRecipe, ...]:
-    """The recipe of every core, for `initialization="published"`."""
-    network = canonical_network(stage)
-    bounds = _uniform_bounds(network, stage.in_features)
+def published_recipe(network: Network, ordered: Network, in_features: int) -> tuple[CoreRecipe, ...]:
+    """The recipe of every core, for `initialization="published"`; see `linear_recipe` for the arguments."""
+    bounds = _uniform_bounds(network, in_features)
     return tuple(
         CoreRecipe(
             name=drawn.name,
@@ -46,7 +43,7 @@ def published_recipe(stage: Stage) -> tuple[CoreRecipe, ...]:
             diagonal=None if drawn.name in bounds else matrix_axes(drawn, network),
             noises=_noises(drawn, network),
         )
-        for drawn, core in zip(network.cores, stage.network.cores, strict=True)
+        for drawn, core in zip(network.cores, ordered.cores, strict=True)
     )
 
 

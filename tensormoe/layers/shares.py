@@ -65,6 +65,9 @@ def _share(prefix: str, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> St
     for core in stage.network.cores:
         sizes |= zip(core.indices, shapes[join_name(prefix, core.name)], strict=True)
     levels = stage.levels
+    if stage.network.counts and any(sizes[bond] != size for bond, size in stage.network.bonds):
+        remedy = "every share would add the terms without the bond again: share out experts"
+        raise TensorMoEError("factorization", stage.factorization, f"it is a sum; {remedy}")
     bonds = {bond: sizes[bond] for bond in stage.factorization.bonds(levels)}
     experts = tuple(sizes[mode] for mode in expert_modes(levels))
     share = replace(stage, experts=experts, factorization=stage.factorization.with_bonds(bonds))

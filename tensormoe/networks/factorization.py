@@ -1,7 +1,7 @@
 """What a factorization is: notation, and the size of every bond. Everything else derives from these two."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Self, get_origin, get_type_hints
@@ -9,7 +9,7 @@ from typing import Any, Self, get_origin, get_type_hints
 from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, is_listed, mapping, positive_integer
 from .network import Core, Network
-from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, read_experts
+from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, read_experts, sum_of
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Factorization(Registered, ABC):
         Initial values are drawn in this order, regardless of the order in memory. The named families use
         TensorLy's order, which `tm.from_tensorly` and `tm.to_tensorly` translate.
         """
-        return Notation.parse(self.notation(levels)).check_modes(levels)
+        return Notation.parse(self.notation(levels)).for_levels(levels)
 
     def bonds(self, levels: int) -> dict[str, int]:
         """The size of every bond by name, in order of first appearance in the notation.
@@ -90,7 +90,7 @@ class Factorization(Registered, ABC):
 
     def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
         """A name for each core: its role where every core has its own, otherwise core1, core2, …"""
-        notation = Notation.parse(notation).check_modes(levels)
+        notation = Notation.parse(notation).for_levels(levels)
         roles = {mode: f"expert{level + 1}" for level, mode in enumerate(expert_modes(levels))}
         roles |= {INPUT: "input", OUTPUT: "output"}
         names = []
@@ -100,6 +100,10 @@ class Factorization(Registered, ABC):
         if "" in names or len(set(names)) < len(names):
             return notation.core_numbers
         return tuple(names)
+
+    def __add__(self, other: object) -> "Factorization":
+        """The sum of two factorizations."""
+        return Sum((self, other)) if isinstance(other, Factorization) else NotImplemented
 
     def network(self, experts: tuple[int, ...], input_size: int, output_size: int) -> Network:
         """The network of this factorization at the given mode sizes.
@@ -124,7 +128,7 @@ class Factorization(Registered, ABC):
             positive_integer("input_size", input_size),
             positive_integer("output_size", output_size),
         )
-        return Network(named, experts, rows, columns, tuple(bonds.items()))
+        return Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts)
 
     def _sizes(self) -> tuple[int, ...]:
         values = [getattr(self, field.name) for field in fields(self)]
@@ -163,6 +167,111 @@ class Factorization(Registered, ABC):
                     "with_bonds",
                 )
             position += len(value) if isinstance(value, tuple) else 1
+
+
+@dataclass(frozen=True, init=False)
+class Sum(Factorization):
+    """A sum of factorizations: W is the sum of the weight tensors of the terms. Write `a + b`.
+
+    Use it for what all experts share beside what each adds, such as a dense weight with low-rank experts, or
+    for a correction beside a trained network. A term without an expert mode is the same for all experts. With
+    the gate's coefficients summing to 1, it is an ordinary layer beside the mixture.
+
+    From the second term on, names of cores and of bonds end in the term's number: `expert1_2`, `r_2`. By
+    default, parameter matching grows the bonds of the first term that has any.
+
+    Args:
+        terms: the factorizations, at least two. Sums among them are taken apart.
+
+    Raises:
+        TensorMoEError: fewer than two terms, or what is not a factorization.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> shared = tm.TensorNetwork("i o") + tm.CP(rank=4)
+        >>> spec = tm.MuMoESpec(8, 6, experts=5, factorization=shared, bias=False)
+        >>> print(spec.network)
+        i o + n r_2, i r_2, r_2 o
+        >>> spec.network.shapes
+        {'core1': (8, 6), 'expert1_2': (5, 4), 'input_2': (8, 4), 'output_2': (4, 6)}
+    """
+
+    terms: tuple[Factorization, ...]
+
+    def __init__(self, terms: Iterable[Factorization]) -> None:
+        parts: list[Factorization] = []
+        for term in as_tuple(terms):
+            if not isinstance(term, Factorization):
+                raise TensorMoEError(
+                    "terms", term, "pass factorizations, such as (tm.Dense(), tm.CP(rank=4))"
+                )
+            parts += term.terms if isinstance(term, Sum) else [term]
+        if len(parts) < 2:
+            raise TensorMoEError("terms", terms, "pass at least two")
+        object.__setattr__(self, "terms", tuple(parts))
+
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, self.terms))
+
+    def notation(self, levels: int) -> Notation:
+        return self._join(levels, [Notation.parse(term.notation(levels)) for term in self.terms])
+
+    def canonical(self, levels: int) -> Notation:
+        return self._join(levels, [term.canonical(levels) for term in self.terms])
+
+    def bonds(self, levels: int) -> dict[str, int]:
+        bonds: dict[str, int] = {}
+        for number, term in enumerate(self.terms, start=1):
+            bonds |= {_number(name, number): size for name, size in term.bonds(levels).items()}
+        return bonds
+
+    def with_bonds(self, bonds: Mapping[str, int]) -> Self:
+        named, parts = mapping("bonds", bonds), []
+        for number, term in enumerate(self.terms, start=1):
+            own = {each: size for each, size in named.items() if self._term_of(str(each)) == number}
+            end = _number("", number)
+            parts.append(term.with_bonds({str(each).removesuffix(end): size for each, size in own.items()}))
+        return type(self)(parts)
+
+    def growing_bonds(self, levels: int) -> Indices:
+        growing = [
+            tuple(_number(name, number) for name in term.growing_bonds(levels))
+            for number, term in enumerate(self.terms, start=1)
+        ]
+        return next((bonds for bonds in growing if bonds), ())
+
+    def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
+        return tuple(
+            _number(name, number)
+            for number, term in enumerate(self.terms, start=1)
+            for name in term.core_names(Notation.parse(term.notation(levels)), levels)
+        )
+
+    def _term_of(self, name: str) -> int:
+        """The number of the term that a bond belongs to."""
+        numbers = range(2, len(self.terms) + 1)
+        return next((number for number in numbers if name.endswith(_number("", number))), 1)
+
+    def _join(self, levels: int, notations: Sequence[Notation]) -> Notation:
+        """One notation, the bonds of each term with its number."""
+        return sum_of(
+            [
+                [tuple(each if is_mode(each) else _number(each, number) for each in core) for core in cores]
+                for number, notation in enumerate(notations, start=1)
+                for cores in notation.for_levels(levels).terms
+            ]
+        )
+
+    @classmethod
+    def _from_data(cls, data: Mapping[str, object]) -> Self:
+        if set(data) != {"terms"} or not is_listed(data["terms"]):
+            raise TensorMoEError(cls._what, dict(data), "pass one field: terms, a list of factorizations")
+        return cls([Factorization.from_dict(term) for term in as_tuple(data["terms"])])
+
+
+def _number(name: str, term: int) -> str:
+    """A name of a term's own, told from the first term's by the number at its end."""
+    return name if term == 1 else f"{name}_{term}"
 
 
 @cache

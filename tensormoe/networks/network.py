@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from .notation import INPUT, OUTPUT, Indices, expert_modes, modes
+from .notation import INPUT, OUTPUT, Indices, expert_modes, modes, split
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Network:
         input_size: rows of the input mode: I, or I+1 with a bias.
         output_size: O.
         bonds: each bond with its size (its rank), in order of first appearance.
+        counts: how many of the cores each term of a sum has, in order; () if there is only one term.
 
     Examples:
         >>> import tensormoe as tm
@@ -51,9 +52,31 @@ class Network:
     input_size: int
     output_size: int
     bonds: tuple[tuple[str, int], ...]
+    counts: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return ", ".join(str(core) for core in self.cores)
+        return " + ".join(", ".join(map(str, term)) for term in split(self.cores, self.counts))
+
+    @cached_property
+    def terms(self) -> tuple["Network", ...]:
+        """The networks whose sum it is; one that lacks an expert mode is the same for all its experts."""
+        if not self.counts:
+            return (self,)
+        return tuple(
+            Network(
+                term,
+                self.experts,
+                self.input_size,
+                self.output_size,
+                tuple(bond for bond in self.bonds if any(bond[0] in core.indices for core in term)),
+            )
+            for term in split(self.cores, self.counts)
+        )
+
+    @cached_property
+    def carried_modes(self) -> Indices:
+        """The modes that its cores carry, in the weight tensor's order."""
+        return tuple(mode for mode in self.modes if any(mode in core.indices for core in self.cores))
 
     @property
     def levels(self) -> int:

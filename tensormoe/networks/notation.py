@@ -1,15 +1,22 @@
 """Index notation: one line that lists the cores of a tensor network by their indices.
 
     "n r, i r, r o"        three cores: (n, r), (i, r) and (r, o)
+    "i o + n r, i r, r o"  a sum of two terms: what all experts share, and what each adds
 
 The order of a core's indices is the order of its axes, in memory too. `i` and `o` are the input and output
 modes, `n` (or `n1`, `n2`, … with several expert levels) the expert modes. Every other name is a bond. A bond
 that occurs in more than two cores is a hyperedge.
+
+The terms of a sum are separated by "+". Each carries the input and the output mode. One without an expert
+mode is the same for all of these experts. A bond belongs to one term.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
+from typing import TypeVar
 
 from ..errors import TensorMoEError, as_tuple, positive_integer
 
@@ -21,6 +28,7 @@ BATCH = "…"
 MAX_LEVELS = 24
 
 Indices = tuple[str, ...]
+Item = TypeVar("Item")
 
 _NAME = re.compile(r"[A-Za-z]\w*")
 _EXPERT = re.compile(r"n\d*")
@@ -57,9 +65,10 @@ class Notation:
 
     Args:
         cores: the indices of each core.
+        counts: how many of the cores each term of a sum has, in order; () if there is only one term.
 
     Raises:
-        TensorMoEError: an empty core, a malformed name, or an index twice in one core.
+        TensorMoEError: an empty core, a malformed name, an index twice in one core, or a bond in two terms.
 
     Examples:
         >>> from tensormoe.networks.notation import Notation
@@ -71,6 +80,7 @@ class Notation:
     """
 
     cores: tuple[Indices, ...]
+    counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for number, core in enumerate(self.cores, start=1):
@@ -79,6 +89,7 @@ class Notation:
                 raise TensorMoEError("notation", str(self), remedy)
             for name in core:
                 self._check_name(number, name)
+        self._check_terms()
 
     @staticmethod
     def parse(text: "str | Notation") -> "Notation":
@@ -94,7 +105,12 @@ class Notation:
         return _read(text)
 
     def __str__(self) -> str:
-        return ", ".join(" ".join(core) for core in self.cores)
+        return " + ".join(", ".join(map(" ".join, term)) for term in self.terms)
+
+    @property
+    def terms(self) -> tuple[tuple[Indices, ...], ...]:
+        """The cores of each term."""
+        return split(self.cores, self.counts)
 
     @property
     def indices(self) -> Indices:
@@ -117,13 +133,15 @@ class Notation:
             name != "n" and _EXPERT.fullmatch(name) for name in self.indices
         ):
             return self
-        return Notation(
-            tuple(
+        repeated = [
+            [
                 tuple(mode if name == "n" else name for name in core)
-                for core in self.cores
+                for core in term
                 for mode in (expert_modes(levels) if "n" in core else ("n",))
-            )
-        )
+            ]
+            for term in self.terms
+        ]
+        return sum_of(repeated)
 
     def check_modes(self, levels: int) -> "Notation":
         """Check that the cores carry exactly the modes of a layer with `levels` expert levels.
@@ -133,20 +151,43 @@ class Notation:
         Raises:
             TensorMoEError: a mode is in no core, has two names, or belongs to no level.
         """
-        renamed = self._name_only_level() if _check_levels(levels) == 1 else self
+        renamed = self.for_levels(levels)
         present = {name for name in renamed.indices if is_mode(name)}
         faults = [f"mode {name!r} belongs to no expert level" for name in sorted(present - {*modes(levels)})]
         faults += [f"mode {name!r} is in no core" for name in modes(levels) if name not in present]
+        faults += [
+            f"mode {name!r} is not in term {number}"
+            for number, term in enumerate(renamed.terms, start=1)
+            for name in (INPUT, OUTPUT)
+            if not any(name in core for core in term)
+        ]
         if faults:
             known = f"with {levels} level(s) of experts the modes are {', '.join(modes(levels))}"
             raise TensorMoEError("notation", str(self), f"{faults[0]}: {known}")
         return renamed
 
-    def _name_only_level(self) -> "Notation":
-        """The same with `n1` renamed to `n`."""
+    def for_levels(self, levels: int) -> "Notation":
+        """The same with the names that a layer of so many levels uses: `n` for the only one, not `n1`."""
+        if _check_levels(levels) > 1:
+            return self
         if {"n", "n1"} <= {*self.indices}:
             raise TensorMoEError("notation", str(self), "n and n1 are the same mode: use one of them")
-        return Notation(tuple(tuple("n" if name == "n1" else name for name in core) for core in self.cores))
+        cores = tuple(tuple("n" if name == "n1" else name for name in core) for core in self.cores)
+        return Notation(cores, self.counts)
+
+    def _check_terms(self) -> None:
+        """Reject counts of other cores, and a bond that two terms carry: each sums over its own."""
+        if self.counts and (min(self.counts) < 1 or sum(self.counts) != len(self.cores)):
+            remedy = f"pass how many of the {len(self.cores)} cores each term has"
+            raise TensorMoEError("counts", self.counts, remedy)
+        held = [{name for core in term for name in core if not is_mode(name)} for term in self.terms]
+        for number, bonds in enumerate(held):
+            for name in sorted(bonds.intersection(set().union(*held[:number]))):
+                remedy = (
+                    f"bond {name!r} is in two terms, and each sums over its own: "
+                    f"call it {name}{number + 1} in term {number + 1}"
+                )
+                raise TensorMoEError("notation", str(self), remedy)
 
     def _check_name(self, number: int, name: str) -> None:
         if not _NAME.fullmatch(name):
@@ -158,6 +199,18 @@ class Notation:
         if self.cores[number - 1].count(name) > 1:
             remedy = f"{name!r} occurs twice in core {number}; a core may carry an index only once"
             raise TensorMoEError("notation", str(self), remedy)
+
+
+def split(items: Sequence[Item], counts: Sequence[int]) -> tuple[tuple[Item, ...], ...]:
+    """Items in groups of these sizes; without sizes, in one group."""
+    following = iter(items)
+    return tuple(tuple(islice(following, count)) for count in counts or (len(items),))
+
+
+def sum_of(terms: Sequence[Sequence[Indices]]) -> Notation:
+    """The notation of a sum, from the cores of each term."""
+    counts = tuple(map(len, terms)) if len(terms) > 1 else ()
+    return Notation(tuple(tuple(core) for term in terms for core in term), counts)
 
 
 def read_experts(value: object) -> tuple[int, ...]:
@@ -184,4 +237,4 @@ def _check_levels(levels: object) -> int:
 
 @lru_cache(maxsize=1024)
 def _read(text: str) -> Notation:
-    return Notation(tuple(tuple(core.split()) for core in text.split(",")))
+    return sum_of([[tuple(core.split()) for core in term.split(",")] for term in text.split("+")])

@@ -1,9 +1,10 @@
 """The two contractions of a μMoE layer, as operands and output indices; no arrays, no order of steps."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..networks.network import Network
-from ..networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, modes
+from ..networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, modes, split
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,10 @@ class Operand:
 
 @dataclass(frozen=True)
 class Contraction:
-    """A sum of products over every index that the output lacks.
+    """A sum of products over every index that the output lacks; or a sum of several such contractions.
+
+    In a sum each contraction multiplies the data, which carry the batch, with cores of its own. It is the
+    same along every index of the output that none of its operands carries.
 
     Args:
         operands: what is multiplied, in the order in which arrays are passed.
@@ -24,12 +28,44 @@ class Contraction:
         sizes: the size of each index; the batch has none.
         affine: whether the operand `x` is one entry short along the input mode: it stands for x followed by a
             constant 1, which multiplies the bias, the last row of the input mode.
+        counts: how many of the cores, which follow the data, each term of a sum has; () if there is only one.
     """
 
     operands: tuple[Operand, ...]
     output: Indices
     sizes: tuple[tuple[str, int], ...]
     affine: bool = False
+    counts: tuple[int, ...] = ()
+
+    @cached_property
+    def data(self) -> tuple[Operand, ...]:
+        """The operands that carry the batch; they come first."""
+        return tuple(operand for operand in self.operands if BATCH in operand.indices)
+
+    @cached_property
+    def cores(self) -> tuple[Operand, ...]:
+        """The operands without a batch."""
+        return self.operands[len(self.data) :]
+
+    @cached_property
+    def terms(self) -> tuple["Contraction", ...]:
+        """The contractions whose sum it is."""
+        if not self.counts:
+            return (self,)
+        return tuple(self._term((*self.data, *cores)) for cores in split(self.cores, self.counts))
+
+    @cached_property
+    def positions(self) -> tuple[tuple[int, ...], ...]:
+        """For each term, where its operands are among all."""
+        first = len(self.data)
+        own = split(range(first, len(self.operands)), self.counts)
+        return tuple((*range(first), *cores) for cores in own)
+
+    def _term(self, operands: tuple[Operand, ...]) -> "Contraction":
+        carried = {index for operand in operands for index in operand.indices}
+        sizes = tuple((index, size) for index, size in self.sizes if index in carried)
+        output = tuple(index for index in self.output if index in carried)
+        return Contraction(operands, output, sizes, self.affine)
 
 
 def layer_contraction(network: Network, bias: bool) -> Contraction:
@@ -44,19 +80,21 @@ def layer_contraction(network: Network, bias: bool) -> Contraction:
         (BATCH, OUTPUT),
         tuple(network.sizes.items()),
         affine=bias,
+        counts=network.counts,
     )
 
 
 def weight_contraction(network: Network) -> Contraction:
     """W[n1 … nE, i, o] from its cores."""
-    return Contraction(_cores(network), network.modes, tuple(network.sizes.items()))
+    return Contraction(
+        _cores(network), network.carried_modes, tuple(network.sizes.items()), counts=network.counts
+    )
 
 
 def dense_contraction(contraction: Contraction) -> Contraction:
     """The same contraction with the materialized weight tensor instead of its cores: a soft MoE."""
-    data = tuple(operand for operand in contraction.operands if BATCH in operand.indices)
-    weight = Operand("weight", modes(len(data) - 1))
-    return replace(contraction, operands=(*data, weight))
+    weight = Operand("weight", modes(len(contraction.data) - 1))
+    return replace(contraction, operands=(*contraction.data, weight), counts=())
 
 
 def _cores(network: Network) -> tuple[Operand, ...]:

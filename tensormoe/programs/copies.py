@@ -9,9 +9,9 @@ from ..networks.notation import BATCH, Indices
 from .contraction import Contraction, Operand
 from .instructions import Affine, Instruction, Matmul, Reshape, Transpose
 from .layouts import Layout
-from .lowering import lower
 from .path import Path
 from .program import Program
+from .sums import lower_sum
 
 # All orders of five indices.
 _TRIED = 120
@@ -66,7 +66,7 @@ def _find_order(contraction: Contraction, path: Path, program: Program, number: 
         operands = list(contraction.operands)
         operands[number] = Operand(operand.name, order)
         changed = replace(contraction, operands=tuple(operands))
-        program, _ = lower(changed, path)
+        program, _ = lower_sum(changed, path)
         if not _is_copied(changed, program, number):
             return order
     return operand.indices

@@ -201,6 +201,17 @@ class Multiply(Binary):
 
 
 @dataclass(frozen=True)
+class Add(Binary):
+    """The elementwise sum. Axes of size 1 and missing leading axes are stretched."""
+
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return registers[self.source] + registers[self.other]
+
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        return _unstretch(ops, gradient, registers[self.sources[position]].shape)
+
+
+@dataclass(frozen=True)
 class PointwiseProduct(Binary):
     """A nonlinearity of each element of one register, times the other.
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from .instructions import (
+    Add,
     Affine,
     AppendOne,
     Instruction,
@@ -22,7 +23,7 @@ _PRODUCTS = (Matmul, Affine)
 _COMPUTING = (*_PRODUCTS, Multiply, PointwiseProduct, Sum)
 _PASSING = (Transpose, Reshape, AppendOne, Pointwise)
 # Reverse mode of these only reads the gradient.
-_READING = (*_COMPUTING, Transpose, Reshape, AppendOne)
+_READING = (*_COMPUTING, Transpose, Reshape, AppendOne, Add)
 
 
 def find_overwrites(num_operands: int, instructions: Sequence[Instruction]) -> tuple[bool, ...]:

@@ -14,7 +14,8 @@ from .search import find_tree
 from .trees import Products, path_of, tree_of
 
 Pair = tuple[int, ...]
-# For each step the positions of its operands among the live tensors; results are appended.
+# For each step the positions of its operands among the live tensors; results are appended. The terms of a sum
+# follow each other, each with positions of its own.
 Path = tuple[Pair, ...]
 # How to find a path: the name of a search, or the path itself.
 Optimize = str | Path
@@ -108,6 +109,21 @@ def _pose(contraction: Contraction, batch_size: int) -> _Problem:
     return _Problem(terms, output, {symbols[index]: size for index, size in sizes.items()})
 
 
+def count_steps(term: Contraction) -> int:
+    """The steps in the path of a contraction of one term: a single operand has one, which sums it."""
+    return max(len(term.operands) - 1, 1)
+
+
+def split_path(contraction: Contraction, path: Path) -> tuple[Path, ...]:
+    """The part of a path that belongs to each term, in order."""
+    parts, start = [], 0
+    for term in contraction.terms:
+        stop = start + count_steps(term)
+        parts.append(tuple(path[start:stop]))
+        start = stop
+    return tuple(parts)
+
+
 def find_path(
     contraction: Contraction,
     batch_size: int,
@@ -128,6 +144,8 @@ def find_path(
     Raises:
         TensorMoEError: a memory limit that no path found meets.
     """
+    if contraction.counts:
+        return _find_paths(contraction, batch_size, optimize, memory_limit, known)
     if len(contraction.operands) == 1:
         # Still one step, which sums over the indices that the output lacks.
         return ((0,),)
@@ -140,6 +158,43 @@ def find_path(
         raise TensorMoEError("optimize", optimize, 'this search finds no pairwise path: use "auto"')
     reason = _explain(problem, optimize, memory_limit, candidates)
     raise TensorMoEError("memory_limit", memory_limit, f"for {batch_size:,} input vectors {reason}")
+
+
+def _find_paths(
+    contraction: Contraction,
+    batch_size: int,
+    optimize: Optimize,
+    memory_limit: int | None,
+    known: Sequence[Path],
+) -> Path:
+    """The paths of all terms, one after the other."""
+    terms = contraction.terms
+    parts = [split_path(contraction, path) for path in known]
+    asked: Sequence[Optimize] = [optimize] * len(terms)
+    if not isinstance(optimize, str):
+        asked = split_path(contraction, optimize)
+    path: list[Pair] = []
+    for number, (term, search) in enumerate(zip(terms, asked, strict=True)):
+        own = find_path(term, batch_size, search, memory_limit, [part[number] for part in parts])
+        path += own if len(term.operands) == 1 else _keep_pairs(own, len(term.operands))
+    return tuple(path)
+
+
+def _keep_pairs(path: Path, operands: int) -> list[Pair]:
+    """A path without the steps of one operand, which some searches put where an index is in no other."""
+    live = [*range(operands)]
+    kept, pairs = [*live], []
+    for number, step in enumerate(path, start=operands):
+        chosen = [live[position] for position in step]
+        live = [each for each in live if each not in chosen]
+        if len(chosen) == 1:
+            live += chosen
+            continue
+        pairs.append(tuple(kept.index(each) for each in chosen))
+        kept = [each for each in kept if each not in chosen]
+        live.append(number)
+        kept.append(number)
+    return pairs
 
 
 def _explain(problem: _Problem, optimize: Optimize, memory_limit: int, candidates: list[_Candidate]) -> str:
@@ -186,14 +241,18 @@ def resolve(
     if isinstance(optimize, str):
         return known_name(optimize)
     if not callable(optimize):
-        return _fit_path(optimize, len(contraction.operands))
+        return _fit_path(optimize, contraction)
     try:
-        path = _pose(contraction, batch_size).ask(cast("Optimizer", optimize), memory_limit)
+        path = [
+            pair
+            for term in contraction.terms
+            for pair in _pose(term, batch_size).ask(cast("Optimizer", optimize), memory_limit)
+        ]
     except Exception as error:
         raise TensorMoEError(
             "optimize", optimize, f'the optimizer finds no path ({error}): pass another, or "auto"'
         ) from error
-    return _fit_path(path, len(contraction.operands))
+    return _fit_path(path, contraction)
 
 
 def known_name(name: str) -> str:
@@ -211,23 +270,24 @@ def known_name(name: str) -> str:
     return name.lower()
 
 
-def _fit_path(path: object, operands: int) -> Path:
+def _fit_path(path: object, contraction: Contraction) -> Path:
     try:
         steps = [tuple(non_negative_integer("optimize", n) for n in pair) for pair in path]  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
         raise TensorMoEError(
             "optimize", path, "pass a search's name, an optimizer, or a pair of positions for each step"
         ) from error
-    if len(steps) != operands - 1:
-        raise TensorMoEError(
-            "optimize", path, f"{operands} operands take {operands - 1} steps, not {len(steps)}"
-        )
-    for number, pair in enumerate(steps):
-        live = operands - number
-        if len(set(pair)) != 2 or len(pair) != 2 or max(pair) >= live:
+    live = [len(term.operands) - done for term in contraction.terms for done in range(count_steps(term))]
+    if len(steps) != len(live):
+        whole = f"{len(contraction.operands)} operands"
+        if contraction.counts:
+            whole += f" in {len(contraction.terms)} terms"
+        raise TensorMoEError("optimize", path, f"{whole} take {len(live)} steps, not {len(steps)}")
+    for number, (pair, count) in enumerate(zip(steps, live, strict=True)):
+        if len(set(pair)) != 2 or len(pair) != 2 or max(pair) >= count:
             raise TensorMoEError(
                 "optimize",
                 path,
-                f"step {number} is {pair}: pass two different positions from 0 to {live - 1}",
+                f"step {number} is {pair}: pass two different positions from 0 to {count - 1}",
             )
     return tuple(steps)

@@ -12,9 +12,10 @@ from ..typing import Shape
 from .contraction import Contraction, dense_contraction
 from .copies import Copy, find_copies
 from .layouts import count_saved
-from .lowering import Step, lower
+from .lowering import Step
 from .path import Optimize, Path, find_path
 from .program import Program
+from .sums import lower_sum
 
 Choice = TypeVar("Choice")
 
@@ -31,8 +32,8 @@ class PlannedStep:
 
     Args:
         expression: the product in index notation, "x[… i] input[i r] → t2[… r]".
-        kind: "matmul", "batched matmul" or "multiply".
-        macs: multiply-accumulates; a `multiply` accumulates nothing and counts 0.
+        kind: "matmul", "batched matmul", "multiply" or, between the terms of a sum, "add".
+        macs: multiply-accumulates; only products that sum count any.
         size: elements of the result.
 
     Examples:
@@ -197,15 +198,16 @@ def _follow(contraction: Contraction, path: Path, batch_size: int) -> Plan:
 
 @lru_cache(maxsize=1024)
 def _lower(contraction: Contraction, path: Path) -> tuple[Program, tuple[Step, ...]]:
-    return lower(contraction, path)
+    return lower_sum(contraction, path)
 
 
 def _price(step: Step, sizes: dict[str, int]) -> PlannedStep:
     left, right, result = step.left, step.right, step.result
     size = prod(sizes[index] for index in result.indices)
     macs = size * prod(sizes[index] for index in step.summed) if step.summed else 0
+    sign = "+ " if step.kind == "add" else ""
     expression = (
-        f"{_show(left.name, left.indices)} {_show(right.name, right.indices)} "
+        f"{_show(left.name, left.indices)} {sign}{_show(right.name, right.indices)} "
         f"→ {_show(result.name, result.indices)}"
     )
     return PlannedStep(expression, step.kind, macs, size)
@@ -218,11 +220,13 @@ def _show(name: str, indices: Indices) -> str:
 def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
     live: dict[str, int] = {}
     peak = 0
-    for step, cost in zip(steps, planned, strict=True):
+    last = {name: n for n, step in enumerate(steps) for name in (step.left.name, step.right.name)}
+    for n, (step, cost) in enumerate(zip(steps, planned, strict=True)):
         live[step.result.name] = cost.size
         peak = max(peak, sum(live.values()))
-        live.pop(step.left.name, None)
-        live.pop(step.right.name, None)
+        for name in {step.left.name, step.right.name}:
+            if last[name] == n:
+                live.pop(name, None)
     return peak
 
 

@@ -13,7 +13,7 @@ It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
 from ..verification import Inputs
 from .conformance import check_backend
 from .equivalence import assert_equivalent
-from .strategies import blocks, factorizations, gates, inputs_for, networks, register_profiles, specs
+from .strategies import blocks, factorizations, gates, inputs_for, networks, register_profiles, specs, sums
 
 __all__ = [
     "Inputs",
@@ -26,4 +26,5 @@ __all__ = [
     "networks",
     "register_profiles",
     "specs",
+    "sums",
 ]

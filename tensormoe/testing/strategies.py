@@ -1,7 +1,7 @@
 """Hypothesis strategies of networks, factorizations, gates, layers, blocks and inputs."""
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -17,7 +17,7 @@ from ..layers.checks import find_stage
 from ..layers.layer_spec import MuMoESpec
 from ..layers.spec import Spec
 from ..layers.stage import Stage
-from ..networks.factorization import Factorization
+from ..networks.factorization import Factorization, Sum
 from ..networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
 from ..networks.notation import expert_modes
 from ..typing import NumPyArray
@@ -60,10 +60,20 @@ def networks(
         True
     """
     positive_integer("max_rank", max_rank), non_negative_integer("max_bonds", max_bonds)
-    count = draw(st.integers(1, positive_integer("max_cores", max_cores)))
+    return draw(
+        _networks(expert_modes(levels), positive_integer("max_cores", max_cores), max_bonds, max_rank)
+    )
+
+
+@st.composite
+def _networks(
+    draw: st.DrawFn, experts: Sequence[str], max_cores: int, max_bonds: int, max_rank: int
+) -> TensorNetwork:
+    """Random networks that carry these expert modes."""
+    count = draw(st.integers(1, max_cores))
     cores: list[list[str]] = [[] for _ in range(count)]
     members = st.sets(st.integers(0, count - 1), min_size=1, max_size=min(count, 3))
-    for mode in (*expert_modes(levels), "i", "o"):
+    for mode in (*experts, "i", "o"):
         for core in draw(members):
             cores[core].append(mode)
     names = [name for name in string.ascii_lowercase if name not in "ino"]
@@ -79,8 +89,25 @@ def networks(
 
 
 @st.composite
+def sums(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Sum:
+    """Random sums of a factorization and one or two small networks, which may lack expert modes.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.testing import sums
+        >>> isinstance(sums(levels=2).example(), tm.Sum)     # doctest: +SKIP
+        True
+    """
+    positive_integer("max_rank", max_rank)
+    experts = st.lists(st.sampled_from(expert_modes(levels)), unique=True)
+    small = experts.flatmap(lambda modes: _networks(modes, max_cores=3, max_bonds=2, max_rank=max_rank))
+    further = draw(st.lists(small, min_size=1, max_size=2))
+    return Sum(draw(st.permutations([draw(_products(levels, max_rank)), *further])))
+
+
+@st.composite
 def factorizations(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Factorization:
-    """Random networks, and the named families at random ranks.
+    """Random networks, the named families at random ranks, and sums of these.
 
     Args:
         draw: passed by hypothesis.
@@ -97,7 +124,14 @@ def factorizations(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Facto
         ...     assert spec.num_parameters == sum(p.size for p in tm.initialize(spec)[0].values())
         >>> test_parameters_are_counted()
     """
-    rank = st.integers(1, positive_integer("max_rank", max_rank))
+    expert_modes(levels), positive_integer("max_rank", max_rank)
+    return draw(sums(levels, max_rank) if draw(st.integers(0, 5)) == 5 else _products(levels, max_rank))
+
+
+@st.composite
+def _products(draw: st.DrawFn, levels: int, max_rank: int) -> Factorization:
+    """Factorizations of one term."""
+    rank = st.integers(1, max_rank)
     ranks = st.tuples(*[rank] * (len(expert_modes(levels)) + 2))
     families: list[SearchStrategy[Factorization]] = [
         st.builds(CP, rank),

@@ -8,6 +8,7 @@ from hypothesis import given
 from support.strategies import close
 
 import tensormoe as tm
+from tensormoe.networks.notation import Notation
 from tensormoe.programs.instructions import Reshape, Transpose
 from tensormoe.testing import inputs_for, specs
 
@@ -93,7 +94,7 @@ def test_following_the_advice_spares_the_copy_and_keeps_the_values(layer) -> Non
         number = names.index(copy.core)
         orders = [core.indices for core in spec.network.cores]
         orders[number] = copy.order
-        notation = ", ".join(" ".join(order) for order in orders)
+        notation = str(Notation(tuple(orders), spec.network.counts))
         advised = spec.replace(factorization=tm.TensorNetwork(notation, **dict(spec.network.bonds)))
         assert f"core{number + 1}" not in [each.core for each in advised.default_plan.copies]
         cores = list(values.cores)

@@ -63,10 +63,14 @@ def defined(
         network = [*block.layers.values()][number].network
         letters = dict(zip(network.sizes, string.ascii_letters, strict=False))
         *experts, i, o = (letters[mode] for mode in network.modes)
-        terms = ["".join(letters[index] for index in core.indices) for core in network.cores]
-        terms += [f"Z{expert}" for expert in experts] + [f"Z{i}"]
+        mixed = [f"Z{expert}" for expert in experts] + [f"Z{i}"]
         z = with_one(data) if block.bias else data
-        return einsum(f"{','.join(terms)}->Z{o}", *cores[number], *coefficients, z)
+        total, following = 0.0, iter(cores[number])
+        for part in str(network).split(" + "):
+            terms = ["".join(letters[index] for index in core.split()) for core in part.split(", ")]
+            own = [next(following) for _ in terms]
+            total = total + einsum(f"{','.join([*terms, *mixed])}->Z{o}", *own, *coefficients, z)
+        return total
 
     if block.gated:
         return layer(2, activation(layer(0, x)) * layer(1, x))

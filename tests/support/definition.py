@@ -1,8 +1,8 @@
 """The oracle: the soft MoE by its definition, in NumPy and float64.
 
-It knows nothing of planning or lowering. The weight tensor is one einsum of the cores, the output one einsum
-of that tensor. Both are linear in each operand, so a gradient is the same sum with the cotangent in the
-operand's place.
+It knows nothing of planning or lowering. The weight tensor is one einsum of the cores, or of each term's in a
+sum; the output is one einsum of that tensor. Both are linear in each operand, so a gradient is the same sum
+with the cotangent in the operand's place.
 """
 
 import string
@@ -29,17 +29,29 @@ def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
     """The materialized soft MoE and its gradients."""
     network = spec.network
     letters = dict(zip(network.sizes, string.ascii_letters, strict=False))
-    terms = ["".join(letters[index] for index in core.indices) for core in network.cores]
     modes = "".join(letters[index] for index in network.modes)
-    cores = [np.asarray(core, "float64") for core in values.cores]
-    weight = _einsum(terms, modes, cores)
+    sizes = dict(zip(modes, network.weight_shape, strict=True))
+    terms, following = [], iter(values.cores)
+    for part in str(network).split(" + "):
+        indices = ["".join(letters[index] for index in core.split()) for core in part.split(", ")]
+        cores = [np.asarray(next(following), "float64") for _ in indices]
+        # A mode that no core of a term carries runs over ones.
+        lacking = [mode for mode in modes if not any(mode in core for core in indices)]
+        terms.append(
+            ([*indices, *lacking], [*cores, *(np.ones(sizes[mode]) for mode in lacking)], len(cores))
+        )
+    weight = sum(_einsum(indices, modes, cores) for indices, cores, _ in terms)
 
     one = np.ones((len(values.x), int(spec.bias)))
     operands = [weight, *values.coefficients, np.concatenate([values.x, one], axis=1)]
     mixed = [modes, *(f"Z{mode}" for mode in modes[:-1])]
     y = _einsum(mixed, f"Z{modes[-1]}", operands)
     of_weight, *of_coefficients, of_z = _gradients(mixed, f"Z{modes[-1]}", operands, values.cotangent)
-    of_cores = _gradients(terms, modes, cores, of_weight)
+    of_cores = [
+        gradient
+        for indices, cores, own in terms
+        for gradient in _gradients(indices, modes, cores, of_weight)[:own]
+    ]
     return Truth(weight, y, [of_z[:, : spec.in_features], *of_coefficients, *of_cores])
 
 

@@ -112,6 +112,7 @@ CHANGES = [
     _family(tm.TensorRing, "ranks", tm.TensorRing((2, 3, 4)), tm.TensorRing((2, 3, 5))),
     _family(tm.TensorTrain, "ranks", tm.TensorTrain((2, 3)), tm.TensorTrain((2, 5))),
     _family(tm.TensorNetwork, "text", RING, tm.TensorNetwork("n a c, a b i, o b c", a=8, b=8, c=8)),
+    _family(tm.Sum, "terms", tm.CP(2) + tm.Dense(), tm.CP(3) + tm.Dense()),
     _family(tm.TensorNetwork, "ranks", RING, tm.TensorNetwork(RING.text, a=8, b=8, c=7)),
 ]
 

@@ -20,7 +20,7 @@ from ...errors import TensorMoEError
 from ...networks.notation import BATCH, Indices
 from ...programs.contraction import Contraction, Operand
 from ...programs.program import Program
-from .claims import check_array, difference, gradient_term, product_of, whole_axes
+from .claims import check_array, difference, gradients_of, products_of, whole_axes
 from .derivation import ProofStep
 from .prove import COTANGENT, Proof, check_program, derive
 from .symbolic import LawError, Symbolic, Term, World
@@ -201,8 +201,8 @@ class _ChainOps(SymbolicOps):
         if len(results) != len(self._block.before):
             raise LawError(f"gives something else than {self._block.hidden.name}")
         for (name, whose), layer, result in zip(_RESULTS, self._block.before, results, strict=False):
-            expected = product_of(self._world, [op.name for op in layer.operands], layer.output)
-            reason = difference(result, whole_axes(self._world, layer.output), [expected])
+            expected = products_of(self._world, layer)
+            reason = difference(result, whole_axes(self._world, layer.output), expected)
             if reason is not None:
                 verb = f"applies {self._block.name} to" if name == "u" else "multiplies by"
                 raise LawError(f"{verb} what is not {name}, {whose}'s result: {reason}")
@@ -213,9 +213,9 @@ class _ChainOps(SymbolicOps):
     ) -> Symbolic:
         """The gradient of the hidden values carried back to one of the results."""
         axes = self._join(function, *results).axes
-        factors = {COTANGENT, *(op.name for op in self._block.last.operands)}
         hidden = self._block.hidden
-        reason = difference(gradient, axes, [gradient_term(self._world, factors, hidden)])
+        expected = gradients_of(self._world, self._block.last, COTANGENT, hidden)
+        reason = difference(gradient, axes, expected)
         if reason is not None:
             raise LawError(f"carries back what is not the gradient of {hidden.name}: {reason}")
         return self._world.operand(f"∂{_RESULTS[position][0]}", self._block.before[position].output)
@@ -227,8 +227,7 @@ def _forward(block: _Block, program: Program) -> tuple[ProofStep, ...]:
     names = [op.name for op in block.operands]
     result, steps = derive(program, _ChainOps(block, world), names, operands)
     output = block.last.output
-    expected = product_of(world, [op.name for op in block.last.operands], output)
-    check_array("the result", result, whole_axes(world, output), [expected])
+    check_array("the result", result, whole_axes(world, output), products_of(world, block.last))
     return steps
 
 
@@ -244,10 +243,9 @@ def _backward(block: _Block, program: Program) -> None:
 
 
 def _gradients(block: _Block, world: World, operand: Operand) -> Iterator[Term]:
-    """The gradient with respect to an operand: one product for each layer that it is in."""
+    """The gradient with respect to an operand: one product for each layer, and term, that it is in."""
     for cotangent, layer in block.cotangents.items():
-        if operand in layer.operands:
-            yield gradient_term(world, {cotangent, *(op.name for op in layer.operands)}, operand)
+        yield from gradients_of(world, layer, cotangent, operand)
 
 
 def _size(contraction: Contraction, index: str) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ...networks.notation import Indices
-from ...programs.contraction import Operand
+from ...programs.contraction import Contraction, Operand
 from .symbolic import BIAS, INPUTS, Axis, LawError, Part, Symbolic, Term, World
 from .trace import ProofError
 
@@ -19,6 +19,17 @@ def product_of(world: World, factors: Collection[str], kept: Indices) -> Term:
     names = frozenset(factors)
     carried = {index for index, carriers in world.carriers.items() if carriers & names}
     return Term(names, frozenset(index for index in carried - {*kept} if world.sizes[index] > 1))
+
+
+def products_of(world: World, contraction: Contraction) -> list[Term]:
+    """The products whose sum a contraction is."""
+    return [product_of(world, [op.name for op in term.operands], term.output) for term in contraction.terms]
+
+
+def gradients_of(world: World, contraction: Contraction, cotangent: str, operand: Operand) -> list[Term]:
+    """The gradient with respect to an operand: one product for each term that it is in."""
+    terms = [term for term in contraction.terms if operand in term.operands]
+    return [gradient_term(world, {cotangent, *(op.name for op in term.operands)}, operand) for term in terms]
 
 
 def gradient_term(world: World, factors: Collection[str], operand: Operand) -> Term:
@@ -55,7 +66,7 @@ def difference(array: Symbolic, axes: Sequence[Axis], expected: Sequence[Term]) 
 
 def _difference_of_terms(terms: Sequence[Term], expected: Sequence[Term]) -> str | None:
     if len(terms) != len(expected):
-        count = {1: "one", 2: "two", 3: "three"}[len(expected)]
+        count = {1: "one", 2: "two", 3: "three"}.get(len(expected), len(expected))
         return f"it is a sum of {len(terms)} products, and the definition has {count}"
     further = [term for term in terms if term not in expected]
     lacking = [term for term in expected if term not in terms]

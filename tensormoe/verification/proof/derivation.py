@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ...arrays.nonlinearities import name_of
 from ...programs.instructions import (
+    Add,
     Affine,
     AppendOne,
     Instruction,
@@ -69,6 +70,8 @@ def _describe(
             return sign + names[0], _distributive(result, summed)
         case Multiply():
             return " ".join(names), "commutative and associative laws"
+        case Add():
+            return " + ".join(names), "commutative and associative laws"
         case Pointwise(function=function):
             return f"{name_of(function)}({names[0]})", "the first layer's result, complete, is u"
         case PointwiseProduct(function=function):

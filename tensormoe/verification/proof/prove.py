@@ -11,7 +11,7 @@ from ...errors import TensorMoEError
 from ...programs.contraction import Contraction, Operand
 from ...programs.instructions import Instruction
 from ...programs.program import Program
-from .claims import check_array, check_sums, gradient_term, product_of, whole_axes
+from .claims import check_array, check_sums, gradients_of, products_of, whole_axes
 from .derivation import ProofStep, line
 from .symbolic import LawError, Symbolic, World
 from .symbolic_ops import SymbolicOps
@@ -48,7 +48,8 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
 
     The program is run on arrays that have indices instead of values. Every step must be allowed by the laws
     of commutative semirings, and the result must be the sum of products that defines the contraction: the
-    weight tensor multiplied out, then summed with coefficients and input. Each bond is summed once, after all
+    weight tensor multiplied out, then summed with coefficients and input; in a sum
+    of networks, one such product for each term. Each bond is summed once, after all
     that carry it were multiplied in; a merged axis keeps its indices and their order, so equal sizes hide
     nothing. The same holds for the program's reverse mode: each gradient is the sum of the products of the
     other factors.
@@ -106,7 +107,7 @@ def _forward(contraction: Contraction, program: Program) -> tuple[ProofStep, ...
     operands = [world.operand(op.name, op.indices) for op in contraction.operands]
     result, steps = derive(program, SymbolicOps(), names, operands)
     axes = whole_axes(world, contraction.output)
-    check_array("the result", result, axes, [product_of(world, names, contraction.output)])
+    check_array("the result", result, axes, products_of(world, contraction))
     return steps
 
 
@@ -115,8 +116,7 @@ def _backward(contraction: Contraction, program: Program) -> None:
     world = World.of([contraction], (COTANGENT, contraction.output))
     operands = [world.operand(op.name, op.indices) for op in contraction.operands]
     cotangent = world.operand(COTANGENT, contraction.output)
-    factors = {COTANGENT, *(op.name for op in contraction.operands)}
     for gradients in differentiate(program, SymbolicOps(), operands, cotangent):
         for op, operand, gradient in zip(contraction.operands, operands, gradients, strict=True):
-            expected = gradient_term(world, factors, op)
-            check_array(f"the gradient of {op.name}", gradient, operand.axes, [expected])
+            expected = gradients_of(world, contraction, COTANGENT, op)
+            check_array(f"the gradient of {op.name}", gradient, operand.axes, expected)

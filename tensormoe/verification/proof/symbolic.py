@@ -71,7 +71,7 @@ class World:
         sizes: of every index.
         carriers: the operands that carry each index.
         data: for each input mode with a bias row, the operand that stands for itself followed by a 1.
-        products: the operands that are multiplied with each other: those of a layer, or of each of a block's.
+        products: the operands that are multiplied with each other: those of each term of a contraction.
     """
 
     sizes: dict[str, int]
@@ -88,7 +88,8 @@ class World:
         sizes = {index: size for each in contractions for index, size in each.sizes}
         inputs = [each.operands[0] for each in contractions if each.affine]
         data = {operand.indices[-1]: operand.name for operand in inputs}
-        products = tuple(frozenset(op.name for op in each.operands) for each in contractions)
+        terms = [term for each in contractions for term in each.terms]
+        products = tuple(frozenset(op.name for op in term.operands) for term in terms)
         return World({BATCH: ANY_BATCH, **sizes}, carriers, data, products)
 
     def operand(self, name: str, indices: Sequence[str]) -> "Symbolic":

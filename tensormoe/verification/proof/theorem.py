@@ -1,6 +1,6 @@
 """Theorems with their proofs, as text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...networks.notation import BATCH, Indices
@@ -99,18 +99,17 @@ def _single(contraction: Contraction) -> str | None:
 
 def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
     """What is computed, and the weight tensor that stands in it."""
-    data = [op for op in contraction.operands if BATCH in op.indices]
-    cores = [op for op in contraction.operands if BATCH not in op.indices]
+    data = contraction.data
     open_ = _open(contraction)
-    bonds = [index for index, _ in contraction.sizes if index not in open_]
     weight = letters.weight + _bracket(open_)
     if data:
         kept = [index for index in open_ if index not in contraction.output]
         product = [weight, *(_array_of(op, contraction, letters) for op in (*data[1:], data[0]))]
         yield f"{_INDENT}{letters.result}{_bracket(contraction.output)} = {_sum(kept)}{' '.join(product)},"
-    factors = [_array_of(op, contraction, letters) for op in cores] or ["1"]
-    factors[-1] += "," if contraction.affine else "."
-    yield from _wrap(f"{_INDENT}{weight} = {_sum(bonds)}", factors)
+    end = "," if contraction.affine else "."
+    cores = [term.cores for term in contraction.terms]
+    bonds = [[index for index, _ in term.sizes if index not in open_] for term in contraction.terms]
+    yield from _equal(f"{_INDENT}{weight}", contraction, letters, zip(bonds, cores, strict=True), end)
     if contraction.affine:
         first = contraction.operands[0]
         extended = f"{letters.data} = ({first.name}, 1)"
@@ -140,19 +139,21 @@ def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:
 
 
 def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterator[str]:
-    summed = [index for index, size in contraction.sizes if index not in contraction.output and size > 1]
-    factors = [_array_of(op, contraction, _Letters()) for op in contraction.operands]
     last = f"t{steps[-1].number}" if steps else contraction.operands[0].name
     if steps:
-        yield f"Unfolded, {last} is a sum of products. Each factor appears once, and each index is summed"
+        what = "has a sum of products for each term of W" if contraction.counts else "is a sum of products"
+        yield f"Unfolded, {last} {what}. Each factor appears once, and each index is summed"
         yield "once, after all factors that carry it have been multiplied:"
         yield ""
-        yield from _wrap(f"{_INDENT}{last}{_bracket(contraction.output)} = {_sum(summed)}", factors)
+        products = [(_summed(term), term.operands) for term in contraction.terms]
+        result = f"{_INDENT}{last}{_bracket(contraction.output)}"
+        yield from _equal(result, contraction, _Letters(), products)
         yield ""
     if BATCH in contraction.output:
         yield "By the distributive law, the sums over bonds can be taken over the cores alone, which gives W:"
         yield f"{last} is y."
-    yield "Run in the same way, the reverse mode gives each operand the sum of the products of all others:"
+    others = "all others in its term" if contraction.counts else "all others"
+    yield f"Run in the same way, the reverse mode gives each operand the sum of the products of {others}:"
     yield "its gradient. ∎"
 
 
@@ -162,6 +163,29 @@ def _open(contraction: Contraction) -> Indices:
     order = [index for op in (*data[1:], *data[:1]) for index in op.indices] + [*contraction.output]
     held = {index for op in contraction.operands if BATCH not in op.indices for index in op.indices}
     return tuple(index for index in dict.fromkeys(order) if index in held)
+
+
+def _summed(term: Contraction) -> list[str]:
+    """What a product is summed over; a sum over an index of size 1 is left out."""
+    return [index for index, size in term.sizes if index not in term.output and size > 1]
+
+
+def _equal(
+    result: str,
+    contraction: Contraction,
+    letters: _Letters,
+    products: Iterable[tuple[Sequence[str], Sequence[Operand]]],
+    end: str = "",
+) -> Iterator[str]:
+    """A result, and the products whose sum it is, each with the indices that are summed."""
+    lines: list[str] = []
+    sign = f"{result} ="
+    for summed, factors in products:
+        shown = [_array_of(op, contraction, letters) for op in factors] or ["1"]
+        lines += _wrap(f"{sign} {_sum(summed)}", shown)
+        sign = " " * len(result) + " +"
+    lines[-1] += end
+    yield from lines
 
 
 def _array_of(op: Operand, contraction: Contraction, letters: _Letters) -> str:

@@ -4,7 +4,7 @@ The weight tensor is multiplied out from its cores, and everything else is compu
 with planning, lowering or any framework's automatic differentiation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...layers.stage import Stage
-from ...networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes
+from ...networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, split
 from ...typing import NumPyArray
 from ..inputs import Inputs, Sample
 
@@ -52,7 +52,8 @@ class Reference:
         self._cores = [
             IndexedArray(core.indices, value[self._positions(core.indices)]) for core, value in pairs
         ]
-        self.weight = contract(self._cores, network.modes)
+        self._terms = split(self._cores, network.counts)
+        self.weight = multiply_out(self._terms, {mode: len(sample[mode]) for mode in network.modes})
         self.y = contract([self.weight, *self._data], (BATCH, OUTPUT))
 
     def of(self, inputs: Inputs) -> "Reference":
@@ -74,11 +75,12 @@ class Reference:
         data[0] = replace(data[0], value=data[0].value[:, : len(self._features)])
         outer = contract([*self._data, self._cotangent], self._network.modes)
         cores = []
-        for number, core in enumerate(self._cores):
+        for cores_of_term, number in ((term, n) for term in self._terms for n in range(len(term))):
+            core = cores_of_term[number]
             sizes = zip(core.indices, core.value.shape, strict=True)
             # Ones along each axis keep an index that no other core carries.
             ones = [IndexedArray((index,), np.ones(size, core.value.dtype)) for index, size in sizes]
-            gradient = contract([outer, *_without(self._cores, number), *ones], core.indices)
+            gradient = contract([outer, *_without(cores_of_term, number), *ones], core.indices)
             cores.append(replace(gradient, value=self._spread(core.indices, gradient.value)))
         return data + cores
 
@@ -99,6 +101,24 @@ class Reference:
         whole: Any = np.zeros(shape, value.dtype)
         whole[self._positions(indices)] = value
         return np.asarray(whole)
+
+
+def multiply_out(terms: Sequence[Sequence[IndexedArray]], sizes: Mapping[str, int]) -> IndexedArray:
+    """The sum of the products of each term's cores, each the same along what it lacks of these indices."""
+    output = tuple(sizes)
+    first, *others = (_multiply_out(term, sizes) for term in terms)
+    value, roundings = first.value, first.roundings
+    for other in others:
+        value, roundings = value + other.value, max(roundings, other.roundings) + 1
+    return IndexedArray(output, value, roundings)
+
+
+def _multiply_out(term: Sequence[IndexedArray], sizes: Mapping[str, int]) -> IndexedArray:
+    carried = {index for core in term for index in core.indices}
+    product = contract(term, tuple(index for index in sizes if index in carried))
+    lacking = tuple(axis for axis, index in enumerate(sizes) if index not in carried)
+    stretched = np.broadcast_to(np.expand_dims(product.value, lacking), tuple(sizes.values()))
+    return replace(product, indices=tuple(sizes), value=stretched)
 
 
 def contract(terms: Sequence[IndexedArray], output: Indices) -> IndexedArray:

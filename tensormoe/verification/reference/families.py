@@ -7,10 +7,12 @@ Decomposition", 2011, equation 1.3; Zhao et al., "Tensor Ring Decomposition", 20
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from itertools import islice
 
 import numpy as np
 
 from ...layers.stage import Stage
+from ...networks.factorization import Factorization, Sum
 from ...networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
 from ...typing import NumPyArray
 from .contraction import IndexedArray, contract
@@ -23,10 +25,27 @@ def weight_of_family(layer: Stage, cores: Cores) -> NumPyArray:
 
     The named families have formulas; any other is computed from its notation, parsed independently.
     """
-    formula = _FORMULAS.get(type(layer.factorization))
+    return _weight(layer.factorization, layer.levels, cores)
+
+
+def _weight(factorization: Factorization, levels: int, cores: Cores) -> NumPyArray:
+    """The weight tensor; where a sum's term lacks an expert mode, that axis has size 1."""
+    if isinstance(factorization, Sum):
+        following = iter(cores)
+        counts = [_count_cores(term, levels) for term in factorization.terms]
+        weights = [
+            _weight(term, levels, list(islice(following, count)))
+            for term, count in zip(factorization.terms, counts, strict=True)
+        ]
+        return sum(weights[1:], weights[0])
+    formula = _FORMULAS.get(type(factorization))
     if formula is not None:
         return formula(cores)
-    return _multiply_out(str(layer.factorization.notation(layer.levels)), layer.levels, cores)
+    return _multiply_out(str(factorization.notation(levels)), levels, cores)
+
+
+def _count_cores(factorization: Factorization, levels: int) -> int:
+    return len(str(factorization.notation(levels)).replace("+", ",").split(","))
 
 
 def _canonical(cores: Cores) -> NumPyArray:
@@ -83,10 +102,17 @@ _FORMULAS: dict[type, Callable[[Cores], NumPyArray]] = {
 
 
 def _multiply_out(notation: str, levels: int, cores: Cores) -> NumPyArray:
-    terms = [core.split() for core in notation.split(",")]
-    if levels == 1:
-        terms = [["n1" if index == "n" else index for index in term] for term in terms]
+    """The sum over the terms of a notation; an axis of size 1 for an expert mode that none carries."""
+    following = iter(cores)
     output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
-    return contract(
-        [IndexedArray(tuple(t), core) for t, core in zip(terms, cores, strict=True)], output
-    ).value
+    total = None
+    for term in notation.split("+"):
+        named = [core.split() for core in term.split(",")]
+        if levels == 1:
+            named = [["n1" if index == "n" else index for index in core] for core in named]
+        arrays = [IndexedArray(tuple(each), core) for each, core in zip(named, following, strict=False)]
+        kept = tuple(index for index in output if any(index in core for core in named))
+        lacking = tuple(axis for axis, index in enumerate(output) if index not in kept)
+        weight = np.expand_dims(contract(arrays, kept).value, lacking)
+        total = weight if total is None else total + weight
+    return np.asarray(total)

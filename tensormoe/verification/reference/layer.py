@@ -13,10 +13,10 @@ from ...arrays.protocols import Nonlinearity
 from ...gates.routers import AdaptiveClustering
 from ...layers.spec import Spec
 from ...layers.stage import Stage
-from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes
+from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes, split
 from ...typing import NumPyArray
 from .clustering import CLUSTER_STATISTICS, cluster, initial_clusters
-from .contraction import IndexedArray, contract
+from .contraction import IndexedArray, contract, multiply_out
 from .gate import STATISTICS, ExpertLevel
 from .own import compute_own
 
@@ -106,13 +106,19 @@ def _by_name(names: Sequence[str], level: int, values: Sequence[NumPyArray]) -> 
 def materialize(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
     """The weight tensor of each layer."""
     return [
-        contract(_cores(layer, prefix, parameters), layer.network.modes).value
+        multiply_out(
+            _terms(layer, prefix, parameters),
+            dict(zip(layer.network.modes, layer.network.weight_shape, strict=True)),
+        ).value
         for prefix, layer in spec.layers.items()
     ]
 
 
-def _cores(layer: Stage, prefix: str, parameters: Arrays) -> list[IndexedArray]:
-    return [IndexedArray(core.indices, parameters[f"{prefix}.{core.name}"]) for core in layer.network.cores]
+def _terms(layer: Stage, prefix: str, parameters: Arrays) -> Sequence[Sequence[IndexedArray]]:
+    """The cores of each term."""
+    network = layer.network
+    cores = [IndexedArray(core.indices, parameters[f"{prefix}.{core.name}"]) for core in network.cores]
+    return split(cores, network.counts)
 
 
 def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
@@ -125,8 +131,9 @@ def contract_stage(
     layer: Stage, prefix: str, parameters: Arrays, coefficients: Sequence[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
     """A stage's output (T, O); its cores are the parameters with this prefix."""
-    cores = _cores(layer, prefix, parameters)
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
     modes = expert_modes(layer.levels)
     weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
-    return contract([*cores, *weighed, IndexedArray((BATCH, INPUT), z)], (BATCH, OUTPUT)).value
+    data = [*weighed, IndexedArray((BATCH, INPUT), z)]
+    terms = _terms(layer, prefix, parameters)
+    return np.asarray(sum(contract([*cores, *data], (BATCH, OUTPUT)).value for cores in terms))

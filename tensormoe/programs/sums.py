@@ -1,0 +1,88 @@
+"""Sums of contractions: each term is lowered alone, and steps that terms share are taken once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..networks.notation import Indices
+from .contraction import Contraction
+from .instructions import Add, Instruction, Reshape
+from .lowering import Step, Tensor, lower
+from .path import Path, split_path
+from .program import Program, released
+
+
+def lower_sum(contraction: Contraction, path: Path) -> tuple[Program, tuple[Step, ...]]:
+    """Lower a contraction of any number of terms; its path is that of each term, one after the other."""
+    if not contraction.counts:
+        return lower(contraction, path)
+    merger = _Merger(contraction)
+    parts = zip(contraction.terms, contraction.positions, split_path(contraction, path), strict=True)
+    results = [merger.append(term, part, operands) for term, operands, part in parts]
+    total = results[0]
+    for result in results[1:]:
+        total = merger.add(total, result)
+    count, instructions = merger.count, tuple(merger.instructions)
+    return Program(count, instructions, released(count, instructions)), tuple(merger.steps)
+
+
+class _Merger:
+    """Collects the instructions and steps of terms, none twice."""
+
+    def __init__(self, contraction: Contraction) -> None:
+        self.contraction = contraction
+        self.count = len(contraction.operands)
+        self.instructions: list[Instruction] = []
+        self.steps: list[Step] = []
+        self._registers: dict[Instruction, int] = {}
+        # The steps' results by register.
+        self._names: dict[int, str] = {}
+
+    def emit(self, instruction: Instruction) -> int:
+        """The register of an instruction's result, which is computed once."""
+        if instruction not in self._registers:
+            self._registers[instruction] = self.count + len(self.instructions)
+            self.instructions.append(instruction)
+        return self._registers[instruction]
+
+    def append(self, term: Contraction, path: Path, operands: Sequence[int]) -> Tensor:
+        """Add what computes one term from these operands, and return its result."""
+        program, steps = lower(term, path)
+        registers = [*operands]
+        for instruction in program.instructions:
+            registers.append(self.emit(instruction.rewire(registers)))
+        names = {operand.name: operand.name for operand in term.operands}
+
+        def move(tensor: Tensor) -> Tensor:
+            return replace(tensor, register=registers[tensor.register], name=names[tensor.name])
+
+        for step in steps:
+            register = registers[step.result.register]
+            names[step.result.name] = self._names.get(register, f"t{len(self.steps) + 1}")
+            if register not in self._names:
+                self._record(
+                    replace(step, left=move(step.left), right=move(step.right), result=move(step.result))
+                )
+        last = steps[-1].result.name if steps else term.operands[0].name
+        return Tensor(registers[-1], names[last], term.output)
+
+    def add(self, left: Tensor, right: Tensor) -> Tensor:
+        """The sum of two results, each the same along the indices that it lacks."""
+        both = {*left.indices, *right.indices}
+        order = tuple(index for index in self.contraction.output if index in both)
+        register = self.emit(Add(self._align(left, order), self._align(right, order)))
+        result = Tensor(register, f"t{len(self.steps) + 1}", order)
+        self._record(Step(left, right, result, "add", ()))
+        return result
+
+    def _record(self, step: Step) -> None:
+        self._names[step.result.register] = step.result.name
+        self.steps.append(step)
+
+    def _align(self, tensor: Tensor, order: Indices) -> int:
+        """The tensor with axes of size 1 for what it lacks; leading axes are stretched without them."""
+        trailing = order[order.index(tensor.indices[0]) :]
+        if trailing == tensor.indices:
+            return tensor.register
+        sizes = dict(self.contraction.sizes)
+        shape = tuple(sizes[index] if index in tensor.indices else 1 for index in trailing)
+        return self.emit(Reshape(tensor.register, shape))
