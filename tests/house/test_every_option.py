@@ -166,6 +166,9 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "testing.factorizations": dict.fromkeys(
         ("levels", "max_rank"), "house/test_every_option.py::test_strategies_stay_within_their_limits"
     ),
+    "testing.sums": dict.fromkeys(
+        ("levels", "max_rank"), "house/test_every_option.py::test_strategies_stay_within_their_limits"
+    ),
     "testing.networks": dict.fromkeys(
         ("levels", "max_cores", "max_bonds", "max_rank"),
         "house/test_every_option.py::test_strategies_stay_within_their_limits",
@@ -220,7 +223,8 @@ def test_every_other_public_class_with_options_is_a_report_or_has_fields() -> No
         parameters = inspect.signature(getattr(tm, name)).parameters.values()
         if any(each.default is not each.empty for each in parameters):
             with_options.add(name)
-    assert with_options == {"BenchReport", "VerificationReport", "ProofError"}
+    # A network's terms are tested with sums.
+    assert with_options == {"BenchReport", "VerificationReport", "ProofError", "Network"}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -246,7 +250,7 @@ def test_strategies_stay_within_their_limits() -> None:
 
     within(testing.specs(max_levels=2), lambda spec: spec.levels, 2)
     within(testing.specs(max_size=3), lambda spec: max(spec.experts), 3)
-    for make in (testing.networks, testing.factorizations):
+    for make in (testing.networks, testing.factorizations, testing.sums):
         bonds = partial(lambda levels, each: [*each.bonds(levels).values()], 2)
         within(make(levels=2, max_rank=3), lambda each, bonds=bonds: max(bonds(each), default=0), 3)
     few = testing.networks(levels=1, max_cores=2, max_bonds=1)

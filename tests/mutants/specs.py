@@ -34,6 +34,8 @@ DANGLING = partial(_layer, 3, _network("d n r, i r, o r", d=1, r=3))
 # Modes in two cores.
 DECODERS = partial(_layer, 3, _network("n o, i o"))
 SHARED = partial(_layer, 3, _network("n i o, n"))
+# A sum of three terms: what experts share, and two that differ in number and order of cores.
+SUM = partial(_layer, 3, _network("i o + n r, i r, r o + n o i", r=3))
 # A vector that stretches along the axes of other cores.
 SCALED = partial(_layer, 3, _network("r, n r, i r, o r", r=3))
 # CP with its cores transposed: the same shapes.

@@ -1,7 +1,7 @@
 """Faults in initial values, and in the search for capacity without use."""
 
 from mutants.harness import edit
-from mutants.specs import CP, CP_LEVELS, GATED_BLOCK
+from mutants.specs import CP, CP_LEVELS, GATED_BLOCK, SUM
 
 START = "layers/test_initialization.py"
 CAPACITY = "verification/test_capacity.py"
@@ -22,6 +22,30 @@ MUTANTS = [
         "2",
         CP_LEVELS,
         f"{START}::test_levels_share_a_variance_that_is_twice_the_mean_experts",
+    ),
+    edit(
+        "each term of a sum has all of the variance",
+        "layers.initialization:_recipes",
+        "len(terms) ** -0.5",
+        "1.0",
+        SUM,
+        "layers/test_sums.py::test_a_sum_starts_at_the_scale_of_a_linear_layer",
+    ),
+    edit(
+        "each term of a sum is fitted to the whole weight",
+        "fitting.one_expert:fit_matrix",
+        "matrix - product.reshape(matrix.shape)",
+        "matrix",
+        SUM,
+        "layers/test_sums.py::test_a_sum_is_upcycled_exactly_and_its_experts_differ",
+    ),
+    edit(
+        "noise for experts is measured by another term",
+        "fitting.upcycle:_spread",
+        "_size([term],",
+        "_size(network.terms,",
+        SUM,
+        "layers/test_sums.py::test_a_sum_is_upcycled_exactly_and_its_experts_differ",
     ),
     edit(
         "a core counts terms that a later one sums",
@@ -73,8 +97,8 @@ MUTANTS = [
     ),
     edit(
         "the start is always the default",
-        "layers.initialization:recipes",
-        "_RECIPES[spec.initialization]",
+        "layers.initialization:_recipes",
+        "_RECIPES[initialization]",
         '_RECIPES["linear"]',
         CP,
         f"{START}::test_cp_starts_as_published",

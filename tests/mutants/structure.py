@@ -16,6 +16,7 @@ from mutants.specs import (
     NAMED_LEVELS,
     RING,
     SHARED,
+    SUM,
     TRAIN,
     TRANSPOSED,
     TUCKER,
@@ -175,6 +176,49 @@ PLANNING = [
     ),
 ]
 
+SUMS = [
+    edit(
+        "only two terms of a sum are added",
+        "programs.sums:lower_sum",
+        "results[1:]",
+        "results[1:2]",
+        SUM,
+        "proof",
+    ),
+    edit(
+        "a sum's terms take each other's cores",
+        "programs.contraction:Contraction.positions",
+        "len(self.operands)), self.counts)",
+        "len(self.operands))[::-1], self.counts)",
+        SUM,
+        "proof",
+    ),
+    edit(
+        "a term of a sum is computed without what the program has so far",
+        "programs.sums:_Merger.append",
+        "registers = [*operands]",
+        "registers = [*range(len(operands))]",
+        SUM,
+        "proof",
+    ),
+    edit(
+        "terms are multiplied",
+        "programs.sums:_Merger.add",
+        "Add(self._align",
+        "Multiply(self._align",
+        SUM,
+        "proof",
+    ),
+    edit(
+        "a sum's second gradient is the first's",
+        "programs.instructions:Add.vjp",
+        "self.sources[position]",
+        "self.sources[0]",
+        SUM,
+        "proof",
+    ),
+]
+
 LOWERING = [
     edit(
         "a permutation is inverted",
@@ -258,4 +302,4 @@ LOWERING = [
     ),
 ]
 
-MUTANTS = [*DEFINITION, *CONTRACTION, *PLANNING, *LOWERING]
+MUTANTS = [*DEFINITION, *CONTRACTION, *PLANNING, *LOWERING, *SUMS]
