@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tensormoe as tm
+from tensormoe.layers.initialization import recipes
 from tensormoe.layers.shares import share_stages
 from tensormoe.verification.capacity import find_unused
 
@@ -18,9 +19,8 @@ FAMILIES = [
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["shared", "three", "lora"])
-@pytest.mark.parametrize("initialization", ["linear", "published"])
-def test_a_sum_starts_at_the_scale_of_a_linear_layer(family: tm.Factorization, initialization: str) -> None:
-    spec = tm.MuMoESpec(64, 48, 8, family, tm.Gate("softmax"), bias=False, initialization=initialization)
+def test_a_sum_starts_at_the_scale_of_a_linear_layer(family: tm.Factorization) -> None:
+    spec = tm.MuMoESpec(64, 48, 8, family, tm.Gate("softmax"), bias=False)
     x = np.random.default_rng(0).normal(size=(256, 64))
     outputs = []
     for seed in range(12):
@@ -28,7 +28,15 @@ def test_a_sum_starts_at_the_scale_of_a_linear_layer(family: tm.Factorization, i
         outputs.append(tm.apply(spec, parameters, x, state=state).y)
     # nn.Linear's weights are uniform on ±√(1/I), so that an output has a variance of 1/3.
     ratio = np.std(outputs) * np.sqrt(3)
-    assert 0.8 <= ratio <= (1.2 if initialization == "linear" else 1.5)
+    assert 0.8 <= ratio <= 1.2
+
+
+def test_terms_of_a_published_start_share_its_variance() -> None:
+    alone = tm.MuMoESpec(64, 48, 8, tm.CP(rank=16), bias=False, initialization="published")
+    recipe, one = recipes(alone.replace(factorization=tm.CP(rank=16) + tm.CP(rank=16))), recipes(alone)
+    bounds = [recipe[f"cores.{name}"].bound for name in ("input", "output", "input_2", "output_2")]
+    whole = [one[f"cores.{name}"].bound for name in ("input", "output")]
+    assert np.prod(bounds[:2]) ** 2 + np.prod(bounds[2:]) ** 2 == pytest.approx(np.prod(whole) ** 2)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["shared", "three", "lora"])
@@ -44,11 +52,13 @@ def test_a_sum_is_upcycled_exactly_and_its_experts_differ(family: tm.Factorizati
     parameters, state = tm.upcycle(weight, spec, bias=bias, dtype="float64")
     x = generator.normal(size=(7, 12))
     np.testing.assert_allclose(tm.apply(spec, parameters, x, state=state).y, x @ weight + bias, atol=1e-10)
-    cores = {
-        name.removeprefix("cores."): core for name, core in parameters.items() if name.startswith("cores.")
-    }
-    experts = tm.materialize(spec, cores)
-    assert 1e-3 < np.linalg.norm(experts - experts.mean(0)) / np.linalg.norm(experts) < 1e-1
+    own = [core for name, core in parameters.items() if name.startswith("cores.") and len(core) == 5]
+    assert any(np.ptp(core, axis=0).any() for core in own)
+    experts = tm.materialize(spec, tm.cores_of(spec, parameters))
+    spread = np.linalg.norm(experts - experts.mean(0)) / np.linalg.norm(experts)
+    assert spread < 1e-1
+    # Where a shared term takes all of the weight, nothing shows yet of what experts have of their own.
+    assert spread > 1e-3 or family.terms[0] == SHARED
 
 
 def test_terms_of_too_low_a_rank_are_fitted_one_to_what_the_other_leaves() -> None:
@@ -56,9 +66,7 @@ def test_terms_of_too_low_a_rank_are_fitted_one_to_what_the_other_leaves() -> No
     left, values, right = np.linalg.svd(generator.normal(size=(9, 8)))
     spec = tm.MuMoESpec(9, 8, 3, tm.CP(rank=2) + tm.CP(rank=3), bias=False)
     parameters, _ = tm.upcycle(left[:, :8] * values @ right, spec, noise=0.0, dtype="float64")
-    cores = {
-        name.removeprefix("cores."): core for name, core in parameters.items() if name.startswith("cores.")
-    }
+    cores = tm.cores_of(spec, parameters)
     best = left[:, :5] * values[:5] @ right[:5]
     np.testing.assert_allclose(tm.materialize(spec, cores)[0], best, atol=1e-10)
 

@@ -106,7 +106,7 @@ def taken(array: Array, axis: int, order: Array) -> Array:
 
 @on_every_backend(inhabited, seeds)
 def test_the_layer_is_linear_in_every_operand(backend: str, layer: Layer, seed: int) -> None:
-    """Or affine, in x with a bias, and in the cores of a sum: scales that do not sum to 1 leave the rest to f(0)."""
+    """Or affine, in x with a bias and in a sum's cores: scales that do not sum to 1 leave it to f(0)."""
     spec, values = layer
     generator, f = np.random.default_rng(seed), layer_of(backend, spec)
     y, size = f(values), size_of(spec, values)
