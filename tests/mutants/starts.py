@@ -40,14 +40,6 @@ MUTANTS = [
         "layers/test_sums.py::test_a_sum_is_upcycled_exactly_and_its_experts_differ",
     ),
     edit(
-        "noise for experts is measured by another term",
-        "fitting.upcycle:_spread",
-        "_size([term],",
-        "_size(network.terms,",
-        SUM,
-        "layers/test_sums.py::test_a_sum_is_upcycled_exactly_and_its_experts_differ",
-    ),
-    edit(
         "a core counts terms that a later one sums",
         "layers.linear_start:_laws",
         "if name == core.name",
