@@ -65,6 +65,7 @@ def _shares(module: Module) -> Iterator[tuple[nn.Parameter, float]]:
     """The cores of the input and of the output, with the part of the decay that each takes."""
     parameters = dict(module.named_parameters())
     for prefix, stage in module.spec.layers.items():
-        names = [core.name for core in stage.network.cores if {INPUT, OUTPUT} & {*core.indices}]
-        present = [parameters[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in parameters]
-        yield from ((parameter, 1 / len(names)) for parameter in present)
+        for term in stage.network.terms:
+            names = [core.name for core in term.cores if {INPUT, OUTPUT} & {*core.indices}]
+            present = [parameters[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in parameters]
+            yield from ((parameter, 1 / len(names)) for parameter in present)

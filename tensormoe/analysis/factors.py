@@ -41,7 +41,7 @@ class Factors:
         return prod(self.network.experts)
 
     def contract(self, contraction: Contraction) -> NumPyArray:
-        """The result of a contraction of these cores, once or several times in turn.
+        """The result of a contraction of these cores, which may come several times, with marked names.
 
         Raises:
             TensorMoEError: it needs more memory than the host has, or exceeds float64.
@@ -49,9 +49,10 @@ class Factors:
         planned = plan(contraction, 1)
         needed = _ELEMENT * (planned.peak + planned.steps[-1].size if planned.steps else 0)
         check_memory("layer", str(self.network), "this measure's arrays", needed, host_memory())
-        repeats = len(contraction.operands) // len(self.arrays)
+        arrays = {core.name: array for core, array in zip(self.network.cores, self.arrays, strict=True)}
+        operands = [arrays[operand.name.rstrip("'")] for operand in contraction.operands]
         with np.errstate(over="ignore", invalid="ignore"):
-            result: NumPyArray = get_backend("numpy").compute(planned.program, (), self.arrays * repeats)
+            result: NumPyArray = get_backend("numpy").compute(planned.program, (), operands)
         if not np.isfinite(result).all():
             raise TensorMoEError(
                 "layer", str(self.network), "its cores are too large to multiply: rescale them"

@@ -5,6 +5,7 @@ the output. It is planned as every other; the weight tensor is never built.
 """
 
 from collections.abc import Collection
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -119,9 +120,17 @@ def _overlap(network: Network, shared: Collection[str]) -> Contraction:
     def prime_all(indices: Indices) -> Indices:
         return tuple(map(prime, indices))
 
-    once = [Operand(core.name, core.indices) for core in network.cores]
-    again = [Operand(f"{core.name}'", prime_all(core.indices)) for core in network.cores]
+    # Each term of a sum meets each.
+    products = [
+        [
+            *(Operand(core.name, core.indices) for core in once.cores),
+            *(Operand(f"{core.name}'", prime_all(core.indices)) for core in again.cores),
+        ]
+        for once, again in product(network.terms, repeat=2)
+    ]
     experts = expert_modes(network.levels)
     sizes = network.sizes | {prime(index): size for index, size in network.sizes.items()}
     output = tuple(dict.fromkeys((*experts, *prime_all(experts))))
-    return Contraction((*once, *again), output, tuple(sizes.items()))
+    counts = tuple(map(len, products)) if len(products) > 1 else ()
+    operands = tuple(operand for each in products for operand in each)
+    return Contraction(operands, output, tuple(sizes.items()), counts=counts)

@@ -44,10 +44,11 @@ def fit_matrix(
         metrics: how much each direction counts, by mode.
         generator: of what is free.
 
-    In a sum, every term is fitted to what those before it leave.
+    In a sum, every term is fitted to what those before it leave: first those that experts have to themselves,
+    so that noise among experts is relative to what they hold.
     """
     cores: dict[str, NumPyArray] = {}
-    for term in network.terms:
+    for term in sorted(network.terms, key=lambda term: -len(term.carried_modes)):
         own = _fit_term(term, matrix, metrics, generator)
         program = plan(weight_contraction(term), 1).program
         product = program.run(get_backend("numpy"), [*own.values()])

@@ -18,12 +18,14 @@ from .parameters import join_name
 from .spec import Spec, check_spec
 from .stage import Stage
 
+_SUM = "it is a sum, and every share would add the terms without the bond again: share out its experts"
+
 
 def rank_index(spec: Spec, bond: str | None = None) -> str:
     """The bond that is shared out along the rank: the first that the family would grow, or the one named.
 
     Raises:
-        TensorMoEError: an unknown bond, or a family without any.
+        TensorMoEError: an unknown bond, a family without any, or a sum.
 
     Examples:
         >>> import tensormoe as tm
@@ -36,6 +38,8 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
     if not bonds:
         remedy = "it has no bond to share out: share out its experts"
         raise TensorMoEError("factorization", spec.factorization, remedy)
+    if any(stage.network.counts for stage in spec.layers.values()):
+        raise TensorMoEError("factorization", spec.factorization, _SUM)
     if bond is None:
         return (spec.factorization.growing_bonds(spec.levels) or bonds)[0]
     one_of("bond", bond, bonds)
@@ -66,8 +70,7 @@ def _share(prefix: str, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> St
         sizes |= zip(core.indices, shapes[join_name(prefix, core.name)], strict=True)
     levels = stage.levels
     if stage.network.counts and any(sizes[bond] != size for bond, size in stage.network.bonds):
-        remedy = "every share would add the terms without the bond again: share out experts"
-        raise TensorMoEError("factorization", stage.factorization, f"it is a sum; {remedy}")
+        raise TensorMoEError("factorization", stage.factorization, _SUM)
     bonds = {bond: sizes[bond] for bond in stage.factorization.bonds(levels)}
     experts = tuple(sizes[mode] for mode in expert_modes(levels))
     share = replace(stage, experts=experts, factorization=stage.factorization.with_bonds(bonds))

@@ -204,6 +204,10 @@ class Multiply(Binary):
 class Add(Binary):
     """The elementwise sum. Axes of size 1 and missing leading axes are stretched."""
 
+    @property
+    def reads(self) -> tuple[int, ...]:
+        return ()
+
     def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
         return registers[self.source] + registers[self.other]
 

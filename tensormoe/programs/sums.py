@@ -80,7 +80,7 @@ class _Merger:
 
     def _align(self, tensor: Tensor, order: Indices) -> int:
         """The tensor with axes of size 1 for what it lacks; leading axes are stretched without them."""
-        trailing = order[order.index(tensor.indices[0]) :]
+        trailing = order[order.index(tensor.indices[0]) :] if tensor.indices else ()
         if trailing == tensor.indices:
             return tensor.register
         sizes = dict(self.contraction.sizes)

@@ -107,7 +107,7 @@ def test_tensor_ring_starts_as_published() -> None:
 
 
 @pytest.mark.parametrize(
-    ("factorization", "drawn"), list(zip(EVERY, (2, 3, 2, 2, 1, 1, 2, 3), strict=True)), ids=str
+    ("factorization", "drawn"), list(zip(EVERY, (2, 3, 2, 2, 1, 1, 2, 1, 3), strict=True)), ids=str
 )
 def test_the_published_mean_expert_shrinks_with_every_linear_core(factorization, drawn: int) -> None:
     """Its entries' variance is 1/(3 I) times 1/3 for every further core that is drawn uniformly."""

@@ -283,7 +283,7 @@ FAILURES = (
     Failure(
         "TensorLy's decompositions",
         EVERY_FRAMEWORK,
-        ("Dense", "TensorNetwork"),
+        ("Dense", "Sum", "TensorNetwork"),
         tm.TensorMoEError,
         "TensorLy supports CP",
         "TensorLy has no decomposition of this form. `tm.fit` finds cores for any network.",
@@ -295,6 +295,14 @@ FAILURES = (
         tm.TensorMoEError,
         "it has no bond to share out",
         "A weight tensor that is not factorized has no rank. Share out its experts.",
+    ),
+    Failure(
+        "a share of the rank",
+        ("torch", "jax"),
+        ("Sum",),
+        tm.TensorMoEError,
+        "it is a sum",
+        "A bond belongs to one term, and every share would add the other terms again. Share out its experts.",
     ),
     Failure(
         "float8",
