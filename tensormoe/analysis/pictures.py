@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Beyond it the best order of a tree's leaves takes minutes.
 _ORDERED = 512
+# Of a heat map: an expert would be narrower than a pixel, so neighbours share a column.
+_COLUMNS = 900
 
 
 def draw_class_means(means: Array, labels: style.Labels | None = None, *, title: str = "") -> "Figure":
@@ -69,15 +71,17 @@ def draw_class_means(means: Array, labels: style.Labels | None = None, *, title:
     figure = style.new_figure(style.fit_width(len(order)) + room, height, title)
     axis = figure.add_subplot()
     style.tidy(axis, y="class", frame=True)
-    shown = np.ma.masked_invalid(table[:, order])
+    shown = table[:, order]
+    if len(order) > _COLUMNS:
+        shown = style.merge_columns(shown, _COLUMNS)
     image = axis.imshow(
-        shown,
+        np.ma.masked_invalid(shown),
         cmap=style.SEQUENTIAL,
         vmin=0,
-        vmax=known.max() or 1,
+        vmax=np.nanmax(shown) or 1,
         aspect="auto",
-        # Beyond that, an expert is narrower than a pixel, and would be lost.
-        interpolation="nearest" if len(order) <= 900 else "auto",
+        extent=(-0.5, len(order) - 0.5, len(table) - 0.5, -0.5),
+        interpolation="nearest",
     )
     axis.set_facecolor(style.MISSING)
     style.name_rows(axis, names)
@@ -133,7 +137,7 @@ def draw_usage(load: Array, usage: Array, *, threshold: float = 0.5, title: str 
         axis.set_xlim(-0.5 - 0.01 * len(loads), len(loads) - 0.5 + 0.01 * len(loads))
         axis.set_ylim(bottom=0, top=None if axis.get_ylim()[1] > 0 and axis.dataLim.y1 > 0 else 1)
     upper.set_title(
-        f"dashed: equal load, 1/{len(loads)}", fontsize=style.SMALL - 0.5, color=style.QUIET, loc="left"
+        f"dashed: equal load, 1/{len(loads):,}", fontsize=style.SMALL - 0.5, color=style.QUIET, loc="left"
     )
     return figure
 
@@ -147,7 +151,8 @@ def draw_polysemanticity(
 
     Args:
         experts: the numbers of experts, (K,).
-        values: of each number of experts the polysemanticity after training with each of S ≥ 2 seeds, (K, S).
+        values: of each number of experts the mean of `polysemanticity` after training with each of S ≥ 2
+            seeds, (K, S).
         confidence: of the intervals: Student's, for the mean over seeds.
         title: of the figure.
 

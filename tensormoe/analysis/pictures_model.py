@@ -100,10 +100,7 @@ def stretch(load: NumPyArray) -> NumPyArray:
     """Loads from the largest down, in equal loads, over COLUMNS columns."""
     if np.isnan(load).any():
         return np.full(COLUMNS, np.nan)
-    count = len(load)
-    total = np.concatenate([[0], np.cumsum(np.sort(load)[::-1])])
-    edges = np.linspace(0, count, COLUMNS + 1)
-    columns: NumPyArray = np.diff(np.interp(edges, np.arange(count + 1), total)) * COLUMNS
+    columns: NumPyArray = style.merge_columns(np.sort(load)[None, ::-1] * len(load), COLUMNS)[0]
     return columns
 
 

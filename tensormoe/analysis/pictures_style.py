@@ -75,7 +75,10 @@ def tidy(axis: "Axes", *, x: str = "", y: str = "", title: str = "", frame: bool
 
 def add_scale(figure: "Figure", image: "AxesImage", axis: "Axes", label: str) -> "Colorbar":
     """A slim colour bar beside an image."""
-    bar = figure.colorbar(image, ax=axis, shrink=0.7, aspect=18, pad=0.02)
+    # At most three inches high, and a ninth of an inch wide, whatever the figure's size.
+    height = figure.get_figheight()
+    shrink = min(0.7, 3 / height)
+    bar = figure.colorbar(image, ax=axis, shrink=shrink, aspect=7 * shrink * height, pad=0.02)
     bar.outline.set(visible=False)
     bar.ax.tick_params(labelsize=SMALL - 1, colors=QUIET, labelcolor=INK, length=2, width=0.6)
     bar.set_label(label, fontsize=SMALL, color=INK)
@@ -107,7 +110,7 @@ def name_rows(axis: "Axes", names: Sequence[str]) -> None:
 
 def shorten(name: str) -> str:
     """The end of a long name, which tells more of a layer than its beginning."""
-    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]
+    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :].lstrip(".")
 
 
 def draw_bars(axis: "Axes", values: NumPyArray, color: str = BLUE) -> None:
@@ -119,6 +122,16 @@ def draw_bars(axis: "Axes", values: NumPyArray, color: str = BLUE) -> None:
     edges = np.stack([places - 0.4, places + 0.4], axis=1).ravel()
     heights = np.stack([values, np.zeros(len(values))], axis=1).ravel()[:-1]
     axis.stairs(heights, edges, fill=True, color=color, linewidth=0)
+
+
+def merge_columns(table: NumPyArray, columns: int) -> NumPyArray:
+    """The rows over so many columns of equal width: means of the values that a column has parts of."""
+    count = table.shape[1]
+    edges = np.linspace(0, count, columns + 1)
+    total = np.cumsum(np.pad(table, ((0, 0), (1, 0))), axis=1)
+    rows = [np.diff(np.interp(edges, np.arange(count + 1), row)) for row in total]
+    merged: NumPyArray = np.array(rows) * columns / count
+    return merged
 
 
 def read_table(argument: str, values: Array, remedy: str, axes: int) -> NumPyArray:

@@ -45,7 +45,7 @@ def cosines_of(experts: int) -> np.ndarray:
 
 def recording_of(experts: int) -> tm.analysis.Recording:
     with tm.analysis.recording() as recording:
-        recording.add("first of $x", [coefficients_of(experts)])
+        recording.add("first of $_{$", [coefficients_of(experts)])
         recording.add("second", [coefficients_of(3) + 0.01, coefficients_of(experts)])
     return recording
 
@@ -53,7 +53,7 @@ def recording_of(experts: int) -> tm.analysis.Recording:
 def every_picture(experts: int) -> dict[str, Figure]:
     a = coefficients_of(experts)
     return {
-        "class means": draw_class_means(a[:10], [f"class {n}" for n in range(10)], title="$x^{"),
+        "class means": draw_class_means(a[:10], [f"class {n}" for n in range(10)], title="$x^{$"),
         "usage": draw_usage(tm.analysis.load(a), tm.analysis.usage(a)),
         "polysemanticity": draw_polysemanticity([4, 64, experts + 1], DRAWS.random((3, 4))),
         "similarity": draw_similarity(cosines_of(experts)),
@@ -135,6 +135,15 @@ def test_class_means_are_shown_with_the_experts_of_a_class_side_by_side() -> Non
     shown = axes.images[0].get_array()
     np.testing.assert_array_equal(shown.filled(-1), [[0.6, 0.2, 0.1, 0.0], [-1] * 4, [0.4, 0.1, 0.5, 0.0]])
     assert axes.images[0].get_clim() == (0, 0.6)
+
+
+def test_neighbours_share_a_column_where_experts_are_too_narrow() -> None:
+    means = DRAWS.random((3, 1800))
+    means[1] = np.nan
+    shown = draw_class_means(means).axes[0].images[0].get_array()
+    order = np.lexsort((-means[[0, 2]].max(axis=0), means[[0, 2]].argmax(axis=0)))
+    np.testing.assert_allclose(shown[[0, 2]], means[[0, 2]][:, order].reshape(2, 900, 2).mean(axis=2))
+    assert shown.mask.all(axis=1).tolist() == [False, True, False]
 
 
 def test_many_classes_keep_every_second_name() -> None:
