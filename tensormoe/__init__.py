@@ -40,6 +40,7 @@ from .programs.plan import Plan
 
 if TYPE_CHECKING:
     from . import analysis as analysis
+    from . import editing as editing
     from . import fitting as fitting
     from .benching import BenchReport, bench
     from .checkpoints.loading import load, load_arrays
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from .verification.prove import prove
 else:
     # Imported at their first use: they take as long as all the rest, and few programs need them.
-    _FOLDERS = ("analysis", "fitting")
+    _FOLDERS = ("analysis", "editing", "fitting")
     _LATER = {
         "BenchReport": "benching",
         "BlockProof": "verification.proof.chain",

@@ -9,7 +9,7 @@ import tensormoe
 import tensormoe.testing
 from tensormoe.arrays.registry import get_module
 
-MODULES = (tensormoe, tensormoe.analysis, tensormoe.testing, *map(get_module, BACKENDS))
+MODULES = (tensormoe, tensormoe.analysis, tensormoe.editing, tensormoe.testing, *map(get_module, BACKENDS))
 PUBLIC = [getattr(module, name) for module in MODULES for name in module.__all__]
 
 

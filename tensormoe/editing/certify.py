@@ -1,0 +1,165 @@
+"""The certificate of an edit: a theorem on the edited layer, with what was proved and compared for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..checkpoints.saved import Layer
+from ..errors import TensorMoEError, as_tuple, one_of
+from ..fitting.target import read_values
+from ..layers.parameters import cores_of, join_name
+from ..layers.spec import Spec
+from ..terminal import substitute
+from ..typing import NumPyArray
+from ..verification.prove import prove
+from .exact import BITS, changed_experts
+from .reading import Expert, Place, locate, read_experts
+from .theorem import state
+
+# What may differ: how a weight is factorized, and what follows from that.
+_FREE = ("factorization", "optimize", "memory_limit", "initialization")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What an edit changed, proved. Print it for the theorem and its proof.
+
+    Args:
+        experts: for each layer, the experts that may have changed, by their numbers on each level.
+        unchanged: for each layer, the number of other experts, whose weights are equal.
+        theorem: the text.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> layer = tm.build(tm.MuMoESpec(8, 6, 4, tm.CP(5)), "numpy", seed=0)
+        >>> certificate = tm.editing.edit(layer, tm.editing.Ablate(2)).certificate()
+        >>> print(str(certificate).splitlines()[0])
+        Theorem. For every input x, with the coefficients a[n] and z = (x, 1), the edit changes the
+    """
+
+    experts: Mapping[str, tuple[Place, ...]]
+    unchanged: Mapping[str, int]
+    theorem: str
+
+    def __str__(self) -> str:
+        return self.theorem
+
+
+def certify(
+    before: Layer, after: Layer, experts: Expert | Sequence[Expert] | Mapping[str, Sequence[Expert]]
+) -> Certificate:
+    """Prove that two layers differ only in these experts' weights, or name what else differs.
+
+    Their programs are proved as by `tm.prove`. Gates, norms and running statistics are compared bit by bit.
+    The weights of all other experts are compared in exact arithmetic on the given numbers, from the cores:
+    whatever factorizations the two have, an expert that differs in a single bit is found, except with a
+    probability of 2^−63.
+
+    Args:
+        before, after: modules of any framework, or `tm.SavedLayer`.
+        experts: those that may differ, each a number or a tuple with one for each level; in a block, such a
+            sequence for each layer that was edited, by its name.
+
+    Returns:
+        A `Certificate`. It is about real numbers: each program rounds on its own.
+
+    Raises:
+        TensorMoEError: it names the expert that has changed besides these, or what else has; other kinds of
+            objects, or an expert that is not there.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> layer = tm.build(tm.MuMoESpec(8, 6, 4, tm.CP(5)), "numpy", seed=0)
+        >>> after = tm.editing.edit(layer, tm.editing.Ablate(2)).layer
+        >>> tm.editing.certify(layer, after, 2).experts
+        {'cores': ((2,),)}
+        >>> tm.editing.certify(layer, after, 3)
+        Traceback (most recent call last):
+        tensormoe.errors.TensorMoEError: expert 2: received 'another weight'; only expert 3 may change
+    """
+    check_layer("before", before)
+    check_layer("after", after)
+    _compare_specs(before.spec, after.spec)
+    allowed = _read_allowed(experts, before.spec)
+    ours, theirs = before.arrays(), after.arrays()
+    shared = before.spec.parameter_shapes.keys() - {*before.spec.core_names} | before.spec.state_shapes.keys()
+    for name in sorted(shared):
+        if not _is_equal(ours[name], theirs[name], name):
+            raise TensorMoEError(name, "other values", "an edit leaves all but experts' weights as they are")
+    for name, places in allowed.items():
+        sides = [
+            (layer.spec.layers[name], _read_cores(layer.spec, arrays, name))
+            for layer, arrays in ((before, ours), (after, theirs))
+        ]
+        _check_leaks(name, changed_experts(*sides), places, len(allowed) > 1)
+    for spec in (before.spec, after.spec):
+        prove(spec)
+    total = prod(before.spec.experts)
+    text = state(before.spec, after.spec, allowed, BITS)
+    unchanged = {name: total - len(places) for name, places in allowed.items()}
+    return Certificate(allowed, unchanged, substitute(text))
+
+
+def check_layer(argument: str, layer: object) -> None:
+    """Raise an error unless this is a layer or a block with its values."""
+    if not isinstance(getattr(layer, "spec", None), Spec) or not callable(getattr(layer, "arrays", None)):
+        remedy = "pass a layer's or a block's module, or tm.SavedLayer(spec, parameters, state)"
+        raise TensorMoEError(argument, type(layer), remedy)
+
+
+def _compare_specs(before: Spec, after: Spec) -> None:
+    if type(before) is not type(after):
+        raise TensorMoEError("after", type(after), f"pass a layer of a {type(before).__name__}, as before")
+    for name, value in before.arguments.items():
+        if name not in _FREE and after.arguments[name] != value:
+            remedy = f"an edit leaves it as it is: {value!r} before"
+            raise TensorMoEError(f"{name} after", after.arguments[name], remedy)
+
+
+def _read_allowed(experts: object, spec: Spec) -> dict[str, tuple[Place, ...]]:
+    """For each layer, the experts that may differ."""
+    names, levels = tuple(spec.layers), len(spec.experts)
+    if not isinstance(experts, Mapping):
+        if len(names) > 1:
+            raise TensorMoEError("experts", type(experts), "pass a mapping from layers: {'first': [3]}")
+        alone = isinstance(experts, tuple) and levels > 1 and all(isinstance(each, int) for each in experts)
+        experts = {names[0]: (experts,) if alone else as_tuple(experts)}
+    for name in experts:
+        one_of("layer in experts", name, names)
+    read = {name: dict.fromkeys(as_tuple(experts.get(name, ()))) for name in names}
+    return {
+        name: tuple(
+            sorted({locate("experts", each, spec.experts) for each in read_experts("experts", tuple(value))})
+        )
+        for name, value in read.items()
+    }
+
+
+def _read_cores(spec: Spec, arrays: Mapping[str, object], layer: str) -> dict[str, NumPyArray]:
+    cores = cores_of(spec, arrays, layer)
+    return {name: read_values(join_name(layer, name), array) for name, array in cores.items()}
+
+
+def _is_equal(ours: object, theirs: object, name: str) -> bool:
+    return bool(np.array_equal(read_values(name, ours), read_values(name, theirs)))
+
+
+def _check_leaks(layer: str, changed: NumPyArray, allowed: Sequence[Place], several: bool) -> None:
+    """Raise an error that names an expert that has changed and may not."""
+    leaks = changed.copy()
+    for place in allowed:
+        leaks[place] = False
+    if leaks.any():
+        place = tuple(int(number) for number in np.argwhere(leaks)[0])
+        where = f" of {layer}" if several else ""
+        listed = ", ".join(map(name_place, allowed[:8])) + (", …" if len(allowed) > 8 else "")
+        may = f"only expert{'s' * (len(allowed) > 1)} {listed}" if allowed else "no expert"
+        remedy = f"{may} may change"
+        raise TensorMoEError(f"expert {name_place(place)}{where}", "another weight", remedy)
+
+
+def name_place(place: Place) -> str:
+    """An expert as people write it."""
+    return str(place[0]) if len(place) == 1 else str(place)

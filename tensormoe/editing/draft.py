@@ -1,0 +1,137 @@
+"""A layer while it is edited: its cores in float64, and what is added beside them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import opt_einsum
+
+from ..errors import TensorMoEError
+from ..layers.stage import Stage
+from ..memory import check_memory, host_memory
+from ..networks.network import Core, Network
+from ..networks.notation import INPUT, OUTPUT, expert_modes
+from ..typing import NumPyArray, Shape
+from .pieces import Piece, combine, factor, one_hot
+from .reading import Place
+
+
+class Draft:
+    """One layer's weight as edits change it.
+
+    An edit that makes the weights of experts sums of one another changes rows of a core where one core tells
+    these experts from all others. Everything else is a piece beside the network.
+
+    Args:
+        stage: the layer.
+        cores: by name, in float64; they stay as they are.
+    """
+
+    def __init__(self, stage: Stage, cores: Mapping[str, NumPyArray]) -> None:
+        self.stage = stage
+        self.cores = dict(cores)
+        self.changed: set[str] = set()
+        self.pieces: list[Piece] = []
+
+    @property
+    def experts(self) -> Shape:
+        """N1, …, NE."""
+        return self.stage.experts
+
+    @property
+    def rows(self) -> int:
+        """I, or I+1 with a bias."""
+        return self.stage.in_features + self.stage.bias
+
+    def mix(self, places: Sequence[Place], matrix: NumPyArray) -> None:
+        """Give the k-th of these experts the weight Σ_l matrix[k, l] W[places[l]]."""
+        self.pieces = [each for piece in self.pieces for each in piece.mix(places, matrix)]
+        for term in self.stage.network.terms:
+            core = self._find_carrier(term, several=len(places) > 1)
+            if core is None:
+                self._mix_beside(term, places, matrix)
+            else:
+                self._mix_rows(core, places, matrix)
+
+    def add_matrix(self, place: Place, matrix: NumPyArray) -> None:
+        """Add a matrix (I[+1], O) to an expert's weight."""
+        self.add_factors(place, *factor(matrix))
+
+    def add_factors(self, place: Place, left: NumPyArray, right: NumPyArray) -> None:
+        """Add a product to an expert's weight."""
+        self.add_everywhere(one_hot(place, self.experts), left, right)
+
+    def add_everywhere(self, levels: tuple[NumPyArray, ...], left: NumPyArray, right: NumPyArray) -> None:
+        """Add a product to the weight of every expert, times the product of its numbers on all levels."""
+        if left.shape[1]:
+            self.pieces.append(Piece(levels, left, right))
+
+    def bias_factors(self, output: int, value: float) -> tuple[NumPyArray, NumPyArray]:
+        """The factors of a matrix that has a value for the bias of one output and is zero elsewhere."""
+        if not self.stage.bias:
+            raise TensorMoEError("bias", False, "the layer has no bias to change: build it with bias=True")
+        count = self.stage.out_features
+        if output >= count:
+            raise TensorMoEError("output", output, f"the layer has {count} outputs, which are counted from 0")
+        return np.eye(1, self.rows, self.rows - 1).T, value * np.eye(1, count, output)
+
+    def fit_rows(self, argument: str, matrix: NumPyArray, columns: int) -> NumPyArray:
+        """A matrix with all rows of the input mode, the bias's zero if it is left out."""
+        heights = {self.stage.in_features, self.rows}
+        if matrix.shape[0] not in heights or matrix.shape[1] != columns:
+            shapes = " or ".join(str((height, columns)) for height in sorted(heights))
+            transposed = matrix.shape[::-1] == (self.stage.in_features, columns)
+            hint = "it is transposed, as nn.Linear keeps it: " if transposed else ""
+            raise TensorMoEError(argument, matrix.shape, f"{hint}pass a matrix of shape {shapes}")
+        return np.pad(matrix, ((0, self.rows - len(matrix)), (0, 0)))
+
+    def finish(self) -> Piece | None:
+        """All that is added beside the network, each level (N_e, k) for k ranks; None for nothing."""
+        pieces = combine(self.pieces)
+        if not pieces:
+            return None
+        ranks = [piece.left.shape[1] for piece in pieces]
+        each = zip(*(piece.levels for piece in pieces), strict=True)
+        levels = tuple(np.repeat(np.stack(level, axis=1), ranks, axis=1) for level in each)
+        left = np.concatenate([piece.left for piece in pieces], axis=1)
+        return Piece(levels, left, np.concatenate([piece.right for piece in pieces]))
+
+    def _find_carrier(self, term: Network, several: bool) -> Core | None:
+        """The core whose rows are experts, and which the term's weights are linear in."""
+        modes = {*expert_modes(self.stage.levels)}
+        carrying = [core for core in term.cores if modes & {*core.indices}]
+        whole = [core for core in carrying if modes <= {*core.indices}]
+        return whole[0] if whole and (len(carrying) == 1 or not several) else None
+
+    def _mix_rows(self, core: Core, places: Sequence[Place], matrix: NumPyArray) -> None:
+        axes = [core.indices.index(mode) for mode in expert_modes(self.stage.levels)]
+        array = self.cores[core.name].copy()
+        rows = np.moveaxis(array, axes, range(len(axes)))
+        chosen = tuple(np.array(places).T)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows[chosen] = np.tensordot(matrix, rows[chosen], 1)
+        self.cores[core.name] = array
+        self.changed.add(core.name)
+
+    def _mix_beside(self, term: Network, places: Sequence[Place], matrix: NumPyArray) -> None:
+        weights = np.stack([self._weigh(term, place) for place in places])
+        with np.errstate(over="ignore", invalid="ignore"):
+            changes = np.tensordot(matrix - np.eye(len(places)), weights, 1)
+        for place, change in zip(places, changes, strict=True):
+            self.add_matrix(place, change)
+
+    def _weigh(self, term: Network, place: Place) -> NumPyArray:
+        """An expert's matrix (I[+1], O) in one term."""
+        shape = self.rows, self.stage.out_features
+        check_memory(
+            "edits", shape, "an expert's matrix and its factors", 32 * shape[0] * shape[1], host_memory()
+        )
+        numbers = dict(zip(expert_modes(self.stage.levels), place, strict=True))
+        operands: list[object] = []
+        symbols = {index: symbol for symbol, index in enumerate(term.sizes)}
+        for core in term.cores:
+            chosen = tuple(numbers.get(index, slice(None)) for index in core.indices)
+            kept = [symbols[index] for index in core.indices if index not in numbers]
+            operands += [self.cores[core.name][chosen], kept]
+        with np.errstate(over="ignore", invalid="ignore"):
+            weight: NumPyArray = np.asarray(opt_einsum.contract(*operands, [symbols[INPUT], symbols[OUTPUT]]))
+        return weight
