@@ -15,7 +15,7 @@ from ..terminal import substitute
 from ..typing import NumPyArray
 from ..verification.prove import prove
 from .exact import BITS, changed_experts
-from .reading import Expert, Place, locate, read_experts
+from .reading import Expert, Place, locate, read_expert
 from .theorem import state
 
 # What may differ: how a weight is factorized, and what follows from that.
@@ -128,13 +128,12 @@ def _read_allowed(experts: object, spec: Spec) -> dict[str, tuple[Place, ...]]:
         experts = {names[0]: (experts,) if alone else as_tuple(experts)}
     for name in experts:
         one_of("layer in experts", name, names)
-    read = {name: dict.fromkeys(as_tuple(experts.get(name, ()))) for name in names}
-    return {
-        name: tuple(
-            sorted({locate("experts", each, spec.experts) for each in read_experts("experts", tuple(value))})
-        )
-        for name, value in read.items()
-    }
+    return {name: _locate(as_tuple(experts.get(name, ())), spec) for name in names}
+
+
+def _locate(experts: Sequence[object], spec: Spec) -> tuple[Place, ...]:
+    places = {locate("experts", read_expert("experts", each), spec.experts) for each in experts}
+    return tuple(sorted(places))
 
 
 def _read_cores(spec: Spec, arrays: Mapping[str, object], layer: str) -> dict[str, NumPyArray]:

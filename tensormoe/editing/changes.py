@@ -55,7 +55,7 @@ class Add(Edit):
             layer=read_layer(self.layer),
         )
 
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         (place,) = self.places(draft.experts)
         if not isinstance(self.delta, tuple):
             draft.add_matrix(place, draft.fit_rows("delta", np.asarray(self.delta), draft.stage.out_features))
@@ -105,7 +105,7 @@ class AddBias(Edit):
             layer=read_layer(self.layer),
         )
 
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         (place,) = self.places(draft.experts)
         draft.add_factors(place, *draft.bias_factors(self.output, self.value))
 
@@ -157,7 +157,7 @@ class RewriteBias(Edit):
             layer=read_layer(self.layer),
         )
 
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         levels: tuple[NumPyArray, ...] = tuple(map(np.asarray, self.mean_coefficients))
         shape = tuple(len(each) for each in levels)
         if shape != draft.experts:

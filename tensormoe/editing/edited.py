@@ -184,7 +184,7 @@ def _apply(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]
     }
     for number, each in enumerate(edits, start=1):
         try:
-            each.apply(drafts[_find_layer(spec, each.layer)])
+            each.change(drafts[_find_layer(spec, each.layer)])
         except TensorMoEError as error:
             raise TensorMoEError(
                 f"{error.argument} of edit {number}", error.received, error.remedy

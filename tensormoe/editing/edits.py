@@ -41,7 +41,7 @@ class Edit(Registered, ABC):
     layer: str | None
 
     @abstractmethod
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         """Change a layer that is being edited."""
 
     @abstractmethod
@@ -101,7 +101,7 @@ class Scale(Edit):
             layer=read_layer(self.layer),
         )
 
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         draft.mix(self.places(draft.experts), np.array([[self.factor]]))
 
     def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
@@ -133,7 +133,7 @@ class Ablate(Edit):
     def __post_init__(self) -> None:
         self._set(expert=read_expert("expert", self.expert), layer=read_layer(self.layer))
 
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         draft.mix(self.places(draft.experts), np.zeros((1, 1)))
 
     def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
@@ -170,7 +170,7 @@ class Merge(Edit):
             raise TensorMoEError("experts", self.experts, "pass at least two experts")
         self._set(experts=experts, layer=read_layer(self.layer))
 
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         count = len(self.experts)
         draft.mix(self.places(draft.experts), np.full((count, count), 1 / count))
 
@@ -211,7 +211,7 @@ class Replace(Edit):
             layer=read_layer(self.layer),
         )
 
-    def apply(self, draft: Draft) -> None:
+    def change(self, draft: Draft) -> None:
         (place,) = self.places(draft.experts)
         matrix = draft.fit_rows("matrix", np.asarray(self.matrix), draft.stage.out_features)
         draft.mix((place,), np.zeros((1, 1)))

@@ -102,6 +102,10 @@ EXEMPT = {
     "register_profiles": "it changes Hypothesis's profiles for the whole process",
     "Inputs.map": "a step of verification",
     "Inputs.restrict": "a step of verification",
+    "Certificate": "certify makes it",
+    "Edited": "edit makes it",
+    "change": "edit hands an edit the layer that it changes",
+    "places": "as above, with the layer's experts",
     "LayerRecording": "a recording makes it",
     "Recorder": "recording makes it",
     "Recorder.chunks": "tokens are stored when it ends; Recording.chunks is tried",
@@ -136,6 +140,7 @@ def find_subjects() -> list[Subject]:
     modules = (
         tensormoe,
         tensormoe.analysis,
+        tensormoe.editing,
         tensormoe.fitting,
         tensormoe.testing,
         *map(get_module, BACKENDS),

@@ -349,7 +349,22 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "upcycle.weight": lambda s: s.arrays(*_sides(s.spec)) if s.of_block else s.arrays((3, 2))[0],
     "upcycle.bias": lambda s: s.arrays(*_sides(s.spec, 1)) if s.of_block else None,
     "upcycle.inputs": lambda s: None,
+    "Merge.experts": lambda s: (0, 1),
+    "edit.layer": lambda s: s.module(),
+    "edits": lambda s: _edits(s),
+    "undo.count": lambda s: 1,
+    "before": lambda s: s.module(),
+    "after": lambda s: s.module(),
+    "certify.experts": lambda s: {},
 }
+
+
+def _edits(setting: Setting) -> list[tm.editing.Edit]:
+    """Edits that fit, one of them beside the factors."""
+    layer = "first" if setting.of_block else "cores"
+    expert = (0,) * setting.spec.levels
+    matrix = np.ones((3, 5 if setting.of_block else 2))
+    return [tm.editing.Scale(expert, 2.0, layer), tm.editing.Add(expert, matrix, layer)]
 
 
 def _sides(spec: tm.Spec, last: int = 2) -> list[tuple[int, ...]]:
@@ -377,6 +392,14 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.analysis.Recorder: lambda s: tm.analysis.Recorder({"numpy": s.spec.experts}, 0.5, None, lambda: None),
     tm.fitting.Comparison: lambda s: tm.fitting.Comparison((_fit(),)),
     tm.analysis.Page: lambda s: tm.analysis.Page("experts", "<p>none</p>"),
+    tm.editing.Ablate: lambda s: tm.editing.Ablate(0),
+    tm.editing.Scale: lambda s: tm.editing.Scale(0, 2.0),
+    tm.editing.Merge: lambda s: tm.editing.Merge((0, 1)),
+    tm.editing.Replace: lambda s: tm.editing.Replace(0, s.arrays((3, 2))[0]),
+    tm.editing.Add: lambda s: tm.editing.Add(0, s.arrays((3, 2))[0]),
+    tm.editing.AddBias: lambda s: tm.editing.AddBias(0, 1, 0.5),
+    tm.editing.RewriteBias: lambda s: tm.editing.RewriteBias(s.arrays((4,))[0], 1, 0.5),
+    tm.editing.Edited: lambda s: tm.editing.edit(s.module(), _edits(s)),
     Inputs: _inputs,
     tm.SavedLayer: lambda s: tm.SavedLayer(s.spec, *_initialize(s.spec)),
     tm.MuMoESpec: lambda s: s.layer,
@@ -467,4 +490,5 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 
 def _written(kind: type, setting: Setting) -> Any:
     known = {tm.Factorization: tm.CP, tm.Router: tm.AdaptiveClustering, tm.Spec: tm.MuMoESpec}
+    known[tm.editing.Edit] = tm.editing.Ablate
     return instance_of(known.get(kind, kind), setting).to_dict()
