@@ -14,6 +14,9 @@ from ..typing import NumPyArray, Shape
 from .pieces import Piece, combine, factor, one_hot
 from .reading import Place
 
+# So many pieces are kept apart.
+_FEW = 8
+
 
 class Draft:
     """One layer's weight as edits change it.
@@ -31,6 +34,7 @@ class Draft:
         self.cores = dict(cores)
         self.changed: set[str] = set()
         self.pieces: list[Piece] = []
+        self._most = _FEW
 
     @property
     def experts(self) -> Shape:
@@ -45,6 +49,7 @@ class Draft:
     def mix(self, places: Sequence[Place], matrix: NumPyArray) -> None:
         """Give the k-th of these experts the weight Σ_l matrix[k, l] W[places[l]]."""
         self.pieces = [each for piece in self.pieces for each in piece.mix(places, matrix)]
+        self._gather()
         for term in self.stage.network.terms:
             core = self._find_carrier(term, several=len(places) > 1)
             if core is None:
@@ -64,6 +69,7 @@ class Draft:
         """Add a product to the weight of every expert, times the product of its numbers on all levels."""
         if left.shape[1]:
             self.pieces.append(Piece(levels, left, right))
+            self._gather()
 
     def bias_factors(self, output: int, value: float) -> tuple[NumPyArray, NumPyArray]:
         """The factors of a matrix that has a value for the bias of one output and is zero elsewhere."""
@@ -95,6 +101,12 @@ class Draft:
         left = np.concatenate([piece.left for piece in pieces], axis=1)
         return Piece(levels, left, np.concatenate([piece.right for piece in pieces]))
 
+    def _gather(self) -> None:
+        """Combine pieces where there are many, so that a long list of edits takes no time for each pair."""
+        if len(self.pieces) > self._most:
+            self.pieces = combine(self.pieces)
+            self._most = 2 * len(self.pieces) + _FEW
+
     def _find_carrier(self, term: Network, several: bool) -> Core | None:
         """The core whose rows are experts, and which the term's weights are linear in."""
         modes = {*expert_modes(self.stage.levels)}
@@ -104,13 +116,14 @@ class Draft:
 
     def _mix_rows(self, core: Core, places: Sequence[Place], matrix: NumPyArray) -> None:
         axes = [core.indices.index(mode) for mode in expert_modes(self.stage.levels)]
-        array = self.cores[core.name].copy()
+        if core.name not in self.changed:
+            self.cores[core.name] = self.cores[core.name].copy()
+            self.changed.add(core.name)
+        array = self.cores[core.name]
         rows = np.moveaxis(array, axes, range(len(axes)))
         chosen = tuple(np.array(places).T)
         with np.errstate(over="ignore", invalid="ignore"):
             rows[chosen] = np.tensordot(matrix, rows[chosen], 1)
-        self.cores[core.name] = array
-        self.changed.add(core.name)
 
     def _mix_beside(self, term: Network, places: Sequence[Place], matrix: NumPyArray) -> None:
         weights = np.stack([self._weigh(term, place) for place in places])

@@ -59,12 +59,11 @@ def one_hot(place: Place, experts: Shape) -> tuple[NumPyArray, ...]:
 
 
 def combine(pieces: Iterable[Piece]) -> list[Piece]:
-    """The same additions with as few ranks: one piece for the same experts, none where all is zero."""
+    """The same additions with as few ranks: one piece for the same experts."""
     groups: dict[tuple[bytes, ...], list[Piece]] = {}
     for piece in pieces:
         groups.setdefault(tuple(level.tobytes() for level in piece.levels), []).append(piece)
-    combined = [_combine_group(group) for group in groups.values()]
-    return [piece for piece in combined if piece.left.shape[1]]
+    return [_combine_group(group) for group in groups.values()]
 
 
 def factor(matrix: NumPyArray) -> tuple[NumPyArray, NumPyArray]:

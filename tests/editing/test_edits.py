@@ -1,6 +1,7 @@
 """Edited layers against the same edits of the materialized tensor."""
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,24 @@ def test_an_ablation_of_one_level_is_exact_in_the_factors(family: tm.Factorizati
     weight = weight_of(layer)
     weight[2], weight[0] = 0, 2 * weight[0]
     np.testing.assert_array_equal(weight_of(edited.layer), weight)
+
+
+@pytest.mark.parametrize("family", EVERY, ids=str)
+def test_experts_of_every_family_are_merged(family: tm.Factorization) -> None:
+    layer = saved(tm.MuMoESpec(5, 3, 4, family))
+    edited = edit(layer, Merge((0, 3, 2)))
+    close(weight_of(edited.layer), edit_tensor(weight_of(layer), edited.edits))
+    rows = sum("n" in core.indices for core in layer.spec.network.cores)
+    assert (edited.spec == layer.spec) == (rows == 1)
+
+
+def test_thousands_of_edits_take_no_time_for_each_pair_of_them() -> None:
+    layer = saved(SPEC)
+    edits = [Add(1, MATRIX), Scale(1, 0.5), AddBias(2, 1, 0.1)] * 1_000
+    start = time.process_time()
+    edited = edit(layer, edits)
+    assert time.process_time() - start < 4
+    close(weight_of(edited.layer), edit_tensor(weight_of(layer), edits), 1e-9)
 
 
 def test_a_dense_layer_is_edited_in_the_factors_whatever_its_levels() -> None:
