@@ -129,6 +129,9 @@ class Draft:
         weights = np.stack([self._weigh(term, place) for place in places])
         with np.errstate(over="ignore", invalid="ignore"):
             changes = np.tensordot(matrix - np.eye(len(places)), weights, 1)
+        # Of experts that are equal there, only what was rounded is left.
+        noise = len(places) * np.finfo("float64").eps * np.abs(weights).max()
+        changes[np.abs(changes) <= noise] = 0
         for place, change in zip(places, changes, strict=True):
             self.add_matrix(place, change)
 

@@ -94,7 +94,7 @@ def test_layers_of_a_block_are_edited_each_for_itself(backend: str) -> None:
     assert edited.spec.factorization == BLOCK.factorization + tm.CP(1)
 
 
-@pytest.mark.parametrize("family", EVERY, ids=str)
+@pytest.mark.parametrize("family", [each for each in EVERY if not isinstance(each, tm.Sum)], ids=str)
 def test_an_ablation_of_one_level_is_exact_in_the_factors(family: tm.Factorization) -> None:
     layer = saved(tm.MuMoESpec(5, 3, 4, family))
     edited = edit(layer, [Ablate(2), Scale(0, 2)])
@@ -109,8 +109,9 @@ def test_experts_of_every_family_are_merged(family: tm.Factorization) -> None:
     layer = saved(tm.MuMoESpec(5, 3, 4, family))
     edited = edit(layer, Merge((0, 3, 2)))
     close(weight_of(edited.layer), edit_tensor(weight_of(layer), edited.edits))
-    rows = sum("n" in core.indices for core in layer.spec.network.cores)
-    assert (edited.spec == layer.spec) == (rows == 1)
+    # Cores with a row for each expert, in each term.
+    rows = [sum("n" in core.indices for core in term.cores) for term in layer.spec.network.terms]
+    assert (edited.spec == layer.spec) == (max(rows) == 1)
 
 
 def test_thousands_of_edits_take_no_time_for_each_pair_of_them() -> None:
