@@ -76,8 +76,8 @@ def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> It
 def _is_linear(subject: Subject, ablations: Ablations) -> bool:
     """Whether every term of every layer's network has experts of these levels, so that an output can, too."""
     modes = {expert_modes(subject.spec.levels)[level] for level in ablations.levels}
-    terms = (term for stage in subject.spec.layers.values() for term in str(stage.network).split("+"))
-    return all(modes <= {*term.replace(",", " ").split()} for term in terms)
+    terms = (term for stage in subject.spec.layers.values() for term in stage.network.terms)
+    return all(modes <= {*term.carried_modes} for term in terms)
 
 
 def _split(subject: Subject, ablations: Ablations, tokens: slice) -> tuple[NumPyArray, NumPyArray]:
