@@ -59,6 +59,8 @@ def test_tokens_around_the_largest_coefficient_are_shaded_by_theirs() -> None:
     assert [each[:2] for each in read.tokens] == [(tokens[n], a[n]) for n in range(1, 6)]
     darkness = np.array([each[2] for each in read.tokens])
     np.testing.assert_allclose(darkness / darkness.max(), a[1:6] / 0.8, atol=2e-3)
+    # The largest is as dark as the end of the scale.
+    assert f"rgba(68,119,170,{darkness.max():.2f}))" in page.html
     assert [each[3] for each in read.tokens] == [False, False, True, False, False]
     assert "0.800" in read.text
     assert "expert 0" in read.text
