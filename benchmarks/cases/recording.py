@@ -10,6 +10,7 @@ from pathlib import Path
 from ..suite import Measurement, Settings, exactly
 
 TOKENS, BATCH, LAYERS, EXPERTS = 1_000_000, 4_000, 12, 256
+ROOT = Path(__file__).parents[2]
 # With a store, which takes a gigabyte for each hundred thousand tokens.
 STORED = 100_000
 # Prints the seconds and the bytes beyond those of the model and one call of it.
@@ -71,8 +72,11 @@ def _run(settings: Settings, call: str, tokens: int, store: str | None) -> tuple
         call=call,
         store=store,
     )
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
-    seconds, memory = json.loads(done.stdout)
+    seconds, memory = json.loads(_print(program))
     return seconds, memory
+
+
+def _print(program: str) -> str:
+    """What a program prints in a process of its own."""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -52,6 +52,8 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "gates": {"SCALES": (5,), "MIDDLE": (4, 130), "LARGE": (3, 140), "TINY": (2, 16), "CHOICE": (3, 64)},
     "compilation": {"BATCHES": (2, 3, 8)},
     "similarity": {"INPUTS": 8, "OUTPUTS": 6, "EXPERTS": 5, "RANK": 4},
+    "ablation": {"EXPERTS": 16, "RANK": 2, "HIDDEN": 4},
+    "recording": {"TOKENS": 100_000, "BATCH": 50_000, "LAYERS": 1, "EXPERTS": 5},
     "startup": {},
     "tiny": {},
 }
@@ -90,7 +92,7 @@ def shrink(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "compiled", traced)
     if name == "startup":
         monkeypatch.setattr(module, "_seconds", lambda program: float(in_process(program)))
-    if name == "similarity":
+    if name in ("similarity", "recording"):
         monkeypatch.setattr(module, "_print", in_process)
     if name == "experts":
         monkeypatch.setattr(module, "_in_process", lambda counts, settings: module._peak(1, counts) or 1)

@@ -92,6 +92,7 @@ EXEMPT = {
     "GateModule.forward": "a layer hands it the tensors that it owns",
     "RouterModule.forward": "as above",
     "TensorGroup": "a layer makes it",
+    "TensorGroup.register_parameter": "PyTorch calls it; tests/integrations/test_torchao.py has its refusals",
     "load_state_dict": "PyTorch has errors of its own there; test_unchanged.py tries it",
     "apply_shares": "it runs inside of shard_map; tests/backends/jax/test_sharding.py has its refusals",
     "Replacement": "replace makes it",

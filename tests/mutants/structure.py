@@ -115,7 +115,7 @@ CONTRACTION = [
     edit(
         "the weight is materialized with its levels reversed",
         "programs.contraction:weight_contraction",
-        "network.modes,",
+        "network.carried_modes,",
         "(*expert_modes(network.levels)[::-1], INPUT, OUTPUT),",
         CP_LEVELS,
         "exact",
