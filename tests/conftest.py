@@ -24,7 +24,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from tensormoe.testing import register_profiles  # noqa: E402
 
-# Longer searches are the profile deep's; the whole of the checks is to take less than half an hour on two cores.
+# Longer searches are the profile deep's: all checks are to take less than half an hour on two cores.
 register_profiles(default=40)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

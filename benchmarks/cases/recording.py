@@ -1,16 +1,14 @@
 """Recording a model: the time beside the model's own, and the memory that it takes above the model."""
 
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..suite import Measurement, Settings, exactly
+from ..suite import Measurement, Settings, exactly, output_of
 
 TOKENS, BATCH, LAYERS, EXPERTS = 1_000_000, 4_000, 12, 256
-ROOT = Path(__file__).parents[2]
 # With a store, which takes a gigabyte for each hundred thousand tokens.
 STORED = 100_000
 # Prints the seconds and the bytes beyond those of the model and one call of it.
@@ -72,11 +70,5 @@ def _run(settings: Settings, call: str, tokens: int, store: str | None) -> tuple
         call=call,
         store=store,
     )
-    seconds, memory = json.loads(_print(program))
+    seconds, memory = json.loads(output_of(program))
     return seconds, memory
-
-
-def _print(program: str) -> str:
-    """What a program prints in a process of its own."""
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout

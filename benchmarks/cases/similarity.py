@@ -1,11 +1,8 @@
 """What it costs to compare experts: the Gram matrix of all pairs, from the cores."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
-from ..suite import Measurement, Settings, exactly
+from ..suite import Measurement, Settings, exactly, output_of
 
 INPUTS, OUTPUTS, EXPERTS, RANK = 768, 3072, 4096, 512
 # Prints the seconds that the measure took, and the bytes that the process held at most.
@@ -32,12 +29,5 @@ def similarity(settings: Settings) -> Iterator[Measurement | str]:
 def _run(measure: str) -> tuple[float, float]:
     """Seconds and the peak in bytes."""
     sizes = {"inputs": INPUTS, "outputs": OUTPUTS, "experts": EXPERTS, "rank": RANK}
-    seconds, held = _print(PROGRAM.format(measure=measure, **sizes)).split()
+    seconds, held = output_of(PROGRAM.format(measure=measure, **sizes)).split()
     return float(seconds), float(held)
-
-
-def _print(program: str) -> str:
-    """What a program prints in a fresh interpreter."""
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout

@@ -9,12 +9,11 @@ import numpy as np
 from ..errors import TensorMoEError, as_tuple, non_negative_integer
 from ..typing import NumPyArray
 from .draft import Draft
-from .edits import Edit
+from .edits import Edit, OneExpert
 from .reading import (
     Expert,
     Place,
     Values,
-    locate,
     read_array,
     read_expert,
     read_finite,
@@ -23,7 +22,7 @@ from .reading import (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Add(Edit):
+class Add(OneExpert, Edit):
     """Add a matrix to an expert's weight.
 
     Args:
@@ -66,12 +65,9 @@ class Add(Edit):
             raise TensorMoEError("delta", right.shape, remedy)
         draft.add_factors(place, draft.fit_rows("delta", left, left.shape[1]), right)
 
-    def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
-        return (locate("expert", self.expert, experts),)
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AddBias(Edit):
+class AddBias(OneExpert, Edit):
     """Add a number to an expert's bias for one output.
 
     Args:
@@ -108,9 +104,6 @@ class AddBias(Edit):
     def change(self, draft: Draft) -> None:
         (place,) = self.places(draft.experts)
         draft.add_factors(place, *draft.bias_factors(self.output, self.value))
-
-    def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
-        return (locate("expert", self.expert, experts),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

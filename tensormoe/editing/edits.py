@@ -70,8 +70,17 @@ class Edit(Registered, ABC):
         return {name: encode(f"edit {name}", _listed(value)) for name, value in self.arguments.items()}
 
 
+class OneExpert:
+    """What edits of a single expert share."""
+
+    expert: Expert
+
+    def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
+        return (locate("expert", self.expert, experts),)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Scale(Edit):
+class Scale(OneExpert, Edit):
     """Multiply an expert's weight, its bias included, by a number.
 
     Args:
@@ -104,12 +113,9 @@ class Scale(Edit):
     def change(self, draft: Draft) -> None:
         draft.mix(self.places(draft.experts), np.array([[self.factor]]))
 
-    def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
-        return (locate("expert", self.expert, experts),)
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Ablate(Edit):
+class Ablate(OneExpert, Edit):
     """Set an expert's weight, its bias included, to zero: `Scale` by 0.
 
     Args:
@@ -135,9 +141,6 @@ class Ablate(Edit):
 
     def change(self, draft: Draft) -> None:
         draft.mix(self.places(draft.experts), np.zeros((1, 1)))
-
-    def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
-        return (locate("expert", self.expert, experts),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -179,7 +182,7 @@ class Merge(Edit):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Replace(Edit):
+class Replace(OneExpert, Edit):
     """Put a matrix in the place of an expert's weight.
 
     Args:
@@ -216,9 +219,6 @@ class Replace(Edit):
         matrix = draft.fit_rows("matrix", np.asarray(self.matrix), draft.stage.out_features)
         draft.mix((place,), np.zeros((1, 1)))
         draft.add_matrix(place, matrix)
-
-    def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
-        return (locate("expert", self.expert, experts),)
 
 
 def _show(value: object) -> str:

@@ -109,13 +109,12 @@ def recipes(spec: Spec) -> dict[str, CoreRecipe]:
 def _recipes(stage: Stage, initialization: str) -> list[CoreRecipe]:
     """The recipe of every core of a stage; the terms of a sum share the variance."""
     terms = stage.network.terms
-    derive = _RECIPES[initialization]
+    derive, factor = _RECIPES[initialization], len(terms) ** -0.5
     recipes: list[CoreRecipe] = []
     for drawn, ordered in zip(canonical_network(stage).terms, terms, strict=True):
         own = derive(drawn, ordered, stage.in_features)
         scaled = next(each.name for each in own if each.law == "uniform")
-        factor = len(terms) ** -0.5
-        recipes += [each.scale(factor) if each.name == scaled and factor < 1 else each for each in own]
+        recipes += [each.scale(factor) if each.name == scaled else each for each in own]
     return recipes
 
 

@@ -6,7 +6,6 @@ from functools import cached_property
 from math import prod
 
 from ..arrays.protocols import Nonlinearity
-from ..networks.notation import BATCH
 from ..typing import Shape
 from .layouts import count_saved
 from .plan import Plan
@@ -81,7 +80,7 @@ class BlockPlan:
 
     @property
     def _levels(self) -> int:
-        return sum(BATCH in op.indices for op in self._plans[0].contraction.operands) - 1
+        return len(self._plans[0].contraction.data) - 1
 
     def __repr__(self) -> str:
         return f"<BlockPlan: {self.macs:,} MACs at batch size {self.batch_size:,}>"

@@ -45,7 +45,7 @@ class Contraction:
     @cached_property
     def cores(self) -> tuple[Operand, ...]:
         """The operands without a batch."""
-        return self.operands[len(self.data) :]
+        return tuple(operand for operand in self.operands if BATCH not in operand.indices)
 
     @cached_property
     def terms(self) -> tuple["Contraction", ...]:

@@ -118,8 +118,7 @@ class Plan:
     def parameters(self) -> int:
         """Elements of the operands without a batch: the cores."""
         sizes = dict(self.contraction.sizes)
-        cores = (op.indices for op in self.contraction.operands if BATCH not in op.indices)
-        return sum(prod(sizes[index] for index in indices) for indices in cores)
+        return sum(prod(sizes[index] for index in core.indices) for core in self.contraction.cores)
 
     def at(self, batch_size: int) -> "Plan":
         """The same path with the costs at another batch size."""

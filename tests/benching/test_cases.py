@@ -93,7 +93,7 @@ def shrink(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "startup":
         monkeypatch.setattr(module, "_seconds", lambda program: float(in_process(program)))
     if name in ("similarity", "recording"):
-        monkeypatch.setattr(module, "_print", in_process)
+        monkeypatch.setattr(module, "output_of", in_process)
     if name == "experts":
         monkeypatch.setattr(module, "_in_process", lambda counts, settings: module._peak(1, counts) or 1)
     if name == "gates":

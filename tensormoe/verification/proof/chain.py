@@ -147,9 +147,7 @@ class _Block:
     @cached_property
     def operands(self) -> tuple[Operand, ...]:
         """What the program takes."""
-        shared = [op for op in self.layers[0].operands if BATCH in op.indices]
-        cores = [op for layer in self.layers for op in layer.operands if BATCH not in op.indices]
-        return (*shared, *cores)
+        return (*self.layers[0].data, *(core for layer in self.layers for core in layer.cores))
 
     @property
     def hidden(self) -> Operand:
@@ -253,7 +251,7 @@ def _size(contraction: Contraction, index: str) -> int:
 
 
 def _coefficients(contraction: Contraction) -> Sequence[Operand]:
-    return [op for op in contraction.operands[1:] if BATCH in op.indices]
+    return contraction.data[1:]
 
 
 def _mark(contraction: Contraction, mark: str, data: Operand) -> Contraction:
@@ -264,8 +262,7 @@ def _mark(contraction: Contraction, mark: str, data: Operand) -> Contraction:
     def rename(indices: Indices) -> Indices:
         return tuple(index if index in kept else index + mark for index in indices)
 
-    cores = (op for op in contraction.operands if BATCH not in op.indices)
-    marked = [Operand(op.name + mark, rename(op.indices)) for op in cores]
+    marked = [Operand(core.name + mark, rename(core.indices)) for core in contraction.cores]
     sizes = zip(rename(tuple(dict(contraction.sizes))), dict(contraction.sizes).values(), strict=True)
     return replace(
         contraction,

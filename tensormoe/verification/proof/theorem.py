@@ -22,7 +22,7 @@ class _Letters:
 
 def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
     """The theorem that a program computes a contraction, with its proof."""
-    data = any(BATCH in op.indices for op in contraction.operands)
+    data = bool(contraction.data)
     lines = [
         f"Theorem. For all values{', every batch' * data} and all sizes of {_general([contraction])},",
         "the program computes",
@@ -159,9 +159,9 @@ def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterato
 
 def _open(contraction: Contraction) -> Indices:
     """The weight tensor's indices: those of cores that the output or the data carry, in W's order."""
-    data = [op for op in contraction.operands if BATCH in op.indices]
+    data = contraction.data
     order = [index for op in (*data[1:], *data[:1]) for index in op.indices] + [*contraction.output]
-    held = {index for op in contraction.operands if BATCH not in op.indices for index in op.indices}
+    held = {index for core in contraction.cores for index in core.indices}
     return tuple(index for index in dict.fromkeys(order) if index in held)
 
 
