@@ -135,3 +135,52 @@ def test_an_input_on_another_device_is_refused_by_name() -> None:
 def test_memory_is_measured_on_the_gpu() -> None:
     report = tm.bench(tm.MuMoESpec(64, 32, 16, tm.CP(24)), "torch", 32, device="cuda", rounds=2, seconds=0.2)
     assert "cuda" in report.device.lower() or "nvidia" in report.device.lower()
+
+
+def test_a_recording_is_that_of_the_cpu() -> None:
+    spec = tm.MuMoEBlockSpec(7, 8, 6, (3, 4), tm.CP(5))
+    module = build(spec).eval()
+    twin = tm.build(spec, "torch", seed=0)
+    twin.load_state_dict(module.state_dict())
+    labels = torch.arange(40) % 3
+    ours, theirs = (
+        tm.analysis.record(torch.nn.Sequential(each), [(x, labels)], labels=1, progress=False)["0"]
+        for each, x in ((module, draw(40, 7)), (twin, draw(40, 7).cpu()))
+    )
+    for measure in ("mean", "variance", "token_entropy", "mutual_information"):
+        for one, other in zip(getattr(ours, measure)(), getattr(theirs, measure)(), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("factorization", EVERY, ids=str)
+def test_products_of_experts_are_those_of_the_materialized_tensor(factorization) -> None:
+    module = build(tm.MuMoESpec(7, 6, 5, factorization), "float64")
+    weight = module.materialize().detach().cpu().reshape(5, -1).numpy()
+    np.testing.assert_allclose(tm.analysis.gram(module), weight @ weight.T, atol=1e-10)
+
+
+@pytest.mark.parametrize("factorization", EVERY, ids=str)
+def test_ablations_are_edits(factorization) -> None:
+    spec = tm.MuMoEBlockSpec(7, 8, 6, 5, factorization, tm.Gate("softmax"))
+    module, x = build(spec, "float64").eval(), draw(9, 7, dtype=torch.float64)
+    outputs = tm.analysis.ablate(module, x, experts=[2], layers="second")
+    edited = tm.editing.edit(module, tm.editing.Ablate(2, layer="second")).layer
+    assert next(edited.parameters()).is_cuda
+    close(edited.eval()(x), outputs[0], 1e-10)
+
+
+def test_an_edit_beside_the_network_is_made_on_its_device() -> None:
+    module, x = build(tm.MuMoESpec(7, 6, 5, tm.CP(3)), "float64").eval(), draw(9, 7, dtype=torch.float64)
+    delta = np.linspace(-1, 1, 42).reshape(7, 6)
+    edited = tm.editing.edit(module, tm.editing.Add(3, delta))
+    y, coefficients = module(x, return_coefficients=True)
+    change = torch.einsum("t,ti,io->to", coefficients[0][:, 3], x, torch.tensor(delta, device="cuda"))
+    close(edited.layer.eval()(x), (y + change).detach().cpu().numpy(), 1e-10)
+    assert edited.certificate().unchanged == {"cores": 4}
+
+
+def test_a_sum_computes_what_numpy_does_compiled_too() -> None:
+    spec = tm.MuMoESpec(16, 12, 5, tm.TensorNetwork("i o") + tm.CP(4))
+    module, x = build(spec).eval(), draw(33, 16)
+    close(module(x), expect(spec, module, x, training=False), 2e-5)
+    close(torch.compile(module, fullgraph=True)(x), expect(spec, module, x, training=False), 2e-5)
