@@ -96,7 +96,7 @@ def build(framework: str, experts: Sequence[Sequence[int]], seed: int = 0) -> An
 
 
 def array(framework: str, values: Any) -> Any:
-    return tm.get_backend(framework).from_float64(np.asarray(values), "float32")
+    return tm.get_backend(framework).from_numpy(np.asarray(values, "float32"))
 
 
 def collect(framework: str, model: Any, batches: Sequence[Any]) -> list[list[np.ndarray]]:
