@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..codec import read_json
 from ..errors import TensorMoEError
@@ -10,9 +10,13 @@ from ..layers.building import restore
 from ..layers.spec import Spec
 from ..typing import NumPyArray
 from .files import check_path
+from .history import HISTORY, Described, History, read_history
 from .saved import Names, SavedLayer, full_name, nest
 from .saving import warn_of_nan
 from .tensor_file import unpack
+
+# A layer's specification, and its history if it has one.
+_Described: TypeAlias = tuple[Spec, Described | None]
 
 
 def load(path: str | os.PathLike[str], backend: str, **options: Any) -> Any:
@@ -50,9 +54,9 @@ def load(path: str | os.PathLike[str], backend: str, **options: Any) -> Any:
     """
     # What was just read is nobody else's.
     given = {"copy": False, **options}
-    layers = _read(check_path(path))
+    layers = read_file(check_path(path))
     return nest(
-        {names: restore(each.spec, each.arrays(), backend, **given) for names, each in layers.items()}
+        {names: restore(each.spec, each.arrays(), backend, **given) for names, (each, _) in layers.items()}
     )
 
 
@@ -85,11 +89,15 @@ def load_arrays(path: str | os.PathLike[str]) -> Any:
         >>> tm.apply(saved.spec, saved.parameters, np.ones((2, 8), "float32"), state=saved.state).y.shape
         (2, 6)
     """
-    return nest(_read(check_path(path)))
+    return nest({names: each for names, (each, _) in read_file(check_path(path)).items()})
 
 
-def _read(path: str) -> dict[Names, SavedLayer]:
-    """All layers of a file by the names that lead to them."""
+def read_file(path: str) -> dict[Names, tuple[SavedLayer, History | None]]:
+    """All layers of a file by the names that lead to them, with their histories.
+
+    Raises:
+        TensorMoEError: as `load`.
+    """
     tensors, text = unpack(path)
     try:
         specs = _read_specs(read_json(text))
@@ -98,16 +106,16 @@ def _read(path: str) -> dict[Names, SavedLayer]:
         remedy = "save the layer again; if a class of your own is missing, define or import it first"
         raise TensorMoEError("path", path, f"its specification does not hold ({error}): {remedy}") from error
     warn_of_nan(tensors, path, callers=3)
-    return {names: _pick(tensors, names, spec) for names, spec in specs.items()}
+    return {names: _pick(tensors, names, *each) for names, each in specs.items()}
 
 
-def _read_specs(data: Mapping[str, object]) -> dict[Names, Spec]:
-    specs: dict[Names, Spec] = {}
+def _read_specs(data: Mapping[str, object]) -> dict[Names, _Described]:
+    specs: dict[Names, _Described] = {}
     listed = data.get("layers")
     for each in listed if isinstance(listed, list) else ():
         match each:
             case {"names": list(names), "spec": dict(spec)} if all(isinstance(name, str) for name in names):
-                specs[tuple(names)] = Spec.from_dict(spec)
+                specs[tuple(names)] = Spec.from_dict(spec), read_history(each.get(HISTORY))
             case _:
                 raise TensorMoEError("layers", each, "this is not a layer's names and specification")
     inner = [names for names in specs if any(names[:count] in specs for count in range(len(names)))]
@@ -116,12 +124,17 @@ def _read_specs(data: Mapping[str, object]) -> dict[Names, Spec]:
     return specs
 
 
-def _check(tensors: Mapping[str, NumPyArray], specs: Mapping[Names, Spec]) -> None:
+def _check(tensors: Mapping[str, NumPyArray], specs: Mapping[Names, _Described]) -> None:
     """Raise an error unless the tensors are those of the specifications."""
     wanted = {
         full_name(names, name): shape
-        for names, spec in specs.items()
+        for names, (spec, _) in specs.items()
         for name, shape in (spec.parameter_shapes | spec.state_shapes).items()
+    }
+    wanted |= {
+        full_name((*names, HISTORY), name): shape
+        for names, (_, history) in specs.items()
+        for name, shape in (history.shapes if history else {}).items()
     }
     for fault, names in (
         ("missing", wanted.keys() - tensors.keys()),
@@ -134,9 +147,15 @@ def _check(tensors: Mapping[str, NumPyArray], specs: Mapping[Names, Spec]) -> No
             raise TensorMoEError(name, tensors[name].shape, f"by its specification its shape is {shape}")
 
 
-def _pick(tensors: Mapping[str, NumPyArray], names: Names, spec: Spec) -> SavedLayer:
+def _pick(
+    tensors: Mapping[str, NumPyArray], names: Names, spec: Spec, history: Described | None
+) -> tuple[SavedLayer, History | None]:
     parameters, state = (
         {name: tensors[full_name(names, name)] for name in shapes}
         for shapes in (spec.parameter_shapes, spec.state_shapes)
     )
-    return SavedLayer(spec, parameters, state)
+    layer = SavedLayer(spec, parameters, state)
+    if history is None:
+        return layer, None
+    arrays = {name: tensors[full_name((*names, HISTORY), name)] for name in history.shapes}
+    return layer, History(history.spec, history.edits, arrays)

@@ -10,9 +10,10 @@ from ..arrays.registry import backend_of
 from ..codec import Data, write_json
 from ..errors import TensorMoEError
 from ..layers.loading import read_arrays
-from ..typing import NumPyArray
+from ..typing import Array, NumPyArray, Shapes
 from .files import check_path, write_file
-from .saved import Layer, Layers, Names, describe, flatten, full_name
+from .history import HISTORY, history_of
+from .saved import Layers, Names, describe, flatten, full_name
 from .tensor_file import is_known, pack
 
 
@@ -24,7 +25,8 @@ def save(layer: Layers, path: str | os.PathLike[str]) -> None:
     stays until the new file is complete, and if that fails.
 
     Args:
-        layer: a module of any framework, a `tm.SavedLayer`, or several of them by name, in nested mappings.
+        layer: a module of any framework, a `tm.SavedLayer`, a `tm.editing.Edited`, which is saved with its
+            edits, or several of them by name, in nested mappings.
         path: of the file; by custom its name ends in ".safetensors".
 
     Raises:
@@ -48,28 +50,32 @@ def save(layer: Layers, path: str | os.PathLike[str]) -> None:
     """
     target = check_path(path)
     layers = flatten(layer)
-    specs: list[Data] = [
-        {"names": list(names), "spec": each.spec.to_dict()} for names, each in layers.items()
-    ]
+    listed: list[Data] = []
     tensors: dict[str, NumPyArray] = {}
     for names, each in layers.items():
-        own = _read(names, each)
+        shapes = each.spec.parameter_shapes | each.spec.state_shapes
+        own = _read(names, describe(names), each.arrays(), shapes)
+        entry: dict[str, Data] = {"names": list(names), "spec": each.spec.to_dict()}
+        if (history := history_of(each)) is not None:
+            shapes = {name: tuple(array.shape) for name, array in history.arrays.items()}
+            own |= _read((*names, HISTORY), f"{HISTORY} of {describe(names)}", history.arrays, shapes)
+            entry[HISTORY] = history.describe(shapes)
         if not own.keys().isdisjoint(tensors):
             raise TensorMoEError(describe(names), type(each), "other names lead to the same text: rename one")
         tensors |= own
+        listed.append(entry)
     warn_of_nan(tensors, target, callers=2)
-    write_file(target, pack(tensors, write_json({"layers": specs})))
+    write_file(target, pack(tensors, write_json({"layers": listed})))
 
 
-def _read(names: Names, layer: Layer) -> dict[str, NumPyArray]:
+def _read(names: Names, argument: str, arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyArray]:
     """The arrays of a layer by their names in the file."""
-    argument, arrays = describe(names), layer.arrays()
     for name, array in arrays.items():
         dtype = backend_of(array).dtype_name(array) if hasattr(array, "dtype") else ""
         if "float" in dtype and not is_known(dtype):
             remedy = "convert the layer to float64, float32, float16 or bfloat16 first"
             raise TensorMoEError(f"{argument}[{name!r}]", dtype, remedy)
-    values = read_arrays(arrays, layer.spec.parameter_shapes | layer.spec.state_shapes, argument)
+    values = read_arrays(arrays, shapes, argument)
     return {full_name(names, name): value for name, value in values.items()}
 
 

@@ -4,6 +4,7 @@ from .certify import Certificate, certify
 from .changes import Add, AddBias, RewriteBias
 from .edited import Edited, edit
 from .edits import Ablate, Edit, Merge, Replace, Scale
+from .loading import load, load_arrays
 
 __all__ = [
     "Ablate",
@@ -18,4 +19,6 @@ __all__ = [
     "Scale",
     "certify",
     "edit",
+    "load",
+    "load_arrays",
 ]

@@ -81,13 +81,10 @@ def certify(
     """
     check_layer("before", before)
     check_layer("after", after)
-    _compare_specs(before.spec, after.spec)
+    compare_specs(before.spec, after.spec)
     allowed = _read_allowed(experts, before.spec)
     ours, theirs = before.arrays(), after.arrays()
-    shared = before.spec.parameter_shapes.keys() - {*before.spec.core_names} | before.spec.state_shapes.keys()
-    for name in sorted(shared):
-        if not _is_equal(ours[name], theirs[name], name):
-            raise TensorMoEError(name, "other values", "an edit leaves all but experts' weights as they are")
+    compare_gates(before.spec, ours, theirs)
     for name, places in allowed.items():
         sides = [
             (layer.spec.layers[name], _read_cores(layer.spec, arrays, name))
@@ -109,7 +106,16 @@ def check_layer(argument: str, layer: object) -> None:
         raise TensorMoEError(argument, type(layer), remedy)
 
 
-def _compare_specs(before: Spec, after: Spec) -> None:
+def compare_gates(spec: Spec, ours: Mapping[str, object], theirs: Mapping[str, object]) -> None:
+    """Raise an error unless all but the cores of two layers are equal."""
+    shared = spec.parameter_shapes.keys() - {*spec.core_names} | spec.state_shapes.keys()
+    for name in sorted(shared):
+        if not _is_equal(ours[name], theirs[name], name):
+            raise TensorMoEError(name, "other values", "an edit leaves all but experts' weights as they are")
+
+
+def compare_specs(before: Spec, after: Spec) -> None:
+    """Raise an error unless two specifications differ only in how weights are factorized."""
     if type(before) is not type(after):
         raise TensorMoEError("after", type(after), f"pass a layer of a {type(before).__name__}, as before")
     for name, value in before.arguments.items():
