@@ -5,6 +5,7 @@ from .changes import Add, AddBias, RewriteBias
 from .edited import Edited, edit
 from .edits import Ablate, Edit, Merge, Replace, Scale
 from .loading import load, load_arrays
+from .steer import Steer
 
 __all__ = [
     "Ablate",
@@ -17,6 +18,7 @@ __all__ = [
     "Replace",
     "RewriteBias",
     "Scale",
+    "Steer",
     "certify",
     "edit",
     "load",

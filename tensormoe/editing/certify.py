@@ -1,7 +1,7 @@
 """The certificate of an edit: a theorem on the edited layer, with what was proved and compared for it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -14,9 +14,10 @@ from ..layers.spec import Spec
 from ..terminal import substitute
 from ..typing import NumPyArray
 from ..verification.prove import prove
-from .exact import BITS, changed_experts
+from .exact import BITS, changed_experts, changed_inputs, changed_outputs
 from .reading import Expert, Place, locate, read_expert
-from .theorem import state
+from .steer import mark_steered
+from .theorem import Extent, Statement, state
 
 # What may differ: how a weight is factorized, and what follows from that.
 _FREE = ("factorization", "optimize", "memory_limit", "initialization")
@@ -29,6 +30,7 @@ class Certificate:
     Args:
         experts: for each layer, the experts that may have changed, by their numbers on each level.
         unchanged: for each layer, the number of other experts, whose weights are equal.
+        unchanged_outputs: for each layer, the number of outputs that are unchanged for every input.
         theorem: the text.
 
     Examples:
@@ -41,6 +43,7 @@ class Certificate:
 
     experts: Mapping[str, tuple[Place, ...]]
     unchanged: Mapping[str, int]
+    unchanged_outputs: Mapping[str, int]
     theorem: str
 
     def __str__(self) -> str:
@@ -85,18 +88,29 @@ def certify(
     allowed = _read_allowed(experts, before.spec)
     ours, theirs = before.arrays(), after.arrays()
     compare_gates(before.spec, ours, theirs)
+    steps = after.spec.gate.steering[len(before.spec.gate.steering) :]
+    steered, others = mark_steered(steps, before.spec.experts), dict(allowed)
+    extents: dict[str, Extent] = {}
     for name, places in allowed.items():
         sides = [
             (layer.spec.layers[name], _read_cores(layer.spec, arrays, name))
             for layer, arrays in ((before, ours), (after, theirs))
         ]
-        _check_leaks(name, changed_experts(*sides), places, len(allowed) > 1)
+        differ = changed_experts(*sides)
+        _check_leaks(name, differ, places, len(allowed) > 1, "another weight")
+        _check_leaks(name, steered, places, len(allowed) > 1, "another coefficient")
+        others[name] = tuple(place for place in places if differ[place] or not steered[place])
+        extents[name] = Extent(*(np.flatnonzero(each(*sides)) for each in (changed_inputs, changed_outputs)))
     for spec in (before.spec, after.spec):
         prove(spec)
     total = prod(before.spec.experts)
-    text = state(before.spec, after.spec, allowed, BITS)
-    unchanged = {name: total - len(places) for name, places in allowed.items()}
-    return Certificate(allowed, unchanged, substitute(text))
+    text = state(Statement(before.spec, after.spec, others, extents, steps, BITS))
+    unchanged = {name: total - len(places) for name, places in others.items()}
+    outputs = {
+        name: 0 if steps else before.spec.layers[name].out_features - len(each.outputs)
+        for name, each in extents.items()
+    }
+    return Certificate(allowed, unchanged, outputs, substitute(text))
 
 
 def check_layer(argument: str, layer: object) -> None:
@@ -119,9 +133,13 @@ def compare_specs(before: Spec, after: Spec) -> None:
     if type(before) is not type(after):
         raise TensorMoEError("after", type(after), f"pass a layer of a {type(before).__name__}, as before")
     for name, value in before.arguments.items():
-        if name not in _FREE and after.arguments[name] != value:
+        other = after.arguments[name]
+        if name == "gate" and other.steering[: len(value.steering)] == value.steering:
+            # What is steered besides is part of the theorem.
+            other = replace(other, steering=value.steering)
+        if name not in _FREE and other != value:
             remedy = f"an edit leaves it as it is: {value!r} before"
-            raise TensorMoEError(f"{name} after", after.arguments[name], remedy)
+            raise TensorMoEError(f"{name} after", other, remedy)
 
 
 def _read_allowed(experts: object, spec: Spec) -> dict[str, tuple[Place, ...]]:
@@ -151,7 +169,7 @@ def _is_equal(ours: object, theirs: object, name: str) -> bool:
     return bool(np.array_equal(read_values(name, ours), read_values(name, theirs)))
 
 
-def _check_leaks(layer: str, changed: NumPyArray, allowed: Sequence[Place], several: bool) -> None:
+def _check_leaks(layer: str, changed: NumPyArray, allowed: Sequence[Place], several: bool, what: str) -> None:
     """Raise an error that names an expert that has changed and may not."""
     leaks = changed.copy()
     for place in allowed:
@@ -162,7 +180,7 @@ def _check_leaks(layer: str, changed: NumPyArray, allowed: Sequence[Place], seve
         listed = ", ".join(map(name_place, allowed[:8])) + (", …" if len(allowed) > 8 else "")
         may = f"only expert{'s' * (len(allowed) > 1)} {listed}" if allowed else "no expert"
         remedy = f"{may} may change"
-        raise TensorMoEError(f"expert {name_place(place)}{where}", "another weight", remedy)
+        raise TensorMoEError(f"expert {name_place(place)}{where}", what, remedy)
 
 
 def name_place(place: Place) -> str:

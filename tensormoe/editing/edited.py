@@ -13,7 +13,7 @@ from ..typing import Array
 from .certify import Certificate, certify, check_layer
 from .edits import Edit
 from .keeping import keep
-from .making import find_layer, make, rebuild
+from .making import make, rebuild
 from .reading import Place
 
 
@@ -119,7 +119,8 @@ class Edited:
         """
         places: dict[str, list[Place]] = {}
         for each in self.edits:
-            places.setdefault(find_layer(self.spec, each.layer), []).extend(each.places(self.spec.experts))
+            for name in each.stages(self.spec):
+                places.setdefault(name, []).extend(each.places(self.spec.experts))
         return certify(self.base, self.layer, places)
 
     def __str__(self) -> str:
@@ -137,8 +138,8 @@ def edit(layer: Layer | Edited, edits: Edit | Sequence[Edit]) -> Edited:
 
     Args:
         layer: a module of any framework, or a `tm.SavedLayer`; what was edited already is edited further.
-        edits: `Ablate`, `Scale`, `Merge`, `Replace`, `Add`, `AddBias` or `RewriteBias`, one or several, made
-            in this order.
+        edits: `Ablate`, `Scale`, `Merge`, `Replace`, `Add`, `AddBias`, `RewriteBias` or `Steer`, one or
+            several, made in this order.
 
     Returns:
         An `Edited`, whose `layer` is of the same kind and framework, with parameters of the same type.

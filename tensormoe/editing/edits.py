@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..codec import Data, Registered, encode
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, one_of
+from ..layers.spec import Spec
 from .draft import Draft
 from .reading import (
     Expert,
@@ -43,6 +44,17 @@ class Edit(Registered, ABC):
     @abstractmethod
     def change(self, draft: Draft) -> None:
         """Change a layer that is being edited."""
+
+    def stages(self, spec: Spec) -> tuple[str, ...]:
+        """The layers of a specification that this changes, by name: one, unless it is of the gate."""
+        names = tuple(spec.layers)
+        name = names[0] if self.layer is None and len(names) == 1 else self.layer
+        one_of("layer", name, names)
+        return (str(name),)
+
+    def respecify(self, spec: Spec) -> Spec:
+        """The specification afterwards, but for how weights are factorized."""
+        return spec
 
     @abstractmethod
     def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from ..arrays.backend import Backend
 from ..arrays.registry import backend_of
 from ..checkpoints.saved import Layer, SavedLayer
-from ..errors import TensorMoEError, one_of
+from ..errors import TensorMoEError
 from ..fitting.target import read_values
 from ..layers.building import restore
 from ..layers.parameters import cores_of, join_name
@@ -22,14 +22,6 @@ from .edits import Edit
 from .pieces import Piece
 
 
-def find_layer(spec: Spec, layer: str | None) -> str:
-    """The name of the layer that an edit is of."""
-    names = tuple(spec.layers)
-    name = names[0] if layer is None and len(names) == 1 else layer
-    one_of("layer", name, names)
-    return str(name)
-
-
 def make(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]:
     """The specification and all arrays after the edits."""
     spec, arrays = layer.spec, layer.arrays()
@@ -40,7 +32,9 @@ def make(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]:
     }
     for number, each in enumerate(edits, start=1):
         try:
-            each.change(drafts[find_layer(spec, each.layer)])
+            spec = each.respecify(spec)
+            for name in each.stages(spec):
+                each.change(drafts[name])
         except TensorMoEError as error:
             raise TensorMoEError(
                 f"{error.argument} of edit {number}", error.received, error.remedy

@@ -15,13 +15,14 @@ from .activations import Activation
 from .call import Call, InitialState
 from .norms import batch_norm, layer_norm
 from .routers import LinearRouter, Router
+from .steering import Steering, read_steering, steer
 
 NORMS = ("batch", "layer", None)
 
 
 @dataclass(frozen=True)
 class Gate(Serializable):
-    """a_e = activation((norm(router(z, G_e)) + noise)/temperature) for each expert level e.
+    """a_e = activation((norm(router(z, G_e)) + noise)/temperature) for each expert level e, then steered.
 
     Args:
         activation: "entmax15" (sparse, the paper's), "sparsemax" or "softmax"; a `tm.Activation` with
@@ -34,6 +35,7 @@ class Gate(Serializable):
         router: `tm.LinearRouter()` (the paper's), `tm.AdaptiveClustering(...)`, or your own.
         temperature: positive; above 1 makes the coefficients more even, below 1 less so.
         noise: the standard deviation of the normal noise that training adds to the normalised logits.
+        steering: coefficients that are set or added to at last; `tm.editing.Steer` makes it.
 
     Raises:
         TensorMoEError: an unknown name, or an invalid value.
@@ -54,6 +56,7 @@ class Gate(Serializable):
     router: Router = LinearRouter()
     temperature: float = 1.0
     noise: float = 0.0
+    steering: tuple[Steering, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.weighting
@@ -63,6 +66,7 @@ class Gate(Serializable):
             raise TensorMoEError("gate router", self.router, "pass a router such as tm.AdaptiveClustering()")
         object.__setattr__(self, "temperature", positive_number("gate temperature", self.temperature))
         object.__setattr__(self, "noise", number_from(0, "gate noise", self.noise))
+        object.__setattr__(self, "steering", read_steering(self.steering))
 
     @cached_property
     def weighting(self) -> "Activation | _Own":
@@ -86,7 +90,8 @@ class Gate(Serializable):
         noise = f"noise {self.noise:g}" if self.noise else None
         temperature = f"temperature {self.temperature:g}" if self.temperature != 1 else None
         activation = self.activation if isinstance(self.activation, str) else repr(self.activation)
-        return " → ".join(filter(None, (str(self.router), norm, noise, temperature, activation)))
+        steps = (str(self.router), norm, noise, temperature, activation, *map(str, self.steering))
+        return " → ".join(filter(None, steps))
 
     def check(self, experts: tuple[int, ...]) -> None:
         """Raise an error if the gate does not fit these counts of experts."""
@@ -99,6 +104,8 @@ class Gate(Serializable):
                 f"a level has only {min(experts)} experts: pass a smaller k",
             )
         self.router.previous_experts(experts)
+        for step in self.steering:
+            step.check(experts)
 
     def parameter_shapes(self, in_features: int, experts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The shapes of the gate's parameters by name: G_e (I, N_e) for each level."""
@@ -156,7 +163,10 @@ class Gate(Serializable):
             logits = self._normalize(ops, logits, level, moved, call)
             if call.training and self.noise > 0:
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
-            coefficients.append(ops.cast(self.weighting.weights(ops, logits, self.temperature), dtype))
+            a = self.weighting.weights(ops, logits, self.temperature)
+            if self.steering:
+                a = steer(ops, a, level, self.steering)
+            coefficients.append(ops.cast(a, dtype))
         return coefficients, routed, moved
 
     def _normalize(
@@ -182,6 +192,8 @@ class Gate(Serializable):
             values["activation"] = Activation.from_dict(values["activation"])
         if "router" in values:
             values["router"] = Router.from_dict(values["router"])
+        if isinstance(steps := values.get("steering"), list):
+            values["steering"] = tuple(Steering.from_dict(each) for each in steps)
         return super()._from_data(values)
 
 

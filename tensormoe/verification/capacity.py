@@ -102,7 +102,7 @@ def is_symmetric(gate: Gate) -> bool:
     """Whether a gate is known to treat equal experts alike; noise does not, nor does the choice of k."""
     known = isinstance(gate.weighting, Activation) and gate.weighting.name != "top_k"
     routed = type(gate.router) in (LinearRouter, AdaptiveClustering)
-    return known and routed and not callable(gate.norm) and gate.noise == 0
+    return known and routed and not callable(gate.norm) and gate.noise == 0 and not gate.steering
 
 
 def excess_ranks(spec: Spec) -> Iterator[str]:

@@ -18,6 +18,7 @@ from tensormoe.testing import specs
 
 GATE = tm.Gate("softmax", "batch")
 SPEC = tm.MuMoESpec(5, 3, 4, tm.CP(2), GATE)
+PAIRS = SPEC.replace(experts=(3, 2))
 BLOCK = tm.MuMoEBlockSpec(5, 6, 3, 4, tm.CP(2), GATE, input_norm=True)
 Arrays = dict[str, Any]
 
@@ -161,6 +162,43 @@ def test_the_theorem_holds_of_what_the_layer_computes() -> None:
 def test_an_edit_of_all_experts_leaves_none_to_compare() -> None:
     edited = edit(saved(SPEC), RewriteBias(np.ones(4) / 4, 1, 2.0))
     assert edited.certificate().unchanged == {"cores": 0}
+
+
+def test_a_shifted_bias_leaves_all_other_outputs_for_every_input() -> None:
+    layer = saved(SPEC)
+    edited = edit(layer, RewriteBias(np.ones(4) / 4, 1, 2.0))
+    certificate = edited.certificate()
+    assert certificate.unchanged_outputs == {"cores": 2}
+    assert "only y[o] changes, o = 1:\n2 of 3 outputs are unchanged for every input." in str(certificate)
+    assert "The change is one of biases" in str(certificate)
+    x = np.random.default_rng(3).normal(size=(7, 5))
+    before, after = (
+        tm.apply(each.spec, each.parameters, x, state=each.state).y for each in (layer, edited.layer)
+    )
+    np.testing.assert_allclose(after[:, [0, 2]], before[:, [0, 2]], atol=1e-12)
+    for name, place in (("cores.input_2", (2, 0)), ("cores.output_2", (0, 2))):
+        edited.layer.parameters[name][place] += 5e-324
+        text = str(edited.certificate())
+        assert ("of biases" in text) == (name != "cores.input_2")
+        assert ("o = 1:" in text) == (name != "cores.output_2")
+        edited.layer.parameters[name][place] = 0
+
+
+def test_an_edit_of_a_whole_matrix_claims_nothing_of_outputs() -> None:
+    certificate = edit(saved(PAIRS), Add((1, 1), np.ones((6, 3)))).certificate()
+    assert certificate.unchanged_outputs == {"cores": 0}
+    assert "outputs" not in str(certificate).partition("Proof")[0]
+    column = np.zeros((5, 3))
+    column[:, 2] = 1
+    one = edit(saved(PAIRS), Add((1, 1), column)).certificate()
+    assert one.unchanged_outputs == {"cores": 2}
+    assert "biases" not in str(one)
+
+
+def test_the_outputs_of_each_layer_of_a_block_are_told() -> None:
+    text = str(edit(saved(BLOCK), AddBias(2, 1, 0.5, layer="second")).certificate())
+    assert "only u[o] of second changes, o = 1:\n2 of 3" in text
+    assert "of first changes" not in text
 
 
 def test_the_same_weights_in_another_factorization_are_found_equal() -> None:

@@ -12,6 +12,7 @@ from zlib import crc32
 import numpy as np
 
 import tensormoe as tm
+from tensormoe.gates.steering import Steering
 
 RING = tm.TensorNetwork("n a b, b i c, c o a", a=8, b=8, c=8)
 PATH = ((0, 3), (0, 2), (1, 2), (0, 1))
@@ -89,6 +90,7 @@ CHANGES = [
         router=tm.AdaptiveClustering(),
         temperature=0.5,
         noise=0.5,
+        steering=(Steering(0, 1, 0.25),),
     ),
     *_each(
         tm.AdaptiveClustering,

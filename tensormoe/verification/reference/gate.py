@@ -108,7 +108,7 @@ def has_reference(gate: Gate) -> bool:
 def has_bound(gate: Gate) -> bool:
     """Whether they also have an error bound."""
     linear = type(gate.router) is LinearRouter
-    return has_reference(gate) and linear and _weights(gate).moved is not None
+    return has_reference(gate) and linear and _weights(gate).moved is not None and not gate.steering
 
 
 def _weights(gate: Gate) -> _Weights:
@@ -133,6 +133,7 @@ class ExpertLevel:
         training: whether a batch norm uses this batch's statistics; otherwise it uses the running ones, and
             the error has no bound here.
         noise: what is added to the normalised logits, if anything (T, N).
+        level: the level's number, for steering.
 
     Attributes:
         p: the coefficients (T, N).
@@ -149,6 +150,7 @@ class ExpertLevel:
         dtype: str,
         training: bool = True,
         noise: NumPyArray | float = 0.0,
+        level: int = 0,
     ) -> None:
         # The values computed here are rounded as well.
         unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
@@ -169,7 +171,7 @@ class ExpertLevel:
         logits, error = (logits + noise) / gate.temperature, error / gate.temperature
         count = logits.shape[1]
         activation = _weights(gate)
-        self.p = activation.value(logits)
+        self.p = _steer(activation.value(logits), gate, level)
         self.bound = np.full_like(self.p, np.inf)
         if activation.moved is None:
             return
@@ -191,6 +193,18 @@ def normalize(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> Bound
     normalized = centred / np.sqrt(variance + _EPSILON)
     own = gamma(2 * count + _FURTHER, unit) * _norm(normalized, axis)
     return normalized, np.broadcast_to(moved / np.sqrt(smallest) + own, z.shape)
+
+
+def _steer(p: NumPyArray, gate: Gate, level: int) -> NumPyArray:
+    """The coefficients, with those that steering sets or adds to."""
+    for step in gate.steering:
+        if step.level == level:
+            p = p.copy()
+            p[:, step.expert] = step.value + step.adds * p[:, step.expert]
+            if step.renormalize:
+                total = p.sum(axis=1, keepdims=True)
+                p = np.divide(p, total, out=p, where=total != 0)
+    return p
 
 
 def _statistics(
