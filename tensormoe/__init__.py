@@ -17,7 +17,19 @@ from .arrays.registry import available_backends, backend_of, get_backend
 from .errors import TensorMoEError
 from .gates.activations import Activation
 from .gates.clustering import adaptive_clustering_weights
-from .gates.functional import entmax, entmax15, soft_rank, soft_top_k, softmax, sparsemax, top_k
+from .gates.functional import (
+    entmax,
+    entmax15,
+    jump_relu,
+    relu,
+    relu_top_k,
+    sigmoid,
+    soft_rank,
+    soft_top_k,
+    softmax,
+    sparsemax,
+    top_k,
+)
 from .gates.gate import Gate
 from .gates.routers import AdaptiveClustering, LinearRouter, Router
 from .layers.block_spec import MuMoEBlockSpec
@@ -134,11 +146,15 @@ __all__ = [
     "from_tensorly",
     "get_backend",
     "initialize",
+    "jump_relu",
     "load",
     "load_arrays",
     "materialize",
     "prove",
+    "relu",
+    "relu_top_k",
     "save",
+    "sigmoid",
     "soft_moe",
     "soft_rank",
     "soft_top_k",

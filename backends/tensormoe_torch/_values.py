@@ -8,7 +8,7 @@ import torch
 
 from tensormoe.arrays.numpy_kinds import NUMPY_TYPES
 from tensormoe.errors import TensorMoEError
-from tensormoe.layers.initialization import initialize, initialize_constants
+from tensormoe.layers.initialization import drawn_names, initialize, initialize_constants
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import NumPyArray
@@ -55,7 +55,7 @@ def reset(tensors: Mapping[str, torch.Tensor], spec: Spec, seed: int | None) -> 
     if not filled:
         return
     dtype = "float64" if any(tensor.dtype == torch.float64 for tensor in filled.values()) else "float32"
-    if filled.keys().isdisjoint(spec.core_names):
+    if filled.keys().isdisjoint(drawn_names(spec)):
         parameters, state = initialize_constants(spec, dtype)
     else:
         parameters, state = initialize(spec, draw_seed() if seed is None else seed, dtype)

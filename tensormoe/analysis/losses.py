@@ -16,7 +16,9 @@ Loss = Callable[[Backend, Array], Array]
 def load_balance_loss(coefficients: Array | Sequence[Array], k: int = 1) -> Array:
     """The load-balancing loss of sparse mixtures: 1 for equal loads, N if one expert has all.
 
-    Add a hundredth of it to the training loss, so that no expert starves.
+    Add a hundredth of it to the training loss, so that no expert starves. It takes coefficients that sum to
+    1: those of a gate without a fixed sum, such as "relu", make it small by being small. For them use
+    `load_entropy_loss`.
 
     Args:
         coefficients: one level (…, N), or E arrays (…, N_e) as a layer returns them, of any framework.

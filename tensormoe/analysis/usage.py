@@ -68,7 +68,7 @@ def usage(coefficients: Coefficients, threshold: float = 0.5) -> NumPyArray:
     Args:
         coefficients: as for `joint`.
         threshold: the least coefficient that counts. At 0.5 at most one expert is used by each input, or two
-            that share it.
+            that share it, if coefficients sum to 1; of a gate such as "relu", choose one to its scale.
 
     Returns:
         (N,), each from 0 to 1.

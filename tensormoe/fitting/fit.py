@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays.registry import get_backend
 from ..errors import TensorMoEError, non_negative_integer, one_of, true_or_false
 from ..layers.checks import find_stage
-from ..layers.initialization import DTYPES, initialize_constants
+from ..layers.initialization import DTYPES, draw_gate, initialize_constants
 from ..layers.layer_spec import MuMoESpec
 from ..layers.parameters import join_name
 from ..layers.stage import Stage
@@ -70,7 +70,8 @@ class Fit:
     def initialize(self, dtype: str = "float32") -> tuple[dict[str, NumPyArray], dict[str, NumPyArray]]:
         """The layer's parameters and state, as `tm.initialize` returns them, with these cores.
 
-        The gate's weights are zero. A layer takes both: `layer.load_arrays(parameters | state)`.
+        The gate's weights are as `tm.initialize` has them. A layer takes both:
+        `layer.load_arrays(parameters | state)`.
 
         Args:
             dtype: "float32" or "float64".
@@ -83,7 +84,7 @@ class Fit:
             raise TensorMoEError("spec", self.spec, "it has no gate: fit the layers of a block by tm.upcycle")
         constants, state = initialize_constants(self.spec, dtype)
         cores = {join_name("cores", name): core.astype(dtype) for name, core in self.cores.items()}
-        return cores | constants, state
+        return cores | constants | draw_gate(self.spec, dtype=dtype), state
 
     def __str__(self) -> str:
         sizes = f"{self.spec.in_features} → {self.spec.out_features}, experts={self.spec.experts}"

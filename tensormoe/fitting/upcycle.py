@@ -63,7 +63,8 @@ def upcycle(
         `layer.load_arrays(parameters | state)`.
 
     Raises:
-        TensorMoEError: another number of weights than of layers, or as `fit`.
+        TensorMoEError: another number of weights than of layers, a gate whose coefficients don't sum to 1, or
+            as `fit`.
 
     Source: Komatsuzaki et al., "Sparse Upcycling: Training Mixture-of-Experts from Dense Checkpoints", 2023.
 
@@ -78,6 +79,9 @@ def upcycle(
     """
     check_spec(spec)
     one_of("dtype", dtype, DTYPES)
+    if spec.gate.total != 1:
+        remedy = "only with coefficients that sum to 1 is the mixture the dense layer: pass such a gate"
+        raise TensorMoEError("gate activation", spec.gate.activation, remedy)
     scale = number_from(0, "noise", noise)
     if not np.isfinite(scale):
         raise TensorMoEError("noise", noise, "pass a finite number")

@@ -10,11 +10,12 @@ from typing import Any, Self
 
 from ..arrays.protocols import GateOps
 from ..codec import Data, Serializable, decode, encode
-from ..errors import TensorMoEError, one_of, positive_integer, positive_number, real_number
+from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number, real_number
 from ..typing import Array
 from .entmax import Entmax
 from .magnitude import below_largest, within_range
 from .newton import Entmax15, SoftTopK, Sparsemax
+from .unnormalised import expected_squares, jump_relu, relu, relu_top_k, sigmoid
 
 
 def _softmax(ops: GateOps, x: Array) -> Array:
@@ -54,7 +55,16 @@ WEIGHTINGS: dict[str, Callable[..., Array]] = {
     "entmax": _entmax,
     "soft_top_k": _soft_top_k,
     "top_k": _top_k,
+    "relu": relu,
+    "sigmoid": sigmoid,
+    "relu_top_k": relu_top_k,
+    "jump_relu": jump_relu,
 }
+# Those whose weights sum to nothing in particular, and among them those that are 0 where all logits are.
+_WITHOUT_SUM = ("relu", "sigmoid", "relu_top_k", "jump_relu")
+_WITHOUT_WEIGHT = ("relu", "relu_top_k", "jump_relu")
+# A threshold that hardly any logit passes asks for no larger cores than this sum of squares.
+_LEAST_SQUARE = 1e-4
 
 
 def _alpha(value: Any) -> Any:
@@ -66,11 +76,19 @@ def _alpha(value: Any) -> Any:
     return number
 
 
+def _threshold(value: Any) -> float:
+    threshold = number_from(0, "threshold", value)
+    if threshold == float("inf"):
+        raise TensorMoEError("threshold", value, "no logit is above it: pass a finite number")
+    return threshold
+
+
 # Other options are passed on unchanged.
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "k": lambda value: positive_integer("k", value),
     "eps": lambda value: positive_number("eps", value),
     "alpha": _alpha,
+    "threshold": _threshold,
 }
 
 
@@ -95,9 +113,10 @@ class Activation(Serializable):
     """A gate's activation with options, by name. Pass it to `tm.Gate` if the activation takes options.
 
     Args:
-        name: "softmax", "sparsemax", "entmax15", "entmax", "soft_top_k" or "top_k".
+        name: "softmax", "sparsemax", "entmax15", "entmax", "soft_top_k" or "top_k"; or, without a fixed sum
+            of the weights, "relu", "sigmoid", "relu_top_k" or "jump_relu".
         options: the options of the function of this name: `alpha`, a number, for "entmax"; `k` and `eps` for
-            "soft_top_k"; `k` for "top_k".
+            "soft_top_k"; `k` for "top_k" and "relu_top_k"; `threshold` for "jump_relu".
 
     Raises:
         TensorMoEError: an unknown name or option, a missing option, or a value that does not fit.
@@ -144,10 +163,33 @@ class Activation(Serializable):
         options = {name: decode(value) for name, value in data.items() if name != "name"}
         return cls(data.get("name"), **options)  # type: ignore[arg-type]
 
+    @property
+    def total(self) -> float | None:
+        """What the weights of a row sum to; None if to no fixed number."""
+        return None if self.name in _WITHOUT_SUM else 1.0
+
+    @property
+    def draws_logits(self) -> bool:
+        """Whether the gate's weights are drawn at the start: of logits of 0, nothing would ever learn."""
+        return self.name in _WITHOUT_WEIGHT
+
+    def expected_squares(self, experts: int, temperature: float) -> tuple[float, float]:
+        """E (Σ a)² and N/(N − 1) E Σ (a − ā)² at the start; see `gates.unnormalised.expected_squares`."""
+        if self.total is not None:
+            return self.total**2, 0.0
+        if not self.draws_logits:
+            return experts**2 / 4, 0.0
+        options = dict(self.options)
+        together, apart = expected_squares(
+            experts, options.get("k"), options.get("threshold", 0.0), temperature
+        )
+        return max(together, _LEAST_SQUARE), apart
+
     def weights(self, ops: GateOps, logits: Array, temperature: float = 1.0) -> Array:
         """The mixture weights of logits (…, N) in float32 or wider, divided by a temperature."""
         with ops.without_warnings():
             if temperature != 1:
                 # Differences come first: see gates/magnitude.py.
-                logits = below_largest(ops, logits) / within_range(ops, logits, temperature)
+                distances = logits if self.total is None else below_largest(ops, logits)
+                logits = distances / within_range(ops, logits, temperature)
             return WEIGHTINGS[self.name](ops, logits, **dict(self.options))

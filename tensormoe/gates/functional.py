@@ -164,6 +164,95 @@ def top_k(x: Array, k: int, axis: int = -1) -> Array:
     return _along(WEIGHTINGS["top_k"], x, axis, k=k)
 
 
+def relu(x: Array) -> Array:
+    """ReLU: the positive logits, 0 elsewhere; the weights have no fixed sum.
+
+    Use it if the sum of a token's coefficients may be large, small or 0.
+
+    Args:
+        x: as for `softmax`.
+
+    Returns:
+        An array of the same framework, shape and element type. The derivative at 0 is 0; a NaN stays NaN.
+
+    Raises:
+        TensorMoEError: x is not a floating-point array (…, N).
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> tm.relu(np.array([2.0, 0.5, -1.0]))
+        array([2. , 0.5, 0. ])
+    """
+    return _along(WEIGHTINGS["relu"], x, -1)
+
+
+def sigmoid(x: Array) -> Array:
+    """Sigmoid: 1/(1 + exp(−x)), so that experts don't compete; the weights have no fixed sum.
+
+    Args, Returns and Raises: as for `relu`; computed in at least float32.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> tm.sigmoid(np.array([0.0, np.log(3.0)]))
+        array([0.5 , 0.75])
+    """
+    return _along(WEIGHTINGS["sigmoid"], x, -1)
+
+
+def relu_top_k(x: Array, k: int, axis: int = -1) -> Array:
+    """ReLU of the k largest logits, 0 elsewhere: at most k experts; the weights have no fixed sum.
+
+    Args:
+        x: as for `softmax`. Of logits equal to the k-th largest, the first are kept.
+        k: how many to keep, from 1 to the number of logits.
+        axis: the axis of the experts.
+
+    Returns:
+        As for `relu`; a NaN makes its whole row NaN. It jumps where the k-th and the next logit trade places,
+        unless both are negative.
+
+    Raises:
+        TensorMoEError: as for `relu`, and an invalid k.
+
+    Source: Oldfield et al., "Towards Interpretability Without Sacrifice: Faithful Dense Layer Decomposition
+    with Mixture of Decoders", 2025, section 2.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> tm.relu_top_k(np.array([2.0, 0.5, 1.0, -1.0]), k=2)
+        array([2., 0., 1., 0.])
+    """
+    return _along(WEIGHTINGS["relu_top_k"], x, axis, k=k)
+
+
+def jump_relu(x: Array, threshold: float) -> Array:
+    """JumpReLU: the logits above a threshold, 0 elsewhere; the weights have no fixed sum.
+
+    Args:
+        x: as for `softmax`.
+        threshold: at least 0. It is not learned.
+
+    Returns:
+        As for `relu`. It jumps at the threshold, and no derivative shows that.
+
+    Raises:
+        TensorMoEError: as for `relu`, and a threshold that is negative or not finite.
+
+    Source: Rajamanoharan et al., "Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse
+    Autoencoders", 2024, equation 4; without its estimate of a derivative for the threshold.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> tm.jump_relu(np.array([2.0, 0.5, -1.0]), threshold=1.0)
+        array([2., 0., 0.])
+    """
+    return _along(WEIGHTINGS["jump_relu"], x, -1, threshold=threshold)
+
+
 def soft_rank(x: Array, eps: float = 1.0, descending: bool = True, axis: int = -1) -> Array:
     """Soft ranks: from hard ranks for ε → 0 to their mean for large ε. They sum to n(n+1)/2.
 

@@ -27,7 +27,8 @@ class Gate(Serializable):
     Args:
         activation: "entmax15" (sparse, the paper's), "sparsemax" or "softmax"; a `tm.Activation` with
             options, such as `tm.Activation("soft_top_k", k=2)`; or a function from logits (T, N) to
-            coefficients (T, N), arrays of the framework that the layer runs in.
+            coefficients (T, N), arrays of the framework that the layer runs in. The coefficients of "relu",
+            "sigmoid", "relu_top_k" and "jump_relu" have no fixed sum.
         norm: "layer" normalises the logits of each token (the paper's choice for language, and the
             default: no token sees another); "batch" normalises each expert's logits over all tokens of
             the batch and keeps running statistics for evaluation (the paper's choice for vision); None
@@ -76,6 +77,31 @@ class Gate(Serializable):
         if callable(self.activation):
             return _Own(self.activation)
         return Activation(self.activation)
+
+    @property
+    def total(self) -> float | None:
+        """What a token's coefficients of a level sum to; None if to no fixed number.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> tm.Gate().total, tm.Gate("relu").total
+            (1.0, None)
+        """
+        if isinstance(self.weighting, Activation):
+            return self.weighting.total
+        stated: float | None = getattr(self.weighting.function, "total", 1.0)
+        return stated
+
+    @property
+    def draws_weights(self) -> bool:
+        """Whether the gate's weights start at random, and not at zero."""
+        return isinstance(self.weighting, Activation) and self.weighting.draws_logits
+
+    def expected_squares(self, experts: int) -> tuple[float, float]:
+        """E (Σ a)² and N/(N − 1) E Σ (a − ā)² of a level of this many experts, at the start."""
+        if isinstance(self.weighting, Activation):
+            return self.weighting.expected_squares(experts, self.temperature)
+        return 1.0, 0.0
 
     @cached_property
     def takes_leading_axes(self) -> bool:

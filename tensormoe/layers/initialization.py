@@ -1,15 +1,16 @@
 """Initial values, derived from the network, in NumPy; recipes for other generators.
 
 What every core starts as is a recipe; `linear_start` and `published_start` derive one for each core of any
-network. The gate's weights start at zero.
+network. The gate's weights start at zero, unless its coefficients would then be 0 for ever.
 """
 
 import numpy as np
 
 from ..errors import non_negative_integer, one_of
+from ..gates.gate import Gate
 from ..typing import NumPyArray, Shape
 from .core_recipe import CoreRecipe
-from .linear_start import linear_recipe
+from .linear_start import linear_recipe, mixture_square
 from .needs import check_drawing
 from .parameters import join_name
 from .published_start import published_recipe
@@ -26,7 +27,8 @@ def initialize(
 ) -> tuple[dict[str, NumPyArray], dict[str, NumPyArray]]:
     """Initial parameters and state as NumPy arrays by name, the same bits for every framework.
 
-    The gate's weights start at zero, so coefficients start uniform.
+    The gate's weights start at zero, so coefficients start uniform. Those of gates such as ReLU are drawn: of
+    logits of 0 they would make nothing that learns.
 
     Args:
         spec: a layer's or a block's specification.
@@ -55,21 +57,21 @@ def initialize(
     # Copies: a value stretched over equal experts needs its own memory.
     cores = {name: np.array(value, dtype, order="C") for name, value in values.items()}
     constants, state = initialize_constants(spec, dtype)
-    parameters = cores | constants
+    parameters = constants | cores
     return {name: parameters[name] for name in spec.parameter_shapes}, state
 
 
 def initialize_constants(
     spec: Spec, dtype: str = "float32"
 ) -> tuple[dict[str, NumPyArray], dict[str, NumPyArray]]:
-    """What starts the same for every seed, where nothing needs to be drawn: all but the cores.
+    """What starts the same for every seed, where nothing needs to be drawn.
 
     Args:
         spec: a layer's or a block's specification.
         dtype: as for `initialize`.
 
     Returns:
-        The gate's weights and the input norm, and the state.
+        The gate's weights, unless they are drawn, the input norm, and the state.
 
     Examples:
         >>> import tensormoe as tm
@@ -78,14 +80,26 @@ def initialize_constants(
         >>> list(initialize_constants(spec)[0])
         ['gate_weights.0']
     """
-    others = {name: shape for name, shape in spec.parameter_shapes.items() if name not in spec.core_names}
+    drawn = drawn_names(spec)
+    others = {name: shape for name, shape in spec.parameter_shapes.items() if name not in drawn}
     parameters = {name: np.full(shape, name == "input_norm.weight", dtype) for name, shape in others.items()}
     state = spec.gate.initial_state(spec.in_features, spec.experts)
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 
 
+def drawn_names(spec: Spec) -> tuple[str, ...]:
+    """The names of the parameters that are drawn: all cores, and the weights of some gates."""
+    return (*spec.core_names, *(spec.gate_shapes if spec.gate.draws_weights else ()))
+
+
+def draw_gate(spec: Spec, seed: int = 0, dtype: str = "float32") -> dict[str, NumPyArray]:
+    """The gate's weights by name if they are drawn; otherwise none."""
+    source = NumPySource(np.random.default_rng(seed))
+    return {name: np.array(each.draw(source), dtype) for name, each in _gate_recipes(spec).items()}
+
+
 def recipes(spec: Spec) -> dict[str, CoreRecipe]:
-    """How the initial values of all cores are distributed, by the names of the parameters.
+    """How the initial values of what is drawn are distributed, by the names of the parameters.
 
     Use it where NumPy's generator can't be used, such as under a tracer; `initialize` draws from it.
 
@@ -99,20 +113,35 @@ def recipes(spec: Spec) -> dict[str, CoreRecipe]:
         cores.input uniform (8, 5) 0.354
         cores.output uniform (6, 5) 0.775
     """
-    return {
+    cores = {
         join_name(prefix, core.name): core
         for prefix, stage in spec.layers.items()
-        for core in _recipes(stage, spec.initialization)
+        for core in _recipes(stage, spec.initialization, spec.gate)
+    }
+    return cores | _gate_recipes(spec)
+
+
+def _gate_recipes(spec: Spec) -> dict[str, CoreRecipe]:
+    """Weights that make standard normal logits of inputs of unit variance, for gates that are drawn."""
+    if not spec.gate.draws_weights:
+        return {}
+    bound = (3 / spec.in_features) ** 0.5
+    return {
+        name: CoreRecipe(name, shape, (0, 1), shape, "uniform", bound)
+        for name, shape in spec.gate_shapes.items()
     }
 
 
-def _recipes(stage: Stage, initialization: str) -> list[CoreRecipe]:
+def _recipes(stage: Stage, initialization: str, gate: Gate | None = None) -> list[CoreRecipe]:
     """The recipe of every core of a stage; the terms of a sum share the variance."""
     terms = stage.network.terms
-    derive, factor = _RECIPES[initialization], len(terms) ** -0.5
+    derive, share = _RECIPES[initialization], len(terms) ** -0.5
+    known = gate is not None and initialization == "linear"
+    squares = [gate.expected_squares(n) if known and gate else (1.0, 0.0) for n in stage.experts]
     recipes: list[CoreRecipe] = []
     for drawn, ordered in zip(canonical_network(stage).terms, terms, strict=True):
         own = derive(drawn, ordered, stage.in_features)
+        factor = share / mixture_square(drawn, squares) ** 0.5
         scaled = next(each.name for each in own if each.law == "uniform")
         recipes += [each.scale(factor) if each.name == scaled else each for each in own]
     return recipes

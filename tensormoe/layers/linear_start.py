@@ -20,8 +20,13 @@ entries of W have twice the mean square of their mean over experts, whatever the
 published layers with one.
 
 The terms of a sum are drawn one by one, each with its share of the variance.
+
+Coefficients that have no fixed sum scale the layer. What experts share is multiplied by Σ a, and their noise,
+which then does not cancel, by what differs between coefficients; the linear cores start smaller by the root
+of what both are expected to add up to.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 
@@ -154,13 +159,38 @@ def _position(core: Core, is_linear: bool) -> int:
 
 def _noises(core: Core, network: Network, power: float) -> tuple[Spread, ...]:
     """Noise for every level that no earlier core carries; the core's start has this mean square."""
-    carried = [mode for mode in expert_modes(network.levels) if mode in network.carried_modes]
-    experts = [mode for mode in carried if network.sizes[mode] > 1]
-    first = {mode: next(each for each in network.cores if mode in each.indices) for mode in experts}
-    own = [mode for mode in experts if first[mode] is core]
+    experts = _noisy_modes(network)
+    own = [mode for mode, first in experts.items() if first is core]
     if not own:
         return ()
-    # All levels together double the mean square.
-    share = (2 ** (len(own) / len(experts)) - 1) / len(own)
-    scale = sqrt(share * power)
+    scale = sqrt(_share(len(own), len(experts)) * power)
     return tuple(Spread(shape_along(mode, core, network), scale, core.indices.index(mode)) for mode in own)
+
+
+def _noisy_modes(network: Network) -> dict[str, Core]:
+    """The levels of two or more experts that a network carries, each with the core that has its noise."""
+    carried = [mode for mode in expert_modes(network.levels) if mode in network.carried_modes]
+    experts = [mode for mode in carried if network.sizes[mode] > 1]
+    return {mode: next(each for each in network.cores if mode in each.indices) for mode in experts}
+
+
+def _share(own: int, experts: int) -> float:
+    """The mean square of one level's noise, relative to the start: all levels together double it."""
+    return float((2 ** (own / experts) - 1) / own)
+
+
+def mixture_square(network: Network, squares: Sequence[tuple[float, float]]) -> float:
+    """How many times as large as the shared layer's mean square the mixture's is expected to be.
+
+    Args:
+        network: of one term.
+        squares: of each level, what `Gate.expected_squares` returns.
+    """
+    by_mode = dict(zip(expert_modes(network.levels), squares, strict=True))
+    experts = _noisy_modes(network)
+    product = prod(together for together, _ in squares)
+    for core in network.cores:
+        own = [mode for mode, first in experts.items() if first is core]
+        ratios = [by_mode[mode][1] / by_mode[mode][0] for mode in own]
+        product *= 1 + (_share(len(own), len(experts)) * sum(ratios) if own else 0.0)
+    return product

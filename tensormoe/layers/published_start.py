@@ -4,6 +4,7 @@ Mixing cores start as the identity for every expert: the identity matrix if the 
 ordinary bonds, otherwise ones. Linear cores are drawn uniformly, U(±√(1/fan)); every expert gets the same
 draw. On the first expert level each entry is multiplied by noise of mean 1 and variance 1. Further levels
 start exactly equal, and change nothing because coefficients sum to 1; gradient descent keeps them equal.
+Gates without a fixed sum change no scale here.
 
 For CP and tensor ring these are the initial values of Oldfield et al., "Multilinear Mixture of Experts:
 Scalable Expert Specialization through Factorization", 2024, and its code.

@@ -100,7 +100,7 @@ def capacity_checks(spec: Spec, seed: int, remarks: list[str]) -> Iterator[Check
 
 def is_symmetric(gate: Gate) -> bool:
     """Whether a gate is known to treat equal experts alike; noise does not, nor does the choice of k."""
-    known = isinstance(gate.weighting, Activation) and gate.weighting.name != "top_k"
+    known = isinstance(gate.weighting, Activation) and gate.weighting.name not in ("top_k", "relu_top_k")
     routed = type(gate.router) in (LinearRouter, AdaptiveClustering)
     return known and routed and not callable(gate.norm) and gate.noise == 0 and not gate.steering
 

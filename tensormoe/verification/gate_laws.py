@@ -115,7 +115,7 @@ def _try_values(spec: Spec, output: tuple[list[NumPyArray], bool], dtype: str) -
     yield "shape and element type", (float(not fits), 0.0)
     yield "finite", (float(sum(np.sum(~np.isfinite(a)) for a in coefficients)), 0.0)
     function = getattr(spec.gate.weighting, "function", None)
-    total = getattr(function, "total", 1.0)
+    total = spec.gate.total
     if total is not None:
         widest = max(spec.experts)
         wide = min(UNITS[dtype], UNITS["float32"])

@@ -128,6 +128,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     },
     "materialize": {"backend": (partial(tm.materialize, SPEC, CORES), "torch")},
     "prove": {"program": (partial(tm.prove, SPEC.stage.contraction), SPEC.plan().program)},
+    "relu_top_k": {"axis": (partial(tm.relu_top_k, LOGITS, 1), 0)},
     "soft_rank": {
         "eps": (partial(tm.soft_rank, LOGITS), 0.1),
         "descending": (partial(tm.soft_rank, LOGITS), False),

@@ -73,6 +73,8 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any]]] = {
     "entmax": {"alpha": (1.2, 1.4)},
     "soft_top_k": {"k": (2, 3), "eps": (0.5, 2.0)},
     "top_k": {"k": (2, 3)},
+    "relu_top_k": {"k": (1, 3)},
+    "jump_relu": {"threshold": (0.1, 0.5)},
 }
 
 

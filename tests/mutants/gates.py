@@ -8,9 +8,13 @@ from mutants.specs import (
     ENTMAX,
     ENTMAX15,
     GATED_LEVELS,
+    JUMP_RELU,
     MANY_SOFTMAX,
     MANY_SPARSEMAX,
     NOISY,
+    RELU,
+    RELU_TOP_K,
+    SIGMOID,
     SOFT_TOP_K,
     SOFTMAX,
     SPARSEMAX,
@@ -284,6 +288,50 @@ CLUSTERING = [
     ),
 ]
 
+WITHOUT_SUM = [
+    edit(
+        "a temperature moves ReLUs to the largest logit",
+        "gates.activations:Activation.weights",
+        "self.total is None",
+        "False",
+        RELU,
+        "float",
+    ),
+    edit(
+        "a sigmoid has the slope of a larger logit",
+        "gates.unnormalised:sigmoid",
+        "1.0) / (1 + power)",
+        "1.0) / (1 + 2 * power)",
+        SIGMOID,
+        "float",
+    ),
+    edit(
+        "the k largest of ReLUs are one more",
+        "gates.unnormalised:relu_top_k",
+        "ops.beyond_largest(constant, k)",
+        "ops.beyond_largest(constant, k + 1)",
+        RELU_TOP_K,
+        "frameworks",
+    ),
+    edit(
+        "a threshold is subtracted from what passes it",
+        "gates.unnormalised:jump_relu",
+        "0.0, x)",
+        "0.0, x - threshold)",
+        JUMP_RELU,
+        "frameworks",
+    ),
+    edit(
+        "a NaN among ReLUs is dropped",
+        "gates.unnormalised:relu_top_k",
+        " + flaw",
+        "",
+        RELU_TOP_K,
+        "gates/test_unnormalised.py::test_a_nan_stays_in_its_row",
+        ("numpy",),
+    ),
+]
+
 AXES = [
     edit(
         "the last axis but one is taken for the last",
@@ -296,4 +344,4 @@ AXES = [
     ),
 ]
 
-MUTANTS = [*ACTIVATIONS, *STEPS, *NORMS, *CLUSTERING, *AXES]
+MUTANTS = [*ACTIVATIONS, *STEPS, *NORMS, *CLUSTERING, *WITHOUT_SUM, *AXES]

@@ -1,24 +1,25 @@
 """Faults in initial values, and in the search for capacity without use."""
 
 from mutants.harness import edit
-from mutants.specs import CP, CP_LEVELS, GATED_BLOCK, SUM
+from mutants.specs import CP, CP_LEVELS, GATED_BLOCK, RELU, SUM
 
 START = "layers/test_initialization.py"
+SUMS = "gates/test_unnormalised.py"
 CAPACITY = "verification/test_capacity.py"
 
 MUTANTS = [
     edit(
         "only the first level's experts differ",
         "layers.linear_start:_noises",
-        "for mode in experts if first[mode] is core",
-        "for mode in experts[:1] if first[mode] is core",
+        "for mode, first in experts.items() if first is core",
+        "for mode, first in [*experts.items()][:1] if first is core",
         CP_LEVELS,
         "capacity",
     ),
     edit(
         "each level has all of the variance",
-        "layers.linear_start:_noises",
-        "2 ** (len(own) / len(experts))",
+        "layers.linear_start:_share",
+        "2 ** (own / experts)",
         "2",
         CP_LEVELS,
         f"{START}::test_levels_share_a_variance_that_is_twice_the_mean_experts",
@@ -150,5 +151,45 @@ MUTANTS = [
         "cores = {name: np.array(values[name.replace('up.', 'first.')], dtype) for name in values}",
         GATED_BLOCK,
         "layers/test_blocks.py::test_every_layer_of_a_gated_block_starts_as_a_linear_layer_of_its_own",
+    ),
+    edit(
+        "a gate of ReLU starts with weights of zero",
+        "gates.gate:Gate.draws_weights",
+        "self.weighting.draws_logits",
+        "False",
+        RELU,
+        f"{SUMS}::test_other_gates_start_as_before_and_these_draw_their_weights",
+    ),
+    edit(
+        "the scale at the start does not know the sum of coefficients",
+        "layers.initialization:_recipes",
+        'initialization == "linear"',
+        "False",
+        RELU,
+        f"{SUMS}::test_the_output_starts_at_the_scale_of_linear_layers",
+    ),
+    edit(
+        "experts' noise cancels under any coefficients",
+        "layers.linear_start:mixture_square",
+        "* sum(ratios)",
+        "* 0",
+        RELU,
+        f"{SUMS}::test_the_output_starts_at_the_scale_of_linear_layers",
+    ),
+    edit(
+        "pairs of coefficients count once",
+        "gates.unnormalised:expected_squares",
+        "2 * experts * (experts - 1)",
+        "experts * (experts - 1)",
+        RELU,
+        f"{SUMS}::test_sums_at_the_start_are_those_of_many_draws",
+    ),
+    edit(
+        "a dense layer is upcycled under coefficients of any sum",
+        "fitting.upcycle:upcycle",
+        "spec.gate.total != 1",
+        "spec.gate.total == 0",
+        RELU,
+        f"{SUMS}::test_upcycling_needs_coefficients_that_sum_to_one",
     ),
 ]

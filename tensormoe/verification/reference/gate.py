@@ -73,6 +73,23 @@ def _top_k(k: int) -> _Weights:
     return _Weights(value, None)
 
 
+def _elementwise(function: Callable[[NumPyArray], NumPyArray]) -> _Weights:
+    # No slope is steeper than ReLU's.
+    return _Weights(function, lambda change: change)
+
+
+def _relu_top_k(k: int) -> _Weights:
+    def value(x: NumPyArray) -> NumPyArray:
+        place = np.argsort(np.argsort(-x, axis=-1, kind="stable"), axis=-1)
+        return np.where(place < k, np.maximum(x, 0), 0)
+
+    return _Weights(value, None)
+
+
+def _jump_relu(threshold: float) -> _Weights:
+    return _Weights(lambda x: np.where(x > threshold, x, 0), None)
+
+
 def _solve(weights: Callable[..., NumPyArray], x: NumPyArray, width: float) -> NumPyArray:
     """The weights at the threshold where they sum to 1, by bisection."""
     top, count = np.max(x, axis=-1, keepdims=True), x.shape[-1]
@@ -94,6 +111,10 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
     "entmax": _entmax,
     "soft_top_k": _soft_top_k,
     "top_k": _top_k,
+    "relu": lambda: _elementwise(lambda x: np.maximum(x, 0)),
+    "sigmoid": lambda: _elementwise(lambda x: np.asarray((1 + np.tanh(x / 2)) / 2)),
+    "relu_top_k": _relu_top_k,
+    "jump_relu": _jump_relu,
 }
 
 
