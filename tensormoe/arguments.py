@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import TensorMoEError
+from .errors import TensorMoEError, positive_integer
 from .layers.block_spec import MuMoEBlockSpec
 from .layers.layer_spec import MuMoESpec
 from .layers.serialization import spec_from_json
@@ -133,6 +133,13 @@ def _integer(argument: str, text: str) -> int:
         return int(text)
     except ValueError as error:
         raise TensorMoEError(argument, text, "pass a positive integer") from error
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """The sizes of --image-shape, such as 28,28."""
+    return tuple(
+        positive_integer("--image-shape", _integer("--image-shape", size)) for size in text.split(",")
+    )
 
 
 def split(texts: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The command line: `tensormoe demo | plan | prove | verify | bench`."""
+"""The command line: `tensormoe demo | plan | prove | verify | bench | analyze`."""
 
 import argparse
 import os
@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from . import __version__, interrupt
-from .arguments import check_place, check_rest, read_spec, split, whole
+from .arguments import check_place, check_rest, read_shape, read_spec, split, whole
 from .benching import BenchReport, bench
 from .errors import TensorMoEError, positive_integer
+from .reporting import Report, analyze
+from .tables import fold
 from .terminal import ERRORS
 from .verification import METHODS, VerificationReport, verify
 from .verification.proof.trace import ProofError
@@ -131,7 +133,33 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("--rounds", type=whole, default=15, help="the largest number of rounds (default: 15)")
     _add_report(speed)
     speed.set_defaults(run=_bench)
+    _add_analyze(commands)
     return parser
+
+
+def _add_analyze(commands: "_Commands") -> None:
+    text = "show what the experts of a saved layer do, as text, JSON and a page with pictures"
+    look = commands.add_parser("analyze", help=text, description=text, allow_abbrev=False)
+    look.add_argument("checkpoint", help="a file that tm.save wrote")
+    look.add_argument(
+        "data",
+        help="an .npz file with x and possibly labels, groups, ids and names of classes; an .npy file of x; "
+        "or a folder of images, with a folder for each class",
+    )
+    look.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder for the report")
+    look.add_argument("--backend", default="numpy", help="what computes the layer (default: numpy)")
+    look.add_argument("--layer", metavar="NAME", help="which of several layers of the checkpoint")
+    _add_batch_size(look, 1024)
+    look.add_argument(
+        "--threshold", type=float, default=0.5, help="the coefficient that counts as use (default: 0.5)"
+    )
+    look.add_argument("--image-shape", metavar="H,W", help="that inputs are images, in colour H,W,3 or 3,H,W")
+    look.add_argument(
+        "--classifier",
+        action="store_true",
+        help="outputs are logits of classes (default: if labels have as many classes as there are outputs)",
+    )
+    look.set_defaults(run=_analyze)
 
 
 def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.ArgumentParser:
@@ -223,6 +251,24 @@ def _bench(options: argparse.Namespace, rest: list[str]) -> int:
         rounds=options.rounds,
     )
     _show(report, options.json)
+    return 0
+
+
+def _analyze(options: argparse.Namespace, rest: list[str]) -> int:
+    check_rest(rest)
+    report: Report = analyze(
+        options.checkpoint,
+        options.data,
+        options.out,
+        backend=options.backend,
+        layer=options.layer,
+        batch_size=options.batch_size,
+        threshold=options.threshold,
+        image_shape=None if options.image_shape is None else read_shape(options.image_shape),
+        classifier=options.classifier,
+    )
+    print(report)
+    print(fold(f"\nwritten to {options.out}: report.html, report.json"))
     return 0
 
 

@@ -17,6 +17,7 @@ from .pages import Page
 from .pages_text import shade_text
 from .pictures import draw_class_means, draw_polysemanticity, draw_similarity, draw_usage
 from .pictures_images import draw_images
+from .pictures_layer import draw_ablations, draw_hierarchy, draw_spectra
 from .pictures_model import draw_model
 from .polysemanticity import Polysemanticity, polysemanticity
 from .recording_layer import LayerRecording
@@ -49,11 +50,14 @@ __all__ = [
     "conditional_usage",
     "cosines",
     "dead",
+    "draw_ablations",
     "draw_class_means",
+    "draw_hierarchy",
     "draw_images",
     "draw_model",
     "draw_polysemanticity",
     "draw_similarity",
+    "draw_spectra",
     "draw_usage",
     "effective_experts",
     "equality_of_opportunity",

@@ -41,7 +41,9 @@ class Page:
     @property
     def html(self) -> str:
         """The whole document."""
-        head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{_STYLE}</style>'
+        # A phone would otherwise lay the page out as wide as a desk's.
+        screen = '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        head = f'<meta charset="utf-8">{screen}<title>{escape(self.title)}</title><style>{_STYLE}</style>'
         return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{self.body}</body></html>\n'
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 # Beyond it the best order of a tree's leaves takes minutes.
 _ORDERED = 512
-# Of a heat map: an expert would be narrower than a pixel, so neighbours share a column.
-_COLUMNS = 900
 
 
 def draw_class_means(means: Array, labels: style.Labels | None = None, *, title: str = "") -> "Figure":
@@ -64,26 +62,12 @@ def draw_class_means(means: Array, labels: style.Labels | None = None, *, title:
         raise TensorMoEError("means", float(np.nanmin(table)), "coefficients are at least 0")
     names = style.read_names("labels", labels, len(table))
     known = np.nan_to_num(table)
-    best = known.max(axis=0)
-    order = np.lexsort((-best, np.where(best > 0, known.argmax(axis=0), len(known))))
-    room = 0.055 * max(len(style.shorten(name)) for name in names)
-    height = float(np.clip(0.17 * len(table) + 1.1, 2.2, 8))
-    figure = style.new_figure(style.fit_width(len(order)) + room, height, title)
+    order = style.group_columns(known)
+    height = style.fit_height(len(table))
+    figure = style.new_figure(style.fit_width(len(order)) + style.fit_names(names), height, title)
     axis = figure.add_subplot()
     style.tidy(axis, y="class", frame=True)
-    shown = table[:, order]
-    if len(order) > _COLUMNS:
-        shown = style.merge_columns(shown, _COLUMNS)
-    image = axis.imshow(
-        np.ma.masked_invalid(shown),
-        cmap=style.SEQUENTIAL,
-        vmin=0,
-        vmax=np.nanmax(shown) or 1,
-        aspect="auto",
-        extent=(-0.5, len(order) - 0.5, len(table) - 0.5, -0.5),
-        interpolation="nearest",
-    )
-    axis.set_facecolor(style.MISSING)
+    image = style.draw_heat(axis, table[:, order], style.SEQUENTIAL, 0, known.max() or 1)
     style.name_rows(axis, names)
     style.number_experts(axis, order, "by preferred class")
     style.add_scale(figure, image, axis, "mean coefficient")
@@ -130,7 +114,8 @@ def draw_usage(load: Array, usage: Array, *, threshold: float = 0.5, title: str 
     style.draw_bars(upper, loads[order])
     style.draw_bars(lower, used[order])
     upper.axhline(1 / len(loads), color=style.INK, linewidth=0.7, linestyle=(0, (4, 3)))
-    _mark_dead((upper, lower), len(loads), int(np.count_nonzero(loads == 0)))
+    dead = int(np.count_nonzero(loads == 0))
+    style.mark_end((upper, lower), len(loads), dead, "{end:,} dead of {count:,}", style.RED)
     style.number_experts(lower, order, "sorted by load")
     upper.tick_params(axis="x", bottom=False, labelbottom=False)
     for axis in (upper, lower):
@@ -244,7 +229,7 @@ def draw_similarity(cosines: Array, *, title: str = "") -> "Figure":
     distances = squareform(1 - (table + table.T) / 2, checks=False).clip(0)
     tree = linkage(distances, "average", optimal_ordering=len(table) <= _ORDERED)
     order = leaves_list(tree)
-    side = 6.2 if len(table) <= 32 else 7.8
+    side = float(np.clip(4.2 + 0.06 * len(table), 4.4, 7.8))
     figure = style.new_figure(side, side + 0.3, title)
     upper, lower = figure.subplots(2, height_ratios=[1, 5.5], sharex=True)
     style.tidy(upper, y="1 − cosine")
@@ -265,19 +250,6 @@ def _read_shares(argument: str, values: Array) -> NumPyArray:
     if beyond.size:
         raise TensorMoEError(argument, float(beyond[0]), "pass shares, from 0 to 1")
     return shares
-
-
-def _mark_dead(axes: tuple["Axes", ...], count: int, dead: int) -> None:
-    """Shade the end, where the experts without load are, and say how many they are."""
-    if dead:
-        for axis in axes:
-            axis.axvspan(count - dead - 0.5, count - 0.5, color=style.RED, alpha=0.12, linewidth=0)
-    text = f"{dead:,} dead of {count:,}"
-    place = axes[0].transAxes
-    color = style.RED if dead else style.QUIET
-    axes[0].text(
-        1, 1.04, text, transform=place, ha="right", va="bottom", fontsize=style.SMALL - 0.5, color=color
-    )
 
 
 def _number_counts(axis: "Axes", counts: NumPyArray) -> None:

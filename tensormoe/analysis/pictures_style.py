@@ -28,6 +28,8 @@ SEQUENTIAL, DIVERGING = "Blues", "RdBu"
 SMALL, TINY = 8.0, 6.0
 # Above this many, numbers along an axis cannot be read.
 NUMBERED = 64
+# Of a heat map: an expert would be narrower than a pixel, so neighbours share a column.
+COLUMNS = 900
 # Text that would leave no room for the picture is cut.
 _LONGEST = 28
 
@@ -53,6 +55,16 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
 def fit_width(experts: int) -> float:
     """The inches that columns of so many experts take."""
     return float(np.clip(2.6 + 0.3 * experts, 4.2, 7.5))
+
+
+def fit_height(rows: int) -> float:
+    """The inches that a heat map of so many rows takes."""
+    return float(np.clip(0.17 * rows + 1.1, 2.2, 8))
+
+
+def fit_names(names: Sequence[str]) -> float:
+    """The inches that names of rows take beside them."""
+    return 0.055 * max(len(shorten(name)) for name in names)
 
 
 def write(text: "Text") -> None:
@@ -113,6 +125,29 @@ def shorten(name: str) -> str:
     return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :].lstrip(".")
 
 
+def group_columns(table: NumPyArray) -> NumPyArray:
+    """An order of columns: by the row that is largest in each, then by how large; those of zeros last."""
+    best = table.max(axis=0)
+    order: NumPyArray = np.lexsort((-best, np.where(best > 0, table.argmax(axis=0), len(table))))
+    return order
+
+
+def draw_heat(axis: "Axes", table: NumPyArray, colors: str, least: float, most: float) -> "AxesImage":
+    """A heat map, in which what is NaN is grey, and experts that are too narrow share columns."""
+    rows, count = table.shape
+    shown = merge_columns(table, COLUMNS) if count > COLUMNS else table
+    axis.set_facecolor(MISSING)
+    return axis.imshow(
+        np.ma.masked_invalid(shown),
+        cmap=colors,
+        vmin=least,
+        vmax=most,
+        aspect="auto",
+        extent=(-0.5, count - 0.5, rows - 0.5, -0.5),
+        interpolation="nearest",
+    )
+
+
 def draw_bars(axis: "Axes", values: NumPyArray, color: str = BLUE) -> None:
     """A bar for each value at 0, 1, …, with gaps where there is room for them; one shape, however many."""
     places = np.arange(len(values))
@@ -122,6 +157,23 @@ def draw_bars(axis: "Axes", values: NumPyArray, color: str = BLUE) -> None:
     edges = np.stack([places - 0.4, places + 0.4], axis=1).ravel()
     heights = np.stack([values, np.zeros(len(values))], axis=1).ravel()[:-1]
     axis.stairs(heights, edges, fill=True, color=color, linewidth=0)
+
+
+def mark_end(axes: tuple["Axes", ...], count: int, end: int, text: str, color: str) -> None:
+    """Shade the last experts along the axes, and say above the first of them how many they are."""
+    if end:
+        for axis in axes:
+            axis.axvspan(count - end - 0.5, count - 0.5, color=color, alpha=0.12, linewidth=0)
+    axes[0].text(
+        1,
+        1.04,
+        text.format(end=end, count=count),
+        transform=axes[0].transAxes,
+        ha="right",
+        va="bottom",
+        fontsize=SMALL - 0.5,
+        color=color if end else QUIET,
+    )
 
 
 def merge_columns(table: NumPyArray, columns: int) -> NumPyArray:

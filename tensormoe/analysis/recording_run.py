@@ -1,7 +1,7 @@
 """Recording a model: over data that this runs it on, or in a loop of the user's own."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -9,6 +9,7 @@ from ..arrays.registry import backend_of, get_module
 from ..errors import TensorMoEError, mapping, positive_number, true_or_false
 from ..layers.observation import Observer
 from ..typing import Array
+from .progress import show_progress
 from .recording_live import Recorder
 from .recordings import Recording
 from .store import StoreWriter
@@ -79,7 +80,7 @@ def record(
         raise TensorMoEError("data", type(data), "pass batches: a list of them, a generator, a DataLoader")
     run = call or _Call(labels)
     with recording(model, threshold=threshold, store=store) as recorder, observer.evaluate(model):
-        for batch in _show(data, shown):
+        for batch in show_progress("recording", data) if shown else data:
             _record_batch(recorder, run, model, observer.place(model, batch), labels, mask, picks)
         if not any(layer.tokens for layer in recorder.values()):
             raise TensorMoEError("data", type(data), "no token was in it: pass batches of at least one")
@@ -213,28 +214,6 @@ def _get_mask(pick: Pick | None, batch: Any) -> Array | None:
     if pick == _MASK and not (isinstance(batch, Mapping) and _MASK in batch):
         return None
     return _get("mask", pick, batch)
-
-
-@contextmanager
-def _bar(total: int | None) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("recording", total=total)
-        yield lambda: bar.advance(task)
-
-
-def _show(data: Iterable[Any], shown: bool) -> Iterator[Any]:
-    """The batches, and a bar of how many are done."""
-    if not shown:
-        yield from data
-        return
-    with _bar(len(data) if isinstance(data, Sized) else None) as advance:
-        for batch in data:
-            yield batch
-            advance()
 
 
 def _do_nothing() -> None:

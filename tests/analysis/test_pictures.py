@@ -19,11 +19,14 @@ from scipy.stats import t
 
 import tensormoe as tm
 from tensormoe.analysis import (
+    draw_ablations,
     draw_class_means,
+    draw_hierarchy,
     draw_images,
     draw_model,
     draw_polysemanticity,
     draw_similarity,
+    draw_spectra,
     draw_usage,
 )
 
@@ -43,6 +46,13 @@ def cosines_of(experts: int) -> np.ndarray:
     return np.asarray((rows @ rows.T).clip(-1, 1))
 
 
+def changes_of(experts: int) -> np.ndarray:
+    """Changes of ten classes, which every fourth expert does not make."""
+    changes = DRAWS.normal(0, 0.1, (experts, 10)).clip(-1, 1)
+    changes[::4] = 0
+    return changes
+
+
 def recording_of(experts: int) -> tm.analysis.Recording:
     with tm.analysis.recording() as recording:
         recording.add("first of $_{$", [coefficients_of(experts)])
@@ -59,6 +69,9 @@ def every_picture(experts: int) -> dict[str, Figure]:
         "similarity": draw_similarity(cosines_of(experts)),
         "images": draw_images(DRAWS.random((200, 5, 5)), a, k=5),
         "model": draw_model(recording_of(experts)),
+        "ablations": draw_ablations(changes_of(experts), [f"class {n}" for n in range(10)]),
+        "hierarchy": draw_hierarchy(np.vstack([a[:10], np.full(experts, np.nan)])),
+        "spectra": draw_spectra(DRAWS.random((6, experts)), np.arange(6) * experts),
     }
 
 
@@ -274,6 +287,34 @@ def test_a_layer_that_was_not_called_is_grey() -> None:
     assert strip.mask.all(axis=1).tolist() == [True, False]
 
 
+def test_ablations_that_change_something_are_shown_by_class() -> None:
+    changes = np.array([[0.0, 0.1], [0, 0], [-0.8, 0.2], [-0.1, 0.0]])
+    upper, lower, _ = draw_ablations(changes, ["a", "b"]).axes
+    assert ticks(lower.xaxis) == ["2", "3", "0"]
+    np.testing.assert_array_equal(lower.images[0].get_array(), changes[[2, 3, 0]].T)
+    assert lower.images[0].get_clim() == (-0.8, 0.8)
+    bars = upper.patches[0].get_data().values[::2]
+    expected = [np.hypot(0.2, 0.2), 0.9, 0.9]
+    np.testing.assert_allclose(bars, expected)
+    assert upper.get_title(loc="right") == "1 of 4 experts change nothing"
+    assert len(ticks(draw_ablations(np.zeros((3, 2))).axes[1].xaxis)) == 3
+
+
+def test_a_hierarchy_has_the_experts_of_a_row_side_by_side() -> None:
+    shares = np.array([[0.1, 0.6, 0.3], [np.nan] * 3, [0.5, 0.1, 0.4]])
+    axes = draw_hierarchy(shares, level=1).axes[0]
+    assert (axes.get_ylabel(), axes.get_xlabel()) == ("expert of level 2", "expert of level 3")
+    assert ticks(axes.xaxis) == ["1", "0", "2"]
+    shown = axes.images[0].get_array()
+    np.testing.assert_array_equal(shown.filled(-1), [[0.6, 0.1, 0.3], [-1] * 3, [0.1, 0.5, 0.4]])
+
+
+def test_spectra_end_at_the_rank() -> None:
+    axes = draw_spectra(np.array([[1.0, 3.0, 1e-15], [2.0, 2.0, 1.0]]), [9, 4]).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["expert 9", "expert 4"]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[3, 1], [2, 2, 1]]
+
+
 SQUARE = np.array([[1.0, 0.5], [0.5, 1.0]])
 REFUSALS = [
     (lambda: draw_class_means(np.ones(3)), "means: received"),
@@ -310,6 +351,14 @@ REFUSALS = [
     (lambda: draw_images(np.ones((2, 4, 4)), SQUARE, experts=[2]), "there are 2 experts"),
     (lambda: draw_images(np.ones((2, 4, 4)), SQUARE, experts=[]), "1 to 64 experts"),
     (lambda: draw_images(np.ones((2, 4, 4)), SQUARE, k=3), "k: received 3"),
+    (lambda: draw_ablations(np.ones(3)), "changes: received"),
+    (lambda: draw_ablations(2 * SQUARE), "changes: received 2.0; accuracies"),
+    (lambda: draw_ablations(SQUARE, ["a"]), "labels: received"),
+    (lambda: draw_hierarchy(2 * SQUARE), "pass shares, from 0 to 1"),
+    (lambda: draw_hierarchy(SQUARE, level=-1), "level: received -1"),
+    (lambda: draw_spectra(-SQUARE), "spectra: received -1"),
+    (lambda: draw_spectra(SQUARE, [1]), "experts: received '1 for 2 rows'"),
+    (lambda: draw_spectra(np.ones((9, 2))), "at most 8 rows"),
     (lambda: draw_model({}), "recording: received"),
     (lambda: draw_model(tm.analysis.Recording({})), "at least one token"),
 ]

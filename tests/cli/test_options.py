@@ -60,10 +60,19 @@ OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
         "--dtype": (["--dtype", "float32"], "dtype", "float32"),
         "--epochs": (["--epochs", "7"], "epochs", 7),
     },
+    "analyze": {
+        "--out": (["--out", "other"], "out", "other"),
+        "--backend": (["--backend", "torch"], "backend", "torch"),
+        "--layer": (["--layer", "h.0"], "layer", "h.0"),
+        "--batch-size": (["--batch-size", "7"], "batch_size", 7),
+        "--threshold": (["--threshold", "0.25"], "threshold", 0.25),
+        "--image-shape": (["--image-shape", "8,8,3"], "image_shape", (8, 8, 3)),
+        "--classifier": (["--classifier"], "classifier", True),
+    },
 }
 # What is done with the result; tested below.
 OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
-LAYERED = [name for name in OTHERS if name != "demo"]
+LAYERED = [name for name in OTHERS if name not in ("demo", "analyze")]
 
 
 class Report:
@@ -92,7 +101,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
         return stand_in
 
-    for name in ("verify", "bench", "prove"):
+    for name in ("verify", "bench", "prove", "analyze"):
         monkeypatch.setattr(cli, name, note(getattr(cli, name), Report()))
     monkeypatch.setattr(tensormoe.demo, "run", note(tensormoe.demo.run, True))
     for kind in (tm.MuMoESpec, tm.MuMoEBlockSpec):
@@ -103,6 +112,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def words(command: str, *changes: str) -> list[str]:
     if command == "demo":
         return [command, *changes]
+    if command == "analyze":
+        return [command, "layer.safetensors", "inputs.npz", "--out", "folder", *changes]
     kept = {flag: value for flag, value in BASE.items() if flag not in changes}
     return [command, NOTATION, *(word for pair in kept.items() for word in pair), *changes]
 

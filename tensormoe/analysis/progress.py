@@ -1,0 +1,19 @@
+"""A bar that moves while batches are worked on."""
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def show_progress(text: str, items: Iterable[Item]) -> Iterator[Item]:
+    """The items, and on standard error a bar of how many are done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(text, total=len(items) if isinstance(items, Sized) else None)
+        for item in items:
+            yield item
+            bar.advance(task)
