@@ -1,22 +1,24 @@
-"""A report as plain data."""
-
-from typing import TYPE_CHECKING
+"""A report as JSON."""
 
 import numpy as np
 
 from ..analysis.fairness import max_min_fairness, standard_deviation_bias
 from ..analysis.polysemanticity import polysemanticity
 from ..codec import Data as Plain
+from ..codec import write_json
 from ..layers.serialization import spec_data
 from ..tables import versions
 from ..typing import NumPyArray
+from .report import Report
 from .weights import Weights
 
-if TYPE_CHECKING:
-    from .report import Report
+
+def to_json(report: Report) -> str:
+    """Every figure as strict JSON text; null stands for what has no value."""
+    return write_json(describe(report))
 
 
-def describe(report: "Report") -> dict[str, Plain]:
+def describe(report: Report) -> dict[str, Plain]:
     """All of its figures: by level, by layer, by class and by group."""
     layer, data = report.evaluation.recording, report.data
     return {
@@ -64,7 +66,7 @@ def _replace(values: Plain) -> Plain:
     return None if isinstance(values, float) and np.isnan(values) else values
 
 
-def _describe_accuracy(report: "Report") -> Plain:
+def _describe_accuracy(report: Report) -> Plain:
     labels, groups = report.data.labels, report.data.groups
     by_class, by_group = report.accuracy_by(labels), report.accuracy_by(groups)
     if by_class is None or labels is None:
@@ -80,7 +82,7 @@ def _describe_accuracy(report: "Report") -> Plain:
     return described
 
 
-def _describe_level(report: "Report", level: int) -> dict[str, Plain]:
+def _describe_level(report: Report, level: int) -> dict[str, Plain]:
     layer, best = report.evaluation.recording, report.evaluation.best[level]
     described: dict[str, Plain] = {
         "level": level + 1,

@@ -1,4 +1,4 @@
-"""What was measured of a layer, as text and as JSON."""
+"""What was measured of a layer, as text."""
 
 import os
 from collections.abc import Iterator
@@ -8,13 +8,11 @@ import numpy as np
 
 from ..analysis.fairness import accuracy, group_accuracy
 from ..analysis.polysemanticity import polysemanticity
-from ..codec import write_json
 from ..layers.spec import Spec
 from ..tables import fold, table
 from ..typing import NumPyArray
 from .data import Data
 from .evaluation import Evaluation
-from .plain import describe
 from .weights import Weights
 
 LEVELS = (
@@ -138,10 +136,6 @@ class Report:
         levels = table(self.level_heads(), self.level_rows(), text_columns=1)
         weights = table(self.weight_heads(), self.weight_rows(), text_columns=1)
         return "\n".join([fold(named, self.facts), levels, fold(f"\n{unit}; entropies in nats"), weights])
-
-    def to_json(self) -> str:
-        """Every figure as strict JSON text; null stands for what has no value."""
-        return write_json(describe(self))
 
 
 def round_number(value: float | None) -> str:

@@ -12,6 +12,7 @@ from .evaluation import ablate_levels, evaluate
 from .layers import open_layer
 from .output import check_folder, write_folder
 from .pages import write_page
+from .plain import to_json
 from .report import Report
 from .weights import weigh
 
@@ -76,7 +77,7 @@ def analyze(
         changes,
         weigh(module, evaluation.load),
     )
-    write_folder(out, {FIGURES: report.to_json() + "\n", PAGE: write_page(report).html})
+    write_folder(out, {FIGURES: to_json(report) + "\n", PAGE: write_page(report).html})
     return report
 
 
