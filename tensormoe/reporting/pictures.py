@@ -130,7 +130,8 @@ def _ablations(report: Report, level: int) -> Picture:
         f"{expert:,}. {int(np.isnan(result.experts).sum()):,} experts change nothing; the mean "
         "polysemanticity of "
         f"the others is {round_number(result.mean)}.",
-        "Each expert is removed alone; those without which nothing changes are left out. Red cells are classes that "
+        "Each expert is removed alone; those without which nothing changes are left out. Red cells "
+        "are classes that "
         "get worse without "
         "it. Polysemanticity is 0 for an expert that one class depends on altogether, and grows as "
         "it serves several, "
