@@ -291,6 +291,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "features": lambda s: s.arrays((2, 3))[0],
     "strength": lambda s: 1.0,
     "steps": lambda s: 3,
+    "steering": lambda s: (),
     "rate": lambda s: 0.1,
     "output": lambda s: 1,
     "constant": lambda s: 0.5,
