@@ -1,7 +1,5 @@
 """What cases are made of: settings, sides that are timed in turns, and what was measured."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -110,9 +108,3 @@ def agree(side: str, actual: Any, expected: Any) -> None:
     torch.testing.assert_close(
         actual.detach(), expected.detach(), rtol=1e-4, atol=2e-5 * size, msg=lambda text: f"{side}: {text}"
     )
-
-
-def output_of(program: str) -> str:
-    """What a Python program prints in a process of its own, in the folder of the project."""
-    command, root = [sys.executable, "-c", program], Path(__file__).parents[1]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout

@@ -1,17 +1,13 @@
 """What more experts cost: time and memory from 16 experts to a million, on one to three levels."""
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
 import tensormoe as tm
 
 from ..contenders.layers import forward, ours
+from ..processes import MEMORY_IS_MEASURED, forget_peak, output_of, peak, resident
 from ..suite import Measurement, Settings, exactly
 
 INPUTS, OUTPUTS, RANK, TOKENS = 768, 3072, 512, 1024
@@ -29,7 +25,6 @@ COUNTS = (
     (40, 40, 40),
     (100, 100, 100),
 )
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def experts(settings: Settings) -> Iterator[Measurement | str]:
@@ -40,7 +35,7 @@ def experts(settings: Settings) -> Iterator[Measurement | str]:
     detail = "most held at once in a call, parameters included"
     if settings.device == "cuda":
         yield exactly("memory", "B", {name(c): _on_gpu(c, settings) for c in COUNTS}, detail)
-    elif STATUS.exists():
+    elif MEMORY_IS_MEASURED:
         yield exactly("memory", "B", {name(c): _in_process(c, settings) for c in COUNTS}, detail)
     else:
         yield "left out: memory, which is measured on Linux or on a GPU"
@@ -66,19 +61,9 @@ def _on_gpu(counts: tuple[int, ...], settings: Settings) -> int:
 
 def _in_process(counts: tuple[int, ...], settings: Settings) -> int:
     """The same by a process of its own, whose memory nothing else has touched."""
-    command = [sys.executable, "-m", __name__, str(settings.threads), *map(str, counts)]
+    program = f"from {__name__} import _peak; print(_peak({settings.threads}, {counts}))"
     # So that every array of some size is memory mapped for it, and is given back when it is freed.
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**16)}
-    root = Path(__file__).parents[2]
-    printed = subprocess.run(command, env=environment, cwd=root, check=True, capture_output=True, text=True)
-    return int(printed.stdout)
-
-
-def _resident(field: str) -> int:
-    line = re.search(rf"{field}:\s+(\d+) kB", STATUS.read_text())
-    if line is None:
-        raise RuntimeError(f"{STATUS} has no {field}")
-    return 1024 * int(line[1])
+    return int(output_of(program, {"MALLOC_MMAP_THRESHOLD_": str(2**16)}))
 
 
 def _peak(threads: int, counts: tuple[int, ...]) -> int:
@@ -89,13 +74,8 @@ def _peak(threads: int, counts: tuple[int, ...]) -> int:
     with torch.no_grad():
         # What libraries allocate once, for their own purposes, is no layer's.
         ours(_spec((2,)), settings)(x)
-        before = _resident("VmRSS")
+        before = resident()
         layer = ours(_spec(counts), settings)
-        CLEAR.write_text("5")  # the peak starts anew
+        forget_peak()
         layer(x)
-    return _resident("VmHWM") - before
-
-
-if __name__ == "__main__":
-    given = [int(argument) for argument in sys.argv[1:]]
-    print(_peak(given[0], tuple(given[1:])))
+    return peak() - before

@@ -1,19 +1,20 @@
 """Recording a model: the time beside the model's own, and the memory that it takes above the model."""
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..suite import Measurement, Settings, exactly, output_of
+from ..processes import MEMORY_IS_MEASURED, output_of
+from ..suite import Measurement, Settings, exactly
 
 TOKENS, BATCH, LAYERS, EXPERTS = 1_000_000, 4_000, 12, 256
 # With a store, which takes a gigabyte for each hundred thousand tokens.
 STORED = 100_000
-# Prints the seconds and the bytes beyond those of the model and one call of it.
+# Prints the seconds, and the bytes beyond those that the process holds after one call of the model.
 PROGRAM = """
-import json, resource, time, torch, tensormoe as tm
+import json, time, torch, tensormoe as tm
+from benchmarks.processes import forget_peak, peak, resident
 torch.set_num_threads({threads})
 torch.manual_seed({seed})
 spec = tm.MuMoESpec(8, 8, {experts}, tm.CP(2), tm.Gate("softmax"))
@@ -33,30 +34,30 @@ def run_alone(store):
 
 with torch.no_grad():
     model(torch.randn({batch}, 8))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+forget_peak()
+before = resident()
 start = time.perf_counter()
 {call}({store!r})
 seconds = time.perf_counter() - start
-print(json.dumps([seconds, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)]))
+print(json.dumps([seconds, peak() - before]))
 """
 
 
 def recording(settings: Settings) -> Iterator[Measurement | str]:
     """A million tokens × 256 experts × 12 layers: sums in memory, and tokens in a store on disk."""
-    if not sys.platform.startswith("linux"):
-        yield "left out: the memory of a process is counted in other units on other systems"
+    if not MEMORY_IS_MEASURED:
+        yield "left out: memory is measured on Linux"
         return
     with tempfile.TemporaryDirectory() as folder:
         store = str(Path(folder) / "store")
-        alone, _ = _run(settings, "run_alone", TOKENS, None)
+        alone, most = _run(settings, "run_alone", TOKENS, None)
         seconds, summed = _run(settings, "run", TOKENS, None)
         written, stored = _run(settings, "run", STORED, store)
     detail = f"{TOKENS:,} tokens, {EXPERTS} experts, {LAYERS} layers, in a process of their own"
     scaled = written * TOKENS / STORED
     yield exactly("time", "s", {"model alone": alone, "sums": seconds, "store, ×10": scaled}, detail)
-    yield exactly(
-        "memory", "B", {"sums": summed, f"store, {STORED:,} tokens": stored}, "most, above the model"
-    )
+    held = {"model alone": most, "sums": summed, f"store, {STORED:,} tokens": stored}
+    yield exactly("memory", "B", held, "most, above what the process holds after one call of the model")
 
 
 def _run(settings: Settings, call: str, tokens: int, store: str | None) -> tuple[float, float]:

@@ -1,12 +1,10 @@
 """The first seconds: what a fresh interpreter takes to import, to build and to plan."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
+from ..processes import output_of
 from ..suite import Measurement, Settings
 
 # Each prints the seconds that it takes.
@@ -50,15 +48,7 @@ def _measured(name: str, programs: dict[str, tuple[str, str]], rounds: int) -> M
     values: dict[str, list[float]] = {side: [] for side in programs}
     for _ in range(rounds):
         for side, (before, timed) in programs.items():
-            values[side].append(_seconds(PROGRAM.format(before=before, timed=timed)))
+            values[side].append(float(output_of(PROGRAM.format(before=before, timed=timed))))
     quartiles = {side: np.quantile(seconds, (0.25, 0.5, 0.75)) for side, seconds in values.items()}
     ordered = {side: (float(q[0]), float(q[1]), float(q[2])) for side, q in quartiles.items()}
     return Measurement(name, "s", ordered, f"{rounds} processes")
-
-
-def _seconds(program: str) -> float:
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, check=True, capture_output=True, text=True
-    )
-    return float(done.stdout)

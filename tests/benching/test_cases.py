@@ -90,9 +90,7 @@ def shrink(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.contenders.layers.compiled", traced)
     if hasattr(module, "compiled"):
         monkeypatch.setattr(module, "compiled", traced)
-    if name == "startup":
-        monkeypatch.setattr(module, "_seconds", lambda program: float(in_process(program)))
-    if name in ("similarity", "recording"):
+    if name in ("startup", "similarity", "recording"):
         monkeypatch.setattr(module, "output_of", in_process)
     if name == "experts":
         monkeypatch.setattr(module, "_in_process", lambda counts, settings: module._peak(1, counts) or 1)

@@ -132,6 +132,15 @@ def test_special_cases_of_one_another(x: np.ndarray) -> None:
     close(tm.top_k(x, 6), tm.softmax(x))
 
 
+def test_a_gates_activation_has_the_functions_defaults_and_divides_by_its_temperature() -> None:
+    ops, x = tm.get_backend("numpy"), np.array([[0.5, -1.0, 0.25, 0.0]])
+    soft, sparse = tm.Activation("soft_top_k", k=1), tm.Activation("sparsemax")
+    for temperature in (0.5, 1.0, 2.0, 3.0):
+        expected = nearest_of_simplex(x[0] / temperature)
+        for activation in (soft, sparse):
+            close(activation.weights(ops, x, temperature)[0], np.array(expected, float))
+
+
 # With the values that they tend to at a rank.
 HARD: dict[str, tuple[Callable[..., Any], Callable[[np.ndarray], np.ndarray]]] = {
     "soft_top_k(1)": (partial(tm.soft_top_k, k=1, eps=1e-6), lambda rank: rank <= 1),

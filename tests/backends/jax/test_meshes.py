@@ -8,10 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from tensormoe_jax._meshes import places_from_largest
+from tensormoe_jax._meshes import is_spread, may_be_shared, places_from_largest, sum_products
 
 HERE = Path(__file__).parent
 
@@ -56,6 +60,29 @@ def test_devices_compute_their_tokens_alone(trial: str) -> None:
 def test_places_begin_at_the_largest_entry_and_at_the_first_of_equal_ones() -> None:
     x = jnp.asarray([[1.0, 3, 3, -jnp.inf, 0, 3], [2, jnp.nan, 2, 5, jnp.inf, 2]], "float32")
     assert places_from_largest(x).tolist() == [[1, 2, 5, 0, 4, 3], [1, 4, 3, 0, 2, 5]]
+
+
+def mesh_of_one(kind: AxisType) -> jax.sharding.Mesh:
+    return jax.make_mesh((1,), ("batch",), axis_types=(kind,), devices=jax.devices()[:1])
+
+
+def test_nothing_is_spread_over_one_device() -> None:
+    x, traced = jnp.ones((4, 2)), list[bool]()
+    jax.eval_shape(lambda x: traced.append(is_spread(x)) or x, x)
+    assert traced == [jax.device_count() > 1]
+    with jax.set_mesh(mesh_of_one(AxisType.Auto)):
+        assert not may_be_shared(x)
+
+
+def test_products_of_matrices_along_an_explicit_axis_are_summed() -> None:
+    """Matrices as well as what has further leading axes."""
+    mesh = mesh_of_one(AxisType.Explicit)
+    for leading in ((6,), (2, 3), (2, 1, 3)):
+        a, b = (np.random.default_rng(n).normal(size=(*leading, n)).astype("float32") for n in (2, 3))
+        with jax.set_mesh(mesh):
+            on_mesh = [jax.device_put(each, NamedSharding(mesh, P("batch"))) for each in (a, b)]
+            actual = sum_products(*on_mesh)
+        np.testing.assert_allclose(actual, a.reshape(6, 2).T @ b.reshape(6, 3), rtol=1e-4, atol=1e-5)
 
 
 def test_a_rank_or_experts_over_devices_cost_at_most_one_sum_a_layer() -> None:

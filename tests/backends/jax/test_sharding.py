@@ -163,11 +163,36 @@ def test_the_experts_core_of_cp_lies_on_both_axes() -> None:
     assert specs["input_norm.weight"] == P(None)
 
 
+def test_each_of_four_devices_takes_its_own_experts() -> None:
+    """An axis of `jax.vmap` in place of a mesh's: each takes two of the eight experts."""
+    spec = tm.MuMoESpec(3, 2, 8, tm.Dense(), tm.Gate("softmax", None))
+    parameters, _ = tm.initialize(spec, seed=0)
+    (name,) = spec.core_names
+    generator = np.random.default_rng(0)
+    parameters["gate_weights.0"] = generator.normal(size=(3, 8)).astype("float32")
+    x = generator.normal(size=(5, 3)).astype("float32")
+
+    def share(core: jax.Array) -> jax.Array:
+        whole = {key: jnp.asarray(value) for key, value in parameters.items()}
+        y: jax.Array = tensormoe_jax.apply_shares(
+            spec, {**whole, name: core}, jnp.asarray(x), experts="experts"
+        ).y
+        return y
+
+    actual = jax.jit(jax.vmap(share, axis_name="experts"))(jnp.reshape(parameters[name], (4, 2, 4, 2)))
+    expected = tm.apply(spec, parameters, x).y
+    for each in actual:
+        np.testing.assert_allclose(each, expected, atol=1e-5)
+
+
 def test_axes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(tm.TensorMoEError, match="name the mesh axis"):
         tensormoe_jax.partition_specs(BLOCK)
     with pytest.raises(tm.TensorMoEError, match="the rank has this axis"):
-        tensormoe_jax.partition_specs(BLOCK, rank="model", experts="model")
+        tensormoe_jax.partition_specs(BLOCK, rank="model", experts="".join(("mo", "del")))
+    for given in ({"rank": 1}, {"rank": "model", "experts": ("experts",)}):
+        with pytest.raises(tm.TensorMoEError, match="pass the name of a mesh axis"):
+            tensormoe_jax.partition_specs(BLOCK, **given)
     with pytest.raises(tm.TensorMoEError, match="no bond"):
         tensormoe_jax.partition_specs(tm.MuMoESpec(6, 5, 4, tm.Dense()), rank="model")
     with pytest.raises(tm.TensorMoEError, match="bond: received 's'"):

@@ -1,5 +1,7 @@
 """On a GPU: what PyTorch computes there is what NumPy computes in float64. Skipped where there is none."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -184,3 +186,21 @@ def test_a_sum_computes_what_numpy_does_compiled_too() -> None:
     module, x = build(spec).eval(), draw(33, 16)
     close(module(x), expect(spec, module, x, training=False), 2e-5)
     close(torch.compile(module, fullgraph=True)(x), expect(spec, module, x, training=False), 2e-5)
+
+
+def test_its_clock_counts_the_seconds_of_its_work() -> None:
+    ops, x = tm.get_backend("torch"), draw(2048, 2048)
+    for _ in range(2):  # what is set up by the first product is not counted
+        torch.cuda.synchronize()
+        start, stop = time.perf_counter(), ops.clock("cuda")()
+        for _ in range(200):
+            x @ x
+        counted = stop()
+        elapsed = time.perf_counter() - start
+    assert elapsed / 4 < counted < 1.1 * elapsed
+
+
+def test_its_name_and_memory_are_its_own() -> None:
+    ops = tm.get_backend("torch")
+    assert ops.device_name("cuda") == torch.cuda.get_device_name() != ops.device_name("cpu")
+    assert ops.memory_of(draw(1)) == torch.cuda.mem_get_info()[1]

@@ -276,3 +276,11 @@ def test_forward_mode_through_the_layer() -> None:
     torch.nn.init.normal_(module.gate_weights[0])
     token = x(dtype=torch.float64)
     close(torch.func.jacfwd(module)(token).detach(), torch.func.jacrev(module)(token).detach())
+
+
+def test_the_memory_for_an_array_is_the_hosts_or_unknown() -> None:
+    ops = tm.get_backend("torch")
+    host = tm.get_backend("numpy").memory_of(np.ones(1))
+    assert host is not None
+    assert ops.memory_of(torch.ones(1)) == host
+    assert ops.memory_of(torch.ones(1, device="meta")) is None
