@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import BACKENDS, Truth, close, dtypes, layers, truth, values_for
+from support.strategies import BACKENDS, Truth, close, dtypes, layers, on_every_backend, truth, values_for
 
 import tensormoe as tm
 from tensormoe.testing import Inputs, inputs_for, specs
@@ -45,8 +45,7 @@ def networks_with_inputs(draw: st.DrawFn) -> tuple[tm.MuMoESpec, list[Inputs]]:
     return spec, [draw(inputs_for(spec, batch_size=st.just(count))) for _ in range(MANY)]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@given(networks_with_inputs())
+@on_every_backend(networks_with_inputs())
 def test_output_and_gradients_equal_the_soft_moes(
     backend: str, layer: tuple[tm.MuMoESpec, list[Inputs]]
 ) -> None:
@@ -68,8 +67,7 @@ def test_output_and_gradients_equal_the_soft_moes(
             close(array, right)
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-@given(layers(max_levels=2))
+@on_every_backend(layers(max_levels=2), backends=["torch", "jax"])
 def test_the_programs_own_reverse_mode_agrees(backend: str, layer: Layer) -> None:
     spec, values = layer
     ops, program = tm.get_backend(backend), spec.default_plan.program
@@ -79,16 +77,14 @@ def test_the_programs_own_reverse_mode_agrees(backend: str, layer: Layer) -> Non
         close(gradient, expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@given(layers())
+@on_every_backend(layers())
 def test_materialization_is_the_sum_over_bonds(backend: str, layer: Layer) -> None:
     spec, values = layer
     weight = evaluated(backend, lambda *cores: tm.materialize(spec, cores), *values.cores)
     close(weight, truth(spec, values).weight)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@given(layers())
+@on_every_backend(layers())
 def test_soft_moe_is_the_definition(backend: str, layer: Layer) -> None:
     spec, values = layer
     expected: Truth = truth(spec, values)
@@ -97,8 +93,7 @@ def test_soft_moe_is_the_definition(backend: str, layer: Layer) -> None:
     close(y, expected.y)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@given(layers(max_levels=3), dtypes)
+@on_every_backend(layers(max_levels=3), dtypes)
 def test_both_precisions_keep_their_accuracy(backend: str, layer: Layer, dtype: tuple[str, float]) -> None:
     """Output and gradients against float64, by the same sums over absolute values."""
     spec, values = layer

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from support.frameworks import optional
-from support.strategies import BACKENDS, close
+from support.strategies import BACKENDS, close, on_every_backend
 
 import tensormoe as tm
 from tensormoe.testing import specs
@@ -19,8 +18,7 @@ def random_parameters(spec: tm.Spec, dtype: str = "float64") -> tuple[dict, dict
     return {k: (v + generator.normal(size=v.shape) / 3).astype(dtype) for k, v in parameters.items()}, state
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@given(specs(max_levels=3), st.lists(st.integers(0, 3), max_size=3), st.booleans())
+@on_every_backend(specs(max_levels=3), st.lists(st.integers(0, 3), max_size=3), st.booleans())
 def test_any_leading_dimensions(backend: str, spec: tm.MuMoESpec, leading: list, training: bool) -> None:
     """The whole layer is the soft MoE at the coefficients that it reports, whatever the shape of x."""
     ops = tm.get_backend(backend)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 from tensormoe.codec import Registered
 
@@ -15,7 +16,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def failures(patch: Patch, test: str, forget: Callable[[], None]) -> list[str]:
-    """The tests that fail with a fault, of those that a name such as "gates/test_gate.py::test_a" means.
+    """The first test that fails with a fault, of those that a name means: "gates/test_gate.py::test_a".
 
     pytest runs them within this process: importing the frameworks anew would take longer than the tests. The
     file of the tests is imported anew: nothing that it computed without the fault is used, and nothing that
@@ -29,8 +30,8 @@ def failures(patch: Patch, test: str, forget: Callable[[], None]) -> list[str]:
     run = _Run(patch, forget)
     options = ["-q", "-s", "--no-header", "--no-summary", "--tb=no", "-p", "no:cacheprovider"]
     # It collects garbage five times a run, which takes seconds in a process that holds as much as this one.
-    options += ["-p", "no:unraisableexception"]
-    with _as_if_new(test.partition("::")[0]):
+    options += ["-p", "no:unraisableexception", "--exitfirst"]
+    with _as_if_new(test.partition("::")[0]), _first_failure():
         status = pytest.main([*options, f"{TESTS / test}"], plugins=[run])
     if run.error is not None:
         raise run.error
@@ -68,6 +69,19 @@ class _Run:
         self.count += report.when == "call" or report.failed
         if report.failed:
             self.failed.append(report.nodeid)
+
+
+@contextmanager
+def _first_failure() -> Iterator[None]:
+    """Hypothesis searches as ever, but the first failure is enough and is not made simpler."""
+    usual = settings.get_current_profile_name()
+    search = [phase for phase in settings().phases if phase not in (Phase.shrink, Phase.explain)]
+    settings.register_profile("first failure", settings(), phases=search, report_multiple_bugs=False)
+    settings.load_profile("first failure")
+    try:
+        yield
+    finally:
+        settings.load_profile(usual)
 
 
 @contextmanager

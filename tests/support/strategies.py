@@ -1,9 +1,12 @@
 """What the tests share: the cases that are tried everywhere, values, and how results are compared."""
 
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.definition import Truth, truth
 from support.frameworks import BACKENDS
@@ -11,7 +14,18 @@ from support.frameworks import BACKENDS
 import tensormoe as tm
 from tensormoe.testing import Inputs, inputs_for, specs
 
-__all__ = ["BACKENDS", "EVERY", "EVERY_GATE", "Truth", "close", "dtypes", "layers", "truth", "values_for"]
+__all__ = [
+    "BACKENDS",
+    "EVERY",
+    "EVERY_GATE",
+    "Truth",
+    "close",
+    "dtypes",
+    "layers",
+    "on_every_backend",
+    "truth",
+    "values_for",
+]
 
 # Each kind of network once, for one level of experts.
 EVERY = [
@@ -47,6 +61,24 @@ EVERY_GATE = [
 
 # Element types with the error that frameworks may differ by, relative to the size of what is summed.
 dtypes = st.sampled_from([("float64", 1e-12), ("float32", 1e-5)])
+
+
+def on_every_backend(
+    *strategies: st.SearchStrategy, backends: Sequence[str] = BACKENDS
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The property on every backend, on fewer examples where each of them is compiled."""
+
+    def decorate(law: Callable[..., None]) -> Callable[..., None]:
+        @pytest.mark.parametrize("backend", backends)
+        def test(backend: str) -> None:
+            examples = settings.default.max_examples
+            if backend == "jax":
+                examples = max(10, examples // 6)
+            settings(max_examples=examples)(given(st.just(backend), *strategies)(law))()
+
+        return test
+
+    return decorate
 
 
 @st.composite

@@ -9,10 +9,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.strategies import BACKENDS, close, layers, truth, values_for
+from support.strategies import close, layers, on_every_backend, truth, values_for
 
 import tensormoe as tm
 from tensormoe.programs.lowering import lower
@@ -27,22 +26,6 @@ Place = tuple[int, int]  # an operand's position and one of its axes
 inhabited = layers(max_levels=3).filter(lambda layer: len(layer[1].x) > 0)
 products = inhabited.filter(lambda layer: not layer[0].network.counts)
 seeds = st.integers(0, 2**32)
-
-
-def on_every_backend(*strategies: st.SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The property on every backend, on fewer examples where each of them is compiled."""
-
-    def decorate(law: Callable[..., None]) -> Callable[..., None]:
-        @pytest.mark.parametrize("backend", BACKENDS)
-        def test(backend: str) -> None:
-            examples = settings.default.max_examples
-            if backend == "jax":
-                examples = max(10, examples // 6)
-            settings(max_examples=examples)(given(st.just(backend), *strategies)(law))()
-
-        return test
-
-    return decorate
 
 
 def wrap(backend: str, function: Callable[..., Any]) -> Callable[..., Array]:
