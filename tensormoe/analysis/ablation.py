@@ -34,7 +34,9 @@ def ablate(
             and stays as it is.
         x: its inputs, (…, I), of its framework; or of NumPy, which are converted to its element type.
         experts: one number, or several, each an ablation of its own; of several levels also a tuple of
-            numbers for each. None for all experts of the levels.
+            numbers for each. None for all experts of the levels. Those in a set, as in [{0, 3}, {1, 2, 5}],
+            are removed together, which takes an evaluation for each set; of several levels, one more for
+            each group of experts that have other partners.
         level: the level whose experts are ablated, from 0 on, with all combinations that they are part of; or
             several levels, whose combinations are, the last counting fastest. None for all levels.
         layers: of a block, the name of the layer that loses the expert, or several; None for all.

@@ -24,7 +24,7 @@ def run_pairs(subject: Subject, ablations: Ablations, tokens: NumPyArray) -> Arr
     ops, spec = subject.ops, subject.spec
     rows = [a[tokens] for a in subject.coefficients]
     terms = _edit(ops, rows, ablations)
-    scale = _rescale(ops, rows, terms, ablations.levels) if ablations.renormalize else None
+    scale = rescale(ops, rows, terms, ablations.levels) if ablations.renormalize else None
 
     def run(stage: str, x: Array) -> Array:
         program = choose_program(ops, spec.layers[stage], x)
@@ -76,8 +76,11 @@ def _edit(ops: Backend, rows: Rows, ablations: Ablations) -> list[Rows]:
     return terms
 
 
-def _rescale(ops: Backend, rows: Rows, terms: list[Rows], levels: tuple[int, ...]) -> Array:
-    """What brings the sum of the other coefficients to that of all, (P, 1); 1 if all others are 0."""
+def rescale(ops: Backend, rows: Rows, terms: list[Rows], levels: tuple[int, ...]) -> Array:
+    """What brings the sum of the other coefficients to that of all, (P, 1); 1 if all others are 0.
+
+    `terms` are the products whose sum is left.
+    """
     kind = ops.dtype_name(rows[0])
 
     def count(term: Rows) -> Array:

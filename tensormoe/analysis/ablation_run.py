@@ -10,7 +10,8 @@ from ..programs.plan import LARGE_BATCH
 from ..typing import NumPyArray
 from .ablation_grid import Grid
 from .ablation_pairs import run_pairs
-from .ablation_subject import Ablations, Subject
+from .ablation_sets import run_set
+from .ablation_subject import Ablations, Sets, Subject
 
 # Elements of the largest array of a batch: small enough for a processor's cache to help.
 _LARGEST = 2**20
@@ -35,8 +36,11 @@ class Part:
     y: NumPyArray
 
 
-def run(subject: Subject, ablations: Ablations) -> Iterator[Part]:
+def run(subject: Subject, ablations: Ablations | Sets) -> Iterator[Part]:
     """The outputs of all ablations, batch by batch; of what comes twice, the later counts."""
+    if isinstance(ablations, Sets):
+        yield from _run_sets(subject, ablations)
+        return
     width = _width(subject, ablations)
     at_once = max(1, _LARGEST // (width * min(len(subject.x), _TOKENS)))
     batches = list(_slices(len(ablations), at_once))
@@ -71,6 +75,14 @@ def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> It
             numbers = rows[chosen] + tokens.start
             y = run_pairs(subject, ablations.take(columns[chosen]), numbers)
             yield Part(numbers, columns[chosen] + which.start, np.asarray(subject.ops.to_numpy(y)))
+
+
+def _run_sets(subject: Subject, sets: Sets) -> Iterator[Part]:
+    with subject.ops.without_gradients():
+        for tokens in _slices(len(subject.x), _pairs_at_once(subject)):
+            for number in range(len(sets)):
+                y = run_set(subject, sets, number, tokens)
+                yield Part(tokens, slice(number, number + 1), y[:, None])
 
 
 def _is_linear(subject: Subject, ablations: Ablations) -> bool:

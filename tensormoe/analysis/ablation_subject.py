@@ -1,6 +1,6 @@
 """What is ablated: a layer at given inputs, with its coefficients; and which experts of which levels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -20,7 +20,11 @@ from .spectrum import read_expert
 
 ZERO, RENORMALIZE = "zero", "renormalize"
 # One expert, or several: each by its number, or by its numbers on the chosen levels.
-Experts = int | Sequence[int] | Sequence[Sequence[int]]
+Expert = int | Sequence[int]
+# Together in a set, they are one ablation.
+Experts = Expert | Set[Expert] | Sequence[Expert | Set[Expert]]
+# An expert's number on each of the chosen levels.
+Place = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,24 @@ class Ablations:
     def take(self, which: slice | NumPyArray) -> "Ablations":
         """Some of them."""
         return replace(self, numbers=tuple(numbers[which] for numbers in self.numbers))
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Several ablations, each of a set of experts.
+
+    Args:
+        levels, stages, renormalize: as for `Ablations`.
+        places: the experts of each.
+    """
+
+    levels: tuple[int, ...]
+    places: tuple[frozenset[Place], ...]
+    stages: frozenset[str]
+    renormalize: bool
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 @dataclass(frozen=True)
@@ -150,7 +172,7 @@ def _suggest(model: Any) -> str:
 
 def read_ablations(
     spec: Spec, experts: Experts | None, level: int | Sequence[int] | None, layers: object, mode: str
-) -> Ablations:
+) -> Ablations | Sets:
     """Check which experts are ablated, and how.
 
     Raises:
@@ -165,7 +187,25 @@ def read_ablations(
     if not stages:
         raise TensorMoEError("layers", layers, f"choose some of {', '.join(spec.layers)}")
     names = frozenset(str(stage) for stage in stages)
+    together = _list_experts(experts)
+    if any(isinstance(each, Set) for each in together):
+        return Sets(levels, tuple(_read_set(each, sizes) for each in together), names, mode == RENORMALIZE)
     return Ablations(levels, _read_numbers(experts, sizes), names, mode == RENORMALIZE)
+
+
+def _list_experts(experts: Any) -> Sequence[Any]:
+    """The ablations that are asked for; none where these are all."""
+    if isinstance(experts, Set):
+        return [experts]
+    return list(experts) if is_listed(experts) else []
+
+
+def _read_set(experts: Any, sizes: tuple[int, ...]) -> frozenset[Place]:
+    """Experts that are ablated together."""
+    members = list(experts) if isinstance(experts, Set) else [experts]
+    if not members:
+        raise TensorMoEError("experts", experts, "a set has at least one expert")
+    return frozenset(tuple(map(int, read_expert(each, sizes))) for each in members)
 
 
 def _read_levels(level: int | Sequence[int] | None, count: int) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def expected(
     layer: tm.SavedLayer,
     x: Any,
     levels: tuple[int, ...],
-    expert: tuple[int, ...],
+    expert: tuple[int, ...] | set[tuple[int, ...]],
     stages: set[str],
     mode: str,
 ) -> Any:
@@ -57,10 +57,11 @@ def expected(
     for level in coefficients:
         joint = (joint[:, :, None] * level[:, None, :]).reshape(len(x), -1)
     gone = np.zeros(spec.experts, bool)
-    place: list[Any] = [slice(None)] * spec.levels
-    for level, number in zip(levels, expert, strict=True):
-        place[level] = number
-    gone[tuple(place)] = True
+    for each in expert if isinstance(expert, set) else [expert]:
+        place: list[Any] = [slice(None)] * spec.levels
+        for level, number in zip(levels, each, strict=True):
+            place[level] = number
+        gone[tuple(place)] = True
     left = np.where(gone.reshape(-1), 0, joint)
     if mode == "renormalize":
         # The sums over the levels that keep their experts cancel.
@@ -179,6 +180,65 @@ def test_frameworks_agree_with_the_materialized_tensor(framework: str, engine: s
     tried = [tried[engine == "pairs"]] if framework == "jax" else tried
     for seed, spec in enumerate(tried):
         check(make(spec, seed), framework, engine, seed + 1, kinds=1 if framework == "jax" else 3)
+
+
+SETS = [
+    tm.MuMoESpec(4, 3, 5, tm.CP(4), SPARSE),
+    tm.MuMoESpec(4, 3, (3, 2), tm.Tucker((2, 2, 3, 3))),
+    tm.MuMoESpec(4, 3, (3, 2, 2), tm.CP(4), SPARSE),
+    *BLOCKS,
+]
+
+
+def check_sets(spec: tm.Spec, framework: str, seed: int, levels: tuple[int, ...], mode: str) -> None:
+    """Random sets of experts of some levels: one, several and all of them."""
+    layer, draws = make(spec, seed), np.random.default_rng(seed)
+    every = list(np.ndindex(*(spec.experts[level] for level in levels)))
+    sizes = 1, int(draws.integers(1, len(every) + 1)), int(draws.integers(1, len(every) + 1)), len(every)
+    sets = [{every[place] for place in draws.permutation(len(every))[:size]} for size in sizes]
+    x = draws.normal(size=(5, spec.in_features))
+    names = list(spec.layers)
+    stages = [None, names[-1], names[0]][seed % 3]
+    with tm.get_backend(framework).double_precision():
+        same = on(framework, layer)
+        outputs = tm.analysis.ablate(same, x, experts=sets, level=levels, layers=stages, mode=mode)
+    for each, output in zip(sets, outputs, strict=True):
+        chosen = {stages} if stages else {*names}
+        close(output, expected(layer, x, levels, each, chosen, mode), 1e-9)
+
+
+@settings(max_examples=settings.default.max_examples // 2, deadline=None)
+@given(st.sampled_from(SETS), st.integers(0, 99), st.sampled_from(["zero", "renormalize"]), st.data())
+def test_sets_of_experts_are_those_of_the_materialized_tensor(
+    spec: tm.Spec, seed: int, mode: str, data: st.DataObject
+) -> None:
+    levels = data.draw(st.permutations(range(spec.levels)))[: data.draw(st.integers(1, spec.levels))]
+    check_sets(spec, "numpy", seed, tuple(levels), mode)
+
+
+@pytest.mark.parametrize("framework", BACKENDS)
+def test_frameworks_agree_on_sets_of_experts(framework: str) -> None:
+    # JAX compiles each operation for each shape.
+    spec, levels = (SETS[0], (0,)) if framework == "jax" else (SETS[1], (0, 1))
+    check_sets(spec, framework, 1, levels, "renormalize")
+
+
+def test_a_set_may_stand_alone_or_beside_single_experts() -> None:
+    layer = make(tm.MuMoESpec(6, 4, 8, tm.CP(5), tm.Gate(tm.Activation("top_k", k=2), norm=None)))
+    x = np.random.default_rng(1).normal(size=(20, 6))
+    alone = tm.analysis.ablate(layer, x, experts={1, 4})
+    outputs = tm.analysis.ablate(layer, x, experts=[{1, 4}, 2, frozenset({2})])
+    np.testing.assert_array_equal(outputs[:1], alone)
+    np.testing.assert_array_equal(outputs[1], outputs[2])
+    np.testing.assert_allclose(outputs[1], tm.analysis.ablate(layer, x, experts=2)[0], rtol=1e-12, atol=1e-13)
+    y, (coefficients,), _ = tm.apply(layer.spec, layer.parameters, x)
+    unused = (coefficients[:, [1, 4]] == 0).all(axis=1)
+    assert unused.any()
+    np.testing.assert_array_equal(alone[0, unused], np.asarray(y)[unused])
+    labels = np.arange(20) % 4
+    changes = tm.analysis.accuracy_by_ablation(layer, x, labels, experts=[{1, 4}])
+    right = [np.bincount(labels[p.argmax(1) == labels], minlength=4) for p in (alone[0], np.asarray(y))]
+    np.testing.assert_allclose(changes[0], (right[0] - right[1]) / 5)
 
 
 @pytest.mark.parametrize("framework", BACKENDS)
@@ -310,6 +370,9 @@ X = np.ones((4, 3))
         ({"experts": 2, "level": 0}, "expert: received 2; pass a number from 0 to 1"),
         ({"experts": []}, r"experts: received \[\]; pass at least one"),
         ({"experts": 1.0}, "expert: received 1.0"),
+        ({"experts": set()}, r"experts: received set\(\); a set has at least one expert"),
+        ({"experts": [{0}, {6}]}, "expert: received 6; pass a number from 0 to 5"),
+        ({"experts": [{0}, {(0, 3)}]}, r"expert: received \(0, 3\)"),
         ({"level": 2}, "level: received 2; pass one or several different ones, from 0 to 1"),
         ({"level": (0, 0)}, r"level: received \(0, 0\)"),
         ({"level": ()}, r"level: received \(\)"),
