@@ -16,7 +16,7 @@ from ._base import Module
 from ._private import is_in_backward
 
 
-class _Report:
+class Report:
     """A hook that hands on what a gate returns. A copy of it does nothing."""
 
     def __init__(self, name: str, receive: Receive | None) -> None:
@@ -27,8 +27,8 @@ class _Report:
         if self.receive is not None and not is_in_backward():
             self.receive(self.name, [each.detach() for each in coefficients], False)
 
-    def __reduce__(self) -> tuple[type["_Report"], tuple[str, None]]:
-        return _Report, (self.name, None)
+    def __reduce__(self) -> tuple[type["Report"], tuple[str, None]]:
+        return Report, (self.name, None)
 
 
 class Observer:
@@ -43,7 +43,7 @@ class Observer:
     def attach(self, model: nn.Module, receive: Receive) -> Iterator[None]:
         with ExitStack() as stack:
             for name, layer in _layers(model):
-                handle = layer.gate.register_forward_hook(_Report(name, receive))
+                handle = layer.gate.register_forward_hook(Report(name, receive))
                 stack.callback(handle.remove)
             # What was compiled before ignores new hooks. Only who has compiled has imported this.
             if "torch._dynamo" in sys.modules:

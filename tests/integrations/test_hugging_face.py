@@ -12,7 +12,7 @@ from torch import nn
 
 import tensormoe as tm
 import tensormoe_torch
-from tensormoe_torch import MuMoE, MuMoEBlock
+from tensormoe_torch import MuMoE, MuMoEBlock, huggingface
 
 transformers = pytest.importorskip("transformers")
 
@@ -151,6 +151,59 @@ def test_the_trainer_saves_and_resumes_a_plain_module(tmp_path: Path) -> None:
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     for ours, theirs in zip(resumed.parameters(), trained.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+class Entries(transformers.TrainerCallback):
+    """Keeps what the callbacks that write logs get, when they get it."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, float]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **options: Any) -> None:
+        self.seen.append(dict(logs))
+
+
+def test_the_trainer_logs_the_use_of_experts_before_others_write_it(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    data = [{"x": row, "labels": torch.ones(6)} for row in torch.randn(16, 8)]
+    model = Regression()
+    nn.init.normal_(next(iter(model.moe.gate_weights.values())))
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=2,
+        logging_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        per_device_train_batch_size=16,
+        learning_rate=0,
+        save_strategy="no",
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+    )
+    writer = Entries()
+    evaluated = [{**row, "x": 100 * row["x"]} for row in data]
+    trainer = transformers.Trainer(
+        model, arguments, train_dataset=data, eval_dataset=evaluated, callbacks=[writer]
+    )
+    huggingface.log_experts(trainer, tm.analysis.summary)
+    trainer.train()
+    _, coefficients = model.moe(torch.stack([row["x"] for row in data]), return_coefficients=True)
+    expected = tm.analysis.summary(model.moe.spec, [each.detach() for each in coefficients])
+    for entries in (writer.seen, trainer.state.log_history):
+        losses = [entry for entry in entries if "loss" in entry]
+        assert len(losses) == 2
+        for entry in losses:
+            for name, value in expected.items():
+                assert entry[f"moe/{name}"] == pytest.approx(value, rel=1e-5)
+        assert not any("moe/level1/dead" in entry for entry in entries if "loss" not in entry)
+    assert not model.moe.gate._forward_hooks
+
+
+@pytest.mark.parametrize("trainer", [None, "Trainer"])
+def test_what_is_not_a_trainer_logs_no_experts(trainer: object) -> None:
+    with pytest.raises(tm.TensorMoEError, match=r"trainer: received .*; pass a transformers.Trainer"):
+        huggingface.log_experts(trainer, tm.analysis.summary)
 
 
 @pytest.mark.parametrize("where", ["cpu", "disk", "cpu with buffers"])

@@ -5,7 +5,8 @@ into `config.json`. `register()` lets every class of transformers read it: from 
 a model's own class as of `AutoModel…`, puts the layers in before it loads the weights.
 """
 
+from .logging import log_experts
 from .recording import record
 from .registering import register
 
-__all__ = ["record", "register"]
+__all__ = ["log_experts", "record", "register"]

@@ -11,8 +11,21 @@ def pretrained_model() -> Any:
     Raises:
         TensorMoEError: transformers is not installed.
     """
+    return _get("PreTrainedModel")
+
+
+def trainer_callback() -> Any:
+    """The base class of what a Trainer of transformers calls.
+
+    Raises:
+        TensorMoEError: transformers is not installed.
+    """
+    return _get("TrainerCallback")
+
+
+def _get(name: str) -> Any:
     try:
-        from transformers import PreTrainedModel
+        import transformers
     except ImportError as error:
         raise TensorMoEError("transformers", None, 'pip install "transformers>=5.24"') from error
-    return PreTrainedModel
+    return getattr(transformers, name)
