@@ -40,7 +40,8 @@ EVERY = [
     tm.TensorNetwork("g n p, g i q, g o s, g p q s", g=2, p=3, q=2, s=4),
 ]
 
-# Each router, and each activation with each norm that differs in kind.
+# Each router, and each activation with each norm that differs in kind. JumpReLU and ReLU alone are tried in
+# gates/test_unnormalised.py.
 EVERY_GATE = [
     tm.Gate(),
     tm.Gate("softmax", "batch"),
@@ -49,10 +50,8 @@ EVERY_GATE = [
     tm.Gate(tm.Activation("entmax", alpha=3.0), noise=0.1),
     tm.Gate(tm.Activation("soft_top_k", k=2, eps=0.5)),
     tm.Gate(tm.Activation("top_k", k=2), "batch"),
-    tm.Gate("relu", temperature=2.0),
     tm.Gate("sigmoid", None),
     tm.Gate(tm.Activation("relu_top_k", k=2), "batch"),
-    tm.Gate(tm.Activation("jump_relu", threshold=0.25), temperature=2.0),
     tm.Gate(router=tm.AdaptiveClustering()),
     tm.Gate("softmax", None, tm.AdaptiveClustering("vision", statistics="batch", assignment="hard")),
     tm.Gate("sparsemax", "batch", tm.AdaptiveClustering(dispersion="std", clusters=6)),
