@@ -72,6 +72,24 @@ def test_recordings_of_random_models_equal_all_coefficients_at_once(experts: Any
         assert_measures(layer, levels)
 
 
+# JAX compiles each operation for each shape, so that few models are tried.
+@settings(max_examples=4, deadline=None)
+@given(
+    st.lists(st.integers(2, 3), min_size=1, max_size=2),
+    st.lists(st.just(4), min_size=1, max_size=3),
+    st.integers(0, 99),
+)
+@pytest.mark.skipif("jax" not in BACKENDS, reason="it needs JAX")
+def test_recordings_of_random_jax_models_equal_all_coefficients_at_once(
+    experts: Any, sizes: list[int], seed: int
+) -> None:
+    model, xs = build("jax", [experts], seed), batches_of("jax", tuple(sizes))
+    labels = [np.random.default_rng(seed + number).integers(0, 3, size) for number, size in enumerate(sizes)]
+    recorded = record(model, list(zip(xs, labels, strict=True)), labels=1, progress=False)
+    for layer, levels in zip(recorded.values(), collect("jax", model, xs), strict=True):
+        assert_measures(layer, levels, np.concatenate(labels))
+
+
 @frameworks
 def test_nothing_stays_on_the_model_and_its_state_does_not_move(framework: str) -> None:
     model, xs = build(framework, EXPERTS), batches_of(framework)
