@@ -68,4 +68,5 @@ def _shares(module: Module) -> Iterator[tuple[nn.Parameter, float]]:
         for term in stage.network.terms:
             names = [core.name for core in term.cores if {INPUT, OUTPUT} & {*core.indices}]
             present = [parameters[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in parameters]
-            yield from ((parameter, 1 / len(names)) for parameter in present)
+            share = 0.0 if term.is_bias else 1 / len(names)
+            yield from ((parameter, share) for parameter in present)

@@ -1,7 +1,7 @@
 """The cores of a layer as measures of its weight take them: in float64, with or without the bias."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -11,9 +11,9 @@ from ..arrays.registry import backend_of, get_backend
 from ..errors import TensorMoEError, true_or_false
 from ..fitting.target import read_values
 from ..layers.checks import NamedArrays, find_stage, name_cores
+from ..layers.rows import with_rows, without_bias
 from ..memory import check_memory, host_memory
 from ..networks.network import Network
-from ..networks.notation import INPUT
 from ..programs.contraction import Contraction
 from ..programs.plan import plan
 from ..typing import Array, NumPyArray
@@ -80,11 +80,8 @@ def read_factors(layer: Any, cores: Cores | None, bias: bool) -> Factors:
     for name, shape in network.shapes.items():
         if named[name].shape != shape:
             raise TensorMoEError(f"cores[{name!r}]", named[name].shape, f"pass an array of shape {shape}")
-    if stage.bias and not bias:
-        for name, axis in network.axes[INPUT].items():
-            named[name] = np.delete(named[name], -1, axis)
-        network = replace(network, input_size=stage.in_features)
-    return Factors(network, tuple(named[core.name] for core in network.cores))
+    network, values = with_rows(network, named) if bias else without_bias(network, named)
+    return Factors(network, tuple(values[core.name] for core in network.cores))
 
 
 def _open(layer: Any) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import opt_einsum
 
 from ..errors import TensorMoEError
+from ..layers.rows import place_rows
 from ..layers.stage import Stage
 from ..memory import check_memory, host_memory
 from ..networks.network import Core, Network
@@ -44,7 +45,7 @@ class Draft:
     @property
     def rows(self) -> int:
         """I, or I+1 with a bias."""
-        return self.stage.in_features + self.stage.bias
+        return self.stage.rows
 
     def mix(self, places: Sequence[Place], matrix: NumPyArray) -> None:
         """Give the k-th of these experts the weight Σ_l matrix[k, l] W[places[l]]."""
@@ -149,5 +150,6 @@ class Draft:
             kept = [symbols[index] for index in core.indices if index not in numbers]
             operands += [self.cores[core.name][chosen], kept]
         with np.errstate(over="ignore", invalid="ignore"):
-            weight: NumPyArray = np.asarray(opt_einsum.contract(*operands, [symbols[INPUT], symbols[OUTPUT]]))
-        return weight
+            kept = [symbols[mode] for mode in (INPUT, OUTPUT) if mode in term.carried_modes]
+            weight: NumPyArray = np.asarray(opt_einsum.contract(*operands, kept))
+        return place_rows(term, weight, self.rows)

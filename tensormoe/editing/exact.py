@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..layers.rows import with_rows
 from ..layers.stage import Stage
 from ..memory import check_memory, host_memory
 from ..networks.network import Network
@@ -62,7 +63,8 @@ def changed_outputs(before: Side, after: Side) -> NumPyArray:
 def _compare(before: Side, after: Side, kept: tuple[str, ...]) -> NumPyArray:
     """Where weights differ along some modes, for any number of the others."""
     network = before[0].network
-    vectors = {mode: _draw(network.sizes[mode]) for mode in network.modes if mode not in kept}
+    sizes = dict(zip(network.modes, network.weight_shape, strict=True))
+    vectors = {mode: _draw(sizes[mode]) for mode in network.modes if mode not in kept}
     (ours, exponent), (theirs, other) = (_probe(*each, vectors, kept) for each in (before, after))
     least = min(exponent, other)
     different: NumPyArray = (ours << exponent - least) != (theirs << other - least)
@@ -75,7 +77,7 @@ def _draw(size: int) -> NumPyArray:
 
 def _probe(stage: Stage, cores: Cores, vectors: Cores, kept: tuple[str, ...]) -> tuple[NumPyArray, int]:
     """The weight times vectors, as integers, and the exponent of the power of two that multiplies all."""
-    network = stage.network
+    network, cores = with_rows(stage.network, cores)
     needed = _INTEGER * network.num_parameters
     check_memory("layer", str(network), "exact values of its cores", needed, host_memory())
     terms = [_probe_term(term, cores, vectors, kept) for term in network.terms]

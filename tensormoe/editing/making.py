@@ -67,10 +67,13 @@ def _name(layer: str, network: Network, piece: Piece | None, rank: int) -> dict[
     cores = {name: np.zeros(network.shapes[name.partition(".")[2]]) for name in names}
     if piece is not None:
         *experts, left, right = names
-        own = piece.left.shape[1]
+        own, size = piece.left.shape[1], len(cores[left])
+        if piece.left[size:].any():
+            remedy = "these edits change biases beside the factors: build the layer with bias=True"
+            raise TensorMoEError("edits", str(network), remedy)
         for name, level in zip(experts, piece.levels, strict=True):
             cores[name][:, :own] = level
-        cores[left][:, :own], cores[right][:own] = piece.left, piece.right
+        cores[left][:, :own], cores[right][:own] = piece.left[:size], piece.right
     return cores
 
 

@@ -39,7 +39,7 @@ def check_weights(made: Side, kept: Side) -> None:
         (ours, ours_precision), (theirs, precision) = (_read(*side, name) for side in (made, kept))
         allowed = _ROUNDINGS * max(ours_precision, precision, _LEAST)
         others = kept[0].layers[name]
-        for mode, size in ((OUTPUT, stage.out_features), (INPUT, stage.in_features + stage.bias)):
+        for mode, size in ((OUTPUT, stage.out_features), (INPUT, stage.rows)):
             signs = np.random.default_rng().choice([-1.0, 1.0], size)
             vector = signs * np.random.default_rng().uniform(1, 2, size)
             first, second = _probe(stage, ours, mode, vector), _probe(others, theirs, mode, vector)

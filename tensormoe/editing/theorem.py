@@ -45,7 +45,7 @@ class Statement(NamedTuple):
 
 def state(it: Statement) -> str:
     """The theorem that only these experts' shares of the outputs change, with its proof."""
-    extended = "z = (x, 1)" if it.after.bias else "z = x"
+    extended = "z = (x, 1)" if any(layer.network.has_bias for layer in it.after.layers.values()) else "z = x"
     same = "Both gates are the same function of x, with equal parameters: their coefficients are equal"
     gates = [f"   1  {same}."]
     if it.steps:

@@ -50,7 +50,7 @@ def read_metrics(inputs: Array | None, outputs: Array | None, stage: Stage) -> d
     metrics = {}
     if inputs is not None:
         samples = _read("inputs", inputs, stage.in_features)
-        ones = np.ones((len(samples), int(stage.bias)))
+        ones = np.ones((len(samples), int(stage.network.has_bias)))
         metrics[INPUT] = _measure("inputs", np.concatenate([samples, ones], axis=1))
     if outputs is not None:
         metrics[OUTPUT] = _measure("outputs", _read("outputs", outputs, stage.out_features))

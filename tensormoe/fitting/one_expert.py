@@ -22,6 +22,7 @@ import opt_einsum
 
 from ..arrays.registry import get_backend
 from ..layers.roles import experts_of, matrix_axes
+from ..layers.rows import place_rows
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, is_mode
 from ..programs.contraction import weight_contraction
@@ -29,6 +30,7 @@ from ..programs.plan import plan
 from ..typing import NumPyArray
 from .metric import Metrics, transform, whiten
 
+_AXES = {INPUT: 0, OUTPUT: 1}
 # Singular values below this share of the largest count as zero.
 _TINY = 1e-12
 
@@ -45,14 +47,15 @@ def fit_matrix(
         generator: of what is free.
 
     In a sum, every term is fitted to what those before it leave: first those that experts have to themselves,
-    so that noise among experts is relative to what they hold.
+    so that noise among experts is relative to what they hold. A bias is fitted to the last row.
     """
     cores: dict[str, NumPyArray] = {}
     for term in sorted(network.terms, key=lambda term: -len(term.carried_modes)):
-        own = _fit_term(term, matrix, metrics, generator)
+        own = _fit_term(term, matrix[-1:] if term.is_bias else matrix[: term.input_size], metrics, generator)
         program = plan(weight_contraction(term), 1).program
         product = program.run(get_backend("numpy"), [*own.values()])
-        matrix = matrix - product.reshape(matrix.shape)
+        shape = (-1,) if term.is_bias else (term.input_size, -1)
+        matrix = matrix - place_rows(term, product.reshape(shape), len(matrix))
         cores |= own
     return cores
 
@@ -60,6 +63,10 @@ def fit_matrix(
 def _fit_term(
     network: Network, matrix: NumPyArray, metrics: Metrics, generator: np.random.Generator
 ) -> dict[str, NumPyArray]:
+    # A single row is weighed by its columns alone, and a matrix without the bias's row as it is.
+    metrics = {
+        mode: metric for mode, metric in metrics.items() if len(metric.root) == matrix.shape[_AXES[mode]]
+    }
     matrix = whiten(matrix, metrics)
     mains = _choose(network)
     others = {core.name: _start(core, network, generator) for core in network.cores if core.name not in mains}
@@ -79,6 +86,7 @@ def has_one_core_each(network: Network) -> bool:
         sum(mode in core.indices for core in term.cores) == 1
         for term in network.terms
         for mode in (INPUT, OUTPUT)
+        if mode == OUTPUT or not term.is_bias
     )
 
 
@@ -87,7 +95,8 @@ def _choose(network: Network) -> dict[str, Core]:
     ordered = sorted(
         network.cores, key=lambda core: (bool(experts_of(core, network)), -prod(network.shapes[core.name]))
     )
-    both = [core for core in ordered if {INPUT, OUTPUT} <= {*core.indices}]
+    modes = {OUTPUT} if network.is_bias else {INPUT, OUTPUT}
+    both = [core for core in ordered if modes <= {*core.indices}]
     mains = both[:1] or [next(core for core in ordered if mode in core.indices) for mode in (INPUT, OUTPUT)]
     return {core.name: core for core in mains}
 
@@ -114,7 +123,10 @@ class _Named:
     def arrange(self, core: Core) -> NumPyArray:
         """The array with the core's axes."""
         kept = [index for index in core.indices if index in self.indices]
-        array = self.array.transpose([self.indices.index(index) for index in kept])
+        # The only row of a bias is no axis of its core.
+        bias = [index for index in self.indices if index == INPUT and index not in kept]
+        array = self.array.transpose([self.indices.index(index) for index in (*bias, *kept)])
+        array = array[(0,) * len(bias)]
         missing = tuple(axis for axis, index in enumerate(core.indices) if index not in self.indices)
         return np.expand_dims(array, missing)
 

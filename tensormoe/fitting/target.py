@@ -53,7 +53,7 @@ def read_target(argument: str, weight: Array, bias: Array | None, stage: Stage) 
     """
     _check_needs(argument, weight, stage)
     values = read_values(argument, weight)
-    rows = stage.in_features + stage.bias
+    rows = stage.rows
     heights = {stage.in_features, rows if bias is None else stage.in_features}
     leading = _find_experts(values.shape[:-2], stage) if values.ndim > 1 else None
     if leading is None or values.shape[-1] != stage.out_features or values.shape[-2] not in heights:
@@ -61,7 +61,7 @@ def read_target(argument: str, weight: Array, bias: Array | None, stage: Stage) 
     values = values.reshape(*leading, *values.shape[-2:])
     if values.shape[-2] == rows and bias is None:
         return values
-    if not stage.bias:
+    if not stage.network.has_bias:
         raise TensorMoEError("bias", type(bias), "the specification has bias=False: leave the bias out")
     last = _read_bias(bias, stage)
     experts = np.broadcast_shapes(leading, last.shape[:-1])

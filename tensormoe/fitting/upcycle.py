@@ -13,6 +13,7 @@ from ..layers.initialization import DTYPES, NumPySource, initialize_constants
 from ..layers.needs import check_drawing
 from ..layers.parameters import join_name
 from ..layers.roles import shape_along
+from ..layers.rows import with_rows
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
 from ..networks.network import Core, Network
@@ -144,12 +145,14 @@ def _spread(stage: Stage, shared: Cores, scaled: bool, scale: float, source: Num
     network = stage.network
     cores = {name: np.broadcast_to(shared[name], shape) for name, shape in network.shapes.items()}
     modes = [mode for mode in expert_modes(stage.levels) if network.sizes[mode] > 1]
-    whole = _size(network.terms, shared) if scaled else 1.0
+    plain, filled = with_rows(network, shared)
+    whole = _size(plain.terms, filled) if scaled else 1.0
     for mode in modes:
-        term = next(term for term in network.terms if mode in term.carried_modes)
+        term = next(term for term in plain.terms if mode in term.carried_modes)
         core = next(core for core in term.cores if mode in core.indices)
         for noise in _draw(stage, core, mode, shared[core.name], source):
-            effect = _size([term], {**shared, core.name: noise}) / sqrt(network.sizes[mode])
+            noisy = with_rows(network, {**shared, core.name: noise})[1]
+            effect = _size([term], noisy) / sqrt(network.sizes[mode])
             if effect > _VISIBLE * whole:
                 noise = noise * (whole / (effect * sqrt(len(modes))))
                 break

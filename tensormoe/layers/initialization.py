@@ -4,6 +4,8 @@ What every core starts as is a recipe; `linear_start` and `published_start` deri
 network. The gate's weights start at zero, unless its coefficients would then be 0 for ever.
 """
 
+from collections import Counter
+
 import numpy as np
 
 from ..errors import non_negative_integer, one_of
@@ -133,15 +135,15 @@ def _gate_recipes(spec: Spec) -> dict[str, CoreRecipe]:
 
 
 def _recipes(stage: Stage, initialization: str, gate: Gate | None = None) -> list[CoreRecipe]:
-    """The recipe of every core of a stage; the terms of a sum share the variance."""
+    """The recipe of every core of a stage; the terms of a sum share the variance, and so do its biases."""
     terms = stage.network.terms
-    derive, share = _RECIPES[initialization], len(terms) ** -0.5
+    derive, counts = _RECIPES[initialization], Counter(term.is_bias for term in terms)
     known = gate is not None and initialization == "linear"
     squares = [gate.expected_squares(n) if known and gate else (1.0, 0.0) for n in stage.experts]
     recipes: list[CoreRecipe] = []
     for drawn, ordered in zip(canonical_network(stage).terms, terms, strict=True):
         own = derive(drawn, ordered, stage.in_features)
-        factor = share / mixture_square(drawn, squares) ** 0.5
+        factor = counts[ordered.is_bias] ** -0.5 / mixture_square(drawn, squares) ** 0.5
         scaled = next(each.name for each in own if each.law == "uniform")
         recipes += [each.scale(factor) if each.name == scaled else each for each in own]
     return recipes

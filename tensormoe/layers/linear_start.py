@@ -19,7 +19,8 @@ whole core, off the diagonal too, so that no two values of a bond start alike. I
 entries of W have twice the mean square of their mean over experts, whatever the number of levels, as in the
 published layers with one.
 
-The terms of a sum are drawn one by one, each with its share of the variance.
+The terms of a sum are drawn one by one, each with its share of the variance; those that are biases share that
+of nn.Linear's bias.
 
 Coefficients that have no fixed sum scale the layer. What experts share is multiplied by Σ a, and their noise,
 which then does not cancel, by what differs between coefficients; the linear cores start smaller by the root
@@ -134,7 +135,8 @@ def _laws(network: Network, identities: _Identities, in_features: int) -> dict[s
     others = [core for core in network.cores if core.name not in identities.bonds]
     ordered = sorted(others, key=lambda core: _position(core, core in linear))
     last = {root: core.name for core in ordered for root in identities.roots(core)}
-    source = next(core for core in ordered if core in linear and INPUT in core.indices)
+    # Without an input mode it is a bias, which starts as that of nn.Linear.
+    source = next(core for core in ordered if core in linear and (INPUT in core.indices or network.is_bias))
     reached = {root for core in linear for root in identities.roots(core)}
     laws = dict.fromkeys(identities.bonds, ("signs", 1.0))
     for core in ordered:

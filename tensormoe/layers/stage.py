@@ -55,12 +55,17 @@ class Stage(Serializable):
     def network(self) -> Network:
         """The factorization's network at these sizes."""
         rows = self.in_features + self.bias
-        return self.factorization.network(self.experts, rows, self.out_features)
+        return self.factorization.network(self.experts, rows, self.out_features, self.bias)
 
     @property
     def num_parameters(self) -> int:
         """The number of elements in all cores, bias included."""
         return self.network.num_parameters
+
+    @property
+    def rows(self) -> int:
+        """The rows of the weight tensor: I, and one more with a bias."""
+        return self.network.weight_rows
 
     @cached_property
     def contraction(self) -> Contraction:

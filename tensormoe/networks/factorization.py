@@ -105,13 +105,16 @@ class Factorization(Registered, ABC):
         """The sum of two factorizations."""
         return Sum((self, other)) if isinstance(other, Factorization) else NotImplemented
 
-    def network(self, experts: tuple[int, ...], input_size: int, output_size: int) -> Network:
+    def network(
+        self, experts: tuple[int, ...], input_size: int, output_size: int, bias: bool = False
+    ) -> Network:
         """The network of this factorization at the given mode sizes.
 
         Args:
             experts: N1, …, NE.
             input_size: rows of the input mode, I or I+1 with a bias.
             output_size: O.
+            bias: whether the last of these rows holds biases.
 
         Raises:
             TensorMoEError: malformed notation, a missing or unexpected mode, a wrong number of bond sizes, or
@@ -128,7 +131,7 @@ class Factorization(Registered, ABC):
             positive_integer("input_size", input_size),
             positive_integer("output_size", output_size),
         )
-        return Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts)
+        return Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts, bias)
 
     def _sizes(self) -> tuple[int, ...]:
         values = [getattr(self, field.name) for field in fields(self)]
@@ -175,7 +178,8 @@ class Sum(Factorization):
 
     Use it for what all experts share beside what each adds, such as a dense weight with low-rank experts, or
     for a correction beside a trained network. A term without an expert mode is the same for all experts. With
-    the gate's coefficients summing to 1, it is an ordinary layer beside the mixture.
+    the gate's coefficients summing to 1, it is an ordinary layer beside the mixture. A term without the input
+    mode is a bias.
 
     From the second term on, names of cores and of bonds end in the term's number: `expert1_2`, `r_2`. By
     default, parameter matching grows the bonds of the first term that has any.

@@ -28,6 +28,8 @@ class Core:
 class Network:
     """The factorized weight tensor W (N1, …, NE, I[+1], O), given by its cores and sizes.
 
+    A term without the input mode is a bias: it stands in the last row of W, which multiplies the constant 1.
+
     Args:
         cores: the factors, in order.
         experts: N1, …, NE.
@@ -35,6 +37,7 @@ class Network:
         output_size: O.
         bonds: each bond with its size (its rank), in order of first appearance.
         counts: how many of the cores each term of a sum has, in order; () if there is only one term.
+        bias: whether the last row of the input mode holds biases.
 
     Examples:
         >>> import tensormoe as tm
@@ -53,6 +56,7 @@ class Network:
     output_size: int
     bonds: tuple[tuple[str, int], ...]
     counts: tuple[int, ...] = ()
+    bias: bool = False
 
     def __str__(self) -> str:
         return " + ".join(", ".join(map(str, term)) for term in split(self.cores, self.counts))
@@ -69,6 +73,7 @@ class Network:
                 self.input_size,
                 self.output_size,
                 tuple(bond for bond in self.bonds if any(bond[0] in core.indices for core in term)),
+                bias=self.bias,
             )
             for term in split(self.cores, self.counts)
         )
@@ -77,6 +82,26 @@ class Network:
     def carried_modes(self) -> Indices:
         """The modes that its cores carry, in the weight tensor's order."""
         return tuple(mode for mode in self.modes if any(mode in core.indices for core in self.cores))
+
+    @cached_property
+    def is_bias(self) -> bool:
+        """Whether it lacks the input mode, so that it stands in the last row of W alone."""
+        return INPUT not in self.carried_modes
+
+    @cached_property
+    def has_bias_terms(self) -> bool:
+        """Whether some of its terms stand in the last row of W alone."""
+        return any(term.is_bias for term in self.terms)
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether W has a row that multiplies the constant 1."""
+        return self.bias or self.has_bias_terms
+
+    @property
+    def weight_rows(self) -> int:
+        """The rows of W: those of the input mode, and one more if only terms without it are a bias."""
+        return self.input_size + self.has_bias - self.bias
 
     @property
     def levels(self) -> int:
@@ -115,4 +140,4 @@ class Network:
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """The shape of the materialized weight tensor, (N1, …, NE, I[+1], O)."""
-        return (*self.experts, self.input_size, self.output_size)
+        return (*self.experts, self.weight_rows, self.output_size)

@@ -7,8 +7,11 @@ The order of a core's indices is the order of its axes, in memory too. `i` and `
 modes, `n` (or `n1`, `n2`, … with several expert levels) the expert modes. Every other name is a bond. A bond
 that occurs in more than two cores is a hyperedge.
 
-The terms of a sum are separated by "+". Each carries the input and the output mode. One without an expert
-mode is the same for all of these experts. A bond belongs to one term.
+    "n i r, n r o + n o"   low-rank experts, each with its own bias
+
+The terms of a sum are separated by "+". Each carries the output mode. One without an expert mode is the same
+for all of these experts; one without the input mode is a bias, which multiplies the constant 1. A bond
+belongs to one term.
 """
 
 import re
@@ -156,10 +159,9 @@ class Notation:
         faults = [f"mode {name!r} belongs to no expert level" for name in sorted(present - {*modes(levels)})]
         faults += [f"mode {name!r} is in no core" for name in modes(levels) if name not in present]
         faults += [
-            f"mode {name!r} is not in term {number}"
+            f"mode {OUTPUT!r} is not in term {number}, which would add one number to all outputs"
             for number, term in enumerate(renamed.terms, start=1)
-            for name in (INPUT, OUTPUT)
-            if not any(name in core for core in term)
+            if not any(OUTPUT in core for core in term)
         ]
         if faults:
             known = f"with {levels} level(s) of experts the modes are {', '.join(modes(levels))}"

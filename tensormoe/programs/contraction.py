@@ -1,5 +1,6 @@
 """The two contractions of a μMoE layer, as operands and output indices; no arrays, no order of steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,8 +20,9 @@ class Operand:
 class Contraction:
     """A sum of products over every index that the output lacks; or a sum of several such contractions.
 
-    In a sum each contraction multiplies the data, which carry the batch, with cores of its own. It is the
-    same along every index of the output that none of its operands carries.
+    In a sum each contraction multiplies the data, which carry the batch, with cores of its own; without the
+    first of the data, x, if none of these cores carries the input mode. It is the same along every index of
+    the output that none of its operands carries.
 
     Args:
         operands: what is multiplied, in the order in which arrays are passed.
@@ -29,6 +31,8 @@ class Contraction:
         affine: whether the operand `x` is one entry short along the input mode: it stands for x followed by a
             constant 1, which multiplies the bias, the last row of the input mode.
         counts: how many of the cores, which follow the data, each term of a sum has; () if there is only one.
+        bias: "row" if terms without the input mode stand in its last row alone, in place of being the same
+            along it; "further row" if that row is one more than the cores have.
     """
 
     operands: tuple[Operand, ...]
@@ -36,6 +40,7 @@ class Contraction:
     sizes: tuple[tuple[str, int], ...]
     affine: bool = False
     counts: tuple[int, ...] = ()
+    bias: str = ""
 
     @cached_property
     def data(self) -> tuple[Operand, ...]:
@@ -52,20 +57,29 @@ class Contraction:
         """The contractions whose sum it is."""
         if not self.counts:
             return (self,)
-        return tuple(self._term((*self.data, *cores)) for cores in split(self.cores, self.counts))
+        return tuple(
+            self._term(tuple(self.operands[position] for position in positions))
+            for positions in self.positions
+        )
 
     @cached_property
     def positions(self) -> tuple[tuple[int, ...], ...]:
         """For each term, where its operands are among all."""
         first = len(self.data)
         own = split(range(first, len(self.operands)), self.counts)
-        return tuple((*range(first), *cores) for cores in own)
+        return tuple((*range(self._takes_no_input(cores), first), *cores) for cores in own)
+
+    def _takes_no_input(self, cores: Sequence[int]) -> bool:
+        """Whether cores, given by their positions, are a bias, which is not multiplied with x."""
+        return bool(self.data) and not any(
+            self.data[0].indices[-1] in self.operands[core].indices for core in cores
+        )
 
     def _term(self, operands: tuple[Operand, ...]) -> "Contraction":
         carried = {index for operand in operands for index in operand.indices}
         sizes = tuple((index, size) for index, size in self.sizes if index in carried)
         output = tuple(index for index in self.output if index in carried)
-        return Contraction(operands, output, sizes, self.affine)
+        return Contraction(operands, output, sizes, self.affine and self.operands[0] in operands)
 
 
 def layer_contraction(network: Network, bias: bool) -> Contraction:
@@ -86,15 +100,30 @@ def layer_contraction(network: Network, bias: bool) -> Contraction:
 
 def weight_contraction(network: Network) -> Contraction:
     """W[n1 … nE, i, o] from its cores."""
+    bias = ("row" if network.bias else "further row") if network.counts and network.has_bias_terms else ""
     return Contraction(
-        _cores(network), network.carried_modes, tuple(network.sizes.items()), counts=network.counts
+        _cores(network),
+        network.carried_modes,
+        tuple(network.sizes.items()),
+        counts=network.counts,
+        bias=bias,
     )
 
 
 def dense_contraction(contraction: Contraction) -> Contraction:
     """The same contraction with the materialized weight tensor instead of its cores: a soft MoE."""
+    x = contraction.data[0]
     weight = Operand("weight", modes(len(contraction.data) - 1))
-    return replace(contraction, operands=(*contraction.data, weight), counts=())
+    affine = contraction.affine or any(x not in term.operands for term in contraction.terms)
+    rows = {**dict(contraction.sizes)}
+    rows[x.indices[-1]] += affine - contraction.affine
+    return replace(
+        contraction,
+        operands=(*contraction.data, weight),
+        sizes=tuple(rows.items()),
+        affine=affine,
+        counts=(),
+    )
 
 
 def _cores(network: Network) -> tuple[Operand, ...]:

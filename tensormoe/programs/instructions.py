@@ -116,6 +116,27 @@ class AppendOne(Instruction):
 
 
 @dataclass(frozen=True)
+class Pad(Instruction):
+    """An array with zeros before and after it along one axis."""
+
+    axis: int
+    before: int
+    after: int
+
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        x = registers[self.source]
+        zeros = self._cut(ops.zeros_like(x), 0, 1)
+        return ops.concatenate([*[zeros] * self.before, x, *[zeros] * self.after], axis=self.axis)
+
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        return self._cut(gradient, self.before, gradient.shape[self.axis] - self.after)
+
+    def _cut(self, array: Array, start: int, stop: int) -> Array:
+        rest = [slice(None)] * (len(array.shape) - self.axis - 1)
+        return array[(..., slice(start, stop), *rest)]
+
+
+@dataclass(frozen=True)
 class Pointwise(Instruction):
     """A nonlinearity of each element."""
 

@@ -69,9 +69,12 @@ class Layout:
     def __add__(self, other: float) -> "Layout":
         return Layout.of(self.shape)
 
-    def __getitem__(self, key: tuple[EllipsisType, slice]) -> "Layout":
-        columns = len(range(self.shape[-1])[key[-1]])
-        return Layout((*self.shape[:-1], columns), self.strides, self.memory)
+    def __getitem__(self, key: "tuple[EllipsisType | slice, ...]") -> "Layout":
+        """A range of one axis; that and those behind it follow an ellipsis."""
+        _, cut, *rest = key
+        axis = len(self.shape) - len(rest) - 1
+        size = len(range(self.shape[axis])[cut]) if isinstance(cut, slice) else self.shape[axis]
+        return Layout((*self.shape[:axis], size, *self.shape[axis + 1 :]), self.strides, self.memory)
 
 
 class LayoutOps(ProgramDefaults):

@@ -10,6 +10,7 @@ from .instructions import (
     Instruction,
     Matmul,
     Multiply,
+    Pad,
     Pointwise,
     PointwiseProduct,
     Reshape,
@@ -21,9 +22,9 @@ from .instructions import (
 _PRODUCTS = (Matmul, Affine)
 # Reverse mode of these returns new memory; of those, possibly a view of the gradient that it is given.
 _COMPUTING = (*_PRODUCTS, Multiply, PointwiseProduct, Sum)
-_PASSING = (Transpose, Reshape, AppendOne, Pointwise)
+_PASSING = (Transpose, Reshape, AppendOne, Pad, Pointwise)
 # Reverse mode of these only reads the gradient.
-_READING = (*_COMPUTING, Transpose, Reshape, AppendOne, Add)
+_READING = (*_COMPUTING, Transpose, Reshape, AppendOne, Pad, Add)
 
 
 def find_overwrites(num_operands: int, instructions: Sequence[Instruction]) -> tuple[bool, ...]:

@@ -1,11 +1,14 @@
-"""Sums of contractions: each term is lowered alone, and steps that terms share are taken once."""
+"""Sums of contractions: each term is lowered alone, and steps that terms share are taken once.
+
+In a weight tensor, a term without the input mode stands in the last row: zeros are put before it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..networks.notation import Indices
+from ..networks.notation import INPUT, Indices
 from .contraction import Contraction
-from .instructions import Add, Instruction, Reshape
+from .instructions import Add, Instruction, Pad, Reshape
 from .lowering import Step, Tensor, lower
 from .path import Path, split_path
 from .program import Program, released
@@ -63,7 +66,7 @@ class _Merger:
                     replace(step, left=move(step.left), right=move(step.right), result=move(step.result))
                 )
         last = steps[-1].result.name if steps else term.operands[0].name
-        return Tensor(registers[-1], names[last], term.output)
+        return self._place(Tensor(registers[-1], names[last], term.output))
 
     def add(self, left: Tensor, right: Tensor) -> Tensor:
         """The sum of two results, each the same along the indices that it lacks."""
@@ -73,6 +76,26 @@ class _Merger:
         result = Tensor(register, f"t{len(self.steps) + 1}", order)
         self._record(Step(left, right, result, "add", ()))
         return result
+
+    def _place(self, tensor: Tensor) -> Tensor:
+        """The rows of a weight tensor that a term stands in, with zeros at the others."""
+        bias, rows = self.contraction.bias, dict(self.contraction.sizes).get(INPUT, 0)
+        if not bias or (INPUT in tensor.indices and bias == "row"):
+            return tensor
+        further = bias == "further row"
+        axis = self._axis(tensor)
+        if INPUT in tensor.indices:
+            return replace(tensor, register=self.emit(Pad(tensor.register, axis, 0, 1)))
+        indices = (*tensor.indices[:axis], INPUT, *tensor.indices[axis:])
+        sizes = dict(self.contraction.sizes) | {INPUT: 1}
+        row = self.emit(Reshape(tensor.register, tuple(sizes[index] for index in indices)))
+        return replace(tensor, register=self.emit(Pad(row, axis, rows + further - 1, 0)), indices=indices)
+
+    def _axis(self, tensor: Tensor) -> int:
+        """Where the input mode stands, or would stand, among a tensor's indices."""
+        order = self.contraction.output
+        before = order[: order.index(INPUT)]
+        return sum(index in before for index in tensor.indices)
 
     def _record(self, step: Step) -> None:
         self._names[step.result.register] = step.result.name
@@ -84,5 +107,7 @@ class _Merger:
         if trailing == tensor.indices:
             return tensor.register
         sizes = dict(self.contraction.sizes)
+        if INPUT in sizes:
+            sizes[INPUT] += self.contraction.bias == "further row"
         shape = tuple(sizes[index] if index in tensor.indices else 1 for index in trailing)
         return self.emit(Reshape(tensor.register, shape))

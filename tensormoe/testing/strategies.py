@@ -19,7 +19,7 @@ from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..networks.factorization import Factorization, Sum
 from ..networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
-from ..networks.notation import expert_modes
+from ..networks.notation import INPUT, OUTPUT, expert_modes, modes
 from ..typing import NumPyArray
 from ..verification import Inputs
 
@@ -60,20 +60,18 @@ def networks(
         True
     """
     positive_integer("max_rank", max_rank), non_negative_integer("max_bonds", max_bonds)
-    return draw(
-        _networks(expert_modes(levels), positive_integer("max_cores", max_cores), max_bonds, max_rank)
-    )
+    return draw(_networks(modes(levels), positive_integer("max_cores", max_cores), max_bonds, max_rank))
 
 
 @st.composite
 def _networks(
-    draw: st.DrawFn, experts: Sequence[str], max_cores: int, max_bonds: int, max_rank: int
+    draw: st.DrawFn, carried: Sequence[str], max_cores: int, max_bonds: int, max_rank: int
 ) -> TensorNetwork:
-    """Random networks that carry these expert modes."""
+    """Random networks that carry these modes."""
     count = draw(st.integers(1, max_cores))
     cores: list[list[str]] = [[] for _ in range(count)]
     members = st.sets(st.integers(0, count - 1), min_size=1, max_size=min(count, 3))
-    for mode in (*experts, "i", "o"):
+    for mode in carried:
         for core in draw(members):
             cores[core].append(mode)
     names = [name for name in string.ascii_lowercase if name not in "ino"]
@@ -90,7 +88,7 @@ def _networks(
 
 @st.composite
 def sums(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Sum:
-    """Random sums of a factorization and one or two small networks, which may lack expert modes.
+    """Random sums of a factorization and one or two small networks, which may lack experts or the input.
 
     Examples:
         >>> import tensormoe as tm
@@ -99,8 +97,8 @@ def sums(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Sum:
         True
     """
     positive_integer("max_rank", max_rank)
-    experts = st.lists(st.sampled_from(expert_modes(levels)), unique=True)
-    small = experts.flatmap(lambda modes: _networks(modes, max_cores=3, max_bonds=2, max_rank=max_rank))
+    some = st.lists(st.sampled_from((*expert_modes(levels), INPUT)), unique=True)
+    small = some.flatmap(lambda own: _networks((*own, OUTPUT), max_cores=3, max_bonds=2, max_rank=max_rank))
     further = draw(st.lists(small, min_size=1, max_size=2))
     return Sum(draw(st.permutations([draw(_products(levels, max_rank)), *further])))
 

@@ -114,7 +114,7 @@ def draw_sample(layer: Stage, generator: np.random.Generator, limit: int) -> Sam
     sample = {}
     for mode, size in zip(network.modes, network.weight_shape, strict=True):
         positions = generator.permutation(size)[: counts[mode]]
-        if mode == INPUT and layer.bias and size - 1 not in positions:
+        if mode == INPUT and network.has_bias and size - 1 not in positions:
             positions[0] = size - 1
         sample[mode] = np.sort(positions)
     return sample

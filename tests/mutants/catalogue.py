@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from mutants import (
     backends,
+    biases,
     checkpoints,
     gates,
     instructions,
@@ -25,6 +26,7 @@ from tensormoe.verification import METHODS
 
 AREAS = (
     structure,
+    biases,
     instructions,
     program,
     gates,

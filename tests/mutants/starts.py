@@ -27,7 +27,7 @@ MUTANTS = [
     edit(
         "each term of a sum has all of the variance",
         "layers.initialization:_recipes",
-        "len(terms) ** -0.5",
+        "counts[ordered.is_bias] ** -0.5",
         "1.0",
         SUM,
         "layers/test_sums.py::test_a_sum_starts_at_the_scale_of_a_linear_layer",
@@ -35,7 +35,7 @@ MUTANTS = [
     edit(
         "each term of a sum is fitted to the whole weight",
         "fitting.one_expert:fit_matrix",
-        "matrix - product.reshape(matrix.shape)",
+        "matrix - place_rows(term, product.reshape(shape), len(matrix))",
         "matrix",
         SUM,
         "layers/test_sums.py::test_a_sum_is_upcycled_exactly_and_its_experts_differ",

@@ -61,8 +61,8 @@ def test_matching_grows_the_first_term_that_has_bonds() -> None:
 @pytest.mark.parametrize(
     ("notation", "message"),
     [
-        ("i o + n r, i r", "mode 'o' is not in term 2"),
-        ("o + n r, i r, r o", "mode 'i' is not in term 1"),
+        ("i o + n r, i r", "mode 'o' is not in term 2, which would add one number to all outputs"),
+        ("n r, r o + o", "mode 'i' is in no core"),
         ("i o + i r, r o", "mode 'n' is in no core"),
         ("i o + ", "core 2 is empty"),
         ("n r, i r, r o + n r, i r, o", r"bond 'r' is in two terms.*call it r2 in term 2"),

@@ -28,21 +28,27 @@ class Truth:
 def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
     """The materialized soft MoE and its gradients."""
     network = spec.network
-    letters = dict(zip(network.sizes, string.ascii_letters, strict=False))
+    letters = dict(zip([*network.sizes, "rows"], string.ascii_letters, strict=False))
     modes = "".join(letters[index] for index in network.modes)
     sizes = dict(zip(modes, network.weight_shape, strict=True))
     terms, following = [], iter(values.cores)
     for part in str(network).split(" + "):
         indices = ["".join(letters[index] for index in core.split()) for core in part.split(", ")]
         cores = [np.asarray(next(following), "float64") for _ in indices]
-        # A mode that no core of a term carries runs over ones.
+        # A mode that no core of a term carries runs over ones, but a bias is in the last row of the input's.
         lacking = [mode for mode in modes if not any(mode in core for core in indices)]
+        constants = [np.eye(1, n, n - 1)[0] if m == modes[-2] else np.ones(n) for m, n in sizes.items()]
+        constants = [constant for mode, constant in zip(sizes, constants, strict=True) if mode in lacking]
+        # A term without a row for biases is in the others.
+        rows, some = letters["rows"], np.eye(sizes[modes[-2]])[: network.input_size]
+        inner = [core.replace(modes[-2], rows) for core in indices]
+        outer = [modes[-2] + rows] if modes[-2] not in lacking else []
         terms.append(
-            ([*indices, *lacking], [*cores, *(np.ones(sizes[mode]) for mode in lacking)], len(cores))
+            ([*inner, *lacking, *outer], [*cores, *constants, *([some.T] if outer else [])], len(cores))
         )
     weight = sum(_einsum(indices, modes, cores) for indices, cores, _ in terms)
 
-    one = np.ones((len(values.x), int(spec.bias)))
+    one = np.ones((len(values.x), network.weight_shape[-2] - spec.in_features))
     operands = [weight, *values.coefficients, np.concatenate([values.x, one], axis=1)]
     mixed = [modes, *(f"Z{mode}" for mode in modes[:-1])]
     y = _einsum(mixed, f"Z{modes[-1]}", operands)

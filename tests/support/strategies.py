@@ -36,7 +36,7 @@ EVERY = [
     tm.Dense(),
     tm.TensorNetwork("n o, i o"),
     tm.TensorNetwork("n i r, n r o", r=3),
-    tm.TensorNetwork("i o") + tm.CP(3),
+    tm.TensorNetwork("i o + n o") + tm.CP(3),
     tm.TensorNetwork("g n p, g i q, g o s, g p q s", g=2, p=3, q=2, s=4),
 ]
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ...networks.notation import Indices
+from ...networks.notation import INPUT, Indices
 from ...programs.contraction import Contraction, Operand
-from .symbolic import BIAS, INPUTS, Axis, LawError, Part, Symbolic, Term, World
+from .symbolic import BIAS, INPUTS, Axis, LawError, Part, Rows, Symbolic, Term, World
 from .trace import ProofError
 
 
@@ -23,20 +23,41 @@ def product_of(world: World, factors: Collection[str], kept: Indices) -> Term:
 
 def products_of(world: World, contraction: Contraction) -> list[Term]:
     """The products whose sum a contraction is."""
-    return [product_of(world, [op.name for op in term.operands], term.output) for term in contraction.terms]
+    return [
+        replace(
+            product_of(world, [op.name for op in term.operands], term.output), rows=rows_of(contraction, term)
+        )
+        for term in contraction.terms
+    ]
+
+
+def rows_of(contraction: Contraction, term: Contraction) -> frozenset[Rows]:
+    """The rows of a weight tensor that a term of it is in, if not all."""
+    if not contraction.bias:
+        return frozenset()
+    if not any(INPUT in op.indices for op in term.operands):
+        return frozenset({(INPUT, BIAS)})
+    return frozenset({(INPUT, INPUTS)} if contraction.bias == "further row" else ())
 
 
 def gradients_of(world: World, contraction: Contraction, cotangent: str, operand: Operand) -> list[Term]:
     """The gradient with respect to an operand: one product for each term that it is in."""
     terms = [term for term in contraction.terms if operand in term.operands]
-    return [gradient_term(world, {cotangent, *(op.name for op in term.operands)}, operand) for term in terms]
+    return [
+        gradient_term(
+            world, {cotangent, *(op.name for op in term.operands)}, operand, rows_of(contraction, term)
+        )
+        for term in terms
+    ]
 
 
-def gradient_term(world: World, factors: Collection[str], operand: Operand) -> Term:
+def gradient_term(world: World, factors: Collection[str], operand: Operand, rows: frozenset[Rows]) -> Term:
     """The gradient of the sum of a product: the product of all factors but the operand."""
     others = product_of(world, {*factors} - {operand.name}, operand.indices)
-    rows = ((index, INPUTS) for index, data in world.data.items() if data == operand.name)
-    return replace(others, rows=frozenset(rows))
+    short = {(index, INPUTS) for index, data in world.data.items() if data == operand.name}
+    # In a single row there is no sum: in the bias row, or in that of the only input.
+    once = {index for index, kept in rows if kept == BIAS or world.sizes[index] == 2}
+    return replace(others, summed=others.summed - once, rows=rows | short)
 
 
 def check_sums(sources: Sequence[Symbolic], result: Symbolic) -> None:

@@ -11,6 +11,7 @@ from ...programs.instructions import (
     Instruction,
     Matmul,
     Multiply,
+    Pad,
     Pointwise,
     PointwiseProduct,
     Reshape,
@@ -77,6 +78,8 @@ def _describe(
         case PointwiseProduct(function=function):
             law = "the results of the first layer and of up, complete, are u and v"
             return f"{name_of(function)}({names[0]}) {names[1]}", law
+        case Pad():
+            return f"{names[0]} with zeros at other rows", "zeros are neutral"
         case AppendOne():
             return f"({names[0]}, 1)", _definition(result.axes[-1])
         case Transpose():

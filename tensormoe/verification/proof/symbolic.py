@@ -11,7 +11,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from ...networks.notation import BATCH
+from ...networks.notation import BATCH, INPUT
 from ...programs.contraction import Contraction
 
 # Larger than any product of other sizes and prime: multiples of it show how often the batch is a factor.
@@ -70,7 +70,9 @@ class World:
     Args:
         sizes: of every index.
         carriers: the operands that carry each index.
-        data: for each input mode with a bias row, the operand that stands for itself followed by a 1.
+        data: for each input mode with a bias row, the operand that stands for itself followed by a 1; of a
+            weight tensor alone none.
+        short: the operands that lack the bias row of their input mode.
         products: the operands that are multiplied with each other: those of each term of a contraction.
     """
 
@@ -78,6 +80,7 @@ class World:
     carriers: dict[str, frozenset[str]]
     data: dict[str, str]
     products: tuple[frozenset[str], ...]
+    short: frozenset[str]
 
     @staticmethod
     def of(contractions: Sequence[Contraction], *further: tuple[str, Sequence[str]]) -> "World":
@@ -88,13 +91,20 @@ class World:
         sizes = {index: size for each in contractions for index, size in each.sizes}
         inputs = [each.operands[0] for each in contractions if each.affine]
         data = {operand.indices[-1]: operand.name for operand in inputs}
+        short = {operand.name for operand in inputs}
+        for each in contractions:
+            if each.bias:
+                data[INPUT] = ""
+            if each.bias == "further row":
+                sizes[INPUT] += 1
+                short |= {operand.name for operand in each.operands if INPUT in operand.indices}
         terms = [term for each in contractions for term in each.terms]
         products = tuple(frozenset(op.name for op in term.operands) for term in terms)
-        return World({BATCH: ANY_BATCH, **sizes}, carriers, data, products)
+        return World({BATCH: ANY_BATCH, **sizes}, carriers, data, products, frozenset(short))
 
     def operand(self, name: str, indices: Sequence[str]) -> "Symbolic":
         """An operand as an array."""
-        short = {index for index in indices if self.data.get(index) == name}
+        short = {index for index in indices if name in self.short and index in self.data}
         axes = [self.axis(Part(i, 0, self.sizes[i] - (i in short))) for i in indices]
         rows = frozenset((index, INPUTS) for index in short)
         return Symbolic(self, tuple(axes), (Term(frozenset({name}), rows=rows),))

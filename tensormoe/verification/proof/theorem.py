@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ...networks.notation import BATCH, Indices
+from ...networks.notation import BATCH, INPUT, Indices
 from ...programs.contraction import Contraction, Operand
 from ...terminal import substitute
 from .derivation import ProofStep
@@ -106,14 +106,40 @@ def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
         kept = [index for index in open_ if index not in contraction.output]
         product = [weight, *(_array_of(op, contraction, letters) for op in (*data[1:], data[0]))]
         yield f"{_INDENT}{letters.result}{_bracket(contraction.output)} = {_sum(kept)}{' '.join(product)},"
-    end = "," if contraction.affine else "."
+    end = "," if _has_bias(contraction) else "."
     cores = [term.cores for term in contraction.terms]
+    if _input_of(contraction):
+        cores = [(*term, *_only_bias(contraction, term)) for term in cores]
     bonds = [[index for index, _ in term.sizes if index not in open_] for term in contraction.terms]
     yield from _equal(f"{_INDENT}{weight}", contraction, letters, zip(bonds, cores, strict=True), end)
-    if contraction.affine:
+    if _has_bias(contraction):
         first = contraction.operands[0]
         extended = f"{letters.data} = ({first.name}, 1)"
         yield f"{_INDENT}{extended}, so that the last row of {first.indices[-1]} holds the biases."
+    if any(_only_bias(contraction, term.cores) for term in contraction.terms):
+        index = _input_of(contraction)
+        yield f"{_INDENT}δ[{index}] is 1 in the last row of {index} and 0 in all others: its term is a bias."
+        if not contraction.affine and contraction.bias != "row":
+            yield f"{_INDENT}All other terms are 0 in that row."
+
+
+def _input_of(contraction: Contraction) -> str:
+    """The input mode."""
+    return contraction.operands[0].indices[-1] if contraction.data else INPUT * bool(contraction.bias)
+
+
+def _has_bias(contraction: Contraction) -> bool:
+    """Whether there are data, and a bias among the terms or in the last row."""
+    biases = (_only_bias(contraction, term.cores) for term in contraction.terms)
+    return bool(contraction.data) and (contraction.affine or any(biases))
+
+
+def _only_bias(contraction: Contraction, cores: Sequence[Operand]) -> tuple[Operand, ...]:
+    """What restricts a term of a sum to the last row; nothing if it is not a bias."""
+    index = _input_of(contraction)
+    if not contraction.counts or not index or any(index in core.indices for core in cores):
+        return ()
+    return (Operand("δ", (index,)),)
 
 
 def _remark_on_sizes(contractions: Sequence[Contraction]) -> Iterator[str]:
@@ -189,7 +215,7 @@ def _equal(
 
 
 def _array_of(op: Operand, contraction: Contraction, letters: _Letters) -> str:
-    name = letters.data if contraction.affine and op is contraction.operands[0] else op.name
+    name = letters.data if _has_bias(contraction) and op is contraction.operands[0] else op.name
     return name + _bracket(op.indices)
 
 

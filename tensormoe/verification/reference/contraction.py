@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...layers.stage import Stage
+from ...networks.network import Network
 from ...networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, split
 from ...typing import NumPyArray
 from ..inputs import Inputs, Sample
@@ -43,16 +44,16 @@ class Reference:
         self._layer, self._sample, self._network = layer, sample, network
         self._features = sample[INPUT][sample[INPUT] < layer.in_features]
         one = np.ones((len(inputs.x), 1), inputs.x.dtype)
-        extended = np.concatenate([inputs.x, one], axis=1) if layer.bias else inputs.x
+        extended = np.concatenate([inputs.x, one], axis=1) if network.has_bias else inputs.x
         experts = expert_modes(network.levels)
         data = [(INPUT, extended), *zip(experts, inputs.coefficients, strict=True)]
         self._data = [IndexedArray((BATCH, mode), value[:, sample[mode]]) for mode, value in data]
         self._cotangent = IndexedArray((BATCH, OUTPUT), inputs.cotangent[:, sample[OUTPUT]])
         pairs = zip(network.cores, inputs.cores, strict=True)
-        self._cores = [
-            IndexedArray(core.indices, value[self._positions(core.indices)]) for core, value in pairs
-        ]
-        self._terms = split(self._cores, network.counts)
+        cores = [IndexedArray(core.indices, fill_rows(network, core.indices, value)) for core, value in pairs]
+        self._cores = [replace(core, value=core.value[self._positions(core.indices)]) for core in cores]
+        row = IndexedArray((INPUT,), last_row(network)[sample[INPUT]])
+        self._terms = with_rows(split(self._cores, network.counts), row)
         self.weight = multiply_out(self._terms, {mode: len(sample[mode]) for mode in network.modes})
         self.y = contract([self.weight, *self._data], (BATCH, OUTPUT))
 
@@ -75,7 +76,8 @@ class Reference:
         data[0] = replace(data[0], value=data[0].value[:, : len(self._features)])
         outer = contract([*self._data, self._cotangent], self._network.modes)
         cores = []
-        for cores_of_term, number in ((term, n) for term in self._terms for n in range(len(term))):
+        own = zip(self._terms, split(self._cores, self._network.counts), strict=True)
+        for cores_of_term, number in ((term, n) for term, cores in own for n in range(len(cores))):
             core = cores_of_term[number]
             sizes = zip(core.indices, core.value.shape, strict=True)
             # Ones along each axis keep an index that no other core carries.
@@ -92,15 +94,42 @@ class Reference:
         return [*cut, *results[len(positions) :]]
 
     def _positions(self, indices: Indices) -> Any:
-        sizes = self._network.sizes
+        sizes = {**self._network.sizes, INPUT: self._network.weight_rows}
         return np.ix_(*(self._sample.get(index, np.arange(sizes[index])) for index in indices))
 
     def _spread(self, indices: Indices, value: NumPyArray) -> NumPyArray:
         """A core's gradient in the core's whole shape: it is 0 where no value takes part."""
-        shape = [self._network.sizes[index] for index in indices]
-        whole: Any = np.zeros(shape, value.dtype)
+        sizes = {**self._network.sizes, INPUT: self._network.weight_rows}
+        whole: Any = np.zeros([sizes[index] for index in indices], value.dtype)
         whole[self._positions(indices)] = value
-        return np.asarray(whole)
+        return np.asarray(whole[tuple(slice(self._network.sizes[index]) for index in indices)])
+
+
+def fill_rows(network: Network, indices: Indices, value: NumPyArray) -> NumPyArray:
+    """A core with all rows of W: zeros where it has none for a bias that other terms hold."""
+    missing = network.weight_rows - network.input_size
+    filled: Any = np.zeros(
+        [n + missing * (i == INPUT) for i, n in zip(indices, value.shape, strict=True)], value.dtype
+    )
+    filled[tuple(map(slice, value.shape))] = value
+    return np.asarray(filled)
+
+
+def last_row(network: Network) -> NumPyArray:
+    """A vector of Python's integers that is 1 in the last row of W, and 0 in the others."""
+    row = np.zeros(network.weight_rows, dtype=int)
+    row[-1] = 1
+    return row
+
+
+def with_rows(terms: Sequence[Sequence[IndexedArray]], row: IndexedArray) -> list[Sequence[IndexedArray]]:
+    """The cores of each term; where none carries the input mode, times what is 1 in the last row alone."""
+    return [
+        term
+        if any(INPUT in core.indices for core in term)
+        else [*term, replace(row, value=row.value.astype(term[0].value.dtype))]
+        for term in terms
+    ]
 
 
 def multiply_out(terms: Sequence[Sequence[IndexedArray]], sizes: Mapping[str, int]) -> IndexedArray:

@@ -20,28 +20,34 @@ from .contraction import IndexedArray, contract
 Cores = Sequence[NumPyArray]
 
 
-def weight_of_family(layer: Stage, cores: Cores) -> NumPyArray:
-    """W (N1, …, NE, I[+1], O) from the cores, without the network.
+def weight_of_family(layer: Stage, cores: Cores, rows: int | None = None) -> NumPyArray:
+    """W (N1, …, NE, I[+1], O) from the cores, without the network; with fewer rows, if they are a sample.
 
     The named families have formulas; any other is computed from its notation, parsed independently.
     """
-    return _weight(layer.factorization, layer.levels, cores)
+    return _weight(layer.factorization, layer.levels, cores, layer.rows if rows is None else rows)
 
 
-def _weight(factorization: Factorization, levels: int, cores: Cores) -> NumPyArray:
-    """The weight tensor; where a sum's term lacks an expert mode, that axis has size 1."""
+def _weight(factorization: Factorization, levels: int, cores: Cores, rows: int) -> NumPyArray:
+    """The weight tensor with so many rows; where a sum's term lacks an expert mode, that axis has size 1."""
     if isinstance(factorization, Sum):
         following = iter(cores)
         counts = [_count_cores(term, levels) for term in factorization.terms]
         weights = [
-            _weight(term, levels, list(islice(following, count)))
+            _weight(term, levels, list(islice(following, count)), rows)
             for term, count in zip(factorization.terms, counts, strict=True)
         ]
         return sum(weights[1:], weights[0])
     formula = _FORMULAS.get(type(factorization))
     if formula is not None:
-        return formula(cores)
-    return _multiply_out(str(factorization.notation(levels)), levels, cores)
+        return _fill(formula(cores), rows)
+    return _multiply_out(str(factorization.notation(levels)), levels, cores, rows)
+
+
+def _fill(weight: NumPyArray, rows: int) -> NumPyArray:
+    """A weight with a last row of zeros, if it has none for the biases."""
+    missing = np.zeros((*weight.shape[:-2], rows - weight.shape[-2], weight.shape[-1]), weight.dtype)
+    return np.concatenate([weight, missing], axis=-2)
 
 
 def _count_cores(factorization: Factorization, levels: int) -> int:
@@ -101,8 +107,11 @@ _FORMULAS: dict[type, Callable[[Cores], NumPyArray]] = {
 }
 
 
-def _multiply_out(notation: str, levels: int, cores: Cores) -> NumPyArray:
-    """The sum over the terms of a notation; an axis of size 1 for an expert mode that none carries."""
+def _multiply_out(notation: str, levels: int, cores: Cores, rows: int) -> NumPyArray:
+    """The sum over the terms of a notation; an axis of size 1 for an expert mode that none carries.
+
+    A term without `i` is in the last row.
+    """
     following = iter(cores)
     output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
     total = None
@@ -114,5 +123,9 @@ def _multiply_out(notation: str, levels: int, cores: Cores) -> NumPyArray:
         kept = tuple(index for index in output if any(index in core for core in named))
         lacking = tuple(axis for axis, index in enumerate(output) if index not in kept)
         weight = np.expand_dims(contract(arrays, kept).value, lacking)
+        if "i" not in kept:
+            zeros = np.zeros((*weight.shape[:-2], rows - 1, weight.shape[-1]), weight.dtype)
+            weight = np.concatenate([zeros, weight], axis=-2)
+        weight = _fill(weight, rows)
         total = weight if total is None else total + weight
     return np.asarray(total)

@@ -16,7 +16,7 @@ from ...layers.stage import Stage
 from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes, split
 from ...typing import NumPyArray
 from .clustering import CLUSTER_STATISTICS, cluster, initial_clusters
-from .contraction import IndexedArray, contract, multiply_out
+from .contraction import IndexedArray, contract, fill_rows, last_row, multiply_out, with_rows
 from .gate import STATISTICS, ExpertLevel
 from .own import compute_own
 
@@ -118,8 +118,11 @@ def materialize(spec: Spec, parameters: Arrays) -> list[NumPyArray]:
 def _terms(layer: Stage, prefix: str, parameters: Arrays) -> Sequence[Sequence[IndexedArray]]:
     """The cores of each term."""
     network = layer.network
-    cores = [IndexedArray(core.indices, parameters[f"{prefix}.{core.name}"]) for core in network.cores]
-    return split(cores, network.counts)
+    cores = [
+        IndexedArray(core.indices, fill_rows(network, core.indices, parameters[f"{prefix}.{core.name}"]))
+        for core in network.cores
+    ]
+    return with_rows(split(cores, network.counts), IndexedArray((INPUT,), last_row(network)))
 
 
 def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
@@ -132,7 +135,7 @@ def contract_stage(
     layer: Stage, prefix: str, parameters: Arrays, coefficients: Sequence[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
     """A stage's output (T, O); its cores are the parameters with this prefix."""
-    z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.bias else x
+    z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.network.has_bias else x
     modes = expert_modes(layer.levels)
     weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
     data = [*weighed, IndexedArray((BATCH, INPUT), z)]

@@ -1,0 +1,72 @@
+"""Sums with biases as sums of terms that all have the same rows, for what is computed from cores alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+
+from ..networks.network import Core, Network
+from ..networks.notation import INPUT, expert_modes
+from ..typing import NumPyArray
+
+Cores = Mapping[str, NumPyArray]
+
+
+def with_rows(network: Network, cores: Cores) -> tuple[Network, Cores]:
+    """The same weight tensor as terms that all carry the input mode, with all of its rows.
+
+    A term without it gets a further core, which is 1 in the last row and 0 elsewhere. Cores without a row for
+    the biases get one of zeros.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.rows import with_rows
+        >>> network = tm.TensorNetwork("n i o + n o").network((2,), 3, 4)
+        >>> print(with_rows(network, {"core1": np.ones((2, 3, 4)), "core2": np.ones((2, 4))})[0])
+        n i o + n o, i
+    """
+    if not network.has_bias_terms:
+        return network, cores
+    missing = network.weight_rows - network.input_size
+    filled = {}
+    for core in network.cores:
+        widths = [(0, missing * (index == INPUT)) for index in core.indices]
+        filled[core.name] = np.pad(cores[core.name], widths) if core.indices else cores[core.name]
+    terms: list[Sequence[Core]] = []
+    for number, term in enumerate(network.terms, start=1):
+        terms.append(term.cores)
+        if term.is_bias:
+            row = Core(f"row {number}", (INPUT,))
+            filled[row.name] = np.eye(1, network.weight_rows, network.weight_rows - 1)[0]
+            terms[-1] = (*term.cores, row)
+    rows = network.weight_rows
+    return replace(_of_terms(network, terms), input_size=rows, bias=True), filled
+
+
+def without_bias(network: Network, cores: Cores) -> tuple[Network, Cores]:
+    """The weight tensor without its row of biases; experts that have nothing else are equal."""
+    kept = {core.name: cores[core.name] for term in network.terms if not term.is_bias for core in term.cores}
+    if network.bias:
+        for name in {*network.axes[INPUT]} & {*kept}:
+            kept[name] = np.delete(kept[name], -1, network.axes[INPUT][name])
+    terms: list[Sequence[Core]] = [term.cores for term in network.terms if not term.is_bias]
+    carried = {index for core in chain(*terms) for index in core.indices}
+    for mode in expert_modes(network.levels):
+        if mode not in carried:
+            ones = Core(f"equal {mode}", (mode,))
+            kept[ones.name], terms[0] = np.ones(network.sizes[mode]), (*terms[0], ones)
+    return replace(_of_terms(network, terms), input_size=network.input_size - network.bias, bias=False), kept
+
+
+def place_rows(term: Network, matrix: NumPyArray, rows: int) -> NumPyArray:
+    """A term's matrix (I[+1], O) with all rows of W; that of a bias, (O,), is the last one."""
+    if term.is_bias:
+        return np.eye(1, rows, rows - 1).T * matrix
+    return np.pad(matrix, ((0, rows - len(matrix)), (0, 0)))
+
+
+def _of_terms(network: Network, terms: Sequence[Sequence[Core]]) -> Network:
+    counts = tuple(map(len, terms)) if len(terms) > 1 else ()
+    return replace(network, cores=tuple(chain(*terms)), counts=counts)
