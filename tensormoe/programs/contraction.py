@@ -58,8 +58,8 @@ class Contraction:
         if not self.counts:
             return (self,)
         return tuple(
-            self._term(tuple(self.operands[position] for position in positions))
-            for positions in self.positions
+            self._term((*self.data[self._is_bias(cores) :], *cores))
+            for cores in split(self.cores, self.counts)
         )
 
     @cached_property
@@ -67,13 +67,12 @@ class Contraction:
         """For each term, where its operands are among all."""
         first = len(self.data)
         own = split(range(first, len(self.operands)), self.counts)
-        return tuple((*range(self._takes_no_input(cores), first), *cores) for cores in own)
+        terms = zip(own, split(self.cores, self.counts), strict=True)
+        return tuple((*range(self._is_bias(cores), first), *numbers) for numbers, cores in terms)
 
-    def _takes_no_input(self, cores: Sequence[int]) -> bool:
-        """Whether cores, given by their positions, are a bias, which is not multiplied with x."""
-        return bool(self.data) and not any(
-            self.data[0].indices[-1] in self.operands[core].indices for core in cores
-        )
+    def _is_bias(self, cores: Sequence[Operand]) -> bool:
+        """Whether cores are a bias, which is not multiplied with the first of the data, x."""
+        return bool(self.data) and not any(self.data[0].indices[-1] in core.indices for core in cores)
 
     def _term(self, operands: tuple[Operand, ...]) -> "Contraction":
         carried = {index for operand in operands for index in operand.indices}

@@ -16,7 +16,7 @@ _TESTS = "networks/test_bias_terms.py"
 MUTANTS = [
     edit(
         "a bias is multiplied with x",
-        "programs.contraction:Contraction._takes_no_input",
+        "programs.contraction:Contraction._is_bias",
         "bool(self.data) and not",
         "False and not",
         BARE,
