@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, Self, get_origin, get_type_hints
 
@@ -89,7 +89,7 @@ class Factorization(Registered, ABC):
         return tuple(self.bonds(levels))[-1:]
 
     def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
-        """A name for each core: its role where every core has its own, otherwise core1, core2, …"""
+        """A name for each core: the notation's; its role where every core has its own; core1, core2, …"""
         notation = Notation.parse(notation).for_levels(levels)
         roles = {mode: f"expert{level + 1}" for level, mode in enumerate(expert_modes(levels))}
         roles |= {INPUT: "input", OUTPUT: "output"}
@@ -97,9 +97,10 @@ class Factorization(Registered, ABC):
         for core in notation.cores:
             carried = [index for index in core if is_mode(index)]
             names.append(roles[carried[0]] if len(carried) == 1 else "" if carried else "core")
-        if "" in names or len(set(names)) < len(names):
+        others = [name for name, own in zip(names, notation.names or [""] * len(names), strict=True) if not own]
+        if "" in others or len(set(others)) < len(others):
             return notation.core_numbers
-        return tuple(names)
+        return notation.name_cores(names)
 
     def __add__(self, other: object) -> "Factorization":
         """The sum of two factorizations."""
@@ -117,8 +118,8 @@ class Factorization(Registered, ABC):
             bias: whether the last of these rows holds biases.
 
         Raises:
-            TensorMoEError: malformed notation, a missing or unexpected mode, a wrong number of bond sizes, or
-                a bond in only one core.
+            TensorMoEError: malformed notation, a missing or unexpected mode, a wrong number of bond sizes, a
+                bond in only one core, or a shared core whose uses have different shapes.
         """
         experts = read_experts(experts)
         levels = len(experts)
@@ -131,7 +132,9 @@ class Factorization(Registered, ABC):
             positive_integer("input_size", input_size),
             positive_integer("output_size", output_size),
         )
-        return Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts, bias)
+        network = Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts, bias)
+        _check_shapes(notation, network)
+        return network
 
     def _sizes(self) -> tuple[int, ...]:
         values = [getattr(self, field.name) for field in fields(self)]
@@ -257,14 +260,21 @@ class Sum(Factorization):
         return next((number for number in numbers if name.endswith(_number("", number))), 1)
 
     def _join(self, levels: int, notations: Sequence[Notation]) -> Notation:
-        """One notation, the bonds of each term with its number."""
-        return sum_of(
+        """One notation, the bonds and names of each term with its number."""
+        numbered = [*enumerate((each.for_levels(levels) for each in notations), start=1)]
+        joined = sum_of(
             [
                 [tuple(each if is_mode(each) else _number(each, number) for each in core) for core in cores]
-                for number, notation in enumerate(notations, start=1)
-                for cores in notation.for_levels(levels).terms
+                for number, notation in numbered
+                for cores in notation.terms
             ]
         )
+        names = tuple(
+            name and _number(name, number)
+            for number, notation in numbered
+            for name in notation.name_cores([""] * len(notation.cores))
+        )
+        return replace(joined, names=names) if any(names) else joined
 
     @classmethod
     def _from_data(cls, data: Mapping[str, object]) -> Self:
@@ -297,4 +307,19 @@ def _check_bonds(notation: Notation, bonds: Mapping[str, int]) -> None:
                 str(notation),
                 f"bond {name!r} is in core {carriers[0]} only and joins nothing; add it to another core, "
                 "or leave it out",
+            )
+
+
+def _check_shapes(notation: Notation, network: Network) -> None:
+    """Reject a shared core whose uses ask for different sizes."""
+    first: dict[str, Core] = {}
+    for core in network.cores:
+        other = first.setdefault(core.name, core)
+        shapes = [tuple(network.sizes[index] for index in each.indices) for each in (other, core)]
+        if shapes[0] != shapes[1]:
+            raise TensorMoEError(
+                "notation",
+                str(notation),
+                f"core {core.name!r} is one array, and has the shape {shapes[0]} as {str(other)!r} and {shapes[1]} "
+                f"as {str(core)!r} (a bias adds a row to i); give the cores different names, or equal sizes",
             )

@@ -167,6 +167,9 @@ class TensorNetwork(Factorization):
     levels, a core written with `n` is repeated for each of them. By default, parameter matching grows the
     last bond in the notation.
 
+    A name before a colon names a core, and the same name again is the same core: in `A: i r, A: o r` one
+    parameter is used twice. It is counted, drawn and saved once, and its gradient is the sum over its uses.
+
     Args:
         notation: the network.
         bonds: the size of every bond, by name.
@@ -180,6 +183,8 @@ class TensorNetwork(Factorization):
         TensorNetwork('n r, i r, o r', r=64)
         >>> tm.TensorNetwork("n o, i o")                     # Mixture of Decoders
         TensorNetwork('n o, i o')
+        >>> tm.TensorNetwork("n r, A: i r, A: o r", r=4).network((5,), 8, 8).shapes
+        {'core1': (5, 4), 'A': (8, 4)}
     """
 
     text: str

@@ -1,6 +1,7 @@
 """A tensor network with every size known: what a factorization becomes inside a layer."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -10,6 +11,8 @@ from .notation import INPUT, OUTPUT, Indices, expert_modes, modes, split
 @dataclass(frozen=True)
 class Core:
     """One factor of the weight tensor: a name and its indices, in the order of its axes.
+
+    Factors of one name are one array, which is used more than once.
 
     Examples:
         >>> import tensormoe as tm
@@ -31,7 +34,7 @@ class Network:
     A term without the input mode is a bias: it stands in the last row of W, which multiplies the constant 1.
 
     Args:
-        cores: the factors, in order.
+        cores: the factors, in order; a shared core is one for each of its uses.
         experts: N1, …, NE.
         input_size: rows of the input mode: I, or I+1 with a bias.
         output_size: O.
@@ -79,6 +82,20 @@ class Network:
         )
 
     @cached_property
+    def shared(self) -> tuple[str, ...]:
+        """The names of the cores that are used more than once."""
+        names = [core.name for core in self.cores]
+        return tuple(name for name in dict.fromkeys(names) if names.count(name) > 1)
+
+    def unshare(self) -> "Network":
+        """The network with a core of its own for each use of a shared one: A, A(2), A(3), …"""
+        if not self.shared:
+            return self
+        names = tell_apart([core.name for core in self.cores])
+        cores = tuple(Core(name, core.indices) for name, core in zip(names, self.cores, strict=True))
+        return replace(self, cores=cores)
+
+    @cached_property
     def carried_modes(self) -> Indices:
         """The modes that its cores carry, in the weight tensor's order."""
         return tuple(mode for mode in self.modes if any(mode in core.indices for core in self.cores))
@@ -121,23 +138,31 @@ class Network:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every core by name."""
+        """The shape of every core by name, each once."""
         return {core.name: tuple(self.sizes[index] for index in core.indices) for core in self.cores}
 
     @cached_property
     def axes(self) -> dict[str, dict[str, int]]:
-        """The axis of every core that carries an index, by index and core."""
+        """The axis of every core that carries an index, by index and core; of a shared core, in its first use."""
         return {
-            index: {core.name: core.indices.index(index) for core in self.cores if index in core.indices}
+            index: {core.name: core.indices.index(index) for core in self.cores[::-1] if index in core.indices}
             for index in self.sizes
         }
 
     @property
     def num_parameters(self) -> int:
-        """The number of elements in all cores."""
+        """The number of elements in all cores, those of a shared one counted once."""
         return sum(prod(shape) for shape in self.shapes.values())
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """The shape of the materialized weight tensor, (N1, …, NE, I[+1], O)."""
         return (*self.experts, self.weight_rows, self.output_size)
+
+
+def tell_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The same names, those that occur again with a number: A, A(2), A(3), …"""
+    return tuple(
+        name if (number := names[:position].count(name)) == 0 else f"{name}({number + 1})"
+        for position, name in enumerate(names)
+    )

@@ -2,21 +2,24 @@
 
     "n r, i r, r o"        three cores: (n, r), (i, r) and (r, o)
     "i o + n r, i r, r o"  a sum of two terms: what all experts share, and what each adds
+    "n i r, n r o + n o"   low-rank experts, each with its own bias
+    "n r, A: i r, A: o r"  a core named A, which is used twice
 
 The order of a core's indices is the order of its axes, in memory too. `i` and `o` are the input and output
 modes, `n` (or `n1`, `n2`, … with several expert levels) the expert modes. Every other name is a bond. A bond
 that occurs in more than two cores is a hyperedge.
 
-    "n i r, n r o + n o"   low-rank experts, each with its own bias
-
 The terms of a sum are separated by "+". Each carries the output mode. One without an expert mode is the same
 for all of these experts; one without the input mode is a bias, which multiplies the constant 1. A bond
 belongs to one term.
+
+A name before a colon names a core. The same name again, in any term, is the same core: one parameter, whose
+axes take the indices of each use.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
@@ -34,6 +37,8 @@ Indices = tuple[str, ...]
 Item = TypeVar("Item")
 
 _NAME = re.compile(r"[A-Za-z]\w*")
+# A capital letter tells names of cores from x, a1, core1 and whatever else stands beside them.
+_CORE = re.compile(r"[A-Z]\w*", re.ASCII)
 _EXPERT = re.compile(r"n\d*")
 
 
@@ -69,9 +74,11 @@ class Notation:
     Args:
         cores: the indices of each core.
         counts: how many of the cores each term of a sum has, in order; () if there is only one term.
+        names: the name of each core, "" for one without; () if none has a name.
 
     Raises:
-        TensorMoEError: an empty core, a malformed name, an index twice in one core, or a bond in two terms.
+        TensorMoEError: an empty core, a malformed name, an index twice in one core, a bond in two terms, or
+            one name for cores with different numbers of indices.
 
     Examples:
         >>> from tensormoe.networks.notation import Notation
@@ -84,6 +91,7 @@ class Notation:
 
     cores: tuple[Indices, ...]
     counts: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for number, core in enumerate(self.cores, start=1):
@@ -93,6 +101,7 @@ class Notation:
             for name in core:
                 self._check_name(number, name)
         self._check_terms()
+        self._check_names()
 
     @staticmethod
     def parse(text: "str | Notation") -> "Notation":
@@ -108,7 +117,9 @@ class Notation:
         return _read(text)
 
     def __str__(self) -> str:
-        return " + ".join(", ".join(map(" ".join, term)) for term in self.terms)
+        named = zip(self.names or [""] * len(self.cores), self.cores, strict=False)
+        shown = [f"{name}: {' '.join(core)}" if name else " ".join(core) for name, core in named]
+        return " + ".join(map(", ".join, split(shown, self.counts)))
 
     @property
     def terms(self) -> tuple[tuple[Indices, ...], ...]:
@@ -127,8 +138,12 @@ class Notation:
 
     @property
     def core_numbers(self) -> tuple[str, ...]:
-        """The names core1, core2, …"""
-        return tuple(f"core{number}" for number in range(1, len(self.cores) + 1))
+        """The names core1, core2, …, and the notation's own."""
+        return self.name_cores([f"core{number}" for number in range(1, len(self.cores) + 1)])
+
+    def name_cores(self, others: Sequence[str]) -> tuple[str, ...]:
+        """The name of each core: its own in the notation, otherwise one of these."""
+        return tuple(own or other for own, other in zip(self.names or others, others, strict=True))
 
     def at_levels(self, levels: int) -> "Notation":
         """The notation for several expert levels: every core that carries `n` is repeated for each."""
@@ -138,13 +153,13 @@ class Notation:
             return self
         repeated = [
             [
-                tuple(mode if name == "n" else name for name in core)
-                for core in term
+                (own, tuple(mode if name == "n" else name for name in core))
+                for own, core in term
                 for mode in (expert_modes(levels) if "n" in core else ("n",))
             ]
-            for term in self.terms
+            for term in self._named_terms
         ]
-        return sum_of(repeated)
+        return _sum_of_named(repeated)
 
     def check_modes(self, levels: int) -> "Notation":
         """Check that the cores carry exactly the modes of a layer with `levels` expert levels.
@@ -175,7 +190,28 @@ class Notation:
         if {"n", "n1"} <= {*self.indices}:
             raise TensorMoEError("notation", str(self), "n and n1 are the same mode: use one of them")
         cores = tuple(tuple("n" if name == "n1" else name for name in core) for core in self.cores)
-        return Notation(cores, self.counts)
+        return Notation(cores, self.counts, self.names)
+
+    @property
+    def _named_terms(self) -> tuple[tuple[tuple[str, Indices], ...], ...]:
+        """The cores of each term, each with its name."""
+        return split([*zip(self.name_cores([""] * len(self.cores)), self.cores, strict=True)], self.counts)
+
+    def _check_names(self) -> None:
+        """Reject names that are not those of cores, and one name for cores of different orders."""
+        if self.names and len(self.names) != len(self.cores):
+            raise TensorMoEError("names", self.names, f"pass one for each of {len(self.cores)} cores, or none")
+        first: dict[str, Indices] = {}
+        for name, core in zip(self.names, self.cores, strict=False):
+            if name and not _CORE.fullmatch(name):
+                remedy = f"{name!r} before ':' is to name a core: use letters and digits, a capital first, as in A"
+                raise TensorMoEError("notation", str(self), remedy)
+            if name and len(first.setdefault(name, core)) != len(core):
+                remedy = (
+                    f"core {name!r} is one array, and has {len(first[name])} indices in one place and "
+                    f"{len(core)} in another"
+                )
+                raise TensorMoEError("notation", str(self), remedy)
 
     def _check_terms(self) -> None:
         """Reject counts of other cores, and a bond that two terms carry: each sums over its own."""
@@ -237,6 +273,21 @@ def _check_levels(levels: object) -> int:
     return count
 
 
+def _sum_of_named(terms: Sequence[Sequence[tuple[str, Indices]]]) -> Notation:
+    """The notation of a sum, from the names and cores of each term."""
+    notation = sum_of([[core for _, core in term] for term in terms])
+    names = tuple(name for term in terms for name, _ in term)
+    return replace(notation, names=names) if any(names) else notation
+
+
 @lru_cache(maxsize=1024)
 def _read(text: str) -> Notation:
-    return sum_of([[tuple(core.split()) for core in term.split(",")] for term in text.split("+")])
+    return _sum_of_named([[_read_core(core) for core in term.split(",")] for term in text.split("+")])
+
+
+def _read_core(text: str) -> tuple[str, Indices]:
+    """The name and the indices of a core."""
+    name, colon, indices = text.rpartition(":")
+    if colon and not name.strip():
+        raise TensorMoEError("notation", text.strip(), "put a core's name before ':', as in 'A: i r'")
+    return name.strip(), tuple(indices.split())

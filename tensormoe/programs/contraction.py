@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..networks.network import Network
+from ..networks.network import Network, tell_apart
 from ..networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, modes, split
 
 
@@ -25,7 +25,7 @@ class Contraction:
     the output that none of its operands carries.
 
     Args:
-        operands: what is multiplied, in the order in which arrays are passed.
+        operands: what is multiplied; those of one name are one array, which is passed once.
         output: the indices kept, in order.
         sizes: the size of each index; the batch has none.
         affine: whether the operand `x` is one entry short along the input mode: it stands for x followed by a
@@ -53,6 +53,25 @@ class Contraction:
         return tuple(operand for operand in self.operands if BATCH not in operand.indices)
 
     @cached_property
+    def arrays(self) -> tuple[Operand, ...]:
+        """What a program takes, in order: the operands, a shared one once, as in its first use."""
+        first = {operand.name: operand for operand in reversed(self.operands)}
+        return tuple(first[name] for name in self._names)
+
+    @cached_property
+    def is_shared(self) -> bool:
+        """Whether an array is used more than once."""
+        return len(self._names) < len(self.operands)
+
+    def unshare(self) -> "Contraction":
+        """The contraction with an array of its own for each use of a shared one: A, A(2), A(3), …"""
+        if not self.is_shared:
+            return self
+        names = tell_apart([operand.name for operand in self.operands])
+        operands = (Operand(name, each.indices) for name, each in zip(names, self.operands, strict=True))
+        return replace(self, operands=tuple(operands))
+
+    @cached_property
     def terms(self) -> tuple["Contraction", ...]:
         """The contractions whose sum it is."""
         if not self.counts:
@@ -64,15 +83,21 @@ class Contraction:
 
     @cached_property
     def positions(self) -> tuple[tuple[int, ...], ...]:
-        """For each term, where its operands are among all."""
+        """For each term, where its operands are among the arrays."""
+        places = {name: place for place, name in enumerate(self._names)}
         first = len(self.data)
-        own = split(range(first, len(self.operands)), self.counts)
+        own = split([places[operand.name] for operand in self.operands[first:]], self.counts)
         terms = zip(own, split(self.cores, self.counts), strict=True)
         return tuple((*range(self._is_bias(cores), first), *numbers) for numbers, cores in terms)
 
     def _is_bias(self, cores: Sequence[Operand]) -> bool:
         """Whether cores are a bias, which is not multiplied with the first of the data, x."""
         return bool(self.data) and not any(self.data[0].indices[-1] in core.indices for core in cores)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """The names of the operands, each once."""
+        return tuple(dict.fromkeys(operand.name for operand in self.operands))
 
     def _term(self, operands: tuple[Operand, ...]) -> "Contraction":
         carried = {index for operand in operands for index in operand.indices}

@@ -1,6 +1,5 @@
 """Copies of cores: where a notation's order of axes is not the one that a product reads."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice, permutations
 from math import prod
@@ -49,9 +48,11 @@ def find_copies(contraction: Contraction, path: Path, program: Program) -> tuple
     """
     sizes = dict(contraction.sizes)
     copies = []
-    for number, operand in enumerate(contraction.operands):
+    for number, operand in enumerate(contraction.arrays):
         if BATCH not in operand.indices and _is_copied(contraction, program, number):
-            order = _find_order(contraction, path, program, number)
+            uses = sum(each.name == operand.name for each in contraction.operands)
+            # The order that suits one use of a shared core may not suit another.
+            order = operand.indices if uses > 1 else _find_order(contraction, path, program, number)
             size = prod(sizes[index] for index in operand.indices)
             copies.append(Copy(operand.name, operand.indices, order, size))
     return tuple(copies)
@@ -59,13 +60,13 @@ def find_copies(contraction: Contraction, path: Path, program: Program) -> tuple
 
 def _find_order(contraction: Contraction, path: Path, program: Program, number: int) -> Indices:
     """An order of an operand's indices in which the same path does not copy it."""
-    operand = contraction.operands[number]
+    operand = contraction.arrays[number]
     # Usually it is the order that the program transposes to; the last resort is to try them all.
     read = [tuple(operand.indices[axis] for axis in each.axes) for each in _transposes(program, number)]
     for order in (*read, *islice(permutations(operand.indices), _TRIED)):
-        operands = list(contraction.operands)
-        operands[number] = Operand(operand.name, order)
-        changed = replace(contraction, operands=tuple(operands))
+        moved = Operand(operand.name, order)
+        operands = tuple(moved if each == operand else each for each in contraction.operands)
+        changed = replace(contraction, operands=operands)
         program, _ = lower_sum(changed, path)
         if not _is_copied(changed, program, number):
             return order
@@ -79,27 +80,24 @@ def _transposes(program: Program, number: int) -> list[Transpose]:
 def _is_copied(contraction: Contraction, program: Program, number: int) -> bool:
     """Whether a program copies a contiguous operand before a product takes it."""
     sizes = dict(contraction.sizes)
-    shape = tuple(sizes[index] for index in contraction.operands[number].indices)
-    layout = Layout.of(shape)
-    for instruction in _trace(program, number):
-        match instruction:
-            case Transpose(axes=axes):
-                layout = layout.transpose(axes)
-            case Reshape(shape=shape):
-                reshaped = layout.reshape(shape)
-                if reshaped is None:
-                    return True
-                layout = reshaped
-            case Matmul() | Affine():
-                return not layout.is_matrix
-            case _:
-                return False
+    shape = tuple(sizes[index] for index in contraction.arrays[number].indices)
+    return _copies(program, number, Layout.of(shape))
+
+
+def _copies(program: Program, register: int, layout: Layout) -> bool:
+    """Whether one of a register's readers, or of those of its views, copies it before a product."""
+    numbered = enumerate(program.instructions, start=program.num_operands)
+    readers = [(number, each) for number, each in numbered if register in each.sources]
+    return any(_is_copy(program, number, each, layout) for number, each in readers)
+
+
+def _is_copy(program: Program, number: int, reader: Instruction, layout: Layout) -> bool:
+    match reader:
+        case Transpose(axes=axes):
+            return _copies(program, number, layout.transpose(axes))
+        case Reshape(shape=shape):
+            reshaped = layout.reshape(shape)
+            return reshaped is None or _copies(program, number, reshaped)
+        case Matmul() | Affine():
+            return not layout.is_matrix
     return False
-
-
-def _trace(program: Program, register: int) -> Iterator[Instruction]:
-    """The chain of instructions that starts at an operand, each reading the result of the one before."""
-    for number, instruction in enumerate(program.instructions, start=program.num_operands):
-        if register in instruction.sources:
-            yield instruction
-            register = number

@@ -100,7 +100,7 @@ class Plan:
     def shapes(self) -> tuple[Shape, ...]:
         """The shapes of the operands at the plan's batch size."""
         sizes = {**dict(self.contraction.sizes), BATCH: self.batch_size}
-        x, *others = (tuple(sizes[index] for index in op.indices) for op in self.contraction.operands)
+        x, *others = (tuple(sizes[index] for index in op.indices) for op in self.contraction.arrays)
         # The constant 1 that multiplies the bias is appended on the way.
         return (*x[:-1], x[-1] - self.contraction.affine), *others
 
@@ -118,7 +118,8 @@ class Plan:
     def parameters(self) -> int:
         """Elements of the operands without a batch: the cores."""
         sizes = dict(self.contraction.sizes)
-        return sum(prod(sizes[index] for index in core.indices) for core in self.contraction.cores)
+        cores = self.contraction.arrays[len(self.contraction.data) :]
+        return sum(prod(sizes[index] for index in core.indices) for core in cores)
 
     def at(self, batch_size: int) -> "Plan":
         """The same path with the costs at another batch size."""

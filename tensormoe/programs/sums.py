@@ -1,4 +1,4 @@
-"""Sums of contractions: each term is lowered alone, and steps that terms share are taken once.
+"""Sums of contractions and shared cores: each term is lowered alone, and equal steps are taken once.
 
 In a weight tensor, a term without the input mode stands in the last row: zeros are put before it.
 """
@@ -16,7 +16,7 @@ from .program import Program, released
 
 def lower_sum(contraction: Contraction, path: Path) -> tuple[Program, tuple[Step, ...]]:
     """Lower a contraction of any number of terms; its path is that of each term, one after the other."""
-    if not contraction.counts:
+    if not contraction.counts and not contraction.is_shared:
         return lower(contraction, path)
     merger = _Merger(contraction)
     parts = zip(contraction.terms, contraction.positions, split_path(contraction, path), strict=True)
@@ -33,7 +33,7 @@ class _Merger:
 
     def __init__(self, contraction: Contraction) -> None:
         self.contraction = contraction
-        self.count = len(contraction.operands)
+        self.count = len(contraction.arrays)
         self.instructions: list[Instruction] = []
         self.steps: list[Step] = []
         self._registers: dict[Instruction, int] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,13 @@ def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -
     carried = [index for core in network.cores for index in core.indices]
     # The more terms a sum has, the smaller they must be: a bond's cores share that scaling.
     shares = {bond: np.log2(size) / carried.count(bond) for bond, size in network.bonds}
-    scales = [sum(shares.get(index, 0.0) for index in core.indices) for core in network.cores]
+    scales: dict[str, list[float]] = {}
+    for core in network.cores:
+        scales.setdefault(core.name, []).append(sum(shares.get(index, 0.0) for index in core.indices))
     return Inputs(
         values((batch_size, layer.in_features), np.log2(layer.in_features) / 2),
         [values((batch_size, n), 0.75 * np.log2(n)) for n in layer.experts],
-        [values(shape, scale) for shape, scale in zip(network.shapes.values(), scales, strict=True)],
+        [values(shape, mean(scales[name])) for name, shape in network.shapes.items()],
         values((batch_size, layer.out_features), np.log2(layer.out_features) / 2),
     )
 

@@ -188,8 +188,8 @@ SUMS = [
     edit(
         "a sum's terms take each other's cores",
         "programs.contraction:Contraction.positions",
-        "len(self.operands)), self.counts)",
-        "len(self.operands))[::-1], self.counts)",
+        "self.operands[first:]], self.counts)",
+        "self.operands[first:][::-1]], self.counts)",
         SUM,
         "proof",
     ),

@@ -23,6 +23,7 @@ from ...programs.program import Program
 from .claims import check_array, difference, gradients_of, products_of, whole_axes
 from .derivation import ProofStep
 from .prove import COTANGENT, Proof, check_program, derive
+from .sharing import group_uses, prove_separately
 from .symbolic import LawError, Symbolic, Term, World
 from .symbolic_ops import SymbolicOps
 from .theorem import chain_theorem
@@ -91,9 +92,13 @@ def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, progr
         TensorMoEError: contractions that do not fit each other, or a program for other operands.
     """
     block = _Block.of(layers, nonlinearity)
-    check_program(block.operands, program)
+    uses = group_uses(_name_uses(layers))
+    arrays = [block.operands[each[0]] for each in uses]
+    check_program(arrays, program)
     try:
-        steps = _forward(block, program)
+        program, steps = prove_separately(
+            program, uses, [array.name for array in arrays], lambda each: _forward(block, each)
+        )
         _backward(block, program)
     except LawError as reason:
         raise ProofError("the program", f"it {reason}") from None
@@ -110,7 +115,7 @@ class _Block:
     @staticmethod
     def of(layers: Sequence[Contraction], nonlinearity: Nonlinearity) -> "_Block":
         """Contractions with their names made different."""
-        first, *further, last = layers
+        first, *further, last = (layer.unshare() for layer in layers)
         shared, hidden = _coefficients(first), _size(first, first.output[-1])
         for up in further:
             if (up.operands[0], _coefficients(up), _size(up, up.output[-1])) != (
@@ -244,6 +249,12 @@ def _gradients(block: _Block, world: World, operand: Operand) -> Iterator[Term]:
     """The gradient with respect to an operand: one product for each layer, and term, that it is in."""
     for cotangent, layer in block.cotangents.items():
         yield from gradients_of(world, layer, cotangent, operand)
+
+
+def _name_uses(layers: Sequence[Contraction]) -> list[tuple[int, str]]:
+    """The names of the data and of all cores, each with its layer's number."""
+    data = [(0, operand.name) for operand in layers[0].data]
+    return [*data, *((number, core.name) for number, layer in enumerate(layers) for core in layer.cores)]
 
 
 def _size(contraction: Contraction, index: str) -> int:

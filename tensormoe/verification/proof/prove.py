@@ -13,6 +13,7 @@ from ...programs.instructions import Instruction
 from ...programs.program import Program
 from .claims import check_array, check_sums, gradients_of, products_of, whole_axes
 from .derivation import ProofStep, line
+from .sharing import group_uses, prove_separately
 from .symbolic import LawError, Symbolic, World
 from .symbolic_ops import SymbolicOps
 from .theorem import theorem
@@ -52,7 +53,8 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
     of networks, one such product for each term. Each bond is summed once, after all
     that carry it were multiplied in; a merged axis keeps its indices and their order, so equal sizes hide
     nothing. The same holds for the program's reverse mode: each gradient is the sum of the products of the
-    other factors.
+    other factors. A core that is used more than once is read as one array for each use: equal arrays are a special
+    case, and the gradient of the core is the sum of theirs.
 
     Sizes are read as names of indices: the derivation holds for all sizes of the indices that are larger
     than 1 here. An index of size 1 takes no part, nor does the sum over a single input besides a bias.
@@ -64,13 +66,16 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
     Raises:
         ProofError: names the first step that breaks, and why.
     """
-    check_program(contraction.operands, program)
+    check_program(contraction.arrays, program)
+    names, whole = [op.name for op in contraction.operands], contraction.unshare()
     try:
-        proof = Proof(contraction, _forward(contraction, program))
-        _backward(contraction, program)
+        program, steps = prove_separately(
+            program, group_uses(names), tuple(dict.fromkeys(names)), lambda each: _forward(whole, each)
+        )
+        _backward(whole, program)
     except LawError as reason:
         raise ProofError("the program", f"it {reason}") from None
-    return proof
+    return Proof(contraction, steps)
 
 
 def check_program(operands: Sequence[Operand], program: Program) -> None:

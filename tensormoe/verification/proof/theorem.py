@@ -22,12 +22,14 @@ class _Letters:
 
 def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
     """The theorem that a program computes a contraction, with its proof."""
+    uses, contraction = contraction.operands, contraction.unshare()
     data = bool(contraction.data)
     lines = [
         f"Theorem. For all values{', every batch' * data} and all sizes of {_general([contraction])},",
         "the program computes",
         "",
         *_equations(contraction, _Letters()),
+        *_remark_on_sharing(zip(contraction.operands, uses, strict=True)),
         *_remark_on_sizes([contraction]),
         "",
         *_proof(steps),
@@ -151,6 +153,15 @@ def _remark_on_sizes(contractions: Sequence[Contraction]) -> Iterator[str]:
     if fixed:
         yield ""
         yield f"These have size 1 and are left out of the sums below: {', '.join(fixed)}."
+
+
+def _remark_on_sharing(uses: Iterable[tuple[Operand, Operand]]) -> Iterator[str]:
+    """What is said of a core that is used more than once."""
+    again = [f"{separate.name} is {use.name}" for separate, use in uses if separate.name != use.name]
+    if again:
+        yield ""
+        yield f"One array is used more than once: {', '.join(again)}. What is proved for any values of them holds"
+        yield "for equal ones; the gradient of the array is the sum of the gradients of its uses."
 
 
 def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:

@@ -49,8 +49,11 @@ class Reference:
         data = [(INPUT, extended), *zip(experts, inputs.coefficients, strict=True)]
         self._data = [IndexedArray((BATCH, mode), value[:, sample[mode]]) for mode, value in data]
         self._cotangent = IndexedArray((BATCH, OUTPUT), inputs.cotangent[:, sample[OUTPUT]])
-        pairs = zip(network.cores, inputs.cores, strict=True)
-        cores = [IndexedArray(core.indices, fill_rows(network, core.indices, value)) for core, value in pairs]
+        values = dict(zip(network.shapes, inputs.cores, strict=True))
+        cores = [
+            IndexedArray(core.indices, fill_rows(network, core.indices, values[core.name]))
+            for core in network.cores
+        ]
         self._cores = [replace(core, value=core.value[self._positions(core.indices)]) for core in cores]
         row = IndexedArray((INPUT,), last_row(network)[sample[INPUT]])
         self._terms = with_rows(split(self._cores, network.counts), row)
@@ -63,7 +66,7 @@ class Reference:
 
     @property
     def cores(self) -> list[NumPyArray]:
-        """The cores at the sample's positions."""
+        """The cores at the sample's positions, a shared one at those of each use."""
         return [core.value for core in self._cores]
 
     @cached_property
@@ -84,7 +87,7 @@ class Reference:
             ones = [IndexedArray((index,), np.ones(size, core.value.dtype)) for index, size in sizes]
             gradient = contract([outer, *_without(cores_of_term, number), *ones], core.indices)
             cores.append(replace(gradient, value=self._spread(core.indices, gradient.value)))
-        return data + cores
+        return data + self._add_uses(cores)
 
     def select(self, results: Sequence[NumPyArray]) -> list[NumPyArray]:
         """The parts of a program's output and gradients that `y` and `gradients` are compared with."""
@@ -92,6 +95,18 @@ class Reference:
         positions = [self._sample[OUTPUT], self._features, *experts]
         cut = [array[:, kept] for array, kept in zip(results, positions, strict=False)]
         return [*cut, *results[len(positions) :]]
+
+    def _add_uses(self, gradients: Sequence[IndexedArray]) -> list[IndexedArray]:
+        """The gradient of each core: the sum of those of its uses."""
+        total: dict[str, IndexedArray] = {}
+        for core, own in zip(self._network.cores, gradients, strict=True):
+            known = total.get(core.name)
+            if known is not None:
+                own = IndexedArray(
+                    known.indices, known.value + own.value, max(known.roundings, own.roundings) + 1
+                )
+            total[core.name] = own
+        return [*total.values()]
 
     def _positions(self, indices: Indices) -> Any:
         sizes = {**self._network.sizes, INPUT: self._network.weight_rows}

@@ -116,7 +116,7 @@ def _multiply_out(notation: str, levels: int, cores: Cores, rows: int) -> NumPyA
     output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
     total = None
     for term in notation.split("+"):
-        named = [core.split() for core in term.split(",")]
+        named = [core.split(":")[-1].split() for core in term.split(",")]
         if levels == 1:
             named = [["n1" if index == "n" else index for index in core] for core in named]
         arrays = [IndexedArray(tuple(each), core) for each, core in zip(named, following, strict=False)]
