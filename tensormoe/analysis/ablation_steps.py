@@ -164,8 +164,11 @@ def make_step(
         known: whether its output with all experts is known.
         batch_size: the number of inputs to plan for.
     """
-    count, contraction = len(ablations), stage.contraction
-    ordered = [cores[core.name] for core in stage.network.cores]
+    count, contraction = len(ablations), stage.contraction.unshare()
+    ordered, network = [cores[name] for name in stage.network.shapes], stage.network.unshare()
+    # Each use of a shared core is a core here: experts are selected of one and not of another.
+    uses = zip(network.cores, stage.network.cores, strict=True)
+    cores = {core.name: cores[use.name] for core, use in uses}
     modes = expert_modes(stage.levels)
     numbers = {
         modes[level]: chosen for level, chosen in zip(ablations.levels, ablations.numbers, strict=True)
@@ -174,25 +177,25 @@ def make_step(
     carrier = _find_carrier(stage, {*numbers}) if ablated and not known else None
     if carrier is not None:
         level, mode = ablations.levels[0], modes[ablations.levels[0]]
-        axis = stage.network.axes[mode][carrier]
+        axis = network.axes[mode][carrier]
         shape = tuple(size for place, size in enumerate(cores[carrier].shape) if place != axis)
         order = (axis, *(place for place in range(cores[carrier].ndim) if place != axis))
         flat = ops.reshape(ops.transpose(cores[carrier], order), (-1, prod(shape)))
         others = [core for name, core in cores.items() if name != carrier]
         mixed = plan(keep_experts(contraction, {mode}, count, spread, carrier), batch_size)
         return Mix(ops, mixed, flat, flat[numbers[mode]], shape, others, level, kept)
-    wholes = (plan(keep_experts(contraction, set(), count, True), batch_size),) if spread else ()
+    wholes = (plan(keep_experts(stage.contraction, set(), count, True), batch_size),) if spread else ()
     whole = Whole(ops, stage, ordered, wholes)
     if not ablated:
         return whole
     own = plan(keep_experts(contraction, {*numbers}, count, spread), batch_size)
-    selected = [_select(ops, cores[core.name], core.indices, numbers) for core in stage.network.cores]
+    selected = [_select(ops, cores[core.name], core.indices, numbers) for core in network.cores]
     return Subtract(whole, own, selected, kept)
 
 
 def _find_carrier(stage: Stage, modes: set[str]) -> str | None:
     """The only core with experts of the only level, if it is smaller than what a difference would take."""
-    network = stage.network
+    network = stage.network.unshare()
     if len(modes) > 1:
         return None
     (mode,) = modes

@@ -50,7 +50,7 @@ class Factors:
         needed = _ELEMENT * (planned.peak + planned.steps[-1].size if planned.steps else 0)
         check_memory("layer", str(self.network), "this measure's arrays", needed, host_memory())
         arrays = {core.name: array for core, array in zip(self.network.cores, self.arrays, strict=True)}
-        operands = [arrays[operand.name.rstrip("'")] for operand in contraction.operands]
+        operands = [arrays[operand.name.rstrip("'")] for operand in contraction.arrays]
         with np.errstate(over="ignore", invalid="ignore"):
             result: NumPyArray = get_backend("numpy").compute(planned.program, (), operands)
         if not np.isfinite(result).all():
@@ -80,6 +80,9 @@ def read_factors(layer: Any, cores: Cores | None, bias: bool) -> Factors:
     for name, shape in network.shapes.items():
         if named[name].shape != shape:
             raise TensorMoEError(f"cores[{name!r}]", named[name].shape, f"pass an array of shape {shape}")
+    # Each use of a shared core is a core here: what is selected of one differs from what is of another.
+    network, uses = network.unshare(), network.cores
+    named = {core.name: named[use.name] for core, use in zip(network.cores, uses, strict=True)}
     network, values = with_rows(network, named) if bias else without_bias(network, named)
     return Factors(network, tuple(values[core.name] for core in network.cores))
 

@@ -95,7 +95,7 @@ def _probe_term(term: Network, cores: Cores, vectors: Cores, kept: tuple[str, ..
     given = {mode: vector for mode, vector in vectors.items() if mode in held}
     times = prod(int(vector.sum()) for mode, vector in vectors.items() if mode not in held)
     operands = [Operand(f"vector of {mode}", (mode,)) for mode in given]
-    operands += [Operand(core.name, core.indices) for core in term.cores]
+    operands += [Operand(core.name, core.indices) for core in term.unshare().cores]
     carried = tuple(mode for mode in kept if mode in held)
     contraction = Contraction(tuple(operands), carried, tuple(term.sizes.items()))
     program = plan(contraction, 1).program

@@ -102,7 +102,7 @@ class Descent:
         return {
             mode: [core for (core,) in cores]
             for mode, cores in carriers.items()
-            if all(len(each) == 1 for each in cores)
+            if all(len(each) == 1 and each[0].name not in self.stage.network.shared for each in cores)
         }
 
     @cached_property

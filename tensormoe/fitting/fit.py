@@ -162,7 +162,8 @@ def fit(
     weight = read_target("target", target, bias, stage)
     metrics = read_metrics(inputs, outputs, stage)
     with _bar(shown, steps) as report:
-        if weight.shape[:-2] == (1,) * stage.levels:
+        one = (1,) * stage.levels
+        if weight.shape[:-2] == one and not (stage.experts == one and stage.network.shared):
             cores, count, method = fit_shared(weight, stage, metrics, seed, steps, report)
         else:
             cores, count, method = _fit_stack(Descent(stage, weight, metrics), seed, steps, report)
@@ -181,6 +182,12 @@ def fit_shared(
 
     The best cores for equal experts have equal experts: each fits as well as the best of them.
     """
+    if stage.network.shared:
+        names = ", ".join(stage.network.shared)
+        remedy = (
+            f"one matrix is fitted core by core, and {names} is used more than once: fit one for each expert"
+        )
+        raise TensorMoEError("factorization", stage.factorization, remedy)
     one = shrink(stage)
     rows, columns = weight.shape[-2:]
     generator = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ def _draw(stage: Stage, weight: NumPyArray, seed: int) -> Cores:
     ops = get_backend("numpy")
     drawn = ops.compute(stage.materialization_plan.program, (), [*cores.values()])
     ratio = np.linalg.norm(weight) / (np.linalg.norm(drawn) or 1.0)
-    factor = (ratio or 1.0) ** (1 / len(cores))
+    factor = (ratio or 1.0) ** (1 / len(stage.network.cores))
     return {name: core * factor for name, core in cores.items()}
 
 

@@ -17,6 +17,7 @@ from .needs import check_drawing
 from .parameters import join_name
 from .published_start import published_recipe
 from .roles import canonical_network
+from .shared_start import first_uniform, share
 from .spec import Spec, check_spec
 from .stage import Stage
 
@@ -136,17 +137,21 @@ def _gate_recipes(spec: Spec) -> dict[str, CoreRecipe]:
 
 def _recipes(stage: Stage, initialization: str, gate: Gate | None = None) -> list[CoreRecipe]:
     """The recipe of every core of a stage; the terms of a sum share the variance, and so do its biases."""
-    terms = stage.network.terms
-    derive, counts = _RECIPES[initialization], Counter(term.is_bias for term in terms)
+    # Each use of a shared core is derived as if it were a core of its own.
+    drawn, ordered = (each.unshare().terms for each in (canonical_network(stage), stage.network))
+    names = [[core.name for core in term.cores] for term in stage.network.terms]
+    derive, counts = _RECIPES[initialization], Counter(term.is_bias for term in ordered)
+    shared = {*stage.network.shared}
     known = gate is not None and initialization == "linear"
     squares = [gate.expected_squares(n) if known and gate else (1.0, 0.0) for n in stage.experts]
-    recipes: list[CoreRecipe] = []
-    for drawn, ordered in zip(canonical_network(stage).terms, terms, strict=True):
-        own = derive(drawn, ordered, stage.in_features)
-        factor = counts[ordered.is_bias] ** -0.5 / mixture_square(drawn, squares) ** 0.5
-        scaled = next(each.name for each in own if each.law == "uniform")
-        recipes += [each.scale(factor) if each.name == scaled else each for each in own]
-    return recipes
+    recipes: list[list[CoreRecipe]] = []
+    for term, order, own in zip(drawn, ordered, names, strict=True):
+        derived = derive(term, order, stage.in_features)
+        factor = counts[order.is_bias] ** -0.5 / mixture_square(term, squares) ** 0.5
+        scaled = first_uniform(derived, own, shared)
+        pairs = zip(derived, own, strict=True)
+        recipes.append([each.scale(factor) if name == scaled else each for each, name in pairs])
+    return share(recipes, names)
 
 
 def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:

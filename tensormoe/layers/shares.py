@@ -19,6 +19,7 @@ from .spec import Spec, check_spec
 from .stage import Stage
 
 _SUM = "it is a sum, and every share would add the terms without the bond again: share out its experts"
+_SHARED = "a share of a core that is used more than once is not one of all its uses: share out its experts"
 
 
 def rank_index(spec: Spec, bond: str | None = None) -> str:
@@ -40,6 +41,8 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
         raise TensorMoEError("factorization", spec.factorization, remedy)
     if any(stage.network.counts for stage in spec.layers.values()):
         raise TensorMoEError("factorization", spec.factorization, _SUM)
+    if any(stage.network.shared for stage in spec.layers.values()):
+        raise TensorMoEError("factorization", spec.factorization, _SHARED)
     if bond is None:
         return (spec.factorization.growing_bonds(spec.levels) or bonds)[0]
     one_of("bond", bond, bonds)
@@ -65,6 +68,9 @@ def share_stages(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> dict[str, S
 
 
 def _share(prefix: str, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> Stage:
+    for name in stage.network.shared:
+        if tuple(shapes[join_name(prefix, name)]) != stage.network.shapes[name]:
+            raise TensorMoEError("factorization", stage.factorization, _SHARED)
     sizes: dict[str, int] = {}
     for core in stage.network.cores:
         sizes |= zip(core.indices, shapes[join_name(prefix, core.name)], strict=True)

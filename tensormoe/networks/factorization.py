@@ -85,8 +85,14 @@ class Factorization(Registered, ABC):
         return self._with_sizes(sizes)
 
     def growing_bonds(self, levels: int) -> Indices:
-        """The bonds that parameter matching grows together; by default the last one in the notation."""
-        return tuple(self.bonds(levels))[-1:]
+        """The bonds that parameter matching grows together; by default the last one in the notation.
+
+        With it grow all whose sizes shared cores tie to its own. A bond that they tie to a mode can't grow.
+        """
+        notation, bonds = Notation.parse(self.notation(levels)).for_levels(levels), tuple(self.bonds(levels))
+        groups = [notation.find_tied(bond) for bond in reversed(bonds)]
+        growing = next((group for group in groups if not any(map(is_mode, group))), set())
+        return tuple(bond for bond in bonds if bond in growing)
 
     def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
         """A name for each core: the notation's; its role where every core has its own; core1, core2, …"""
@@ -97,7 +103,9 @@ class Factorization(Registered, ABC):
         for core in notation.cores:
             carried = [index for index in core if is_mode(index)]
             names.append(roles[carried[0]] if len(carried) == 1 else "" if carried else "core")
-        others = [name for name, own in zip(names, notation.names or [""] * len(names), strict=True) if not own]
+        others = [
+            name for name, own in zip(names, notation.names or [""] * len(names), strict=True) if not own
+        ]
         if "" in others or len(set(others)) < len(others):
             return notation.core_numbers
         return notation.name_cores(names)
@@ -320,6 +328,6 @@ def _check_shapes(notation: Notation, network: Network) -> None:
             raise TensorMoEError(
                 "notation",
                 str(notation),
-                f"core {core.name!r} is one array, and has the shape {shapes[0]} as {str(other)!r} and {shapes[1]} "
-                f"as {str(core)!r} (a bias adds a row to i); give the cores different names, or equal sizes",
+                f"core {core.name!r} is one array, and has the shape {shapes[0]} as {str(other)!r} and "
+                f"{shapes[1]} as {str(core)!r} (a bias adds a row to i); give the cores different names, or equal sizes",
             )

@@ -62,7 +62,8 @@ class Network:
     bias: bool = False
 
     def __str__(self) -> str:
-        return " + ".join(", ".join(map(str, term)) for term in split(self.cores, self.counts))
+        shown = [f"{core.name}: {core}" if core.name in self.shared else str(core) for core in self.cores]
+        return " + ".join(map(", ".join, split(shown, self.counts)))
 
     @cached_property
     def terms(self) -> tuple["Network", ...]:
@@ -143,9 +144,11 @@ class Network:
 
     @cached_property
     def axes(self) -> dict[str, dict[str, int]]:
-        """The axis of every core that carries an index, by index and core; of a shared core, in its first use."""
+        """The axis of every core that carries an index, by index and core; a shared core's in its first use."""
         return {
-            index: {core.name: core.indices.index(index) for core in self.cores[::-1] if index in core.indices}
+            index: {
+                core.name: core.indices.index(index) for core in self.cores[::-1] if index in core.indices
+            }
             for index in self.sizes
         }
 

@@ -192,6 +192,18 @@ class Notation:
         cores = tuple(tuple("n" if name == "n1" else name for name in core) for core in self.cores)
         return Notation(cores, self.counts, self.names)
 
+    def find_tied(self, index: str) -> set[str]:
+        """The indices whose sizes shared cores make equal to that of this one, itself included."""
+        named = [(name, core) for name, core in zip(self.names, self.cores, strict=False) if name]
+        uses = {name: [core for other, core in named if other == name] for name, _ in named}
+        axes = [{*axis} for cores in uses.values() for axis in zip(*cores, strict=True)]
+        tied: set[str] = set()
+        grown = {index}
+        while grown != tied:
+            tied = grown
+            grown = tied.union(*(axis for axis in axes if axis & tied))
+        return tied
+
     @property
     def _named_terms(self) -> tuple[tuple[tuple[str, Indices], ...], ...]:
         """The cores of each term, each with its name."""
@@ -200,11 +212,15 @@ class Notation:
     def _check_names(self) -> None:
         """Reject names that are not those of cores, and one name for cores of different orders."""
         if self.names and len(self.names) != len(self.cores):
-            raise TensorMoEError("names", self.names, f"pass one for each of {len(self.cores)} cores, or none")
+            raise TensorMoEError(
+                "names", self.names, f"pass one for each of {len(self.cores)} cores, or none"
+            )
         first: dict[str, Indices] = {}
         for name, core in zip(self.names, self.cores, strict=False):
             if name and not _CORE.fullmatch(name):
-                remedy = f"{name!r} before ':' is to name a core: use letters and digits, a capital first, as in A"
+                remedy = (
+                    f"{name!r} before ':' is to name a core: use letters and digits, a capital first, as in A"
+                )
                 raise TensorMoEError("notation", str(self), remedy)
             if name and len(first.setdefault(name, core)) != len(core):
                 remedy = (

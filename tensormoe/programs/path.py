@@ -116,6 +116,8 @@ def count_steps(term: Contraction) -> int:
 
 def split_path(contraction: Contraction, path: Path) -> tuple[Path, ...]:
     """The part of a path that belongs to each term, in order."""
+    if not contraction.counts:
+        return (tuple(path),)
     parts, start = [], 0
     for term in contraction.terms:
         stop = start + count_steps(term)

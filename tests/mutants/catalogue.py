@@ -13,6 +13,7 @@ from mutants import (
     options,
     program,
     routers,
+    sharing,
     starts,
     structure,
     torch_modules,
@@ -27,6 +28,7 @@ from tensormoe.verification import METHODS
 AREAS = (
     structure,
     biases,
+    sharing,
     instructions,
     program,
     gates,

@@ -36,6 +36,11 @@ DECODERS = partial(_layer, 3, _network("n o, i o"))
 SHARED = partial(_layer, 3, _network("n i o, n"))
 # A sum of three terms: what experts share, and two that differ in number and order of cores.
 SUM = partial(_layer, 3, _network("i o + n r, i r, r o + n o i", r=3))
+# A core that is used twice, in one term and in two.
+TIED = partial(_layer, 3, _network("n r, A: i r, A: o r", r=3))
+TIED_SUM = partial(_layer, 3, _network("n r, A: i r, B: r o + n s, A: i s, B: s o, C: n t", r=3, s=3, t=1))
+# Its first reader stands for its second use: inputs are met first.
+CROSSED = partial(_layer, 3, _network("A: o r, n r, A: i r", r=3))
 # A vector that stretches along the axes of other cores.
 SCALED = partial(_layer, 3, _network("r, n r, i r, o r", r=3))
 # CP with its cores transposed: the same shapes.

@@ -27,7 +27,7 @@ MUTANTS = [
     edit(
         "each term of a sum has all of the variance",
         "layers.initialization:_recipes",
-        "counts[ordered.is_bias] ** -0.5",
+        "counts[order.is_bias] ** -0.5",
         "1.0",
         SUM,
         "layers/test_sums.py::test_a_sum_starts_at_the_scale_of_a_linear_layer",

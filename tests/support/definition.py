@@ -2,7 +2,8 @@
 
 It knows nothing of planning or lowering. The weight tensor is one einsum of the cores, or of each term's in a
 sum; the output is one einsum of that tensor. Both are linear in each operand, so a gradient is the same sum
-with the cotangent in the operand's place.
+with the cotangent in the operand's place. The gradient of a core that is used several times is the sum over
+its uses.
 """
 
 import string
@@ -32,9 +33,16 @@ def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
     modes = "".join(letters[index] for index in network.modes)
     sizes = dict(zip(modes, network.weight_shape, strict=True))
     terms, following = [], iter(values.cores)
+    arrays: dict[str, Any] = {}
+    names: list[str] = []
     for part in str(network).split(" + "):
-        indices = ["".join(letters[index] for index in core.split()) for core in part.split(", ")]
-        cores = [np.asarray(next(following), "float64") for _ in indices]
+        own = [core.rpartition(": ") for core in part.split(", ")]
+        indices = ["".join(letters[index] for index in core.split()) for _, _, core in own]
+        names += [name or f"{len(names) + place}" for place, (name, _, _) in enumerate(own)]
+        for name in names[-len(own) :]:
+            if name not in arrays:
+                arrays[name] = np.asarray(next(following), "float64")
+        cores = [arrays[name] for name in names[-len(own) :]]
         # A mode that no core of a term carries runs over ones, but a bias is in the last row of the input's.
         lacking = [mode for mode in modes if not any(mode in core for core in indices)]
         constants = [np.eye(1, n, n - 1)[0] if m == modes[-2] else np.ones(n) for m, n in sizes.items()]
@@ -58,7 +66,11 @@ def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
         for indices, cores, own in terms
         for gradient in _gradients(indices, modes, cores, of_weight)[:own]
     ]
-    return Truth(weight, y, [of_z[:, : spec.in_features], *of_coefficients, *of_cores])
+    of_arrays = [
+        sum(gradient for other, gradient in zip(names, of_cores, strict=True) if other == name)
+        for name in arrays
+    ]
+    return Truth(weight, y, [of_z[:, : spec.in_features], *of_coefficients, *of_arrays])
 
 
 def _gradients(terms: list[str], result: str, operands: list[Any], cotangent: Any) -> list[Any]:

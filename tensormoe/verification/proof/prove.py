@@ -53,8 +53,8 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
     of networks, one such product for each term. Each bond is summed once, after all
     that carry it were multiplied in; a merged axis keeps its indices and their order, so equal sizes hide
     nothing. The same holds for the program's reverse mode: each gradient is the sum of the products of the
-    other factors. A core that is used more than once is read as one array for each use: equal arrays are a special
-    case, and the gradient of the core is the sum of theirs.
+    other factors. A core that is used more than once is read as one array for each use: equal arrays are a
+    special case, and the gradient of the core is the sum of theirs.
 
     Sizes are read as names of indices: the derivation holds for all sizes of the indices that are larger
     than 1 here. An index of size 1 takes no part, nor does the sum over a single input besides a bias.

@@ -1,12 +1,12 @@
 """Programs with shared cores, made to read each use of a core from a register of its own.
 
 A contraction that uses a core twice is not linear in it. The same contraction with an array of its own for
-each use is, and so is the program whose readers of the core each read such an array. If that program is proved,
-the given one follows, with equal arrays. Reverse mode adds up what a register's readers give it and is linear
-in what it carries back, so the gradient of a shared core is the sum of the gradients of its uses.
+each use is, and so is the program whose readers of the core each read such an array. If that program is
+proved, the given one follows, with equal arrays. Reverse mode adds up what a register's readers give it and
+is linear in what it carries back, so the gradient of a shared core is the sum of the gradients of its uses.
 
-Nothing says which reader stands for which use. All assignments are tried, in order; one that breaks a step rules
-out all that agree with it up to there.
+Nothing says which reader stands for which use. All assignments are tried, in order; one that breaks a step
+rules out all that agree with it up to there.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -59,7 +59,9 @@ def check_reads(program: Program) -> None:
         for source in step.sources:
             exists = 0 <= source < program.num_operands + number
             if source in gone or not exists:
-                reason = f"it reads register {source}, which {'was released' if exists else 'nothing has written'}"
+                reason = (
+                    f"it reads register {source}, which {'was released' if exists else 'nothing has written'}"
+                )
                 raise ProofError(f"step {number + 1}: {step}", reason, number + 1)
         gone |= {*finished}
 
@@ -87,8 +89,8 @@ class _Template:
         copies = self._count_copies(depending)
         for array in self._shared:
             if copies[array] != len(uses[array]):
-                reason = f"the definition uses {names[array]} {len(uses[array])} times, and it {copies[array]} times"
-                raise ProofError("the program", reason)
+                asked = f"the definition uses {names[array]} {len(uses[array])} times"
+                raise ProofError("the program", f"{asked}, and it {copies[array]} times")
         self._write(depending, copies)
 
     @property
@@ -101,7 +103,7 @@ class _Template:
         return self._complete([])
 
     def following(self, chosen: list[int], step: int | None) -> list[int] | None:
-        """The next assignment that differs in what is read up to a step that breaks; None if there is none."""
+        """The next assignment that differs in what is read up to a broken step; None if there is none."""
         last = len(self._steps) if step is None else step
         for place in reversed(range(sum(read.step < last for read in self._reads))):
             later = [use for use in self._left(chosen[:place]) if use > chosen[place]]
@@ -122,7 +124,9 @@ class _Template:
         if error is None or error.step is None:
             return error or ProofError("the program", "no assignment of a shared core's uses was tried")
         number = self._origins[error.step - 1]
-        return ProofError(f"step {number + 1}: {self._program.instructions[number]}", error.remedy, number + 1)
+        return ProofError(
+            f"step {number + 1}: {self._program.instructions[number]}", error.remedy, number + 1
+        )
 
     def _left(self, chosen: Sequence[int]) -> list[int]:
         """The uses that the reader after these may stand for."""

@@ -160,8 +160,8 @@ def _remark_on_sharing(uses: Iterable[tuple[Operand, Operand]]) -> Iterator[str]
     again = [f"{separate.name} is {use.name}" for separate, use in uses if separate.name != use.name]
     if again:
         yield ""
-        yield f"One array is used more than once: {', '.join(again)}. What is proved for any values of them holds"
-        yield "for equal ones; the gradient of the array is the sum of the gradients of its uses."
+        yield f"One array is used more than once: {', '.join(again)}. What is proved for any values of"
+        yield "them holds for equal ones; the gradient of the array is the sum of the gradients of its uses."
 
 
 def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:

@@ -1,0 +1,83 @@
+"""The start of shared cores: one recipe for all uses of a core.
+
+Each use alone asks for a variance, by which the scale of the result is right. A shared core gets their
+geometric mean, so that the product over its uses is what it would be with a core for each. In a sum, a term
+may ask for more of its cores' product than another does of its own: what a term lacks, or has too much, goes
+to a core that it does not share.
+
+Where all uses ask for the same kind of start, such as an identity, the core starts so; otherwise it is
+uniform. The entries of a core that meets itself, as in A Aᵀ, are not independent: on the diagonal their
+squares add up, so that such a network starts at a somewhat larger scale.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from math import prod, sqrt
+
+from ..typing import Shape
+from .core_recipe import CoreRecipe
+
+
+def share(terms: Sequence[Sequence[CoreRecipe]], names: Sequence[Sequence[str]]) -> list[CoreRecipe]:
+    """One recipe for each core, from those of its uses in each term and the cores' names."""
+    uses: dict[str, list[CoreRecipe]] = {}
+    for recipe, name in zip(chain(*terms), chain(*names), strict=True):
+        uses.setdefault(name, []).append(recipe)
+    joined = {name: _join(name, own) for name, own in uses.items()}
+    shared = {name for name, own in uses.items() if len(own) > 1}
+    if len(terms) > 1:
+        for term, own in zip(terms, names, strict=True):
+            _balance(term, own, shared, joined)
+    return [*joined.values()]
+
+
+def first_uniform(term: Sequence[CoreRecipe], names: Sequence[str], shared: set[str]) -> str:
+    """The core of a term that takes its scale: the first uniform one, if possible one that is not shared."""
+    uniform = [name for recipe, name in zip(term, names, strict=True) if recipe.law == "uniform"]
+    return next((name for name in uniform if name not in shared), uniform[0])
+
+
+def _balance(
+    term: Sequence[CoreRecipe], names: Sequence[str], shared: set[str], joined: dict[str, CoreRecipe]
+) -> None:
+    """Give a core of a term's own what its shared cores lack."""
+    pairs = [(recipe, name) for recipe, name in zip(term, names, strict=True) if name in shared]
+    main = first_uniform(term, names, shared)
+    if pairs and main not in shared:
+        excess = prod(_power(joined[name]) / _power(recipe) for recipe, name in pairs)
+        joined[main] = joined[main].scale(excess**-0.5)
+
+
+def _join(name: str, uses: Sequence[CoreRecipe]) -> CoreRecipe:
+    """The recipe of a core from those of its uses."""
+    first = uses[0]
+    if len(uses) == 1:
+        return first
+    power = prod(map(_power, uses)) ** (1 / len(uses))
+    orders = {(use.axes, use.start) for use in uses}
+    if len(orders) > 1:
+        # What is an expert axis in one use is none in another: all entries are drawn.
+        shape = _transpose(first.shape, first.axes)
+        return CoreRecipe(name, shape, (*range(len(shape)),), shape, "uniform", sqrt(3 * power))
+    noisy = next((use for use in uses if use.noises), first)
+    scale = sqrt(power / _power(noisy))
+    noises = tuple(noise.scale_by(scale) for noise in noisy.noises)
+    if len({(use.law, use.diagonal) for use in uses}) > 1:
+        law = {"law": "uniform", "bound": sqrt(3 * power)}
+        return replace(first, name=name, diagonal=None, noises=noises, **law)  # type: ignore[arg-type]
+    bound = first.bound * sqrt(power / _power(first))
+    return replace(first, name=name, bound=bound, noises=noises)
+
+
+def _power(recipe: CoreRecipe) -> float:
+    """The mean square of a start."""
+    if recipe.law == "uniform":
+        return recipe.bound**2 / 3
+    if recipe.diagonal is None:
+        return recipe.bound**2
+    return recipe.bound**2 / max(recipe.start[axis] for axis in recipe.diagonal)
+
+
+def _transpose(shape: Shape, axes: Shape) -> Shape:
+    return tuple(shape[axis] for axis in axes)
