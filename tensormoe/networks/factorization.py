@@ -329,5 +329,6 @@ def _check_shapes(notation: Notation, network: Network) -> None:
                 "notation",
                 str(notation),
                 f"core {core.name!r} is one array, and has the shape {shapes[0]} as {str(other)!r} and "
-                f"{shapes[1]} as {str(core)!r} (a bias adds a row to i); give the cores different names, or equal sizes",
+                f"{shapes[1]} as {str(core)!r} (a bias adds a row to i); "
+                "give the cores different names, or equal sizes",
             )

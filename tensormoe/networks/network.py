@@ -144,7 +144,7 @@ class Network:
 
     @cached_property
     def axes(self) -> dict[str, dict[str, int]]:
-        """The axis of every core that carries an index, by index and core; a shared core's in its first use."""
+        """The axis of every core that carries an index, by index and core; a shared core's first use."""
         return {
             index: {
                 core.name: core.indices.index(index) for core in self.cores[::-1] if index in core.indices
