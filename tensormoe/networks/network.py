@@ -145,12 +145,11 @@ class Network:
     @cached_property
     def axes(self) -> dict[str, dict[str, int]]:
         """The axis of every core that carries an index, by index and core; a shared core's first use."""
-        return {
-            index: {
-                core.name: core.indices.index(index) for core in self.cores[::-1] if index in core.indices
-            }
-            for index in self.sizes
-        }
+        axes: dict[str, dict[str, int]] = {index: {} for index in self.sizes}
+        for core in self.cores:
+            for axis, index in enumerate(core.indices):
+                axes[index].setdefault(core.name, axis)
+        return axes
 
     @property
     def num_parameters(self) -> int:
