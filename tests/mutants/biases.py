@@ -65,8 +65,8 @@ MUTANTS = [
     edit(
         "biases share the variance of the other terms",
         "layers.initialization:_recipes",
-        "counts[ordered.is_bias]",
-        "(100 * len(terms))",
+        "counts[order.is_bias]",
+        "(100 * len(names))",
         SUM,
         "layers/test_sums.py::test_a_sum_starts_at_the_scale_of_a_linear_layer",
     ),
