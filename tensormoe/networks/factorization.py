@@ -8,7 +8,7 @@ from typing import Any, Self, get_origin, get_type_hints
 
 from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, is_listed, mapping, positive_integer
-from .network import Core, Network
+from .network import Core, Network, check_shapes
 from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, read_experts, sum_of
 
 
@@ -141,7 +141,7 @@ class Factorization(Registered, ABC):
             positive_integer("output_size", output_size),
         )
         network = Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts, bias)
-        _check_shapes(notation, network)
+        check_shapes(str(notation), network)
         return network
 
     def _sizes(self) -> tuple[int, ...]:
@@ -315,20 +315,4 @@ def _check_bonds(notation: Notation, bonds: Mapping[str, int]) -> None:
                 str(notation),
                 f"bond {name!r} is in core {carriers[0]} only and joins nothing; add it to another core, "
                 "or leave it out",
-            )
-
-
-def _check_shapes(notation: Notation, network: Network) -> None:
-    """Reject a shared core whose uses ask for different sizes."""
-    first: dict[str, Core] = {}
-    for core in network.cores:
-        other = first.setdefault(core.name, core)
-        shapes = [tuple(network.sizes[index] for index in each.indices) for each in (other, core)]
-        if shapes[0] != shapes[1]:
-            raise TensorMoEError(
-                "notation",
-                str(notation),
-                f"core {core.name!r} is one array, and has the shape {shapes[0]} as {str(other)!r} and "
-                f"{shapes[1]} as {str(core)!r} (a bias adds a row to i); "
-                "give the cores different names, or equal sizes",
             )

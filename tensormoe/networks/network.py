@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
+from ..errors import TensorMoEError
 from .notation import INPUT, OUTPUT, Indices, expert_modes, modes, split
 
 
@@ -168,3 +169,19 @@ def tell_apart(names: Sequence[str]) -> tuple[str, ...]:
         name if (number := names[:position].count(name)) == 0 else f"{name}({number + 1})"
         for position, name in enumerate(names)
     )
+
+
+def check_shapes(notation: str, network: Network) -> None:
+    """Reject a shared core whose uses ask for different sizes."""
+    first: dict[str, Core] = {}
+    for core in network.cores:
+        other = first.setdefault(core.name, core)
+        shapes = [tuple(network.sizes[index] for index in each.indices) for each in (other, core)]
+        if shapes[0] != shapes[1]:
+            raise TensorMoEError(
+                "notation",
+                notation,
+                f"core {core.name!r} is one array, and has the shape {shapes[0]} as {str(other)!r} and "
+                f"{shapes[1]} as {str(core)!r} (a bias adds a row to i); "
+                "give the cores different names, or equal sizes",
+            )

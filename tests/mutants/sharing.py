@@ -50,7 +50,7 @@ MUTANTS = [
     ),
     edit(
         "uses of different shapes are one core",
-        "networks.factorization:_check_shapes",
+        "networks.network:check_shapes",
         "shapes[0] != shapes[1]",
         "len(shapes[0]) != len(shapes[1])",
         TIED,
