@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.quick_xla import with_devices
 
 pytest.importorskip("orbax.checkpoint")
 
@@ -38,10 +39,9 @@ for name, array in again.items():
 
 @pytest.mark.parametrize("saved", ["spread", "alone"])
 def test_shards_are_saved_and_restored_where_they_are_wanted(saved: str, tmp_path: Path) -> None:
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path / "arrays"), saved],
-        env={**os.environ, **flags, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**with_devices(8), "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

@@ -67,7 +67,7 @@ MUTANTS = [
     edit(
         "every core of a level has noise",
         "layers.linear_start:_noises",
-        "if first[mode] is core",
+        "if first is core",
         "if mode in core.indices",
         CP,
         f"{START}::test_with_uniform_coefficients_noise_cancels",

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from support.quick_xla import with_devices
 
 from tensormoe_jax._meshes import is_spread, may_be_shared, places_from_largest, sum_products
 
@@ -23,11 +24,10 @@ HERE = Path(__file__).parent
 @cache
 def run(trial: str) -> list[dict[str, Any]]:
     """What a trial of `meshes.py` finds."""
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     path = os.pathsep.join(sys.path)
     result = subprocess.run(
         [sys.executable, str(HERE / "meshes.py"), trial],
-        env={**os.environ, **flags, "PYTHONPATH": path},
+        env={**with_devices(8), "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from support.quick_xla import with_devices
 
 import tensormoe as tm
 import tensormoe_jax
@@ -141,11 +142,10 @@ def test_checkpoints_of_shares_are_restored_in_other_shares(tmp_path: Path) -> N
 def printed(call: str) -> str:
     """What a call of this file prints in a process with eight devices."""
     program = f"import test_sharding; test_sharding.{call}"
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     path = os.pathsep.join([str(Path(__file__).parent), str(TESTS), *sys.path])
     result = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, **flags, "PYTHONPATH": path},
+        env={**with_devices(8), "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,
