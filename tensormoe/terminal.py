@@ -24,6 +24,8 @@ _SUBSTITUTES = {
     "μ": "u",
     "ε": "eps",
     "α": "alpha",
+    "δ": "delta",
+    "·": "*",
 }
 ERRORS = "tensormoe.substitute"
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..codec import Data, Registered, encode
 from ..errors import TensorMoEError, one_of
-from ..layers.spec import Spec
+from ..layers.spec import Spec, check_spec
 from .draft import Draft
 from .reading import (
     Expert,
@@ -47,6 +47,7 @@ class Edit(Registered, ABC):
 
     def stages(self, spec: Spec) -> tuple[str, ...]:
         """The layers of a specification that this changes, by name: one, unless it is of the gate."""
+        check_spec(spec)
         names = tuple(spec.layers)
         name = names[0] if self.layer is None and len(names) == 1 else self.layer
         one_of("layer", name, names)

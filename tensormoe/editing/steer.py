@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import TensorMoEError, non_negative_integer, true_or_false
 from ..gates.steering import Steering
-from ..layers.spec import Spec
+from ..layers.spec import Spec, check_spec
 from ..typing import NumPyArray, Shape
 from .draft import Draft
 from .edits import Edit
@@ -68,9 +68,11 @@ class Steer(Edit):
         return Steering(self.level, self.expert, float(value or 0.0), adds, self.renormalize)
 
     def stages(self, spec: Spec) -> tuple[str, ...]:
+        check_spec(spec)
         return tuple(spec.layers)
 
     def respecify(self, spec: Spec) -> Spec:
+        check_spec(spec)
         self.step.check(spec.experts)
         return spec.replace(gate=replace(spec.gate, steering=(*spec.gate.steering, self.step)))
 

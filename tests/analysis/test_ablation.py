@@ -74,9 +74,9 @@ def expected(
     *before, last = spec.layers
 
     def run(name: str, x: Any) -> Any:
-        z = np.concatenate([x, np.ones((len(x), int(spec.bias)))], axis=1)
-        mixed = left if name in stages else joint
-        return np.einsum("tn,nio,ti->to", mixed, materialize(layer)[name], z, optimize="greedy")
+        weight, mixed = materialize(layer)[name], left if name in stages else joint
+        z = np.concatenate([x, np.ones((len(x), weight.shape[1] - x.shape[1]))], axis=1)
+        return np.einsum("tn,nio,ti->to", mixed, weight, z, optimize="greedy")
 
     results = [run(name, hidden) for name in before]
     if results:

@@ -307,8 +307,8 @@ def write_header(path: Path, header: str, tensors: int) -> None:
 def test_layers_with_more_names_than_values_are_saved_up_to_a_size(path: Path) -> None:
     """What is written can be read."""
     small = draw(tm.MuMoESpec(1, 1, 1, tm.CP(1)))
-    tm.save({f"{n}": small for n in range(1000)}, path)
-    assert len(tm.load_arrays(path)) == 1000
+    tm.save({f"{n}": small for n in range(900)}, path)
+    assert len(tm.load_arrays(path)) == 900
     before = path.read_bytes()
     with pytest.raises(tm.TensorMoEError, match=r"layers: received .* tensors.*save fewer layers to a file"):
         tm.save({f"{n:0300}": small for n in range(1000)}, path)

@@ -148,7 +148,7 @@ def without(name: str) -> str:
         (changed(experts=[1] * 2000), "experts: .* at most 24 levels, not 2000"),
         (changed(bias="yes"), "bias"),
         (changed(gate="softmax"), "gate: received 'softmax'"),
-        (changed(gate={"activation": "relu"}), "gate activation: received 'relu'"),
+        (changed(gate={"activation": "gelu"}), "gate activation: received 'gelu'"),
         (changed(gate={"activation": ["softmax"]}), "gate activation"),
         (changed(gate={"softness": 2}), "gate field: received 'softness'"),
         (changed(gate={"noise": {"float": "loud"}}), "gate"),

@@ -175,6 +175,10 @@ def routed(framework: str, family: Family) -> None:
 def decay_groups(framework: str, family: Family) -> None:
     """Decay alone shrinks the weight tensor as it would a dense weight."""
     module = layer(family)
+    # Biases do not decay.
+    biases = {core.name for term in module.spec.network.terms if term.is_bias for core in term.cores}
+    for name in biases:
+        torch.nn.init.zeros_(module.cores[name])
     before = module.materialize().detach()
     for parameter in module.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -260,7 +260,7 @@ PROOF = [
     edit(
         "reverse mode is not proved",
         "verification.proof.prove:prove_program",
-        "_backward(contraction, program)",
+        "_backward(whole, program)",
         "pass",
         CP,
         "verification/test_each_check.py::test_reverse_mode_is_proved",

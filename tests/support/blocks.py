@@ -59,17 +59,20 @@ def defined(
     """The output: Llama's down(f(gate(x)) ∗ up(x)) if the block is gated, otherwise down(f(gate(x)))."""
     x, coefficients, cores = parts_of(block, operands)
 
-    def layer(number: int, data: Any) -> Any:
+    def layer(number: int, features: Any) -> Any:
         network = [*block.layers.values()][number].network
         letters = dict(zip(network.sizes, string.ascii_letters, strict=False))
         *experts, i, o = (letters[mode] for mode in network.modes)
         mixed = [f"Z{expert}" for expert in experts] + [f"Z{i}"]
-        z = with_one(data) if block.bias else data
+        z = with_one(features) if block.bias else features
         total, following = 0.0, iter(cores[number])
         for part in str(network).split(" + "):
             terms = ["".join(letters[index] for index in core.split()) for core in part.split(", ")]
             own = [next(following) for _ in terms]
-            total = total + einsum(f"{','.join([*terms, *mixed])}->Z{o}", *own, *coefficients, z)
+            # A term without the input mode is a bias.
+            data = [z] if any(i in term for term in terms) else []
+            factors = [*own, *coefficients, *data]
+            total = total + einsum(f"{','.join([*terms, *mixed][: len(factors)])}->Z{o}", *factors)
         return total
 
     if block.gated:

@@ -100,7 +100,7 @@ def test_the_layer_is_linear_in_every_operand(backend: str, layer: Layer, seed: 
         origin, second, combined = (f(replace_operand(values, position, point)) for point in points)
         close(combined / size, (s * y + t * second + (1 - s - t) * origin) / size)
         is_core, is_sum = position > spec.levels, bool(spec.network.counts)
-        if not (is_sum if is_core else spec.bias and position == 0):
+        if not (is_sum if is_core else spec.network.has_bias and position == 0):
             assert not origin.any()
 
 
@@ -142,7 +142,8 @@ def test_levels_flatten_to_one_by_kronecker_products(backend: str, spec: tm.MuMo
     values = values_for(spec, seed, batch_size=3)
     weight = weight_of(backend, spec, values).reshape(-1, *spec.network.weight_shape[-2:])
     coefficients = np.array([reduce(np.kron, token) for token in zip(*values.coefficients, strict=True)])
-    flat = spec.replace(experts=prod(spec.experts), factorization=tm.Dense())
+    bias = spec.network.has_bias
+    flat = spec.replace(experts=prod(spec.experts), factorization=tm.Dense(), bias=bias)
     flattened = Inputs(values.x, [coefficients], [weight], values.cotangent)
     expected = truth(spec, values).y
     close(layer_of(backend, spec)(values), expected)
