@@ -34,8 +34,9 @@ lint: $(VENV)/dev
 types: $(VENV)/dev
 	$(BIN)/mypy
 
+# Hypothesis's own profile for continuous integration: a machine with other work to do is no fault.
 doctest: $(VENV)/dev
-	$(BIN)/pytest -q --doctest-modules tensormoe backends
+	$(BIN)/pytest -q --hypothesis-profile=ci --doctest-modules tensormoe backends
 
 docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
