@@ -10,7 +10,7 @@ from support.definition import truth
 
 import tensormoe as tm
 from tensormoe.editing import Ablate, Add, AddBias, Edit, Merge, Replace, RewriteBias, Scale
-from tensormoe.testing import Inputs
+from tensormoe.testing import Inputs, specs
 
 
 def saved(spec: tm.Spec, seed: int = 0, dtype: str = "float64") -> tm.SavedLayer:
@@ -57,6 +57,13 @@ def edit_tensor(weight: np.ndarray, edits: Iterable[Edit]) -> np.ndarray:
             case RewriteBias(means, output, strength):
                 result[..., -1, output] += strength * reduce(np.multiply.outer, means)
     return result
+
+
+def edited_specs(max_levels: int, **sizes: int) -> st.SearchStrategy[tm.MuMoESpec]:
+    """Random layers of which every edit can be made: factors have a row for the bias, if any term has."""
+    return specs(max_levels=max_levels, **sizes).filter(
+        lambda spec: spec.bias or not spec.network.has_bias_terms
+    )
 
 
 @st.composite

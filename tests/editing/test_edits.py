@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from editing.oracle import edit_tensor, edits_for, saved, weight_of
+from editing.oracle import edit_tensor, edited_specs, edits_for, saved, weight_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.frameworks import optional
@@ -14,7 +14,6 @@ from support.strategies import BACKENDS, EVERY, close
 
 import tensormoe as tm
 from tensormoe.editing import Ablate, Add, AddBias, Edit, Merge, Replace, RewriteBias, Scale, edit
-from tensormoe.testing import specs
 
 torch = optional("torch")
 
@@ -46,17 +45,27 @@ every_list = pytest.mark.parametrize(("spec", "edits"), LISTS.items(), ids=["one
 
 @given(st.data())
 def test_edits_equal_those_of_the_materialized_tensor(data: st.DataObject) -> None:
-    spec = data.draw(specs(max_levels=3))
+    spec = data.draw(edited_specs(max_levels=3))
     layer = saved(spec, data.draw(st.integers(0, 9)))
     edits = data.draw(edits_for(spec))
     edited = edit(layer, edits)
     close(weight_of(edited.layer), edit_tensor(weight_of(layer), edits), 1e-10)
 
 
+def test_a_bias_that_all_experts_share_is_not_taken_from_one_without_a_row_for_it() -> None:
+    spec = tm.MuMoESpec(3, 2, 4, tm.CP(2) + tm.TensorNetwork("o"), bias=False)
+    layer, before = saved(spec), weight_of(saved(spec))
+    with pytest.raises(tm.TensorMoEError, match="biases beside the factors: build the layer with bias=True"):
+        edit(layer, Ablate(1))
+    np.testing.assert_array_equal(weight_of(layer), before)
+    with_row = saved(spec.replace(bias=True))
+    close(weight_of(edit(with_row, Ablate(1)).layer), edit_tensor(weight_of(with_row), [Ablate(1)]), 1e-10)
+
+
 @settings(max_examples=15)
 @given(st.data())
 def test_every_list_of_edits_gets_its_certificate(data: st.DataObject) -> None:
-    spec = data.draw(specs(max_levels=3))
+    spec = data.draw(edited_specs(max_levels=3))
     edits = data.draw(edits_for(spec))
     places = {place for each in edits for place in each.places(spec.experts)}
     certificate = edit(saved(spec), edits).certificate()
