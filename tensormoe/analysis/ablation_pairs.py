@@ -13,7 +13,7 @@ from ..arrays.backend import Backend, at_least_float32
 from ..layers.functional import choose_program
 from ..layers.spec import Spec
 from ..typing import Array, NumPyArray
-from .ablation_subject import Ablations, Subject
+from .ablation_subject import Ablations, Sets, Subject
 
 # The coefficients of each level, (P, N_e).
 Rows = list[Array]
@@ -21,15 +21,22 @@ Rows = list[Array]
 
 def run_pairs(subject: Subject, ablations: Ablations, tokens: NumPyArray) -> Array:
     """The outputs (P, O) of inputs, (P,), each under the ablation of the same place."""
-    ops, spec = subject.ops, subject.spec
     rows = [a[tokens] for a in subject.coefficients]
-    terms = _edit(ops, rows, ablations)
-    scale = rescale(ops, rows, terms, ablations.levels) if ablations.renormalize else None
+    terms = _edit(subject.ops, rows, ablations)
+    return run_terms(subject, tokens, rows, terms, ablations)
+
+
+def run_terms(
+    subject: Subject, tokens: NumPyArray | slice, rows: Rows, terms: list[Rows], removed: Ablations | Sets
+) -> Array:
+    """The outputs (P, O) of inputs whose coefficients, in some layers, are these sums of products."""
+    ops, spec = subject.ops, subject.spec
+    scale = rescale(ops, rows, terms, removed.levels) if removed.renormalize else None
 
     def run(stage: str, x: Array) -> Array:
         program = choose_program(ops, spec.layers[stage], x)
         cores = list(subject.cores(stage).values())
-        if stage not in ablations.stages:
+        if stage not in removed.stages:
             return ops.compute(program, (x, *rows), cores)
         y = reduce(add, (ops.compute(program, (x, *term), cores) for term in terms))
         return y if scale is None else y * scale

@@ -9,15 +9,14 @@ is left is as precise as any output.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import add, mul, or_
+from operator import mul, or_
 from typing import TypeAlias
 
 import numpy as np
 
 from ..arrays.backend import Backend
-from ..layers.functional import choose_program
 from ..typing import Array, NumPyArray
-from .ablation_pairs import Rows, rescale, run_stages
+from .ablation_pairs import Rows, run_terms
 from .ablation_subject import Place, Sets, Subject
 
 # Of one level, some numbers, and whether those are kept, or all others.
@@ -77,20 +76,9 @@ def _choose(ops: Backend, row: Array, numbers: Sequence[int], kept: bool) -> Arr
 
 def run_set(subject: Subject, sets: Sets, which: int, tokens: slice) -> NumPyArray:
     """The outputs (T, O) of these inputs without one of the sets."""
-    ops, spec = subject.ops, subject.spec
     rows = [a[tokens] for a in subject.coefficients]
-    terms = Rest.of(sets.places[which], sets.levels).rows(ops, rows)
-    scale = rescale(ops, rows, terms, sets.levels) if sets.renormalize else None
-
-    def run(stage: str, x: Array) -> Array:
-        program = choose_program(ops, spec.layers[stage], x)
-        cores = list(subject.cores(stage).values())
-        if stage not in sets.stages:
-            return ops.compute(program, (x, *rows), cores)
-        y = reduce(add, (ops.compute(program, (x, *term), cores) for term in terms))
-        return y if scale is None else y * scale
-
-    y = np.asarray(ops.to_numpy(run_stages(ops, spec, subject.x[tokens], run)))
+    terms = Rest.of(sets.places[which], sets.levels).rows(subject.ops, rows)
+    y = np.asarray(subject.ops.to_numpy(run_terms(subject, tokens, rows, terms, sets)))
     # An input that uses none of them keeps every bit.
     return np.where(_is_used(subject, sets, which, tokens)[:, None], y, subject.y[tokens])
 
