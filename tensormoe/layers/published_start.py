@@ -106,7 +106,7 @@ def _constant(core: Core, network: Network) -> NumPyArray:
 
 def _noises(core: Core, network: Network) -> tuple[Factors, ...]:
     """Noise on the first expert level, the same for all experts of other levels."""
-    first = expert_modes(network.levels)[0]
-    if first not in core.indices:
+    first = next(iter(expert_modes(network.levels)), None)
+    if first is None or first not in core.indices:
         return ()
     return (Factors(shape_along(first, core, network)),)

@@ -15,7 +15,8 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
     This costs ∏N_e·I·O per token: use it as the definition to compare a layer with.
 
     Args:
-        weight: W (N1, …, NE, I, O), or (N1, …, NE, I+1, O) whose last row is the experts' bias.
+        weight: W (N1, …, NE, I, O), or (N1, …, NE, I+1, O) whose last row is the experts' bias; (I, O) of a
+            layer without experts.
         coefficients: E arrays (…, N_e).
         x: (…, I).
 
@@ -46,7 +47,7 @@ def soft_moe(weight: Array, coefficients: Sequence[Array], x: Array) -> Array:
     if any(array.dtype != x.dtype or _has_values(array) != _has_values(x) for array in arrays):
         kinds = [array.dtype for array in arrays]
         raise TensorMoEError("x, weight, coefficients", kinds, "pass arrays of one type and on one device")
-    if len(x.shape) == 0 or len(weight.shape) < 3:
+    if len(x.shape) == 0 or len(weight.shape) < 2:
         shapes = tuple(x.shape), tuple(weight.shape)
         raise TensorMoEError("x, weight", shapes, "pass x (…, I) and weight (N1, …, NE, I[+1], O)")
     leading, in_features = tuple(x.shape[:-1]), x.shape[-1]

@@ -66,6 +66,8 @@ class Spec(Names, Registered):
         if not isinstance(gate, Gate):
             raise TensorMoEError("gate", gate, 'pass a gate such as tm.Gate(activation="softmax")')
         counts = read_experts(experts)
+        if not counts:
+            raise TensorMoEError("experts", experts, "pass at least one count, such as 64 or (16, 16)")
         gate.check(counts)
         one_of("initialization", initialization, INITIALIZATIONS)
         limit = None if memory_limit is None else positive_integer("memory_limit", memory_limit)

@@ -22,7 +22,7 @@ class Stage(Serializable):
     Args:
         in_features: I.
         out_features: O.
-        experts: (N1, …, NE).
+        experts: (N1, …, NE); () for a stage without experts, y = W [x, 1].
         factorization: how the weight tensor is factorized.
         bias: whether to append a constant 1 to x.
         optimize: how to find the path: the name of a search, or the path itself.

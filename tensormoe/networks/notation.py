@@ -24,7 +24,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
 
-from ..errors import TensorMoEError, as_tuple, positive_integer
+from ..errors import TensorMoEError, as_tuple, non_negative_integer, positive_integer
 
 INPUT, OUTPUT = "i", "o"
 # Not a valid index name, so no bond can share it.
@@ -43,10 +43,10 @@ _EXPERT = re.compile(r"n\d*")
 
 
 def expert_modes(levels: int) -> Indices:
-    """Names of the expert modes: `("n",)` for one level, otherwise `("n1", …, "nE")`.
+    """Names of the expert modes: `("n",)` for one level, otherwise `("n1", …, "nE")`; none without experts.
 
     Raises:
-        TensorMoEError: a number of levels that is not from 1 to 24.
+        TensorMoEError: a number of levels that is not from 0 to 24.
 
     Examples:
         >>> from tensormoe import expert_modes
@@ -147,9 +147,7 @@ class Notation:
 
     def at_levels(self, levels: int) -> "Notation":
         """The notation for several expert levels: every core that carries `n` is repeated for each."""
-        if _check_levels(levels) == 1 or any(
-            name != "n" and _EXPERT.fullmatch(name) for name in self.indices
-        ):
+        if _check_levels(levels) < 2 or any(name != "n" and _EXPERT.fullmatch(name) for name in self.indices):
             return self
         repeated = [
             [
@@ -185,7 +183,7 @@ class Notation:
 
     def for_levels(self, levels: int) -> "Notation":
         """The same with the names that a layer of so many levels uses: `n` for the only one, not `n1`."""
-        if _check_levels(levels) > 1:
+        if _check_levels(levels) != 1:
             return self
         if {"n", "n1"} <= {*self.indices}:
             raise TensorMoEError("notation", str(self), "n and n1 are the same mode: use one of them")
@@ -268,10 +266,8 @@ def sum_of(terms: Sequence[Sequence[Indices]]) -> Notation:
 
 
 def read_experts(value: object) -> tuple[int, ...]:
-    """The number of experts of each level, from one count or a sequence of counts."""
+    """The number of experts of each level, from one count or a sequence of counts; () for no experts."""
     counts = as_tuple(value)
-    if not counts:
-        raise TensorMoEError("experts", value, "pass at least one count, such as 64 or (16, 16)")
     if len(counts) > MAX_LEVELS:
         raise TensorMoEError("experts", value, f"pass at most {MAX_LEVELS} levels, not {len(counts)}")
     try:
@@ -283,7 +279,7 @@ def read_experts(value: object) -> tuple[int, ...]:
 
 
 def _check_levels(levels: object) -> int:
-    count = positive_integer("levels", levels)
+    count = non_negative_integer("levels", levels)
     if count > MAX_LEVELS:
         raise TensorMoEError("levels", levels, f"pass at most {MAX_LEVELS} levels of experts")
     return count

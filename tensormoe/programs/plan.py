@@ -231,7 +231,7 @@ def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
 
 
 def _plan_table(plan: Plan) -> str:
-    """A plan's steps and totals, next to the soft MoE's totals."""
+    """A plan's steps and totals, next to those of the soft MoE; without experts, of one matrix."""
     copies = [
         (
             f"   {_show(copy.core, copy.indices)} → {_show(copy.core, copy.order)}",
@@ -258,7 +258,8 @@ def _plan_table(plan: Plan) -> str:
         for name, ours, theirs in figures
     ]
     heading = f"total at batch size {plan.batch_size:,}"
-    text += "\n\n" + table((heading, "this plan", "soft MoE", "ratio"), totals)
+    other = "soft MoE" if len(plan.contraction.data) > 1 else "one matrix"
+    text += "\n\n" + table((heading, "this plan", other, "ratio"), totals)
     remarks = fold(*map(str, plan.copies))
     return f"{text}\n\n{remarks}" if remarks else text
 
