@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from ..checkpoints.copying import check_layer
 from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError, as_tuple, one_of
 from ..fitting.target import read_values
@@ -111,13 +112,6 @@ def certify(
         for name, each in extents.items()
     }
     return Certificate(allowed, unchanged, outputs, substitute(text))
-
-
-def check_layer(argument: str, layer: object) -> None:
-    """Raise an error unless this is a layer or a block with its values."""
-    if not isinstance(getattr(layer, "spec", None), Spec) or not callable(getattr(layer, "arrays", None)):
-        remedy = "pass a layer's or a block's module, or tm.SavedLayer(spec, parameters, state)"
-        raise TensorMoEError(argument, type(layer), remedy)
 
 
 def compare_gates(spec: Spec, ours: Mapping[str, object], theirs: Mapping[str, object]) -> None:

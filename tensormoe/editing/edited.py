@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..checkpoints.copying import check_layer, rebuild
 from ..checkpoints.history import History
 from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError, as_tuple, non_negative_integer
 from ..layers.spec import Spec
 from ..tables import table
 from ..typing import Array
-from .certify import Certificate, certify, check_layer
+from .certify import Certificate, certify
 from .edits import Edit
 from .keeping import keep
-from .making import make, rebuild
+from .making import make
 from .reading import Place
 
 

@@ -1,16 +1,13 @@
 """From a layer and a list of edits to the specification and the arrays of its edited copy."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..arrays.backend import Backend
-from ..arrays.registry import backend_of
-from ..checkpoints.saved import Layer, SavedLayer
+from ..checkpoints.copying import convert
+from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError
 from ..fitting.target import read_values
-from ..layers.building import restore
 from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
 from ..networks.families import CP
@@ -49,7 +46,7 @@ def make(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]:
         for name, piece in beside.items():
             changed |= _name(name, spec.layers[name].network, piece, rank)
     like = next(iter(cores_of(layer.spec, arrays, next(iter(drafts))).values()))
-    given = {name: _convert(name, values, arrays.get(name, like)) for name, values in changed.items()}
+    given = {name: convert("edits", name, values, arrays.get(name, like)) for name, values in changed.items()}
     names = (*spec.parameter_shapes, *spec.state_shapes)
     return spec, {name: given[name] if name in given else arrays[name] for name in names}
 
@@ -75,34 +72,3 @@ def _name(layer: str, network: Network, piece: Piece | None, rank: int) -> dict[
             cores[name][:, :own] = level
         cores[left][:, :own], cores[right][:own] = piece.left[:size], piece.right
     return cores
-
-
-def _convert(name: str, values: NumPyArray, like: Array) -> Array:
-    """Values as an array of the framework and the type of another."""
-    ops: Backend = backend_of(like)
-    dtype = ops.dtype_name(like)
-    with np.errstate(over="ignore", invalid="ignore"):
-        array = ops.from_float64(values, dtype)
-    if not np.isfinite(ops.to_float64(array)).all():
-        raise TensorMoEError("edits", name, f"its values are too large for {dtype}: edit by smaller numbers")
-    return array
-
-
-def rebuild(layer: Layer, spec: Spec, arrays: Mapping[str, Array]) -> Any:
-    """A layer of the same kind with these values."""
-    if isinstance(layer, SavedLayer):
-        copies = {name: backend_of(array).copy(array) for name, array in arrays.items()}
-        parameters, state = (
-            {name: copies[name] for name in names} for names in (layer.parameters, layer.state)
-        )
-        added = {name: copies[name] for name in spec.parameter_shapes if name not in parameters}
-        return SavedLayer(spec, parameters | added, state)
-    first = next(iter(layer.arrays().values()))
-    ops = backend_of(first)
-    device = getattr(first, "device", None) if ops.place(first) is not None else None
-    recompute = bool(getattr(layer, "recompute", False))
-    module = restore(spec, arrays, ops.tensormoe_name, device=device, recompute=recompute)
-    training = getattr(layer, "training", None)
-    if isinstance(training, bool):
-        module.train(training)
-    return module

@@ -5,11 +5,11 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-import opt_einsum
 
 from ..errors import TensorMoEError, non_negative_integer, number_from, one_of
 from ..layers.core_recipe import Spread
 from ..layers.initialization import DTYPES, NumPySource, initialize_constants
+from ..layers.inner import inner
 from ..layers.needs import check_drawing
 from ..layers.parameters import join_name
 from ..layers.roles import shape_along
@@ -17,7 +17,7 @@ from ..layers.rows import with_rows
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
 from ..networks.network import Core, Network
-from ..networks.notation import Indices, expert_modes, is_mode
+from ..networks.notation import expert_modes
 from ..typing import Array, NumPyArray
 from .fit import ITERATIONS, fit_shared
 from .metric import read_metrics
@@ -26,9 +26,6 @@ from .target import read_target
 
 # Noise of variance 1 that moves the weight by less than this, relative to it, is said to change nothing.
 _VISIBLE = 1e-6
-
-# How many operations an element that is held is worth.
-_HELD = 64
 
 
 def upcycle(
@@ -173,24 +170,5 @@ def _draw(
 
 def _size(terms: Sequence[Network], cores: Mapping[str, NumPyArray]) -> float:
     """The norm of the sum of terms, which is not multiplied out: expert axes may have size 1."""
-    products = [_inner(one, other, cores) for one in terms for other in terms]
-    return sqrt(max(sum(products), 0.0))
-
-
-def _inner(one: Network, other: Network, cores: Mapping[str, NumPyArray]) -> float:
-    """The inner product of the weight tensors of two terms."""
-    names: dict[tuple[str, int], int] = {}
-
-    def number(indices: Indices, copy: int) -> list[int]:
-        # Both share the modes.
-        keys = [(index, 0 if is_mode(index) else copy) for index in indices]
-        return [names.setdefault(key, len(names)) for key in keys]
-
-    operands: list[Any] = []
-    for copy, term in enumerate((one, other)):
-        for core in term.cores:
-            operands += [cores[core.name], number(core.indices, copy)]
-    planned = [opt_einsum.contract_path(*operands, [], optimize=search) for search in ("greedy", "auto")]
-    # Of paths with as many operations, some hold a thousand times as much.
-    path, _ = min(planned, key=lambda each: each[1].opt_cost + _HELD * each[1].largest_intermediate)
-    return float(opt_einsum.contract(*operands, [], optimize=path))
+    products = [inner((one, cores), (other, cores)) for one in terms for other in terms]
+    return sqrt(max(float(sum(products)), 0.0))
