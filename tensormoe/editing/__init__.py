@@ -5,6 +5,7 @@ from .changes import Add, AddBias, RewriteBias
 from .edited import Edited, edit
 from .edits import Ablate, Edit, Merge, Replace, Scale
 from .loading import load, load_arrays
+from .splitting import Split
 from .steer import Steer
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Replace",
     "RewriteBias",
     "Scale",
+    "Split",
     "Steer",
     "certify",
     "edit",

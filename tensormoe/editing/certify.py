@@ -10,11 +10,14 @@ from ..checkpoints.copying import check_layer
 from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError, as_tuple, one_of
 from ..fitting.target import read_values
+from ..gates.steering import Sharing, Step
 from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
+from ..layers.stage import Stage
 from ..terminal import substitute
 from ..typing import NumPyArray
 from ..verification.prove import prove
+from .draft import Draft
 from .exact import BITS, changed_experts, changed_inputs, changed_outputs
 from .reading import Expert, Place, locate, read_expert
 from .steer import mark_steered
@@ -85,33 +88,71 @@ def certify(
     """
     check_layer("before", before)
     check_layer("after", after)
-    compare_specs(before.spec, after.spec)
-    allowed = _read_allowed(experts, before.spec)
-    ours, theirs = before.arrays(), after.arrays()
-    compare_gates(before.spec, ours, theirs)
-    steps = after.spec.gate.steering[len(before.spec.gate.steering) :]
-    steered, others = mark_steered(steps, before.spec.experts), dict(allowed)
+    steps = _list_steps(before.spec, after.spec)
+    # What is steered or split besides is part of the theorem: the layer before, split alike.
+    start = _follow(before.spec, after.spec, steps)
+    compare_specs(start, after.spec)
+    allowed = _read_allowed(experts, start)
+    theirs = after.arrays()
+    ours = {**before.arrays(), **_take_columns(before, theirs, steps)}
+    compare_gates(start, ours, theirs)
+    steered, others = mark_steered(steps, start.experts), dict(allowed)
     extents: dict[str, Extent] = {}
     for name, places in allowed.items():
-        sides = [
-            (layer.spec.layers[name], _read_cores(layer.spec, arrays, name))
-            for layer, arrays in ((before, ours), (after, theirs))
-        ]
+        cores = _split_cores(before.spec.layers[name], start.layers[name], _read_cores(before, name), steps)
+        sides = (start.layers[name], cores), (after.spec.layers[name], _read_cores(after, name))
         differ = changed_experts(*sides)
         _check_leaks(name, differ, places, len(allowed) > 1, "another weight")
         _check_leaks(name, steered, places, len(allowed) > 1, "another coefficient")
         others[name] = tuple(place for place in places if differ[place] or not steered[place])
         extents[name] = Extent(*(np.flatnonzero(each(*sides)) for each in (changed_inputs, changed_outputs)))
-    for spec in (before.spec, after.spec):
+    for spec in (start, after.spec):
         prove(spec)
-    total = prod(before.spec.experts)
-    text = state(Statement(before.spec, after.spec, others, extents, steps, BITS))
+    total = prod(start.experts)
+    text = state(Statement(start, after.spec, others, extents, steps, BITS))
     unchanged = {name: total - len(places) for name, places in others.items()}
     outputs = {
-        name: 0 if steps else before.spec.layers[name].out_features - len(each.outputs)
+        name: 0 if steered.any() else start.layers[name].out_features - len(each.outputs)
         for name, each in extents.items()
     }
     return Certificate(allowed, unchanged, outputs, substitute(text))
+
+
+def _list_steps(before: Spec, after: Spec) -> tuple[Step, ...]:
+    """What steers and splits experts besides; nothing where the gates differ in more."""
+    kept, steps = before.gate.steering, after.gate.steering
+    return steps[len(kept) :] if steps[: len(kept)] == kept else ()
+
+
+def _follow(before: Spec, after: Spec, steps: Sequence[Step]) -> Spec:
+    """The specification before, with what these steps do."""
+    if not steps:
+        return before
+    experts = before.experts
+    for step in steps:
+        experts = step.follow(experts)
+    return before.replace(experts=experts, gate=replace(before.gate, steering=after.gate.steering))
+
+
+def _take_columns(layer: Layer, theirs: Mapping[str, object], steps: Sequence[Step]) -> dict[str, NumPyArray]:
+    """The gate's weights, with the columns of the other layer by which experts are split: they may be any."""
+    arrays, columns = layer.arrays(), {}
+    for name in {f"gate_weights.{step.level}" for step in steps if step.added}:
+        own = read_values(name, arrays[name])
+        columns[name] = np.concatenate([own, read_values(name, theirs[name])[:, own.shape[1] :]], axis=1)
+    return columns
+
+
+def _split_cores(
+    stage: Stage, after: Stage, cores: Mapping[str, NumPyArray], steps: Sequence[Step]
+) -> Mapping[str, NumPyArray]:
+    """A layer's cores after its experts were split."""
+    draft = Draft(stage, cores)
+    for step in steps:
+        if isinstance(step, Sharing):
+            draft.split(step)
+    draft.refit(after)
+    return draft.cores
 
 
 def compare_gates(spec: Spec, ours: Mapping[str, object], theirs: Mapping[str, object]) -> None:
@@ -128,9 +169,6 @@ def compare_specs(before: Spec, after: Spec) -> None:
         raise TensorMoEError("after", type(after), f"pass a layer of a {type(before).__name__}, as before")
     for name, value in before.arguments.items():
         other = after.arguments[name]
-        if name == "gate" and other.steering[: len(value.steering)] == value.steering:
-            # What is steered besides is part of the theorem.
-            other = replace(other, steering=value.steering)
         if name not in _FREE and other != value:
             remedy = f"an edit leaves it as it is: {value!r} before"
             raise TensorMoEError(f"{name} after", other, remedy)
@@ -154,8 +192,8 @@ def _locate(experts: Sequence[object], spec: Spec) -> tuple[Place, ...]:
     return tuple(sorted(places))
 
 
-def _read_cores(spec: Spec, arrays: Mapping[str, object], layer: str) -> dict[str, NumPyArray]:
-    cores = cores_of(spec, arrays, layer)
+def _read_cores(it: Layer, layer: str) -> dict[str, NumPyArray]:
+    cores = cores_of(it.spec, it.arrays(), layer)
     return {name: read_values(join_name(layer, name), array) for name, array in cores.items()}
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import opt_einsum
 
 from ..errors import TensorMoEError
+from ..gates.steering import Sharing
 from ..layers.rows import place_rows
 from ..layers.stage import Stage
 from ..memory import check_memory, host_memory
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, expert_modes
 from ..typing import NumPyArray, Shape
-from .pieces import Piece, combine, factor, one_hot
+from .pieces import Piece, combine, factor, join, one_hot
 from .reading import Place
 
 # So many pieces are kept apart.
@@ -44,8 +45,33 @@ class Draft:
 
     @property
     def rows(self) -> int:
-        """I, or I+1 with a bias."""
-        return self.stage.rows
+        """I+1: a matrix has a row for the bias at last, whether the network has one or not."""
+        return self.stage.in_features + 1
+
+    def split(self, step: Sharing) -> None:
+        """Make several experts of one of a level: the others come after all that there are."""
+        mode = expert_modes(self.stage.levels)[step.level]
+        for name in self.stage.network.shapes:
+            uses = [core.indices for core in self.stage.network.cores if core.name == name]
+            axes = {indices.index(mode) if mode in indices else None for indices in uses}
+            for axis in axes - {None}:
+                core = self.cores[name]
+                copied = np.repeat(np.take(core, [step.expert], axis), step.added, axis)
+                self.cores[name] = np.concatenate([core, copied], axis)
+                self.changed.add(name)
+        self.pieces = [piece.split(step.level, step.expert, step.copies) for piece in self.pieces]
+
+    def refit(self, stage: Stage) -> None:
+        """Take the layer's stage after its experts were split.
+
+        Raises:
+            TensorMoEError: its cores have other shapes, as that of a core which is used elsewhere, too.
+        """
+        self.stage = stage
+        for name, shape in stage.network.shapes.items():
+            if self.cores[name].shape != shape:
+                remedy = f"the core {name} of {stage.network} does not grow by one row for each expert"
+                raise TensorMoEError("factorization", self.cores[name].shape, remedy)
 
     def mix(self, places: Sequence[Place], matrix: NumPyArray) -> None:
         """Give the k-th of these experts the weight Σ_l matrix[k, l] W[places[l]]."""
@@ -74,33 +100,32 @@ class Draft:
 
     def bias_factors(self, output: int, value: float) -> tuple[NumPyArray, NumPyArray]:
         """The factors of a matrix that has a value for the bias of one output and is zero elsewhere."""
-        if not self.stage.bias:
-            raise TensorMoEError("bias", False, "the layer has no bias to change: build it with bias=True")
         count = self.stage.out_features
         if output >= count:
             raise TensorMoEError("output", output, f"the layer has {count} outputs, which are counted from 0")
         return np.eye(1, self.rows, self.rows - 1).T, value * np.eye(1, count, output)
 
     def fit_rows(self, argument: str, matrix: NumPyArray, columns: int) -> NumPyArray:
-        """A matrix with all rows of the input mode, the bias's zero if it is left out."""
-        heights = {self.stage.in_features, self.rows}
+        """A matrix with a row for the bias, zero if it is left out."""
+        heights = self.stage.in_features, self.rows
         if matrix.shape[0] not in heights or matrix.shape[1] != columns:
-            shapes = " or ".join(str((height, columns)) for height in sorted(heights))
+            shapes = " or ".join(str((height, columns)) for height in heights)
             transposed = matrix.shape[::-1] == (self.stage.in_features, columns)
             hint = "it is transposed, as nn.Linear keeps it: " if transposed else ""
             raise TensorMoEError(argument, matrix.shape, f"{hint}pass a matrix of shape {shapes}")
         return np.pad(matrix, ((0, self.rows - len(matrix)), (0, 0)))
 
-    def finish(self) -> Piece | None:
-        """All that is added beside the network, each level (N_e, k) for k ranks; None for nothing."""
+    def finish(self) -> tuple[Piece | None, Piece | None]:
+        """What is added beside the network, each level (N_e, k) for k ranks; None for nothing.
+
+        First come matrices with the rows that the network's input mode has; then, where that has no row for
+        a bias, biases.
+        """
         pieces = combine(self.pieces)
-        if not pieces:
-            return None
-        ranks = [piece.left.shape[1] for piece in pieces]
-        each = zip(*(piece.levels for piece in pieces), strict=True)
-        levels = tuple(np.repeat(np.stack(level, axis=1), ranks, axis=1) for level in each)
-        left = np.concatenate([piece.left for piece in pieces], axis=1)
-        return Piece(levels, left, np.concatenate([piece.right for piece in pieces]))
+        if self.stage.bias:
+            return join(pieces), None
+        parts = [piece.part_bias() for piece in pieces]
+        return join([matrix for matrix, _ in parts]), join([bias for _, bias in parts])
 
     def _gather(self) -> None:
         """Combine pieces where there are many, so that a long list of edits takes no time for each pair."""

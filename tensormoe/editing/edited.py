@@ -118,11 +118,14 @@ class Edited:
             >>> tm.editing.edit(layer, tm.editing.Ablate(2)).certificate().unchanged
             {'cores': 3}
         """
-        places: dict[str, list[Place]] = {}
+        spec: Spec = self.base.spec
+        places: dict[str, set[Place]] = {name: set() for name in spec.layers}
         for each in self.edits:
-            for name in each.stages(self.spec):
-                places.setdefault(name, []).extend(each.places(self.spec.experts))
-        return certify(self.base, self.layer, places)
+            places = {name: each.carry(kept, spec.experts) for name, kept in places.items()}
+            spec = each.respecify(spec)
+            for name in each.stages(spec):
+                places[name].update(each.places(spec.experts))
+        return certify(self.base, self.layer, {name: sorted(kept) for name, kept in places.items()})
 
     def __str__(self) -> str:
         rows = [(str(number), repr(each)) for number, each in enumerate(self.edits, start=1)]
@@ -134,21 +137,21 @@ def edit(layer: Layer | Edited, edits: Edit | Sequence[Edit]) -> Edited:
 
     Zeroing, scaling and merging experts is done in the factors where one core has a row for each expert.
     Everything else is one more term of the network, a `CP` whose rows are zero for other experts.
-    Its rank is the sum of the ranks of what is added. Plans, proofs, verification and checkpoints take the
-    result as any other sum. In a block, the term is zero in the layers that were not edited.
+    Its rank is the sum of the ranks of what is added. With bias=False, biases are a further term without the
+    input. Plans, proofs, verification and checkpoints take the result as any other sum. In a block, the term
+    is zero in the layers that were not edited.
 
     Args:
         layer: a module of any framework, or a `tm.SavedLayer`; what was edited already is edited further.
-        edits: `Ablate`, `Scale`, `Merge`, `Replace`, `Add`, `AddBias`, `RewriteBias` or `Steer`, one or
-            several, made in this order.
+        edits: `Ablate`, `Scale`, `Merge`, `Replace`, `Add`, `AddBias`, `RewriteBias`, `Split` or `Steer`, one
+            or several, made in this order.
 
     Returns:
         An `Edited`, whose `layer` is of the same kind and framework, with parameters of the same type.
 
     Raises:
         TensorMoEError: another kind of object, an expert, an output or a layer that is not there, a matrix of
-            another shape, a bias without bias=True, or values that are too large for the parameters' type.
-            Nothing is changed then.
+            another shape, or values that are too large for the parameters' type. Nothing is changed then.
 
     Examples:
         >>> import numpy as np

@@ -1,6 +1,7 @@
 """What an edit is, and those that give experts multiples or means of experts' weights."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from ..codec import Data, Registered, encode
 from ..errors import TensorMoEError, one_of
 from ..layers.spec import Spec, check_spec
+from ..typing import NumPyArray
 from .draft import Draft
 from .reading import (
     Expert,
@@ -56,6 +58,14 @@ class Edit(Registered, ABC):
     def respecify(self, spec: Spec) -> Spec:
         """The specification afterwards, but for how weights are factorized."""
         return spec
+
+    def change_gate(self, weights: Mapping[str, NumPyArray]) -> dict[str, NumPyArray]:
+        """The gate's weights afterwards by name, in float64."""
+        return dict(weights)
+
+    def carry(self, places: Iterable[Place], experts: tuple[int, ...]) -> set[Place]:
+        """Where experts are after this edit that differed before, of as many as `experts`."""
+        return {*places}
 
     @abstractmethod
     def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:

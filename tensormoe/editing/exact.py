@@ -62,10 +62,10 @@ def changed_outputs(before: Side, after: Side) -> NumPyArray:
 
 def _compare(before: Side, after: Side, kept: tuple[str, ...]) -> NumPyArray:
     """Where weights differ along some modes, for any number of the others."""
-    network = before[0].network
-    sizes = dict(zip(network.modes, network.weight_shape, strict=True))
+    network, rows = before[0].network, max(stage.rows for stage, _ in (before, after))
+    sizes = dict(zip(network.modes, network.weight_shape, strict=True)) | {INPUT: rows}
     vectors = {mode: _draw(sizes[mode]) for mode in network.modes if mode not in kept}
-    (ours, exponent), (theirs, other) = (_probe(*each, vectors, kept) for each in (before, after))
+    (ours, exponent), (theirs, other) = (_probe(*each, vectors, kept, rows) for each in (before, after))
     least = min(exponent, other)
     different: NumPyArray = (ours << exponent - least) != (theirs << other - least)
     return np.asarray(different, dtype=bool)
@@ -75,9 +75,11 @@ def _draw(size: int) -> NumPyArray:
     return np.array([randbits(BITS) for _ in range(size)], dtype=object)
 
 
-def _probe(stage: Stage, cores: Cores, vectors: Cores, kept: tuple[str, ...]) -> tuple[NumPyArray, int]:
+def _probe(
+    stage: Stage, cores: Cores, vectors: Cores, kept: tuple[str, ...], rows: int
+) -> tuple[NumPyArray, int]:
     """The weight times vectors, as integers, and the exponent of the power of two that multiplies all."""
-    network, cores = with_rows(stage.network, cores)
+    network, cores = with_rows(stage.network, cores, rows)
     needed = _INTEGER * network.num_parameters
     check_memory("layer", str(network), "exact values of its cores", needed, host_memory())
     terms = [_probe_term(term, cores, vectors, kept) for term in network.terms]

@@ -10,9 +10,10 @@ from ..errors import TensorMoEError
 from ..fitting.target import read_values
 from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
-from ..networks.families import CP
+from ..networks.factorization import Factorization
+from ..networks.families import CP, TensorNetwork
 from ..networks.network import Network
-from ..networks.notation import split
+from ..networks.notation import OUTPUT, expert_modes, split
 from ..typing import Array, NumPyArray
 from .draft import Draft
 from .edits import Edit
@@ -27,11 +28,14 @@ def make(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]:
         for name, stage in spec.layers.items()
         for cores in [cores_of(spec, arrays, name)]
     }
+    weights = {name: read_values(name, arrays[name]) for name in spec.gate_shapes}
     for number, each in enumerate(edits, start=1):
         try:
             spec = each.respecify(spec)
             for name in each.stages(spec):
                 each.change(drafts[name])
+                drafts[name].refit(spec.layers[name])
+            weights = each.change_gate(weights)
         except TensorMoEError as error:
             raise TensorMoEError(
                 f"{error.argument} of edit {number}", error.received, error.remedy
@@ -39,36 +43,45 @@ def make(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]:
     changed = {
         join_name(name, core): draft.cores[core] for name, draft in drafts.items() for core in draft.changed
     }
+    changed |= {name: values for name, values in weights.items() if values.shape != arrays[name].shape}
     beside = {name: draft.finish() for name, draft in drafts.items()}
-    rank = max((piece.left.shape[1] for piece in beside.values() if piece), default=0)
-    if rank:
-        spec = _grow(spec, rank)
-        for name, piece in beside.items():
-            changed |= _name(name, spec.layers[name].network, piece, rank)
+    for kind, family in enumerate((_matrices, _biases)):
+        pieces = {name: parts[kind] for name, parts in beside.items()}
+        rank = max((piece.left.shape[1] for piece in pieces.values() if piece), default=0)
+        if rank:
+            spec = _grow(spec, family(rank, spec.levels))
+            for name, piece in pieces.items():
+                changed |= _name(name, spec.layers[name].network, piece)
     like = next(iter(cores_of(layer.spec, arrays, next(iter(drafts))).values()))
     given = {name: convert("edits", name, values, arrays.get(name, like)) for name, values in changed.items()}
     names = (*spec.parameter_shapes, *spec.state_shapes)
     return spec, {name: given[name] if name in given else arrays[name] for name in names}
 
 
-def _grow(spec: Spec, rank: int) -> Spec:
+def _matrices(rank: int, levels: int) -> Factorization:
+    """The term that adds matrices to experts' weights."""
+    return CP(rank)
+
+
+def _biases(rank: int, levels: int) -> Factorization:
+    """The term that adds biases where the other cores have no row for them."""
+    experts = "".join(f"{mode} r, " for mode in expert_modes(levels))
+    return TensorNetwork(f"{experts}r {OUTPUT}", r=rank)
+
+
+def _grow(spec: Spec, term: Factorization) -> Spec:
     """The specification with one term more, and without a path of the terms that there were."""
-    grown = spec.factorization + CP(rank)
     optimize = spec.arguments["optimize"]
+    grown = spec.factorization + term
     return spec.replace(factorization=grown, optimize=optimize if isinstance(optimize, str) else "auto")
 
 
-def _name(layer: str, network: Network, piece: Piece | None, rank: int) -> dict[str, NumPyArray]:
+def _name(layer: str, network: Network, piece: Piece | None) -> dict[str, NumPyArray]:
     """The cores of the last term by name, filled up with zeros."""
-    names = [join_name(layer, core.name) for core in split(network.cores, network.counts)[-1]]
-    cores = {name: np.zeros(network.shapes[name.partition(".")[2]]) for name in names}
+    term = [core.name for core in split(network.cores, network.counts)[-1]]
+    cores = [np.zeros(network.shapes[name]) for name in term]
     if piece is not None:
-        *experts, left, right = names
-        own, size = piece.left.shape[1], len(cores[left])
-        if piece.left[size:].any():
-            remedy = "these edits change biases beside the factors: build the layer with bias=True"
-            raise TensorMoEError("edits", str(network), remedy)
-        for name, level in zip(experts, piece.levels, strict=True):
-            cores[name][:, :own] = level
-        cores[left][:, :own], cores[right][:own] = piece.left[:size], piece.right
-    return cores
+        left = [piece.left] * (len(term) > len(piece.levels) + 1)
+        for core, values in zip(cores, [*piece.levels, *left, piece.right], strict=True):
+            core[tuple(map(slice, values.shape))] = values
+    return {join_name(layer, name): core for name, core in zip(term, cores, strict=True)}

@@ -39,6 +39,20 @@ class Piece:
         """The same times a number."""
         return replace(self, left=factor * self.left)
 
+    def split(self, level: int, number: int, copies: int) -> "Piece":
+        """The same after an expert of a level became several; the others come last."""
+        levels = list(self.levels)
+        levels[level] = np.pad(levels[level], (0, copies - 1), constant_values=levels[level][number])
+        return replace(self, levels=tuple(levels))
+
+    def part_bias(self) -> tuple["Piece", "Piece"]:
+        """The same without the last row, and that row by itself; each with as few ranks."""
+        bias = self.left[-1:] @ self.right
+        if not bias.any():
+            return replace(self, left=self.left[:-1]), replace(self, left=bias[:, :0], right=bias[:0])
+        left, right = factor(self.left[:-1] @ self.right)
+        return replace(self, left=left, right=right), replace(self, left=np.ones((1, 1)), right=bias)
+
     def mix(self, places: Sequence[Place], matrix: NumPyArray) -> Iterator["Piece"]:
         """What is added after experts got sums of each other's weights."""
         sizes = tuple(map(len, self.levels))
@@ -64,6 +78,17 @@ def combine(pieces: Iterable[Piece]) -> list[Piece]:
     for piece in pieces:
         groups.setdefault(tuple(level.tobytes() for level in piece.levels), []).append(piece)
     return [_combine_group(group) for group in groups.values()]
+
+
+def join(pieces: Sequence[Piece]) -> Piece | None:
+    """Pieces as one, each level (N_e, k) for all their ranks; None if they have none."""
+    ranks = [piece.left.shape[1] for piece in pieces]
+    if not sum(ranks):
+        return None
+    each = zip(*(piece.levels for piece in pieces), strict=True)
+    levels = tuple(np.repeat(np.stack(level, axis=1), ranks, axis=1) for level in each)
+    left = np.concatenate([piece.left for piece in pieces], axis=1)
+    return Piece(levels, left, np.concatenate([piece.right for piece in pieces]))
 
 
 def factor(matrix: NumPyArray) -> tuple[NumPyArray, NumPyArray]:

@@ -15,9 +15,10 @@ from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
 from ..fitting.target import read_values
 from ..layers.parameters import cores_of, join_name
+from ..layers.rows import with_rows
 from ..layers.spec import Spec
-from ..layers.stage import Stage
 from ..memory import check_memory, host_memory
+from ..networks.network import Network
 from ..networks.notation import INPUT, OUTPUT, expert_modes
 from ..typing import Array, NumPyArray
 
@@ -36,16 +37,21 @@ def check_weights(made: Side, kept: Side) -> None:
     allowance is that of the same products of absolute values.
     """
     for name, stage in made[0].layers.items():
-        (ours, ours_precision), (theirs, precision) = (_read(*side, name) for side in (made, kept))
-        allowed = _ROUNDINGS * max(ours_precision, precision, _LEAST)
         others = kept[0].layers[name]
-        for mode, size in ((OUTPUT, stage.out_features), (INPUT, stage.rows)):
+        rows = max(stage.rows, others.rows)
+        read = [_read(*side, name) for side in (made, kept)]
+        allowed = _ROUNDINGS * max(_LEAST, *(precision for _, precision in read))
+        (own, ours), (network, theirs) = (
+            with_rows(part.network, cores, rows)
+            for part, (cores, _) in zip((stage, others), read, strict=True)
+        )
+        for mode, size in ((OUTPUT, stage.out_features), (INPUT, rows)):
             signs = np.random.default_rng().choice([-1.0, 1.0], size)
             vector = signs * np.random.default_rng().uniform(1, 2, size)
-            first, second = _probe(stage, ours, mode, vector), _probe(others, theirs, mode, vector)
+            first, second = _probe(own, ours, mode, vector), _probe(network, theirs, mode, vector)
             magnitude = sum(
                 _probe(part, {each: np.abs(core) for each, core in cores.items()}, mode, np.abs(vector))
-                for part, cores in ((stage, ours), (others, theirs))
+                for part, cores in ((own, ours), (network, theirs))
             )
             differ = ~(np.abs(first - second) <= allowed * magnitude)
             if differ.any():
@@ -64,13 +70,13 @@ def _read(spec: Spec, arrays: Mapping[str, Array], layer: str) -> tuple[dict[str
     return values, max(float(backend_of(array).epsilon(array)) for array in cores.values())
 
 
-def _probe(stage: Stage, cores: Cores, mode: str, vector: NumPyArray) -> NumPyArray:
+def _probe(network: Network, cores: Cores, mode: str, vector: NumPyArray) -> NumPyArray:
     """Σ W[n, i, o] vector over one of the modes i and o, (N1, …, NE, the other)."""
-    kept = (*expert_modes(stage.levels), OUTPUT if mode == INPUT else INPUT)
-    shape = [stage.network.sizes[index] for index in kept]
+    kept = (*expert_modes(network.levels), OUTPUT if mode == INPUT else INPUT)
+    shape = [network.sizes[index] for index in kept]
     check_memory("layer", tuple(shape), "products of its weights", 32 * prod(shape), host_memory())
     total = np.zeros(shape)
-    for term in stage.network.terms:
+    for term in network.terms:
         symbols = {index: number for number, index in enumerate(term.sizes)}
         carried = [index for index in kept if index in term.carried_modes or index in (INPUT, OUTPUT)]
         operands: list[Any] = [vector, [symbols[mode]]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import TensorMoEError, non_negative_integer, true_or_false
-from ..gates.steering import Steering
+from ..gates.steering import Steering, Step, experts_before
 from ..layers.spec import Spec, check_spec
 from ..typing import NumPyArray, Shape
 from .draft import Draft
@@ -83,12 +83,23 @@ class Steer(Edit):
         return tuple(tuple(map(int, place)) for place in np.argwhere(mark_steered([self.step], experts)))
 
 
-def mark_steered(steps: Iterable[Steering], experts: Shape) -> NumPyArray:
-    """Where steering changes coefficients, (N1, …, NE) of bool."""
-    marked = np.zeros(experts, dtype=bool)
-    for step in steps:
-        if step.renormalize:
+def mark_steered(steps: Iterable[Step], experts: Shape) -> NumPyArray:
+    """Where steering changes coefficients, (N1, …, NE) of bool; shares of a changed one are changed, too.
+
+    Args:
+        steps: of the gate.
+        experts: how many each level has after them.
+    """
+    listed = tuple(steps)
+    counts, marked = experts_before(listed, experts), np.zeros(experts, dtype=bool)
+    for step in listed:
+        rows = np.moveaxis(marked, step.level, 0)
+        if isinstance(step, Steering) and step.renormalize:
             marked[...] = True
+        elif isinstance(step, Steering):
+            rows[step.expert] = True
         else:
-            np.moveaxis(marked, step.level, 0)[step.expert] = True
+            first = counts[step.level]
+            rows[first : first + step.added] = rows[step.expert]
+        counts = step.follow(counts)
     return marked

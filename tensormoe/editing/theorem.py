@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..gates.steering import Steering
+from ..gates.steering import Sharing, Steering, Step, experts_before
 from ..layers.spec import Spec
 from ..networks.notation import expert_modes
 from ..typing import NumPyArray
@@ -31,7 +31,7 @@ class Statement(NamedTuple):
         before, after: the specifications.
         experts: for each layer, those whose weights may have changed.
         extents: for each layer, where its weights have changed.
-        steps: of steering that came after the gate's own.
+        steps: of the gate that came after its own, which steer and split; the layer before is split alike.
         bits: of each random integer.
     """
 
@@ -39,8 +39,18 @@ class Statement(NamedTuple):
     after: Spec
     experts: Mapping[str, Sequence[Place]]
     extents: Mapping[str, Extent]
-    steps: Sequence[Steering]
+    steps: Sequence[Step]
     bits: int
+
+    @property
+    def steers(self) -> list[Steering]:
+        """The steps that change coefficients by numbers."""
+        return [step for step in self.steps if isinstance(step, Steering)]
+
+    @property
+    def splits(self) -> list[Sharing]:
+        """The steps that share coefficients."""
+        return [step for step in self.steps if isinstance(step, Sharing)]
 
 
 def state(it: Statement) -> str:
@@ -49,11 +59,13 @@ def state(it: Statement) -> str:
     same = "Both gates are the same function of x, with equal parameters: their coefficients are equal"
     gates = [f"   1  {same}."]
     if it.steps:
-        gates = [f"   1  {same}", "      until those after are steered as the theorem says."]
+        done = " and ".join(["split"] * bool(it.splits) + ["steered"] * bool(it.steers))
+        gates = [f"   1  {same}", f"      until those after are {done} as the theorem says.", *_unsplit(it)]
     lines = [
         f"Theorem. For every input x, with the coefficients a[n] and {extended}, the edit changes the",
         *(_on_block(it) if len(it.experts) > 1 else _on_layer(it)),
         *_levels(it.before),
+        *_split(it),
         *_steered(it),
         "",
         *_consequence(it),
@@ -80,7 +92,7 @@ def _on_layer(it: Statement) -> Iterator[str]:
 def _on_block(it: Statement) -> Iterator[str]:
     yield "result u of each layer, for the input x of this layer, to"
     yield ""
-    edited = {name: places for name, places in it.experts.items() if places or it.steps}
+    edited = {name: places for name, places in it.experts.items() if places or it.steers}
     for name, places in edited.items():
         yield f"{_INDENT}u′ = u{_change(it, places)}    in {name}"
     if len(edited) < len(it.experts):
@@ -89,10 +101,10 @@ def _on_block(it: Statement) -> Iterator[str]:
 
 def _change(it: Statement, places: Sequence[Place]) -> str:
     """The change of an output: a sum over the edited experts."""
-    if it.steps and not _is_simple(it):
+    if it.steers and not _is_simple(it):
         return " + Σ (a′[n] W′[n] − a[n] W[n])ᵀ z"
     steered = "".join(
-        f" + δ[{number}] W{'′' * ((number,) in places)}[{number}]ᵀ z" for number in _offsets(it.steps)
+        f" + δ[{number}] W{'′' * ((number,) in places)}[{number}]ᵀ z" for number in _offsets(it.steers)
     )
     if not places:
         return steered
@@ -106,9 +118,10 @@ def _change(it: Statement, places: Sequence[Place]) -> str:
 
 def _is_simple(it: Statement) -> bool:
     """Whether every steered coefficient changes by a number that its own old value tells."""
-    renormalized = any(step.renormalize for step in it.steps)
-    once = len(_offsets(it.steps)) == len(it.steps) <= _LISTED
-    return it.before.levels == 1 and not renormalized and once
+    renormalized = any(step.renormalize for step in it.steers)
+    once = len(_offsets(it.steers)) == len(it.steers) <= _LISTED
+    split_first = list(it.steps[: len(it.splits)]) == it.splits
+    return it.before.levels == 1 and not renormalized and once and split_first
 
 
 def _offsets(steps: Sequence[Steering]) -> dict[int, str]:
@@ -118,24 +131,57 @@ def _offsets(steps: Sequence[Steering]) -> dict[int, str]:
     }
 
 
+def _list_steps(it: Statement) -> Iterator[tuple[Step, str]]:
+    """Every step with what it does, in order."""
+    counts = experts_before(it.steps, it.before.experts)
+    for step in it.steps:
+        letter = "a" if len(counts) == 1 and (not it.steers or _is_simple(it)) else f"a{step.level + 1}"
+        own = f"{letter}[{step.expert}]"
+        if isinstance(step, Sharing):
+            first = counts[step.level]
+            copies = [step.expert, *range(first, first + step.added)]
+            listed = ", ".join(f"{letter}[{number}]" for number in copies[:_LISTED])
+            more = ", …" * (len(copies) > _LISTED)
+            yield step, f"{own} is shared by {listed}{more}: its shares sum to 1"
+        elif isinstance(step, Steering):
+            change = f"{own} + {step.value!r}" if step.adds else repr(step.value)
+            yield step, f"{own} becomes {change}" + f", then {letter} divided by its sum" * step.renormalize
+        counts = step.follow(counts)
+
+
+def _split(it: Statement) -> Iterator[str]:
+    """Which experts became several."""
+    if it.splits:
+        yield ""
+        yield "where a and W are those after experts were split, by copies with equal weights:"
+        yield from _shorten([text for step, text in _list_steps(it) if isinstance(step, Sharing)])
+
+
+def _shorten(lines: Sequence[str]) -> Iterator[str]:
+    yield from (_INDENT + line for line in lines[:_LISTED])
+    if len(lines) > _LISTED:
+        yield f"{_INDENT}… ({len(lines)} steps)"
+
+
+def _unsplit(it: Statement) -> Iterator[str]:
+    """Why splits alone change no output."""
+    if it.splits:
+        yield "      A split alone changes no output: shares s are a softmax, whatever the columns that they"
+        yield "      are computed by, and Σ s a[n] W[n] = a[n] W[n] over the copies of an expert n."
+
+
 def _steered(it: Statement) -> Iterator[str]:
     """How coefficients are steered."""
-    if not it.steps:
+    if not it.steers:
         return
     yield ""
     if _is_simple(it):
-        yield (
-            "where " + ", ".join(f"δ[{number}] = {text}" for number, text in _offsets(it.steps).items()) + "."
-        )
+        offsets = _offsets(it.steers).items()
+        yield "where " + ", ".join(f"δ[{number}] = {text}" for number, text in offsets) + "."
         return
-    yield "where n runs over all experts, and a′ are the coefficients a after these steps, in order:"
-    for step in it.steps[:_LISTED]:
-        mode = f"a{step.level + 1}[{step.expert}]"
-        change = f"{mode} + {step.value!r}" if step.adds else repr(step.value)
-        total = f", then a{step.level + 1} divided by its sum" * step.renormalize
-        yield f"{_INDENT}{mode} becomes {change}{total}"
-    if len(it.steps) > _LISTED:
-        yield f"{_INDENT}… ({len(it.steps)} steps)"
+    own = "the gate's own coefficients" if it.splits else "the coefficients a"
+    yield f"where n runs over all experts, and a′ are {own} after these steps, in order:"
+    yield from _shorten([text for _, text in _list_steps(it)])
 
 
 def _levels(spec: Spec) -> Iterator[str]:
@@ -149,14 +195,18 @@ def _levels(spec: Spec) -> Iterator[str]:
 def _consequence(it: Statement) -> Iterator[str]:
     block = len(it.experts) > 1
     whole = "the output of the block" if block else "the output"
-    if it.steps:
+    if it.steers:
         if _is_simple(it):
             yield "What every other expert adds is unchanged."
         else:
             yield "No weight of any other expert is changed."
         return
     if not any(it.experts.values()):
-        yield "Nothing is changed."
+        yield (
+            f"{whole[0].upper()}{whole[1:]} is unchanged for every input."
+            if it.splits
+            else "Nothing is changed."
+        )
         return
     yield f"Where the coefficients of these experts are zero, {whole} is unchanged."
     for name, extent in it.extents.items():

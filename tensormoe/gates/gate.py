@@ -7,7 +7,7 @@ from typing import Self
 
 from ..arrays.backend import at_least_float32
 from ..arrays.protocols import GateOps
-from ..codec import Serializable
+from ..codec import Data, Serializable
 from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
 from ..networks.notation import read_experts
 from ..typing import Array, State
@@ -15,7 +15,7 @@ from .activations import Activation
 from .call import Call, InitialState
 from .norms import batch_norm, layer_norm
 from .routers import LinearRouter, Router
-from .steering import Steering, read_steering, steer
+from .steering import Step, experts_before, part_columns, read_steering, steer
 
 NORMS = ("batch", "layer", None)
 
@@ -36,7 +36,7 @@ class Gate(Serializable):
         router: `tm.LinearRouter()` (the paper's), `tm.AdaptiveClustering(...)`, or your own.
         temperature: positive; above 1 makes the coefficients more even, below 1 less so.
         noise: the standard deviation of the normal noise that training adds to the normalised logits.
-        steering: coefficients that are set or added to at last; `tm.editing.Steer` makes it.
+        steering: coefficients that are set, added to or shared at last; `tm.editing` makes its steps.
 
     Raises:
         TensorMoEError: an unknown name, or an invalid value.
@@ -57,7 +57,7 @@ class Gate(Serializable):
     router: Router = LinearRouter()
     temperature: float = 1.0
     noise: float = 0.0
-    steering: tuple[Steering, ...] = ()
+    steering: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         _ = self.weighting
@@ -122,7 +122,7 @@ class Gate(Serializable):
     def check(self, experts: tuple[int, ...]) -> None:
         """Raise an error if the gate does not fit these counts of experts."""
         options = dict(self.weighting.options) if isinstance(self.weighting, Activation) else {}
-        experts = read_experts(experts)
+        experts = experts_before(self.steering, read_experts(experts))
         if options.get("k", 1) > min(experts):
             raise TensorMoEError(
                 "gate activation",
@@ -130,8 +130,6 @@ class Gate(Serializable):
                 f"a level has only {min(experts)} experts: pass a smaller k",
             )
         self.router.previous_experts(experts)
-        for step in self.steering:
-            step.check(experts)
 
     def parameter_shapes(self, in_features: int, experts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """The shapes of the gate's parameters by name: G_e (I, N_e) for each level."""
@@ -141,10 +139,11 @@ class Gate(Serializable):
     def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
         """Shape and initial value of every running statistic by name."""
         values = {"gate_mean": 0.0, "gate_variance": 1.0} if self.norm == "batch" else {}
+        experts = experts_before(self.steering, read_experts(experts))
         own: InitialState = {
             f"{name}.{level}": ((n,), value)
             for name, value in values.items()
-            for level, n in enumerate(read_experts(experts))
+            for level, n in enumerate(experts)
         }
         return own | self.router.initial_state(in_features, experts)
 
@@ -182,6 +181,7 @@ class Gate(Serializable):
         # In half precision near logits trade places, and large ones overflow.
         if wide != dtype or [g for g in weights if g.dtype != x.dtype]:
             x, *weights = (ops.cast(array, wide) for array in (x, *weights))
+        weights, shares = part_columns(weights, self.steering) if self.steering else (weights, weights)
         routed, moved = self.router.logits(ops, x, weights, state, call)
         moved = {**state, **moved}
         coefficients = []
@@ -191,7 +191,7 @@ class Gate(Serializable):
                 logits = logits + self.noise * ops.normal(logits, call.generator, level)
             a = self.weighting.weights(ops, logits, self.temperature)
             if self.steering:
-                a = steer(ops, a, level, self.steering)
+                a = steer(ops, a, level, self.steering, x, shares[level])
             coefficients.append(ops.cast(a, dtype))
         return coefficients, routed, moved
 
@@ -211,6 +211,11 @@ class Gate(Serializable):
         )
         return logits
 
+    def _to_data(self) -> dict[str, Data]:
+        data = super()._to_data()
+        # Gates are seldom steered.
+        return data if self.steering else {name: each for name, each in data.items() if name != "steering"}
+
     @classmethod
     def _from_data(cls, data: Mapping[str, object]) -> Self:
         values = dict(data)
@@ -219,7 +224,7 @@ class Gate(Serializable):
         if "router" in values:
             values["router"] = Router.from_dict(values["router"])
         if isinstance(steps := values.get("steering"), list):
-            values["steering"] = tuple(Steering.from_dict(each) for each in steps)
+            values["steering"] = tuple(Step.from_dict(each) for each in steps)
         return super()._from_data(values)
 
 

@@ -13,8 +13,8 @@ from ..typing import NumPyArray
 Cores = Mapping[str, NumPyArray]
 
 
-def with_rows(network: Network, cores: Cores) -> tuple[Network, Cores]:
-    """The same weight tensor as terms that all carry the input mode, with all of its rows.
+def with_rows(network: Network, cores: Cores, rows: int | None = None) -> tuple[Network, Cores]:
+    """The same weight tensor as terms that all carry the input mode, with all of its rows, or with so many.
 
     A term without it gets a further core, which is 1 in the last row and 0 elsewhere. Cores without a row for
     the biases get one of zeros.
@@ -27,9 +27,13 @@ def with_rows(network: Network, cores: Cores) -> tuple[Network, Cores]:
         >>> print(with_rows(network, {"core1": np.ones((2, 3, 4)), "core2": np.ones((2, 4))})[0])
         n i o + n o, i
     """
-    if not network.has_bias_terms:
+    rows = network.weight_rows if rows is None else rows
+    missing = rows - network.input_size
+    if not missing and not network.has_bias_terms:
         return network, cores
-    missing = network.weight_rows - network.input_size
+    # A shared core has rows for biases in some of its uses only.
+    uses, network = network.cores, network.unshare()
+    cores = {core.name: cores[use.name] for core, use in zip(network.cores, uses, strict=True)}
     filled = {}
     for core in network.cores:
         widths = [(0, missing * (index == INPUT)) for index in core.indices]
@@ -39,9 +43,8 @@ def with_rows(network: Network, cores: Cores) -> tuple[Network, Cores]:
         terms.append(term.cores)
         if term.is_bias:
             row = Core(f"row {number}", (INPUT,))
-            filled[row.name] = np.eye(1, network.weight_rows, network.weight_rows - 1)[0]
+            filled[row.name] = np.eye(1, rows, rows - 1)[0]
             terms[-1] = (*term.cores, row)
-    rows = network.weight_rows
     return replace(_of_terms(network, terms), input_size=rows, bias=True), filled
 
 

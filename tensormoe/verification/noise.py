@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Backend
+from ..gates.steering import experts_before
 from ..layers.functional import apply
 from ..layers.spec import Spec
 from ..typing import NumPyArray
@@ -26,7 +27,8 @@ def noise_checks(
 ) -> Iterator[Check]:
     """The coefficients at given noise, and the distribution of a backend's own."""
     if has_reference(spec.gate):
-        normal = [generator.normal(size=(len(values.x), n)) for n in spec.experts]
+        counts = experts_before(spec.gate.steering, spec.experts)
+        normal = [generator.normal(size=(len(values.x), n)) for n in counts]
         noise = [spec.gate.noise * each for each in normal]
         given = spec, values.parameters, values.state, values.x
         expected = compute(*given, previous=values.previous, noise=noise).coefficients

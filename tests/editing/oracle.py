@@ -10,7 +10,7 @@ from support.definition import truth
 
 import tensormoe as tm
 from tensormoe.editing import Ablate, Add, AddBias, Edit, Merge, Replace, RewriteBias, Scale
-from tensormoe.testing import Inputs, specs
+from tensormoe.testing import Inputs
 
 
 def saved(spec: tm.Spec, seed: int = 0, dtype: str = "float64") -> tm.SavedLayer:
@@ -30,6 +30,12 @@ def weight_of(layer: Any, stage: str = "cores") -> np.ndarray:
     spec = tm.MuMoESpec(part.in_features, part.out_features, part.experts, part.factorization, bias=part.bias)
     empty = [np.zeros((0, size)) for size in (part.in_features, *part.experts, part.out_features)]
     return truth(spec, Inputs(empty[0], empty[1:-1], cores, empty[-1])).weight
+
+
+def pad(weight: np.ndarray, layer: Any) -> np.ndarray:
+    """The weight with a row for biases, of zeros where the layer has none."""
+    missing = layer.spec.in_features + 1 - weight.shape[-2]
+    return np.pad(weight, [(0, 0)] * (weight.ndim - 2) + [(0, missing), (0, 0)])
 
 
 def edit_tensor(weight: np.ndarray, edits: Iterable[Edit]) -> np.ndarray:
@@ -59,13 +65,6 @@ def edit_tensor(weight: np.ndarray, edits: Iterable[Edit]) -> np.ndarray:
     return result
 
 
-def edited_specs(max_levels: int, **sizes: int) -> st.SearchStrategy[tm.MuMoESpec]:
-    """Random layers of which every edit can be made: factors have a row for the bias, if any term has."""
-    return specs(max_levels=max_levels, **sizes).filter(
-        lambda spec: spec.bias or not spec.network.has_bias_terms
-    )
-
-
 @st.composite
 def edits_for(draw: st.DrawFn, spec: tm.MuMoESpec, most: int = 5) -> Sequence[Edit]:
     """Random edits of a layer, often of the same experts."""
@@ -73,7 +72,7 @@ def edits_for(draw: st.DrawFn, spec: tm.MuMoESpec, most: int = 5) -> Sequence[Ed
     places = st.tuples(*(st.integers(0, count - 1) for count in spec.experts))
     expert = places if spec.levels > 1 else places.map(lambda place: place[0])
     inputs, outputs = spec.in_features, spec.out_features
-    height = st.sampled_from(sorted({inputs, inputs + spec.bias}))
+    height = st.sampled_from([inputs, inputs + 1])
     matrix = height.map(lambda rows: generator.normal(size=(rows, outputs)))
     factors = height.map(lambda rows: (generator.normal(size=(rows, 2)), generator.normal(size=(2, outputs))))
     kinds = [
@@ -84,9 +83,8 @@ def edits_for(draw: st.DrawFn, spec: tm.MuMoESpec, most: int = 5) -> Sequence[Ed
     ]
     if np.prod(spec.experts) > 1:
         kinds.append(st.builds(Merge, st.lists(expert, min_size=2, max_size=3, unique=True).map(tuple)))
-    if spec.bias:
-        output = st.integers(0, outputs - 1)
-        kinds.append(st.builds(AddBias, expert, output, st.just(0.7)))
-        means = tuple(generator.normal(size=count) for count in spec.experts)
-        kinds.append(st.builds(RewriteBias, st.just(means), output, st.just(-1.3)))
+    output = st.integers(0, outputs - 1)
+    kinds.append(st.builds(AddBias, expert, output, st.just(0.7)))
+    means = tuple(generator.normal(size=count) for count in spec.experts)
+    kinds.append(st.builds(RewriteBias, st.just(means), output, st.just(-1.3)))
     return draw(st.lists(st.one_of(kinds), max_size=most))

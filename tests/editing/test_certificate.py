@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from editing.oracle import edited_specs, saved
+from editing.oracle import saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.strategies import BACKENDS
@@ -14,6 +14,7 @@ from support.strategies import BACKENDS
 import tensormoe as tm
 from tensormoe.editing import Ablate, Add, AddBias, Merge, RewriteBias, certify, edit
 from tensormoe.editing.exact import changed_experts
+from tensormoe.testing import specs
 
 GATE = tm.Gate("softmax", "batch")
 SPEC = tm.MuMoESpec(5, 3, 4, tm.CP(2), GATE)
@@ -218,7 +219,7 @@ def test_the_same_weights_in_another_factorization_are_found_equal() -> None:
 
 
 @settings(max_examples=25)
-@given(edited_specs(max_levels=2, max_size=2), st.data())
+@given(specs(max_levels=2, max_size=2), st.data())
 def test_experts_that_differ_are_those_whose_fractions_differ(
     spec: tm.MuMoESpec, data: st.DataObject
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from editing.oracle import edit_tensor, edited_specs, edits_for, saved, weight_of
+from editing.oracle import edit_tensor, edits_for, pad, saved, weight_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.frameworks import optional
@@ -14,6 +14,7 @@ from support.strategies import BACKENDS, EVERY, close
 
 import tensormoe as tm
 from tensormoe.editing import Ablate, Add, AddBias, Edit, Merge, Replace, RewriteBias, Scale, edit
+from tensormoe.testing import specs
 
 torch = optional("torch")
 
@@ -45,27 +46,41 @@ every_list = pytest.mark.parametrize(("spec", "edits"), LISTS.items(), ids=["one
 
 @given(st.data())
 def test_edits_equal_those_of_the_materialized_tensor(data: st.DataObject) -> None:
-    spec = data.draw(edited_specs(max_levels=3))
+    spec = data.draw(specs(max_levels=3))
     layer = saved(spec, data.draw(st.integers(0, 9)))
     edits = data.draw(edits_for(spec))
     edited = edit(layer, edits)
-    close(weight_of(edited.layer), edit_tensor(weight_of(layer), edits), 1e-10)
+    close(pad(weight_of(edited.layer), edited), edit_tensor(pad(weight_of(layer), layer), edits), 1e-10)
 
 
-def test_a_bias_that_all_experts_share_is_not_taken_from_one_without_a_row_for_it() -> None:
+def test_a_bias_that_all_experts_share_is_taken_from_one_alone() -> None:
     spec = tm.MuMoESpec(3, 2, 4, tm.CP(2) + tm.TensorNetwork("o"), bias=False)
-    layer, before = saved(spec), weight_of(saved(spec))
-    with pytest.raises(tm.TensorMoEError, match="biases beside the factors: build the layer with bias=True"):
-        edit(layer, Ablate(1))
-    np.testing.assert_array_equal(weight_of(layer), before)
-    with_row = saved(spec.replace(bias=True))
-    close(weight_of(edit(with_row, Ablate(1)).layer), edit_tensor(weight_of(with_row), [Ablate(1)]), 1e-10)
+    layer = saved(spec)
+    edited = edit(layer, Ablate(1))
+    close(weight_of(edited.layer), edit_tensor(weight_of(layer), [Ablate(1)]), 1e-10)
+    assert edited.spec.factorization == spec.factorization + tm.TensorNetwork("n r, r o", r=1)
+
+
+@pytest.mark.parametrize("experts", [4, (2, 2)])
+def test_biases_are_a_term_of_their_own_where_factors_have_no_row_for_them(experts: Any) -> None:
+    layer = saved(tm.MuMoESpec(5, 3, experts, tm.CP(2), bias=False))
+    place = 1 if experts == 4 else (1, 0)
+    edits = [AddBias(place, 2, 0.5), Replace(3 if experts == 4 else (0, 1), np.ones((6, 3)))]
+    edited = edit(layer, edits)
+    close(weight_of(edited.layer), edit_tensor(pad(weight_of(layer), layer), edits), 1e-12)
+    terms = str(edited.spec.network).split(" + ")
+    # One rank of the matrix, and one bias for each of the experts.
+    assert len(terms) == 3
+    assert "i" not in terms[2]
+    assert edited.spec.network.sizes["r_3"] == 2
+    assert edited.certificate().unchanged == {"cores": 2}
+    assert edited.undo(2).spec == layer.spec
 
 
 @settings(max_examples=15)
 @given(st.data())
 def test_every_list_of_edits_gets_its_certificate(data: st.DataObject) -> None:
-    spec = data.draw(edited_specs(max_levels=3))
+    spec = data.draw(specs(max_levels=3))
     edits = data.draw(edits_for(spec))
     places = {place for each in edits for place in each.places(spec.experts)}
     certificate = edit(saved(spec), edits).certificate()
@@ -270,9 +285,8 @@ REFUSED = [
     (LAYER, Add(1, np.ones((4, 3))), "delta of edit 1", "(5, 3) or (6, 3)"),
     (LAYER, Add(1, np.ones((3, 5))), "delta of edit 1", "transposed"),
     (LAYER, Add(1, (np.ones((5, 2)), np.ones((2, 4)))), "delta of edit 1", "(2, 3)"),
-    (PLAIN, Replace(1, np.ones((6, 3))), "matrix of edit 1", "(5, 3)"),
-    (PLAIN, AddBias(1, 1, 0.5), "bias of edit 1", "bias=True"),
-    (PLAIN, RewriteBias(np.ones(4), 1, 0.5), "bias of edit 1", "bias=True"),
+    (PLAIN, Replace(1, np.ones((7, 3))), "matrix of edit 1", "(5, 3) or (6, 3)"),
+    (PLAIN, AddBias(1, 3, 0.5), "output of edit 1", "counted from 0"),
     (LAYER, AddBias(1, 3, 0.5), "output of edit 1", "counted from 0"),
     (LAYER, RewriteBias(np.ones(5), 1, 0.5), "mean_coefficients of edit 1", "one array for each level"),
     (PAIR, RewriteBias(np.ones(4), 1, 0.5), "mean_coefficients of edit 1", "one array for each level"),

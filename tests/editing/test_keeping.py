@@ -8,11 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import sealing
-from editing.oracle import edit_tensor, saved, weight_of
+from editing.oracle import edit_tensor, pad, saved, weight_of
 from support.strategies import BACKENDS, close
 
 import tensormoe as tm
-from tensormoe.editing import Ablate, Add, AddBias, Edit, Merge, Replace, RewriteBias, Scale, edit
+from tensormoe.editing import (
+    Ablate,
+    Add,
+    AddBias,
+    Edit,
+    Edited,
+    Merge,
+    Replace,
+    RewriteBias,
+    Scale,
+    Steer,
+    edit,
+)
 
 SPEC = tm.MuMoESpec(5, 3, 4, tm.CP(2), tm.Gate("softmax", "batch"))
 PAIRS = tm.MuMoESpec(5, 3, (4, 2), tm.TensorRing((2, 2, 3, 2)))
@@ -245,3 +257,26 @@ def test_a_small_forgery_of_another_expert_gets_no_certificate(forgeable: Path) 
     )
     with pytest.raises(tm.TensorMoEError, match="expert 3"):
         tm.editing.load_arrays(forgeable).certificate()
+
+
+@pytest.mark.parametrize(
+    "family", [tm.CP(2), tm.CP(2) + tm.TensorNetwork("n o"), tm.TensorNetwork("A: n r, A: i r, r o", r=2)]
+)
+def test_biases_that_are_terms_are_kept(family: tm.Factorization, path: Path) -> None:
+    layer = saved(tm.MuMoESpec(4, 3, 4, family, bias=False))
+    edited = edit(layer, [AddBias(1, 2, 0.5), Ablate(0), Replace(2, np.ones((5, 3)))])
+    tm.save(edited, path)
+    again = tm.editing.load_arrays(path)
+    assert again.edits == edited.edits
+    assert same(again.layer, edited.layer)
+    assert again.certificate().unchanged == {"cores": 1}
+    assert again.undo(3).spec == layer.spec
+    expected = edit_tensor(pad(weight_of(layer), layer), edited.edits)
+    close(weight_of(edited.layer), expected, 1e-12)
+
+
+def test_a_layer_that_is_steered_besides_is_not_what_the_edits_make(path: Path) -> None:
+    edited = edit(saved(SPEC), Ablate(2))
+    steered = edit(edited.layer, Steer(1, set=0.5)).layer
+    with pytest.raises(tm.TensorMoEError, match="gate after"):
+        tm.save(Edited(edited.base, edited.edits, steered), path)

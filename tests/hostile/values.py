@@ -407,6 +407,7 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.editing.AddBias: lambda s: tm.editing.AddBias(0, 1, 0.5),
     tm.editing.RewriteBias: lambda s: tm.editing.RewriteBias(s.arrays((4,))[0], 1, 0.5),
     tm.editing.Steer: lambda s: tm.editing.Steer(0, set=0.5),
+    tm.editing.Split: lambda s: tm.editing.Split(0),
     tm.editing.Edited: lambda s: tm.editing.edit(s.module(), _edits(s)),
     Inputs: _inputs,
     tm.SavedLayer: lambda s: tm.SavedLayer(s.spec, *_initialize(s.spec)),

@@ -6,6 +6,7 @@ All axes have the same size, the input's with its bias row among them, so that n
 from functools import partial
 
 import tensormoe as tm
+from tensormoe.gates.steering import Sharing, Steering
 
 _network = tm.TensorNetwork
 _layer = partial(tm.MuMoESpec, 2, 3)
@@ -78,6 +79,10 @@ CLUSTERS = partial(_gated, gate=tm.Gate(router=tm.AdaptiveClustering(statistics=
 HARD_CLUSTERS = partial(
     _gated, gate=tm.Gate(router=tm.AdaptiveClustering(statistics="batch", assignment="hard"))
 )
+STEERED = partial(
+    _gated, gate=tm.Gate(steering=(Steering(0, 1, 0.3), Steering(0, 2, 0.5, adds=True, renormalize=True)))
+)
+SPLIT = partial(tm.MuMoESpec, 5, 5, 7, tm.CP(2), tm.Gate("softmax", steering=(Sharing(0, 1, 3),)))
 
 # Each core is a square matrix.
 CORES = partial(tm.MuMoESpec, 4, 5, 5, tm.CP(5))

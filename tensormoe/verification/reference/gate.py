@@ -17,6 +17,7 @@ from ...arrays.backend import at_least_float32
 from ...gates.activations import Activation
 from ...gates.gate import Gate
 from ...gates.routers import AdaptiveClustering, LinearRouter
+from ...gates.steering import Sharing, Steering
 from ...typing import NumPyArray
 from ..arithmetic.rounding import UNITS, Precision, gamma
 
@@ -155,6 +156,7 @@ class ExpertLevel:
             the error has no bound here.
         noise: what is added to the normalised logits, if anything (T, N).
         level: the level's number, for steering.
+        plain: x before a router scaled it, by which steering shares coefficients; x by default.
 
     Attributes:
         p: the coefficients (T, N).
@@ -172,9 +174,12 @@ class ExpertLevel:
         training: bool = True,
         noise: NumPyArray | float = 0.0,
         level: int = 0,
+        plain: NumPyArray | None = None,
     ) -> None:
         # The values computed here are rounded as well.
         unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
+        count = weights.shape[1] - sum(step.added for step in gate.steering if step.level == level)
+        weights, shared = weights[:, :count], (x if plain is None else plain) @ weights[:, count:]
         logits = x @ weights
         # Routers multiply in at least float32.
         product = Precision(at_least_float32(dtype))
@@ -192,7 +197,7 @@ class ExpertLevel:
         logits, error = (logits + noise) / gate.temperature, error / gate.temperature
         count = logits.shape[1]
         activation = _weights(gate)
-        self.p = _steer(activation.value(logits), gate, level)
+        self.p = _steer(activation.value(logits), gate, level, shared)
         self.bound = np.full_like(self.p, np.inf)
         if activation.moved is None:
             return
@@ -216,11 +221,20 @@ def normalize(z: NumPyArray, error: NumPyArray, unit: float, axis: int) -> Bound
     return normalized, np.broadcast_to(moved / np.sqrt(smallest) + own, z.shape)
 
 
-def _steer(p: NumPyArray, gate: Gate, level: int) -> NumPyArray:
-    """The coefficients, with those that steering sets or adds to."""
+def _steer(p: NumPyArray, gate: Gate, level: int, shared: NumPyArray) -> NumPyArray:
+    """The coefficients, with those that steering sets, adds to or shares by further logits."""
     for step in gate.steering:
-        if step.level == level:
-            p = p.copy()
+        if step.level != level:
+            continue
+        p = p.copy()
+        if isinstance(step, Sharing):
+            own, shared = shared[:, : step.added], shared[:, step.added :]
+            sizes = np.pad(own, ((0, 0), (1, 0)))
+            sizes = np.exp(sizes - sizes.max(axis=1, keepdims=True))
+            shares = p[:, [step.expert]] * sizes / sizes.sum(axis=1, keepdims=True)
+            p[:, step.expert] = shares[:, 0]
+            p = np.hstack([p, shares[:, 1:]])
+        elif isinstance(step, Steering):
             p[:, step.expert] = step.value + step.adds * p[:, step.expert]
             if step.renormalize:
                 total = p.sum(axis=1, keepdims=True)

@@ -75,7 +75,7 @@ def compute(
             moved |= _by_name(CLUSTER_STATISTICS, number, clusters.statistics)
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
         weights, added = parameters[f"gate_weights.{number}"], 0.0 if noise is None else noise[number]
-        level = ExpertLevel(spec.gate, routed, weights, running, "float64", training, added, number)
+        level = ExpertLevel(spec.gate, routed, weights, running, "float64", training, added, number, x)
         levels.append(level)
         moved |= _by_name(STATISTICS, number, [value for value, _ in levels[-1].statistics])
     coefficients = [level.p for level in levels]
