@@ -247,5 +247,8 @@ def fractions(spec: tm.MuMoESpec, cores: dict[str, Any]) -> np.ndarray:
             order = sorted(range(exact.ndim), key=lambda axis: axes.index(core.indices[axis]))
             shape = [network.sizes[index] if index in core.indices else 1 for index in axes]
             product = product * exact.transpose(order).reshape(shape)
-        total = total + product.sum(axis=tuple(range(len(network.modes), len(axes))))
+        part = product.sum(axis=tuple(range(len(network.modes), len(axes))))
+        # A bias is in the last row, for which other cores may have none.
+        rows = slice(-1, None) if term.is_bias else slice(network.input_size)
+        total[..., rows, :] = total[..., rows, :] + part
     return total

@@ -81,7 +81,7 @@ MUTANTS = [
     edit(
         "measures take a bias for the weight of every input",
         "layers.rows:with_rows",
-        "network.weight_rows - 1)[0]",
+        "rows - 1)[0]",
         "0)[0]",
         BARE,
         f"{_TESTS}::test_measures_of_experts_are_those_of_the_weight",
