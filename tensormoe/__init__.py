@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .checkpoints.published import from_published
     from .checkpoints.saved import SavedLayer
     from .checkpoints.saving import save
+    from .drawing import draw
     from .fitting import Fit, fit, upcycle
     from .verification import VerificationReport, verify
     from .verification.proof.chain import BlockProof
@@ -77,6 +78,7 @@ else:
         "SavedLayer": "checkpoints.saved",
         "VerificationReport": "verification",
         "bench": "benching",
+        "draw": "drawing",
         "fit": "fitting",
         "from_published": "checkpoints.published",
         "load": "checkpoints.loading",
@@ -138,6 +140,7 @@ __all__ = [
     "build",
     "contract",
     "cores_of",
+    "draw",
     "entmax",
     "entmax15",
     "expert_modes",

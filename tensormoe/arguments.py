@@ -46,6 +46,16 @@ def read_spec(options: argparse.Namespace, rest: list[str]) -> Spec:
     return _build(options, experts, network)
 
 
+def read_network(options: argparse.Namespace) -> Spec | str:
+    """What is to be drawn: the layer of a JSON file, or the words as notation."""
+    path = Path(options.layer)
+    if path.suffix.lower() != ".json":
+        return str(options.layer)
+    if options.levels is not None:
+        raise TensorMoEError("--levels", options.levels, f"{options.layer} already sets them: omit --levels")
+    return spec_from_json(_text(path))
+
+
 def _build(options: argparse.Namespace, experts: tuple[int, ...], network: TensorNetwork) -> Spec:
     """A block if there are hidden features, otherwise a layer."""
     features = {"in_features": options.in_features, "out_features": options.out_features}

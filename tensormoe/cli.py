@@ -1,4 +1,4 @@
-"""The command line: `tensormoe demo | plan | prove | verify | bench | analyze`."""
+"""The command line: `tensormoe demo | draw | plan | prove | verify | bench | analyze`."""
 
 import argparse
 import os
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from . import __version__, interrupt
-from .arguments import check_place, check_rest, read_shape, read_spec, split, whole
+from .arguments import check_place, check_rest, read_network, read_shape, read_spec, split, whole
 from .benching import BenchReport, bench
+from .drawing import draw
 from .errors import TensorMoEError, positive_integer
 from .reporting import Report, analyze
 from .tables import fold
@@ -101,6 +102,16 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     demo.add_argument("--epochs", type=whole, help="passes over the training images")
     demo.set_defaults(run=_demo)
+
+    picture = commands.add_parser("draw", help="draw a layer's tensor network")
+    picture.add_argument("layer", help="a JSON file, or index notation, which needs no sizes")
+    picture.add_argument(
+        "--picture", type=Path, required=True, metavar="FILE", help="such as network.svg, .pdf or .png"
+    )
+    picture.add_argument(
+        "--levels", type=whole, help="with notation: levels of experts (default: those it names, or 1)"
+    )
+    picture.set_defaults(run=_draw)
 
     plan = _layer_command(commands, "plan", "print how a layer is computed and what that costs")
     _add_batch_size(plan, 1024)
@@ -212,6 +223,18 @@ def _demo(options: argparse.Namespace, rest: list[str]) -> int:
         remedy = f'it needs more packages ({error}): pip install "tensormoe[demo]"'
         raise TensorMoEError("command", "demo", remedy) from error
     return 0 if passed else 1
+
+
+def _draw(options: argparse.Namespace, rest: list[str]) -> int:
+    check_rest(rest)
+    check_place("--picture", options.picture)
+    figure = draw(read_network(options), levels=options.levels)
+    try:
+        figure.savefig(options.picture)
+    except ValueError as error:
+        remedy = "pass a file that ends in .png, .svg or .pdf"
+        raise TensorMoEError("--picture", str(options.picture), remedy) from error
+    return 0
 
 
 def _plan(options: argparse.Namespace, rest: list[str]) -> int:

@@ -101,6 +101,16 @@ def test_options_that_a_file_settles_are_refused(words: list[str], tmp_path: Pat
     assert "omit" in shown
 
 
+def test_draw_writes_a_picture(tmp_path: Path) -> None:
+    path, spec = tmp_path / "network.svg", tmp_path / "spec.json"
+    assert main(["draw", NOTATION[0], "--picture", str(path), "--levels", "2"]) == 0
+    assert path.read_text().count("<svg") == 1
+    spec.write_text(tm.MuMoEBlockSpec(5, 7, 6, 3, tm.CP(4)).to_json())
+    path.unlink()
+    assert main(["draw", str(spec), "--picture", str(path)]) == 0
+    assert path.read_text().count("<svg") == 1
+
+
 def test_a_proof_needs_no_framework() -> None:
     code = "import sys; from tensormoe.cli import main; main(sys.argv[1:])\n"
     code += "print({'torch', 'jax'} & {*sys.modules})"
@@ -134,6 +144,11 @@ def test_a_proof_needs_no_framework() -> None:
         (["verify", *NOTATION, "--r", "5", "--json", "no/such/report.json"], "in an existing folder"),
         (["verify", *NOTATION, "--r", "5", "--json", "/"], "in an existing folder"),
         (["demo", "--r", "5"], "unknown arguments"),
+        (["draw", NOTATION[0], "--picture", "no/such/picture.png"], "in an existing folder"),
+        (["draw", NOTATION[0], "--picture", "network.text"], "ends in .png, .svg or .pdf"),
+        (["draw", "n r, i r", "--picture", "network.png"], "mode 'o' is in no core"),
+        (["draw", NOTATION[0], "--r", "5", "--picture", "network.png"], "unknown arguments"),
+        (["draw", "missing.json", "--picture", "network.png", "--levels", "2"], "omit --levels"),
         (["demo", "--epochs", "0"], "--epochs: received 0"),
     ],
 )

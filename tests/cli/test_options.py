@@ -38,6 +38,10 @@ OF_A_LAYER = {
 }
 # Of one command: its words, and the argument that has another value than it has without.
 OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
+    "draw": {
+        "--picture": (["--picture", "other.svg"], "fname", Path("other.svg")),
+        "--levels": (["--levels", "3"], "levels", 3),
+    },
     "plan": {"--batch-size": (["--batch-size", "7"], "batch_size", 7)},
     "prove": {},
     "verify": {
@@ -72,7 +76,7 @@ OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
 }
 # What is done with the result; tested below.
 OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
-LAYERED = [name for name in OTHERS if name not in ("demo", "analyze")]
+LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze")]
 
 
 class Report:
@@ -85,6 +89,9 @@ class Report:
 
     def to_json(self) -> str:
         return '{"of": "the report"}'
+
+    def savefig(self, fname: Path) -> None:
+        """A figure is saved."""
 
 
 @pytest.fixture
@@ -101,7 +108,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
         return stand_in
 
-    for name in ("verify", "bench", "prove", "analyze"):
+    monkeypatch.setattr(Report, "savefig", note(Report.savefig, None))
+    for name in ("draw", "verify", "bench", "prove", "analyze"):
         monkeypatch.setattr(cli, name, note(getattr(cli, name), Report()))
     monkeypatch.setattr(tensormoe.demo, "run", note(tensormoe.demo.run, True))
     for kind in (tm.MuMoESpec, tm.MuMoEBlockSpec):
@@ -112,6 +120,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def words(command: str, *changes: str) -> list[str]:
     if command == "demo":
         return [command, *changes]
+    if command == "draw":
+        return [command, NOTATION, *(changes if "--picture" in changes else ["--picture", "a.png", *changes])]
     if command == "analyze":
         return [command, "layer.safetensors", "inputs.npz", "--out", "folder", *changes]
     kept = {flag: value for flag, value in BASE.items() if flag not in changes}

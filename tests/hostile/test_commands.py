@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 import tensormoe as tm
 from tensormoe.cli import _parser, main
 
-# Demonstrations take seconds at their best; what analyze reads is damaged in tests/reporting.
+# Demonstrations take seconds; what analyze reads is damaged in tests/reporting; draw takes no sizes.
 (_COMMANDS,) = (each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction))
-COMMANDS = {name: parser for name, parser in _COMMANDS.choices.items() if name not in ("demo", "analyze")}
+OTHERS = ("demo", "draw", "analyze")
+COMMANDS = {name: parser for name, parser in _COMMANDS.choices.items() if name not in OTHERS}
 NOTATION = ["n r, i r, o r", "--experts", "4", "--in", "3", "--out", "2", "--bond", "r=2"]
 QUICK = {
     "verify": ["--method", "proof", "--backend", "numpy"],
@@ -93,6 +94,13 @@ def lines(draw: st.DrawFn) -> list[str]:
 @given(lines())
 def test_a_command_line_is_run_or_refused(words: list[str]) -> None:
     run(words)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_whatever_is_to_be_drawn_is_drawn_or_refused(word: str, tmp_path: Path) -> None:
+    run(["draw", word, "--picture", str(tmp_path / "network.svg")])
+    run(["draw", NOTATION[0], "--picture", str(tmp_path / "network.svg"), "--levels", word])
+    run(["draw", NOTATION[0], "--picture", str(tmp_path / f"{word.replace('/', '')}.svg")])
 
 
 @given(

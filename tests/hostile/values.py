@@ -319,6 +319,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "spectrum.layer": lambda s: s.layer,
     "means": lambda s: s.arrays((2, 4))[0],
     "title": lambda s: "experts",
+    "draw.what": lambda s: s.spec,
     "body": lambda s: "<p>none</p>",
     "draw_usage.load": lambda s: s.arrays((4,))[0],
     "draw_usage.usage": lambda s: s.arrays((4,))[0],

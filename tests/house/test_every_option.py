@@ -101,6 +101,10 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "build": {"seed": "layers/test_building.py::test_stacked_layers_differ_unless_they_share_a_seed"},
     "contract": {"backend": (partial(tm.contract, SPEC, CORES, COEFFICIENTS, X), "torch")},
     "cores_of": {"layer": (partial(tm.cores_of, BLOCK, tm.initialize(BLOCK)[0], layer="first"), "second")},
+    "draw": {
+        "levels": "drawing/test_draw.py::test_twenty_cores_stay_apart_and_labels_do_not_cover_each_other",
+        "title": "drawing/test_draw.py::test_the_heading_is_the_notation_in_lines_that_break_between_cores",
+    },
     "entmax": {"axis": (partial(tm.entmax, LOGITS, 1.3), 0)},
     "entmax15": {"axis": (partial(tm.entmax15, LOGITS), 0)},
     "fit": {

@@ -1,0 +1,165 @@
+"""Where the cores, bonds and modes of one term lie in the plane."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import TensorMoEError
+from ..networks.network import Core
+from ..networks.notation import INPUT, OUTPUT, is_mode
+from ..typing import NumPyArray
+
+if TYPE_CHECKING:
+    import networkx
+
+# Inches between two cores, from a core to the point where a hyperedge meets, and of a mode's line.
+BETWEEN, SPOKE, LEG = 0.85, 0.5, 0.5
+# A core's circle, and the least between the middles of two, which enlarges what would lie closer.
+RADIUS = 0.15
+APART, TOO_CLOSE = 0.45, 0.05
+# Of the circle around a meeting point, what each core on it takes.
+ROOM = 0.42
+
+
+@dataclass(frozen=True)
+class Node:
+    """A core, the point where a hyperedge meets, or the free end of a mode's line."""
+
+    kind: str  # "core", "point" or "end"
+    name: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line between two nodes, given by their positions in the list of nodes.
+
+    `bend` tells lines between the same two cores apart: 0 is straight, the others bow to one side.
+    """
+
+    start: int
+    end: int
+    index: str
+    bend: float = 0.0
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """One term: nodes, lines, and where each node lies, (nodes, 2) in inches."""
+
+    nodes: tuple[Node, ...]
+    lines: tuple[Line, ...]
+    places: NumPyArray
+
+
+def lay_out(cores: Sequence[Core]) -> Diagram:
+    """Place one term: inputs to the left, outputs to the right and experts above, as far as its shape allows.
+
+    Raises:
+        TensorMoEError: networkx is not installed.
+    """
+    nodes = [Node("core", core.name) for core in cores]
+    lines: list[Line] = []
+    bundles: Counter[tuple[int, int]] = Counter()
+    for index in dict.fromkeys(name for core in cores for name in core.indices):
+        carriers = [number for number, core in enumerate(cores) if index in core.indices]
+        if not is_mode(index) and len(carriers) == 2:
+            pair = (carriers[0], carriers[1])
+            lines.append(Line(*pair, index, bend=bundles[pair]))
+            bundles[pair] += 1
+            continue
+        meeting = carriers[0]
+        if len(carriers) > 1:
+            meeting = len(nodes)
+            nodes.append(Node("point", index))
+            lines += [Line(meeting, core, index) for core in carriers]
+        if is_mode(index) or len(carriers) == 1:
+            lines.append(Line(meeting, len(nodes), index))
+            nodes.append(Node("end", index))
+    spread = [_spread(line, bundles) for line in lines]
+    places = _place(nodes, spread)
+    _fan_out(places, nodes, spread)
+    return Diagram(tuple(nodes), tuple(spread), _turn(places, nodes))
+
+
+def _spread(line: Line, bundles: Counter[tuple[int, int]]) -> Line:
+    """Parallel lines, symmetric about the straight one."""
+    count = bundles[line.start, line.end]
+    return Line(line.start, line.end, line.index, line.bend - (count - 1) / 2) if count > 1 else line
+
+
+def _place(nodes: Sequence[Node], lines: Sequence[Line]) -> NumPyArray:
+    """Places whose distances are near the lengths of the lines (Kamada and Kawai, 1989)."""
+    networkx = _library()
+    graph = networkx.Graph()
+    graph.add_nodes_from(range(len(nodes)))
+    meeting = Counter(line.start for line in lines if nodes[line.end].kind == "core")
+    for line in lines:
+        spoke = max(SPOKE, meeting[line.start] * ROOM / (2 * np.pi))
+        kinds = {nodes[line.start].kind, nodes[line.end].kind}
+        length = LEG if "end" in kinds else spoke if "point" in kinds else BETWEEN
+        graph.add_edge(line.start, line.end, length=length)
+    placed, right = np.zeros((len(nodes), 2)), 0.0
+    for part in map(sorted, networkx.connected_components(graph)):
+        own = graph.subgraph(part)
+        distances = dict(networkx.shortest_path_length(own, weight="length"))
+        # Started on a circle in the notation's order, the same network always looks the same.
+        placing = networkx.kamada_kawai_layout(own, dist=distances, pos=networkx.circular_layout(part))
+        places = np.array([placing[node] for node in part])
+        asked = sum(length for _, _, length in own.edges(data="length"))
+        places *= asked / sum(np.hypot(*(placing[a] - placing[b])) for a, b in own.edges)
+        cores = [place for node, place in zip(part, places, strict=True) if nodes[node].kind == "core"]
+        closest = min((np.hypot(*(a - b)) for a, b in combinations(cores, 2)), default=APART)
+        places *= max(1.0, APART / max(closest, TOO_CLOSE))
+        places -= places.min(axis=0)
+        placed[part] = places + np.array([right, 0.0])
+        right += float(np.ptp(places, axis=0)[0]) + BETWEEN
+    return placed
+
+
+def _fan_out(places: NumPyArray, nodes: Sequence[Node], lines: Sequence[Line]) -> None:
+    """Put the free ends of each node into the widest gap between its other lines."""
+    for number, node in enumerate(nodes):
+        own = [line for line in lines if number in (line.start, line.end)]
+        others = [line.start + line.end - number for line in own]
+        ends = [other for other in others if nodes[other].kind == "end"]
+        inner = [other for other in others if nodes[other].kind != "end"]
+        if node.kind == "end" or not ends or not inner:
+            continue
+        offsets = places[inner] - places[number]
+        angles = np.sort(np.arctan2(offsets[:, 1], offsets[:, 0]))
+        gaps = np.diff(np.append(angles, angles[0] + 2 * np.pi))
+        widest = int(gaps.argmax())
+        steps = np.arange(1, len(ends) + 1) / (len(ends) + 1)
+        for end, angle in zip(ends, angles[widest] + gaps[widest] * steps, strict=True):
+            places[end] = places[number] + LEG * np.array([np.cos(angle), np.sin(angle)])
+
+
+def _turn(places: NumPyArray, nodes: list[Node]) -> NumPyArray:
+    """Turn and mirror so that the input's line ends to the left of the output's, and experts' lie above."""
+    ends = {node.name: places[number] for number, node in enumerate(nodes) if node.kind == "end"}
+    centre = places.mean(axis=0)
+    goal, source = ends.get(OUTPUT, centre), ends.get(INPUT, centre)
+    x, y = goal - source
+    length = np.hypot(x, y) or 1.0
+    turned: NumPyArray = (places - centre) @ np.array([[x, -y], [y, x]]) / length
+    above = [
+        number
+        for number, node in enumerate(nodes)
+        if node.kind == "end" and is_mode(node.name) and node.name not in (INPUT, OUTPUT)
+    ]
+    if above and turned[above, 1].mean() < 0:
+        turned[:, 1] *= -1
+    return turned
+
+
+def _library() -> "networkx":
+    try:
+        import networkx
+    except ImportError as error:
+        remedy = f'pictures of networks need it ({error}): pip install "tensormoe[pictures]"'
+        raise TensorMoEError("networkx", None, remedy) from error
+    return networkx

@@ -1,0 +1,221 @@
+"""A tensor network as a Matplotlib figure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..analysis import pictures_style as style
+from ..errors import TensorMoEError
+from ..layers.spec import Spec
+from ..networks.factorization import Factorization
+from ..networks.network import Core, Network
+from ..networks.notation import INPUT, OUTPUT, Notation, is_mode, split
+from ..typing import NumPyArray
+from .diagram import BETWEEN, RADIUS, Diagram, lay_out
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Of Paul Tol's bright scheme: cores that carry an expert mode, the input, the output, and bonds alone.
+EXPERT, READS, WRITES, INNER = "#ee6677", style.BLUE, "#228833", "#bbbbbb"
+POINT = 0.035
+MARGIN, BOW, NARROWEST = 0.45, 0.28, 2.5
+# Around a point, where the label of its bond may stand.
+AROUND = np.array([[0.0, -0.15], [0.0, 0.15], [0.25, 0.0], [-0.25, 0.0]])
+# Between words that stay together.
+_GLUE = "\N{NO-BREAK SPACE}"
+# Inches that keep labels from each other, from cores and from points; labels are wider than high.
+APART, LETTERING = 0.2, np.array([0.5, 1.0])
+# Inches that a line of the heading and a character of it take.
+LINE, CHARACTER = 0.17, 0.085
+
+
+def draw(
+    what: str | Network | Factorization | Spec, *, levels: int | None = None, title: str | None = None
+) -> "Figure":
+    """Draw a tensor network: a circle is a core, a line is an index that it carries.
+
+    Use it to see what a notation says, and to show it to others. A line between cores is a bond; a line with
+    a free end is a mode of W: inputs to the left, outputs to the right, experts above. Where an index belongs
+    to more than two cores, or a mode to more than one, its lines meet in a point. Terms of a sum stand side
+    by side. Cores with experts are red, those with the inputs alone blue, those with the outputs alone green,
+    others grey. A core that is used more than once shows its name. A bond of size 1 is dotted.
+
+    Args:
+        what: index notation, a factorization, a network, or a specification, of which each layer has a row.
+        levels: the expert levels of a notation or a factorization, by default as many as it names, or one;
+            networks and specifications have theirs.
+        title: of the figure; by default the notation.
+
+    Returns:
+        A `matplotlib.figure.Figure` of its own, which no pyplot knows of: save it with `figure.savefig`.
+
+    Raises:
+        TensorMoEError: another object, a notation that does not fit the levels, or Matplotlib or networkx is
+            missing.
+
+    Source: Penrose, "Applications of negative dimensional tensors", 1971, the graphical notation; Kamada and
+    Kawai, "An algorithm for drawing general undirected graphs", 1989, where its cores lie.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> figure = tm.draw(tm.TensorNetwork("n r, i r, r o", r=64))
+        >>> figure.get_suptitle()
+        'n r, i r, r o'
+        >>> sorted(text.get_text() for text in figure.axes[0].texts)
+        ['i', 'n', 'o', 'r = 64']
+    """
+    shown = _read(what, levels)
+    rows = [[lay_out(term) for term in each.terms] for each in shown]
+    boxes = [_measure(row) for row in rows]
+    width = max(NARROWEST, *(wide for wide, _ in boxes))
+    headings = [each.text for each in shown] if title is None else [style.check_text("title", title)]
+    lines = [line for heading in headings for line in _fold(heading, int(width / CHARACTER))]
+    figure = style.new_figure(width, sum(high for _, high in boxes) + LINE * len(lines), "")
+    style.write(figure.suptitle("\n".join(lines), fontsize=style.SMALL, color=style.INK, x=0.02, ha="left"))
+    axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=[high for _, high in boxes])[:, 0]
+    for axis, each, row in zip(axes, shown, rows, strict=True):
+        _draw_row(axis, each, row)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What one row shows: the cores of each term, and the sizes that are known."""
+
+    text: str
+    terms: tuple[tuple[Core, ...], ...]
+    sizes: Mapping[str, int]
+
+    @property
+    def shared(self) -> set[str]:
+        names = [core.name for term in self.terms for core in term]
+        return {name for name in names if names.count(name) > 1}
+
+
+def _read(what: object, levels: int | None) -> list[_Shown]:
+    if isinstance(what, Spec):
+        return [_of_network(stage.network) for stage in what.layers.values()]
+    if isinstance(what, Network):
+        return [_of_network(what)]
+    if not isinstance(what, str | Factorization):
+        remedy = 'pass notation such as "n r, i r, r o", a factorization, a network, or a specification'
+        raise TensorMoEError("what", what, remedy)
+    named = Notation.parse(what if isinstance(what, str) else what.notation(1 if levels is None else levels))
+    count = max(1, len({*filter(is_mode, named.indices)} - {INPUT, OUTPUT})) if levels is None else levels
+    notation = named.at_levels(count).check_modes(count)
+    sizes = {} if isinstance(what, str) else what.bonds(count)
+    cores = [Core(name, core) for name, core in zip(notation.core_numbers, notation.cores, strict=True)]
+    return [_Shown(str(notation), split(cores, notation.counts), sizes)]
+
+
+def _fold(heading: str, width: int) -> list[str]:
+    """The heading in lines; a core stays in one."""
+    glued = re.sub("(?<![,+]) (?![+])", _GLUE, heading)
+    return [line.replace(_GLUE, " ") for line in wrap(glued, width)]
+
+
+def _of_network(network: Network) -> _Shown:
+    return _Shown(str(network), split(network.cores, network.counts), network.sizes)
+
+
+def _measure(row: Sequence[Diagram]) -> tuple[float, float]:
+    """The inches that the terms of a row take."""
+    sizes = [np.ptp(each.places, axis=0) for each in row]
+    wide = sum(float(size[0]) for size in sizes) + BETWEEN * (len(row) - 1)
+    return wide + 2 * MARGIN, max(float(size[1]) for size in sizes) + 2 * MARGIN
+
+
+def _draw_row(axis: "Axes", shown: _Shown, row: Sequence[Diagram]) -> None:
+    """The terms of a sum side by side."""
+    wide, high = _measure(row)
+    left = MARGIN
+    for number, (diagram, term) in enumerate(zip(row, shown.terms, strict=True)):
+        lowest, highest = diagram.places.min(axis=0), diagram.places.max(axis=0)
+        places = diagram.places - [lowest[0] - left, (lowest[1] + highest[1]) / 2]
+        if number:
+            _write(axis, (left - BETWEEN / 2, 0.0), "+", style.SMALL + 3)
+        _draw_lines(axis, diagram, places, shown.sizes)
+        _draw_nodes(axis, diagram, places, term, shown.shared)
+        left += float(highest[0] - lowest[0]) + BETWEEN
+    axis.set(xlim=(0, wide), ylim=(-high / 2, high / 2), aspect="equal")
+    axis.axis("off")
+
+
+def _draw_lines(axis: "Axes", diagram: Diagram, places: NumPyArray, sizes: Mapping[str, int]) -> None:
+    taken = [*places]
+    named: set[str] = set()
+    for line in diagram.lines:
+        start, end = places[line.start], places[line.end]
+        curve = _bow(start, end, line.bend)
+        dashes = ":" if sizes.get(line.index) == 1 and not is_mode(line.index) else "-"
+        axis.plot(*curve.T, color=style.QUIET, linewidth=1.1, linestyle=dashes, zorder=1)
+        text = f"{line.index} = {sizes[line.index]:,}" if line.index in sizes else line.index
+        if diagram.nodes[line.end].kind == "end":
+            along = end - start
+            _write(axis, end + along / np.hypot(*along) * 0.13, text, style.SMALL)
+        elif diagram.nodes[line.start].kind == "core":
+            taken.append(_most_apart(curve[8:17], taken))
+            _write(axis, taken[-1], text, style.TINY + 0.5)
+        elif line.index not in named and not is_mode(line.index):
+            taken.append(_most_apart(start + AROUND, taken))
+            _write(axis, taken[-1], text, style.TINY + 0.5)
+        named.add(line.index)
+
+
+def _bow(start: NumPyArray, end: NumPyArray, bend: float) -> NumPyArray:
+    """25 points of a quadratic Bézier curve, (25, 2), whose middle lies `bend` beside the straight line's."""
+    along = end - start
+    control = (start + end) / 2 + 2 * BOW * bend * np.array([-along[1], along[0]])
+    step = np.linspace(0, 1, 25)[:, None]
+    curve: NumPyArray = (1 - step) ** 2 * start + 2 * step * (1 - step) * control + step**2 * end
+    return curve
+
+
+def _most_apart(candidates: NumPyArray, taken: Sequence[NumPyArray]) -> NumPyArray:
+    """The candidate farthest from what is drawn already; of those that are far enough, the middle one."""
+    away = (candidates[:, None] - np.array(taken)) * LETTERING
+    distances = np.linalg.norm(away, axis=-1).min(axis=1)
+    order = np.argsort(abs(np.arange(len(candidates)) - (len(candidates) - 1) / 2), kind="stable")
+    best = order[np.argmax(np.minimum(distances, APART)[order])]
+    chosen: NumPyArray = candidates[best]
+    return chosen
+
+
+def _draw_nodes(
+    axis: "Axes", diagram: Diagram, places: NumPyArray, term: Sequence[Core], shared: set[str]
+) -> None:
+    from matplotlib.patches import Circle
+
+    for number, (node, place) in enumerate(zip(diagram.nodes, places, strict=True)):
+        if node.kind == "point":
+            axis.add_patch(Circle(tuple(place), POINT, facecolor=style.QUIET, edgecolor="none", zorder=2))
+        elif node.kind == "core":
+            color = _color(term[number])
+            axis.add_patch(Circle(tuple(place), RADIUS, facecolor=color, edgecolor="white", zorder=3))
+            if node.name in shared:
+                _write(axis, place, node.name, style.SMALL, "white")
+
+
+def _color(core: Core) -> str:
+    """What a core is for, by the modes that it carries."""
+    carried = {index for index in core.indices if is_mode(index)}
+    if carried - {INPUT, OUTPUT}:
+        return EXPERT
+    return READS if carried == {INPUT} else WRITES if carried == {OUTPUT} else INNER
+
+
+def _write(
+    axis: "Axes", place: NumPyArray | tuple[float, float], text: str, size: float, color: str = style.INK
+) -> None:
+    """Text around a place, on a white ground where it crosses a line."""
+    ground = None if color != style.INK else {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    x, y = place
+    drawn = axis.text(x, y, text, fontsize=size, color=color, ha="center", va="center")
+    drawn.set(zorder=4, bbox=ground)
+    style.write(drawn)
