@@ -11,7 +11,6 @@ from support.strategies import close
 import tensormoe as tm
 from tensormoe.layers.functional import mix
 from tensormoe.layers.shares import experts_index, rank_index
-from tensormoe.layers.stage import Stage
 
 PLAIN = tm.TensorNetwork("i o")
 LOW = tm.TensorNetwork("i r, r o", r=2)
@@ -40,28 +39,26 @@ FUNCTIONS: dict[Any, Any] = {
 }
 
 
-def multiply_out(stage: Stage, cores: dict[str, Any]) -> Any:
-    """A layer's weight, by one einsum of the line of its notation."""
-    lines = [core.split() for core in str(stage.network).split(", ")]
-    letters = {name: "abcdefghijkl"[k] for k, name in enumerate(dict.fromkeys(chain(*lines)))}
-    operands = ",".join("".join(letters[name] for name in line) for line in lines)
-    modes = "".join(letters[name] for name in (*tm.expert_modes(len(stage.experts)), "i", "o"))
-    return np.einsum(f"{operands}->{modes}", *cores.values())
-
-
 def compute(block: tm.MuMoEBlockSpec, parameters: Any, coefficients: list[Any], x: Any) -> Any:
-    """A block by its definition: each layer from its whole weight, with coefficients if it has experts."""
+    """A block by its definition, from the notation of each layer: one einsum of all that it multiplies."""
+    names = ["first", "up", "second"] if block.gated else ["first", "second"]
+    families, biases = (
+        dict(zip(names, each if isinstance(each, tuple) else (each,) * len(names), strict=True))
+        for each in (block.factorization, block.bias)
+    )
 
     def run(name: str, data: Any) -> Any:
-        stage = block.layers[name]
-        weight = multiply_out(stage, {each: parameters[f"{name}.{each}"] for each in stage.network.shapes})
-        if stage.bias:
+        if biases[name]:
             data = np.concatenate([data, np.ones((len(data), 1))], axis=1)
-        levels = "ab"[: len(stage.experts)]
-        mixed = [f"t{level}" for level in levels]
-        return np.einsum(
-            ",".join(["ti", *mixed, f"{levels}io"]) + "->to", data, *coefficients[: len(mixed)], weight
-        )
+        lines = [core.split() for core in str(families[name].notation(len(block.experts))).split(", ")]
+        letters = {index: "abcdefghijkl"[k] for k, index in enumerate(dict.fromkeys(chain(*lines)))}
+        cores = ["".join(letters[index] for index in line) for line in lines]
+        # Coefficients meet the modes of experts that there are.
+        modes = [index for index in sorted(letters) if index[0] == "n"]
+        mixed = [f"t{letters[index]}" for index in modes]
+        operands = ",".join([f"t{letters['i']}", *mixed, *cores])
+        arrays = [array for key, array in parameters.items() if key.startswith(f"{name}.")]
+        return np.einsum(f"{operands}->t{letters['o']}", data, *coefficients[: len(modes)], *arrays)
 
     if block.input_norm:
         centred = x - x.mean(1, keepdims=True)
@@ -81,6 +78,7 @@ def draw(block: tm.MuMoEBlockSpec) -> tuple[dict[str, Any], list[Any], Any]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @every_block
 def test_every_layer_is_its_own_factorization(block: tm.MuMoEBlockSpec, backend: str) -> None:
+    block = block.replace()  # derived anew
     parameters, coefficients, x = draw(block)
     ops = tm.get_backend(backend)
     with ops.double_precision():
@@ -106,7 +104,7 @@ def test_a_theorem_says_which_layers_take_the_coefficients() -> None:
 
 
 def test_coefficients_go_to_the_layers_with_experts_alone() -> None:
-    block = BLOCKS["second"]
+    block = BLOCKS["second"].replace()
     assert [stage.experts for stage in block.layers.values()] == [(), (4,)]
     assert block.bond_axes["n"] == {"second.core1": 0}
     plan = block.plan(batch_size=10)

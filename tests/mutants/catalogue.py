@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from mutants import (
     backends,
     biases,
+    blocks,
     checkpoints,
     editing,
     gates,
@@ -29,6 +30,7 @@ from tensormoe.verification import METHODS
 AREAS = (
     structure,
     biases,
+    blocks,
     sharing,
     instructions,
     program,
