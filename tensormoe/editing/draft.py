@@ -49,7 +49,7 @@ class Draft:
         return self.stage.in_features + 1
 
     def split(self, step: Sharing) -> None:
-        """Make several experts of one of a level, if there are any: the others come after all that there are."""
+        """Make several experts of one of a level, if it has any: the others come after all."""
         if not self.stage.experts:
             return
         mode = expert_modes(self.stage.levels)[step.level]

@@ -88,9 +88,8 @@ class World:
         operands = {op.name: op.indices for each in contractions for op in each.operands} | dict(further)
         names = {index for indices in operands.values() for index in indices}
         carriers = {i: frozenset(name for name, held in operands.items() if i in held) for i in names}
-        sizes: dict[str, int] = {}
-        for index, size in (pair for each in contractions for pair in each.sizes):
-            sizes[index] = max(size, sizes.get(index, 0))
+        # Sorted, so that of two sizes the larger one, with a bias, is kept.
+        sizes = dict(sorted(pair for each in contractions for pair in each.sizes))
         inputs = [each.operands[0] for each in contractions if each.affine]
         data = {operand.indices[-1]: operand.name for operand in inputs}
         short = {operand.name for operand in inputs}
