@@ -90,9 +90,8 @@ class World:
         carriers = {i: frozenset(name for name, held in operands.items() if i in held) for i in names}
         # Sorted, so that of two sizes the larger one, with a bias, is kept.
         sizes = dict(sorted(pair for each in contractions for pair in each.sizes))
-        inputs = [each.operands[0] for each in contractions if each.affine]
-        data = {operand.indices[-1]: operand.name for operand in inputs}
-        short = {operand.name for operand in inputs}
+        data = {each.operands[0].indices[-1]: each.operands[0].name for each in contractions if each.affine}
+        short = {*data.values()}
         for each in contractions:
             # One that has no bias may share its input with one that has.
             if not each.affine and each.data:
