@@ -65,8 +65,13 @@ def exact_weight(layer: tm.SavedLayer) -> dict[tuple[int, ...], Fraction]:
 
 def grows(spec: tm.MuMoESpec, name: str) -> bool:
     """Whether a bond may be larger: one in a single core has size 1 for good, and a train's ring is open."""
-    carriers = sum(name in core.indices for core in spec.network.cores)
-    return carriers > 1 and not (isinstance(spec.factorization, tm.TensorTrain) and name == "r1")
+    trains = getattr(spec.factorization, "terms", [spec.factorization])
+    closing = {
+        "r1" if number == 1 else f"r1_{number}"
+        for number, term in enumerate(trains, start=1)
+        if isinstance(term, tm.TensorTrain)
+    }
+    return sum(name in core.indices for core in spec.network.cores) > 1 and name not in closing
 
 
 @given(specs(max_levels=2, max_size=2), st.integers(0, 99), st.data())
