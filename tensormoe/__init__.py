@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from .checkpoints.saving import save
     from .drawing import draw
     from .fitting import Fit, fit, upcycle
-    from .ranks import RankChange, canonicalize, grow, simplify, truncate
     from .verification import VerificationReport, verify
     from .verification.proof.chain import BlockProof
     from .verification.proof.prove import Proof
@@ -76,21 +75,16 @@ else:
         "Fit": "fitting",
         "Proof": "verification.proof.prove",
         "ProofError": "verification.proof.trace",
-        "RankChange": "ranks",
         "SavedLayer": "checkpoints.saved",
         "VerificationReport": "verification",
         "bench": "benching",
-        "canonicalize": "ranks",
         "draw": "drawing",
         "fit": "fitting",
         "from_published": "checkpoints.published",
-        "grow": "ranks",
         "load": "checkpoints.loading",
         "load_arrays": "checkpoints.loading",
         "prove": "verification.prove",
         "save": "checkpoints.saving",
-        "simplify": "ranks",
-        "truncate": "ranks",
         "upcycle": "fitting",
         "verify": "verification",
     }
@@ -128,7 +122,6 @@ __all__ = [
     "Plan",
     "Proof",
     "ProofError",
-    "RankChange",
     "Router",
     "SavedLayer",
     "Spec",
@@ -145,7 +138,6 @@ __all__ = [
     "backend_of",
     "bench",
     "build",
-    "canonicalize",
     "contract",
     "cores_of",
     "draw",
@@ -156,7 +148,6 @@ __all__ = [
     "from_published",
     "from_tensorly",
     "get_backend",
-    "grow",
     "initialize",
     "jump_relu",
     "load",
@@ -167,7 +158,6 @@ __all__ = [
     "relu_top_k",
     "save",
     "sigmoid",
-    "simplify",
     "soft_moe",
     "soft_rank",
     "soft_top_k",
@@ -176,7 +166,6 @@ __all__ = [
     "spec_from_json",
     "to_tensorly",
     "top_k",
-    "truncate",
     "upcycle",
     "verify",
 ]

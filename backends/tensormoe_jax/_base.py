@@ -73,6 +73,8 @@ class Module(nnx.Module):
         self.recompute = true_or_false("recompute", recompute)
         # This is nnx's own name, which train(), eval() and nnx.view look for.
         self.use_running_average = False
+        if spec.gate is None:
+            self.gate_weights = nnx.List([])
         self._hold(parameters, nnx.Param)
         self._hold(state, nnx.BatchStat)
 
@@ -213,6 +215,7 @@ class Module(nnx.Module):
         x: ArrayLike,
         return_coefficients: Literal[False] = False,
         *,
+        coefficients: Sequence[ArrayLike] | ArrayLike | None = None,
         previous: Sequence[ArrayLike] | None = None,
         generator: jax.Array | nnx.Rngs | None = None,
         all_reduce: AllReduce | None = None,
@@ -224,6 +227,7 @@ class Module(nnx.Module):
         x: ArrayLike,
         return_coefficients: Literal[True],
         *,
+        coefficients: Sequence[ArrayLike] | ArrayLike | None = None,
         previous: Sequence[ArrayLike] | None = None,
         generator: jax.Array | nnx.Rngs | None = None,
         all_reduce: AllReduce | None = None,
@@ -234,6 +238,7 @@ class Module(nnx.Module):
         x: ArrayLike,
         return_coefficients: bool = False,
         *,
+        coefficients: Sequence[ArrayLike] | ArrayLike | None = None,
         previous: Sequence[ArrayLike] | None = None,
         generator: jax.Array | nnx.Rngs | None = None,
         all_reduce: AllReduce | None = None,
@@ -244,6 +249,8 @@ class Module(nnx.Module):
         Args:
             x: of the layer's element type; a JAX or a NumPy array.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+            coefficients: E arrays (…, N_e), or the only one, of x's type. A layer without a gate needs them;
+                with a gate, they are used in place of what it would compute, and its statistics stay.
             previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`.
             generator: the source of the gate's noise in training: a key, or the `nnx.Rngs` whose stream
                 "noise" gives one.
@@ -252,13 +259,14 @@ class Module(nnx.Module):
                 mapped. Arrays that `jax.jit` shards need none.
 
         Raises:
-            TensorMoEError: a wrong last dimension or element type, coefficients that do not fit, or an
-                unknown keyword.
+            TensorMoEError: a wrong last dimension or element type, coefficients that are missing or do not
+                fit, or an unknown keyword.
         """
         true_or_false("return_coefficients", return_coefficients)
         if unknown:
             remedy = (
-                "a call takes previous, generator and all_reduce; layer.train() and layer.eval() set the mode"
+                "a call takes coefficients, previous, generator and all_reduce; layer.train() and "
+                "layer.eval() set the mode"
             )
             raise TensorMoEError("keyword", next(iter(unknown)), remedy)
         if isinstance(generator, nnx.Rngs):
@@ -270,6 +278,7 @@ class Module(nnx.Module):
             {name: self._variable(name) for name in self.spec.parameter_shapes},
             x,
             state={name: self._variable(name) for name in self.spec.state_shapes},
+            coefficients=coefficients,
             training=training,
             previous=previous,
             generator=generator,

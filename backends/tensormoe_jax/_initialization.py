@@ -75,8 +75,8 @@ def initialize(
     values: Mapping[str, ArrayLike]
     values = _from_numpy(spec, seed, drawn) if key is None else draw(spec, key, drawn)
     parameters = {name: jnp.asarray(values[name]).astype(wanted) for name in spec.parameter_shapes}
-    initial = spec.gate.initial_state(spec.in_features, spec.experts)
-    return parameters, {name: jnp.full(shape, value, drawn) for name, (shape, value) in initial.items()}
+    initial = spec.initial_state.items()
+    return parameters, {name: jnp.full(shape, value, drawn) for name, (shape, value) in initial}
 
 
 def take(arrays: Mapping[str, Array], spec: Spec, dtype: DTypeLike | None, copy: bool) -> Arrays:

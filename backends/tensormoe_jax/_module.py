@@ -1,6 +1,5 @@
 """μMoE layers and blocks as `flax.nnx.Module`s."""
 
-from collections.abc import Sequence
 from typing import Unpack
 
 import jax
@@ -27,7 +26,7 @@ class MuMoE(Module):
     Args:
         in_features: I, the size of x's last dimension.
         out_features: O, the size of y's last dimension.
-        experts: N, or one count for each level.
+        experts: N, or one count for each level; () with gate=None for a factorized linear layer.
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         rngs: its stream "params" gives the key of the initial values, traced or not.
         seed: instead of rngs: the same initial values as in every framework, bit for bit; see
@@ -40,7 +39,7 @@ class MuMoE(Module):
     Attributes:
         spec: the `tm.MuMoESpec`.
         cores: the factors of the weight tensor by name.
-        gate_weights: the gate's parameters, (I, N_e) for each level.
+        gate_weights: the gate's parameters, (I, N_e) for each level; none without a gate.
 
     Raises:
         TensorMoEError: as `tm.MuMoESpec`; neither rngs nor a seed, or both.
@@ -93,8 +92,7 @@ class MuMoEBlock(Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts: of all layers.
-        factorization: of all layers, or a sequence with one for each.
+        experts, factorization: of all layers.
         rngs, seed, dtype, device, recompute: as for `MuMoE`.
         options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
             keyword, as for `tm.MuMoEBlockSpec`.
@@ -102,7 +100,7 @@ class MuMoEBlock(Module):
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
         first, second: the cores of each layer by name; of a gated block also `up`.
-        gate_weights: the gate's parameters, (D, N_e) for each level.
+        gate_weights: the gate's parameters, (D, N_e) for each level; none without a gate.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -126,7 +124,7 @@ class MuMoEBlock(Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: Factorization | Sequence[Factorization],
+        factorization: Factorization,
         *,
         rngs: nnx.Rngs | None = None,
         seed: Seed | None = None,

@@ -102,7 +102,8 @@ def _modules(model: nnx.Module) -> list[tuple[tuple[object, ...], nnx.Module]]:
 
 
 def _layers(model: nnx.Module) -> list[tuple[str, Module]]:
-    layers = [(path, module) for path, module in _modules(model) if isinstance(module, Module)]
+    modules = [(path, module) for path, module in _modules(model) if isinstance(module, Module)]
+    layers = [(path, module) for path, module in modules if module.experts]
     for path, layer in layers:
         first = layer.spec.core_names[0]
         if layer._variable(first).shape != layer.spec.parameter_shapes[first]:

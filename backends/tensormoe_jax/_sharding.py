@@ -7,6 +7,7 @@ import jax
 from jax.sharding import PartitionSpec
 
 from tensormoe.errors import TensorMoEError
+from tensormoe.layers.checks import read_given
 from tensormoe.layers.functional import LayerOutput, compute_gate
 from tensormoe.layers.shares import experts_index, mix_shares, rank_index, share_stages
 from tensormoe.layers.spec import Spec, check_spec
@@ -63,6 +64,7 @@ def apply_shares(
     rank: str | None = None,
     experts: str | None = None,
     bond: str | None = None,
+    coefficients: Sequence[jax.Array] | jax.Array | None = None,
     state: Mapping[str, jax.Array] | None = None,
     training: bool = False,
     previous: Sequence[jax.Array] | None = None,
@@ -80,6 +82,7 @@ def apply_shares(
         shares: what `shard_map` hands over of parameters that lie as `partition_specs` says.
         x: (…, I), the same along both axes.
         rank, experts, bond: as for `partition_specs`.
+        coefficients: as for `tensormoe.apply`: of all experts, the same along both axes.
         state, training, previous, generator, all_reduce, recompute: as for `tensormoe.apply`.
 
     Raises:
@@ -102,26 +105,27 @@ def apply_shares(
         (2, 6)
     """
     indices = _indices(spec, rank, experts, bond)
-    gate = {name: shares[name] for name in spec.gate_shapes}
-    output = compute_gate(
-        spec, gate, x, state=state, training=training, previous=previous, generator=generator,
-        all_reduce=all_reduce, backend=backend,
-    )  # fmt: skip
+    mixed, moved = read_given(backend, spec, coefficients, x), {**(state or {})}
+    if mixed is None:
+        gate = {name: shares[name] for name in spec.gate_shapes}
+        mixed, _, moved = compute_gate(
+            spec, gate, x, state=state, training=training, previous=previous, generator=generator,
+            all_reduce=all_reduce, backend=backend,
+        )  # fmt: skip
     stages = share_stages(spec, {name: shares[name].shape for name in spec.core_names})
-    first, *others = output.coefficients
+    own = [*mixed]
     if experts is not None:
         count = next(iter(stages.values())).experts[0]
         start = jax.lax.axis_index(experts) * count
-        first = jax.lax.dynamic_slice_in_dim(first, start, count, axis=-1)
+        own[0] = jax.lax.dynamic_slice_in_dim(own[0], start, count, axis=-1)
     axes = tuple(indices.values())
 
     def total(y: jax.Array) -> jax.Array:
         summed: jax.Array = jax.lax.psum(y, axes)  # type: ignore[no-untyped-call]
         return summed
 
-    coefficients = [first, *others]
-    y = mix_shares(backend, spec, stages, shares, coefficients, x, _stay, total, recompute)
-    return LayerOutput(y, output.coefficients, output.state)
+    y = mix_shares(backend, spec, stages, shares, own, x, _stay, total, recompute)
+    return LayerOutput(y, mixed, moved)
 
 
 def _stay(array: Any) -> Any:

@@ -121,7 +121,7 @@ class Module:
 
     @property
     def gate_weights(self) -> list[NumPyArray]:
-        """The gate's parameters, (I, N_e) for each expert level."""
+        """The gate's parameters, (I, N_e) for each expert level; none without a gate."""
         return list(self._members("gate_weights").values())
 
     def load_arrays(self, arrays: Mapping[str, Array]) -> None:
@@ -161,7 +161,7 @@ class Module:
         return {**self.parameters, **self.state}
 
     def _members(self, group: str) -> dict[str, NumPyArray]:
-        return group_members(self.parameters)[group]
+        return group_members(self.parameters).get(group, {})
 
     @overload
     def __call__(
@@ -169,6 +169,7 @@ class Module:
         x: NumPyArray,
         return_coefficients: Literal[False] = False,
         *,
+        coefficients: Sequence[NumPyArray] | NumPyArray | None = None,
         previous: Sequence[NumPyArray] | None = None,
     ) -> NumPyArray: ...
 
@@ -178,6 +179,7 @@ class Module:
         x: NumPyArray,
         return_coefficients: Literal[True],
         *,
+        coefficients: Sequence[NumPyArray] | NumPyArray | None = None,
         previous: Sequence[NumPyArray] | None = None,
     ) -> tuple[NumPyArray, list[NumPyArray]]: ...
 
@@ -186,6 +188,7 @@ class Module:
         x: NumPyArray,
         return_coefficients: bool = False,
         *,
+        coefficients: Sequence[NumPyArray] | NumPyArray | None = None,
         previous: Sequence[NumPyArray] | None = None,
     ) -> NumPyArray | tuple[NumPyArray, list[NumPyArray]]:
         """Compute y (…, O) from x (…, I); with the E coefficient arrays (…, N_e) on request.
@@ -193,14 +196,23 @@ class Module:
         Args:
             x: of the layer's element type.
             return_coefficients: whether to return the pair of y and the coefficients.
+            coefficients: E arrays (…, N_e), or the only one, of x's type. A layer without a gate needs them;
+                with a gate, they are used in place of what it would compute.
             previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`.
 
         Raises:
-            TensorMoEError: a wrong last dimension or element type, or coefficients that do not fit.
+            TensorMoEError: a wrong last dimension or element type, or coefficients that are missing or do not
+                fit.
         """
         true_or_false("return_coefficients", return_coefficients)
         result = functional.apply(
-            self.spec, self.parameters, x, state=self.state, previous=previous, backend=backend
+            self.spec,
+            self.parameters,
+            x,
+            coefficients=coefficients,
+            state=self.state,
+            previous=previous,
+            backend=backend,
         )
         return (result.y, result.coefficients) if return_coefficients else result.y
 

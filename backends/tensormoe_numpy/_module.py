@@ -1,6 +1,5 @@
 """Layers and blocks on NumPy arrays: values and evaluation, no training."""
 
-from collections.abc import Sequence
 from typing import Unpack
 
 from numpy.typing import DTypeLike
@@ -22,7 +21,7 @@ class MuMoE(Module):
     Args:
         in_features: I, the size of x's last dimension.
         out_features: O, the size of y's last dimension.
-        experts: N, or one count for each level.
+        experts: N, or one count for each level; () with gate=None for a factorized linear layer.
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         seed: of the initial values; by default drawn from NumPy's global generator.
         dtype: of the parameters; float32 by default.
@@ -84,8 +83,7 @@ class MuMoEBlock(Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts: of all layers.
-        factorization: of all layers, or a sequence with one for each.
+        experts, factorization: of all layers.
         seed, dtype, device, recompute: as for `MuMoE`.
         options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
             keyword, as for `tm.MuMoEBlockSpec`.
@@ -112,7 +110,7 @@ class MuMoEBlock(Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: Factorization | Sequence[Factorization],
+        factorization: Factorization,
         *,
         seed: int | None = None,
         dtype: DTypeLike | None = None,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tensormoe.errors import TensorMoEError, true_or_false
-from tensormoe.layers.checks import check_input, check_types
+from tensormoe.layers.checks import check_input, check_types, read_given
 from tensormoe.layers.functional import run_mixture
 from tensormoe.layers.needs import check_parameters
 from tensormoe.layers.parameters import group_members
@@ -18,21 +18,20 @@ from ._backend import backend
 from ._channel import Channel
 from ._checkpoints import check, check_names, check_tensors, note
 from ._containers import LevelTensors, make_group
+from ._described import Described, Groups
 from ._gate import AllReduce, GateModule
 from ._quantized import writable
 from ._values import Device, DType, element_type, fill, on_device, read, reset, take
 
 Coefficients = list[torch.Tensor]
 Mixture = Callable[..., torch.Tensor]
-Groups = tuple[str, ...]
 
 
-class Module(nn.Module):
+class Module(Described):
     """Holds a spec's tensors in groups, under the names that `tm.initialize` gives them."""
 
     _kind: ClassVar[type[Spec]]
 
-    spec: Spec
     gate_weights: LevelTensors
     gate: GateModule
     recompute: bool
@@ -55,6 +54,8 @@ class Module(nn.Module):
         for group, shapes in group_members(spec.state_shapes).items():
             buffers = {name: torch.empty(shape, dtype=wide, device=device) for name, shape in shapes.items()}
             self.add_module(group, make_group(spec, group, buffers))
+        if spec.gate is None:
+            self.gate_weights = LevelTensors(spec, "gate_weights", {})
         self.gate = GateModule(spec)
         self.channels: tuple[Channel, ...] = ()
         self.mixture: Mixture = run_mixture  # or that of a style of `tensormoe_torch.parallel`
@@ -69,6 +70,7 @@ class Module(nn.Module):
         x: torch.Tensor,
         return_coefficients: Literal[False] = False,
         *,
+        coefficients: Sequence[torch.Tensor] | torch.Tensor | None = None,
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
         all_reduce: AllReduce | None = None,
@@ -80,6 +82,7 @@ class Module(nn.Module):
         x: torch.Tensor,
         return_coefficients: Literal[True],
         *,
+        coefficients: Sequence[torch.Tensor] | torch.Tensor | None = None,
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
         all_reduce: AllReduce | None = None,
@@ -90,6 +93,7 @@ class Module(nn.Module):
         x: torch.Tensor,
         return_coefficients: bool = False,
         *,
+        coefficients: Sequence[torch.Tensor] | torch.Tensor | None = None,
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
         all_reduce: AllReduce | None = None,
@@ -99,13 +103,16 @@ class Module(nn.Module):
         Args:
             x: of the layer's element type and device.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+            coefficients: E tensors (…, N_e), or the only one, of x's type. A layer without a gate needs them;
+                with a gate, they are used in place of what it would compute, and its statistics stay.
             previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
             generator: of the gate's noise in training; by default PyTorch's global one.
             all_reduce: the sum of a tensor over all processes that share the batch, for the statistics of
                 `tm.AdaptiveClustering` and `norm="batch"`; by default as `tensormoe_torch.synchronize` says.
 
         Raises:
-            TensorMoEError: another last dimension or element type, or coefficients that do not fit.
+            TensorMoEError: another last dimension or element type, or coefficients that are missing or do not
+                fit.
         """
         weights, statistics = self._tensors(self._gate_groups, x), self._tensors(self._state_groups, x)
         rest = self._tensors(self._mixture_groups, x)
@@ -114,15 +121,16 @@ class Module(nn.Module):
         true_or_false("return_coefficients", return_coefficients)
         check_types(backend, "parameters", weights, x)
         check_types(backend, "parameters", rest, x)
+        given = read_given(backend, self.spec, coefficients, x)
         channels = self.channels
-        if channels and previous is None:
+        if channels and previous is None and given is None:
             previous = channels[-1].receive(self.spec, x)
         gate: Any = self._modules["gate"]
-        coefficients = gate(x, weights, statistics, previous, generator, all_reduce)
+        mixed = gate(x, weights, statistics, previous, generator, all_reduce, given)
         for channel in channels:
-            channel.send(coefficients)
-        y = self.mixture(backend, self.spec, rest, coefficients, x, self.recompute)
-        return (y, list(coefficients)) if return_coefficients else y
+            channel.send(mixed)
+        y = self.mixture(backend, self.spec, rest, mixed, x, self.recompute)
+        return (y, list(mixed)) if return_coefficients else y
 
     if TYPE_CHECKING:
         __call__ = forward  # nn.Module's own has no types
@@ -190,31 +198,6 @@ class Module(nn.Module):
         """
         tensors = self._all_tensors()
         return {name: tensors[name].detach() for name in self.spec.parameter_shapes | self.spec.state_shapes}
-
-    @property
-    def in_features(self) -> int:
-        """I."""
-        return self.spec.in_features
-
-    @property
-    def out_features(self) -> int:
-        """O."""
-        return self.spec.out_features
-
-    @property
-    def experts(self) -> tuple[int, ...]:
-        """The number of experts of each level, (N1, …, NE)."""
-        return self.spec.experts
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The element type of the parameters."""
-        return self.gate_weights[0].dtype
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the parameters."""
-        return self.gate_weights[0].device
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -326,5 +309,6 @@ class Module(nn.Module):
 
     def extra_repr(self) -> str:
         spec = self.spec
-        rest = f"experts={spec.experts}, {spec.factorization}, {spec.gate}, bias={spec.bias}"
+        gate = spec.gate or "gate=None"
+        rest = f"experts={spec.experts}, {spec.factorization}, {gate}, bias={spec.bias}"
         return substitute(f"{' → '.join(map(str, spec.features))}, {rest}")

@@ -53,7 +53,7 @@ class Channel:
         Raises:
             TensorMoEError: no pass is open, or the layer before had other tokens or counts of experts.
         """
-        wanted = spec.gate.router.previous_experts(spec.experts)
+        wanted = spec.previous_experts
         if wanted is None:
             return None
         last: tuple[torch.Tensor, ...] | None = getattr(self._passes, "last", None)

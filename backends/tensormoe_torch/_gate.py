@@ -22,8 +22,9 @@ AllReduce = Callable[[torch.Tensor], torch.Tensor]
 class GateModule(nn.Module):
     """A layer's gate; its output is what the experts are mixed by.
 
-    It owns no tensors: the layer hands them over. A forward hook sees the coefficients of every call, and
-    what it returns in their place is used. A forward hook on `router` sees the logits.
+    It owns no tensors: the layer hands them over. A forward hook sees the coefficients of every call, also
+    those that come with it, and what it returns in their place is used. A forward hook on `router` sees the
+    logits.
 
     Examples:
         >>> import tensormoe as tm, torch
@@ -41,12 +42,13 @@ class GateModule(nn.Module):
         self.spec = spec
         self.router = RouterModule()
         # A batch norm's own do not change what training computes.
-        self._remembers_statistics = bool(spec.gate.router.initial_state(spec.in_features, spec.experts))
+        gate, sizes = spec.gate, (spec.in_features, spec.experts)
+        self._remembers_statistics = gate is not None and bool(gate.router.initial_state(*sizes))
         self._first_runs = FirstRuns()
-        self.uses_previous = spec.gate.router.previous_experts(spec.experts) is not None
+        self.uses_previous = spec.previous_experts is not None
         self.processes = Processes()
-        self._normalizes = spec.gate.norm == "batch"
-        self._sums = self._normalizes or type(spec.gate.router) is not LinearRouter
+        self._normalizes = gate is not None and gate.norm == "batch"
+        self._sums = self._normalizes or (gate is not None and type(gate.router) is not LinearRouter)
 
     def forward(
         self,
@@ -56,6 +58,7 @@ class GateModule(nn.Module):
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
         all_reduce: AllReduce | None = None,
+        coefficients: Sequence[torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The E coefficients (…, N_e); in training the statistics move, once for each forward pass.
 
@@ -65,7 +68,10 @@ class GateModule(nn.Module):
             x: (…, I).
             weights, statistics: by the names that `tm.initialize` gives them.
             previous, generator, all_reduce: as for `MuMoE`.
+            coefficients: those that come with the call, which are handed on in place of the gate's.
         """
+        if coefficients is not None:
+            return tuple(coefficients)
         if generator is not None and not isinstance(generator, torch.Generator):
             raise TensorMoEError("generator", generator, "pass a torch.Generator")
         needed = self.training and (self._remembers_statistics or generator is not None)

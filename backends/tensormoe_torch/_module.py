@@ -1,6 +1,5 @@
 """μMoE layers and blocks as `torch.nn.Module`s."""
 
-from collections.abc import Sequence
 from typing import Unpack
 
 import torch
@@ -26,9 +25,9 @@ class MuMoE(Module):
     Args:
         in_features: I, the size of x's last dimension.
         out_features: O, the size of y's last dimension.
-        experts: N, or one count for each level.
+        experts: N, or one count for each level; () with gate=None for a factorized linear layer.
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
-        gate: the gate.
+        gate: the gate; None if coefficients come with each call.
         bias: whether each expert has a bias.
         optimize, memory_limit, initialization: as for the spec.
         seed: of the initial values; by default drawn from PyTorch's global generator.
@@ -39,7 +38,7 @@ class MuMoE(Module):
     Attributes:
         spec: the `tm.MuMoESpec`.
         cores: the factors of the weight tensor by name.
-        gate_weights: the gate's parameters, (I, N_e) for each level.
+        gate_weights: the gate's parameters, (I, N_e) for each level; none without a gate.
         gate: the gate without its parameters; forward hooks on it see the coefficients, and on
             `gate.router` the logits.
 
@@ -84,7 +83,7 @@ class MuMoE(Module):
     @property
     def weight(self) -> FactorizedWeight:
         """A stand-in for nn.Linear's weight: its type and device, no values."""
-        return FactorizedWeight(self.gate_weights[0], self.spec.network.weight_shape)
+        return FactorizedWeight(self._parameter(), self.spec.network.weight_shape)
 
     @property
     def bias(self) -> None:
@@ -102,8 +101,7 @@ class MuMoEBlock(Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, gate: of all layers.
-        factorization, bias: of all layers, or a sequence with one for each.
+        experts, factorization, gate, bias: of all layers.
         nonlinearity: what the first layer's result passes.
         gated: whether that is multiplied with the result of a layer `up`, as in Llama's MLPs.
         input_norm: whether the layers before the last see LayerNorm(x).
@@ -113,7 +111,7 @@ class MuMoEBlock(Module):
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
         first, second: the cores of each layer by name; of a gated block also `up`.
-        gate_weights: the gate's parameters, (D, N_e) for each level.
+        gate_weights: the gate's parameters, (D, N_e) for each level; none without a gate.
         gate: as for `MuMoE`.
         input_norm: weight and bias of the input's LayerNorm, if there is one.
 
@@ -139,7 +137,7 @@ class MuMoEBlock(Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: Factorization | Sequence[Factorization],
+        factorization: Factorization,
         *,
         seed: int | None = None,
         dtype: DType = None,

@@ -71,7 +71,9 @@ class Observer:
 
 
 def _layers(model: nn.Module) -> list[tuple[str, Module]]:
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, Module)]
+    """The layers that mix experts, by name."""
+    named = [(name, module) for name, module in model.named_modules() if isinstance(module, Module)]
+    return [(name, module) for name, module in named if module.experts]
 
 
 def _move(batch: Any, device: torch.device) -> Any:

@@ -105,4 +105,5 @@ def _detach(channel: Channel) -> None:
 
 
 def _layers(model: nn.Module) -> list[Module]:
-    return [module for module in model.modules() if isinstance(module, Module)]
+    # A layer without experts has no coefficients to hand on.
+    return [module for module in model.modules() if isinstance(module, Module) and module.experts]

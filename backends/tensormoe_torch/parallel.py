@@ -38,10 +38,10 @@ class _ShareStyle(ParallelStyle):
         if isinstance(module.mixture, _ShareMixture):
             raise TensorMoEError("module", module, "it is shared out already: pass one style for each module")
         spec, index = module.spec, self.index(module.spec)
-        for size in (stage.network.sizes[index] for stage in spec.layers.values()):
-            if device_mesh.ndim != 1 or size % device_mesh.size():
-                remedy = f"a mesh with one axis that divides {index} = {size} is needed"
-                raise TensorMoEError("device_mesh", tuple(device_mesh.shape), remedy)
+        size = spec.layers[next(iter(spec.layers))].network.sizes[index]
+        if device_mesh.ndim != 1 or size % device_mesh.size():
+            remedy = f"a mesh with one axis that divides {index} = {size} is needed"
+            raise TensorMoEError("device_mesh", tuple(device_mesh.shape), remedy)
         axes = spec.bond_axes[index]
         for prefix, names in group_members(dict.fromkeys(spec.core_names)).items():
             group = module.get_submodule(prefix)
@@ -127,9 +127,10 @@ class _ShareMixture:
         self.stages = share_stages(spec, {name: _local(tensor).shape for name, tensor in tensors.items()})
         for stage in self.stages.values():
             _ = stage.programs
-        count = next(iter(self.stages.values())).experts[0]
-        start = mesh.get_local_rank() * count if index == experts_index(spec) else 0
-        self.experts = slice(start, start + count)
+        self.experts = slice(None)
+        if spec.experts and index == experts_index(spec):
+            count = next(iter(self.stages.values())).experts[0]
+            self.experts = slice(mesh.get_local_rank() * count, (mesh.get_local_rank() + 1) * count)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_ShareMixture":
         return self  # immutable, and its group belongs to this process
@@ -144,8 +145,8 @@ class _ShareMixture:
         recompute: bool,
     ) -> torch.Tensor:
         shares = {name: self._share(name, tensor) for name, tensor in parameters.items()}
-        first, *others = (self._enter(a) for a in coefficients)
-        mixed = [first[..., self.experts], *others]
+        mixed = [self._enter(a) for a in coefficients]
+        mixed[:1] = [first[..., self.experts] for first in mixed[:1]]
         arguments = ops, spec, self.stages, shares, mixed, x, self._enter, self._total, recompute
         y: torch.Tensor = mix_shares(*arguments)
         return y

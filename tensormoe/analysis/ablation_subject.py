@@ -114,6 +114,7 @@ def read_subject(layer: Any, x: Array, previous: Sequence[Array] | None) -> Subj
             as `apply`.
     """
     spec, arrays = _open(layer)
+    spec.require_gate("ablations run the gate")
     parameters = {name: each for name, each in arrays.items() if name not in spec.state_shapes}
     state = {name: each for name, each in arrays.items() if name in spec.state_shapes}
     ops, x = _read_inputs(x, next(iter(parameters.values())))
@@ -181,12 +182,11 @@ def read_ablations(
     one_of("mode", mode, (ZERO, RENORMALIZE))
     levels = _read_levels(level, spec.levels)
     sizes = tuple(spec.experts[each] for each in levels)
-    known = tuple(name for name, stage in spec.layers.items() if stage.experts)
-    stages = known if layers is None else as_tuple(layers)
+    stages = tuple(spec.layers) if layers is None else as_tuple(layers)
     for stage in stages:
-        one_of("layers", stage, known)
+        one_of("layers", stage, tuple(spec.layers))
     if not stages:
-        raise TensorMoEError("layers", layers, f"choose some of {', '.join(known)}")
+        raise TensorMoEError("layers", layers, f"choose some of {', '.join(spec.layers)}")
     names = frozenset(str(stage) for stage in stages)
     together = _list_experts(experts)
     if any(isinstance(each, Set) for each in together):

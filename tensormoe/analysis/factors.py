@@ -75,6 +75,8 @@ def read_factors(layer: Any, cores: Cores | None, bias: bool) -> Factors:
     if cores is None:
         layer, cores = _open(layer)
     stage = find_stage(layer)
+    if not stage.experts:
+        raise TensorMoEError("layer", stage, "it has no experts: tm.materialize gives its matrix")
     network = stage.network
     named = {name: _read_core(f"cores[{name!r}]", core) for name, core in name_cores(cores, stage).items()}
     for name, shape in network.shapes.items():

@@ -19,7 +19,7 @@ from .sides import Side, compile_call
 
 
 def find_products(ops: Backend, spec: Spec, given: Arguments) -> list[Product]:
-    """The factors of every matrix product that a layer with the linear router computes.
+    """The factors of every matrix product that a layer with the linear router, or without a gate, computes.
 
     Those are the gate's x G_e and the products of the plan.
 
@@ -28,16 +28,18 @@ def find_products(ops: Backend, spec: Spec, given: Arguments) -> list[Product]:
         spec: the layer or block.
         given: the arguments of a call.
     """
-    plain = spec.replace(gate=replace(spec.gate, router=LinearRouter()))
-    state = {name: given.state[name] for name in plain.state_shapes}
-    weights = {name: given.parameters[name] for name in plain.gate_shapes}
-    gate = compute_gate(plain, weights, given.x, state=state, backend=ops)
+    weights = {name: given.parameters[name] for name in spec.gate_shapes}
+    coefficients = given.coefficients
+    if spec.gate is not None:
+        plain = spec.replace(gate=replace(spec.gate, router=LinearRouter()))
+        state = {name: given.state[name] for name in plain.state_shapes}
+        coefficients = compute_gate(plain, weights, given.x, state=state, backend=ops).coefficients
     cores = [given.parameters[name] for name in spec.core_names]
     program = spec.program_for(given.x.shape[0])
     x = make_contiguous(ops, given.x)
     return [
         *((x, make_contiguous(ops, weight)) for weight in weights.values()),
-        *record_products(ops, program, (given.x, *gate.coefficients, *cores)),
+        *record_products(ops, program, (given.x, *(coefficients or ()), *cores)),
     ]
 
 

@@ -51,6 +51,7 @@ class Arguments:
         x: (T, I).
         cotangent: (T, O), the weights of y in gradients.
         previous: a previous layer's coefficients, if the router uses them.
+        coefficients: of every level, if there is no gate.
     """
 
     parameters: dict[str, Array]
@@ -58,6 +59,7 @@ class Arguments:
     x: Array
     cotangent: Array
     previous: list[Array] | None
+    coefficients: list[Array] | None
 
 
 def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
@@ -73,11 +75,13 @@ def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
         else sampler.place(value)
         for name, value in values.items()
     }
-    clusters = spec.gate.router.previous_experts(spec.experts)
+    clusters = spec.previous_experts
+    given = None if spec.gate is not None else spec.experts
     return Arguments(
         parameters,
         {name: sampler.place(value) for name, value in state.items()},
         sampler.normal(batch_size, spec.in_features),
         sampler.normal(batch_size, spec.out_features),
         None if clusters is None else [sampler.coefficients(batch_size, count) for count in clusters],
+        None if given is None else [sampler.coefficients(batch_size, count) for count in given],
     )

@@ -1,7 +1,7 @@
 """What is timed: the layer, and the MLP that it replaces."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -38,28 +38,29 @@ def layer(ops: Backend, spec: Spec, given: Arguments, macs: int) -> Side:
         macs: of its matrix products.
     """
     names = tuple(given.parameters)
-    quiet = spec.replace(gate=replace(spec.gate, noise=0.0))
+    quiet = spec.without_noise()
     quiet.prepare()
 
-    def call(state: Mapping[str, Array], previous: Any, x: Array, *values: Array, training: bool) -> Any:
+    def call(state: Mapping[str, Array], brought: Any, x: Array, *values: Array, training: bool) -> Any:
         parameters = dict(zip(names, values, strict=True))
-        options: Any = {"state": state, "previous": previous, "training": training, "backend": ops}
+        options: Any = {"state": state, "training": training, "backend": ops, **brought}
         return apply(quiet, parameters, x, **options)
 
-    def forward(state: Mapping[str, Array], previous: Any, *leaves: Array) -> object:
-        return call(state, previous, *leaves, training=False)[0]
+    def forward(state: Mapping[str, Array], brought: Any, *leaves: Array) -> object:
+        return call(state, brought, *leaves, training=False)[0]
 
-    def training(state: Mapping[str, Array], previous: Any, cotangent: Array, *leaves: Array) -> object:
+    def training(state: Mapping[str, Array], brought: Any, cotangent: Array, *leaves: Array) -> object:
         def moving(*leaves: Array) -> Any:
-            y, _, moved = call(state, previous, *leaves, training=True)
+            y, _, moved = call(state, brought, *leaves, training=True)
             return y, moved
 
         return ops.with_gradients(moving, leaves, cotangent)
 
     leaves = (given.x, *given.parameters.values())
+    brought = {"previous": given.previous, "coefficients": given.coefficients}
     return Side(
-        compile_call(ops, forward, given.state, given.previous, *leaves),
-        compile_call(ops, training, given.state, given.previous, given.cotangent, *leaves),
+        compile_call(ops, forward, given.state, brought, *leaves),
+        compile_call(ops, training, given.state, brought, given.cotangent, *leaves),
         macs,
         spec.num_parameters,
     )

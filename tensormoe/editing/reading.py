@@ -45,6 +45,8 @@ def locate(argument: str, expert: Expert, experts: Shape) -> Place:
         TensorMoEError: another number of levels, or an expert that the layer lacks.
     """
     place = (expert,) if isinstance(expert, int) else expert
+    if not experts:
+        raise TensorMoEError(argument, expert, "the layer has no experts")
     if len(place) != len(experts):
         remedy = f"the layer has {len(experts)} level(s) of experts: pass one number for each"
         raise TensorMoEError(argument, expert, remedy)

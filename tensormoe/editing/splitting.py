@@ -78,11 +78,12 @@ class Split(Edit):
 
     def respecify(self, spec: Spec) -> Spec:
         check_spec(spec)
-        experts, router = self.step.follow(spec.experts), spec.gate.router
+        gate = spec.require_gate("a gate's coefficient is shared")
+        experts, router = self.step.follow(spec.experts), gate.router
         if router.previous_experts(experts) != router.previous_experts(spec.experts):
             remedy = f"its clusters are as many as this layer's experts: pass clusters={spec.experts} to it"
             raise TensorMoEError("router", router, remedy)
-        gate = replace(spec.gate, steering=(*spec.gate.steering, self.step))
+        gate = replace(gate, steering=(*gate.steering, self.step))
         return spec.replace(experts=experts, gate=gate)
 
     def change(self, draft: Draft) -> None:

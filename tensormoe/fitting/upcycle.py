@@ -77,7 +77,7 @@ def upcycle(
     """
     check_spec(spec)
     one_of("dtype", dtype, DTYPES)
-    if spec.gate.total != 1:
+    if spec.gate is not None and spec.gate.total != 1:
         remedy = "only with coefficients that sum to 1 is the mixture the dense layer: pass such a gate"
         raise TensorMoEError("gate activation", spec.gate.activation, remedy)
     scale = number_from(0, "noise", noise)

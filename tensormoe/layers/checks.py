@@ -68,10 +68,25 @@ def read_coefficients(
     return [flatten(ops, a, x) for a in _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)]
 
 
+def read_given(
+    ops: Backend, spec: Spec, coefficients: Sequence[Array] | Array | None, x: Array
+) -> list[Array] | None:
+    """The coefficients that come with a call, checked; None if the gate is to compute them."""
+    if coefficients is not None:
+        return _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)
+    if spec.gate is not None:
+        return None
+    if spec.experts:
+        shapes = ", ".join(str((*x.shape[:-1], n)) for n in spec.experts)
+        remedy = f"the layer has no gate: pass coefficients=, of shape {shapes}"
+        raise TensorMoEError("coefficients", None, remedy)
+    return []
+
+
 def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array] | None:
     """The coefficients of the layer before, as the gate takes them; None if the router does not use them."""
-    wanted = spec.gate.router.previous_experts(spec.experts)
-    if wanted is None:
+    wanted = spec.previous_experts
+    if spec.gate is None or wanted is None:
         return None
     keep = spec.gate.takes_leading_axes
     return [flatten(ops, a, x, keep) for a in _read_levels(ops, "previous", previous, wanted, x, None)]
@@ -98,7 +113,9 @@ def _read_levels(
 
 
 def _as_list(argument: str, arrays: object, levels: int) -> list[Array]:
-    """The members of a framework's own kind of list; an array does not count as one."""
+    """The members of a framework's own kind of list; an array is the only one, if there is one level."""
+    if levels == 1 and hasattr(arrays, "shape"):
+        return [arrays]
     if not isinstance(arrays, Iterable) or isinstance(arrays, str | Mapping) or hasattr(arrays, "shape"):
         raise TensorMoEError(
             argument, type(arrays), f"pass a list of {levels} array(s), one for each expert level"

@@ -19,6 +19,7 @@ from .checks import (
     flatten,
     read,
     read_coefficients,
+    read_given,
     read_previous,
 )
 from .spec import Spec, check_spec
@@ -58,6 +59,7 @@ def apply(
     parameters: NamedArrays,
     x: Array,
     *,
+    coefficients: Sequence[Array] | Array | None = None,
     state: NamedArrays | None = None,
     training: bool = False,
     previous: Sequence[Array] | None = None,
@@ -74,6 +76,8 @@ def apply(
         spec: what to compute.
         parameters: arrays by name, as `initialize` gives them, of any TensorLy backend.
         x: (…, I) with any leading dimensions, including none and empty ones, of the parameters' type.
+        coefficients: E arrays (…, N_e), or the only one, of x's type. A layer without a gate needs them; with
+            a gate, they are used in place of what it would compute, and its statistics stay.
         state: the running statistics of the gate, as `initialize` gives them.
         training: whether the gate uses this batch's statistics, if it can, updates the running ones, and adds
             noise.
@@ -91,7 +95,8 @@ def apply(
         A `LayerOutput`: y (…, O), the E coefficient arrays (…, N_e), and the new state.
 
     Raises:
-        TensorMoEError: x has a wrong last dimension or element type, or a name is missing.
+        TensorMoEError: x has a wrong last dimension or element type, a name is missing, or a layer without a
+            gate is called without coefficients.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.
@@ -105,6 +110,14 @@ def apply(
         >>> result = tm.apply(spec, parameters, x, state=state)
         >>> result.y.shape, [a.shape for a in result.coefficients]
         ((2, 7, 6), [(2, 7, 4), (2, 7, 3)])
+
+        Without a gate, coefficients are an argument:
+
+        >>> ungated = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), gate=None)
+        >>> parameters, _ = tm.initialize(ungated)
+        >>> one_hot = np.eye(4, dtype="float32")[[0, 2]]
+        >>> tm.apply(ungated, parameters, x[:, 0], coefficients=one_hot).y.shape
+        (2, 6)
     """
     check_spec(spec)
     true_or_false("training", training)
@@ -116,9 +129,11 @@ def apply(
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", arrays, spec.parameter_shapes, spec, x)
     check_arrays(ops, "state", statistics, spec.state_shapes, spec)
-    call = training, previous, generator, all_reduce, all_reduce
-    coefficients, _, moved = run_gate(ops, spec, arrays, x, statistics, *call)
-    return LayerOutput(run_mixture(ops, spec, arrays, coefficients, x, recompute), coefficients, moved)
+    mixed, moved = read_given(ops, spec, coefficients, x), statistics
+    if mixed is None:
+        call = training, previous, generator, all_reduce, all_reduce
+        mixed, _, moved = run_gate(ops, spec, arrays, x, statistics, *call)
+    return LayerOutput(run_mixture(ops, spec, arrays, mixed, x, recompute), mixed, moved)
 
 
 def compute_gate(
@@ -143,8 +158,10 @@ def compute_gate(
         x, state, training, previous, generator, all_reduce, backend: as for `apply`.
 
     Raises:
-        TensorMoEError: as `apply`.
+        TensorMoEError: as `apply`, and a layer without a gate.
     """
+    check_spec(spec)
+    spec.require_gate("only a gate computes coefficients")
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
@@ -172,10 +189,11 @@ def run_gate(
 
     `pool` is the sum for `norm="batch"` alone.
     """
+    gate = spec.require_gate("only a gate computes coefficients")
     before = None if previous is None else read_previous(ops, spec, previous, x)
     call = Call(training, before, generator, check_reduction(ops, all_reduce), check_reduction(ops, pool))
-    tokens = flatten(ops, x, x, spec.gate.takes_leading_axes)
-    coefficients, logits, moved = spec.gate.coefficients(ops, parameters, tokens, spec.levels, state, call)
+    tokens = flatten(ops, x, x, gate.takes_leading_axes)
+    coefficients, logits, moved = gate.coefficients(ops, parameters, tokens, spec.levels, state, call)
     if tokens.ndim != x.ndim:
         coefficients = [unflatten(ops, a, x) for a in coefficients]
         logits = [unflatten(ops, z, x) for z in logits]

@@ -86,13 +86,13 @@ def initialize_constants(
     drawn = drawn_names(spec)
     others = {name: shape for name, shape in spec.parameter_shapes.items() if name not in drawn}
     parameters = {name: np.full(shape, name == "input_norm.weight", dtype) for name, shape in others.items()}
-    state = spec.gate.initial_state(spec.in_features, spec.experts)
+    state = spec.initial_state
     return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
 
 
 def drawn_names(spec: Spec) -> tuple[str, ...]:
     """The names of the parameters that are drawn: all cores, and the weights of some gates."""
-    return (*spec.core_names, *(spec.gate_shapes if spec.gate.draws_weights else ()))
+    return (*spec.core_names, *_gate_recipes(spec))
 
 
 def draw_gate(spec: Spec, seed: int = 0, dtype: str = "float32") -> dict[str, NumPyArray]:
@@ -126,7 +126,7 @@ def recipes(spec: Spec) -> dict[str, CoreRecipe]:
 
 def _gate_recipes(spec: Spec) -> dict[str, CoreRecipe]:
     """Weights that make standard normal logits of inputs of unit variance, for gates that are drawn."""
-    if not spec.gate.draws_weights:
+    if spec.gate is None or not spec.gate.draws_weights:
         return {}
     bound = (3 / spec.in_features) ** 0.5
     return {

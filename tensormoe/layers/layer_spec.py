@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..errors import positive_integer, true_or_false
+from ..errors import positive_integer
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.network import Network
 from ..programs.contraction import Contraction
 from ..programs.path import AnyOptimize, Optimize
 from ..programs.plan import Plan
-from .spec import Spec, check_factorization
+from .spec import Spec
 from .stage import Stage
 
 
@@ -22,9 +22,11 @@ class MuMoESpec(Spec):
     Args:
         in_features: I, the size of x's last dimension.
         out_features: O, the size of y's last dimension.
-        experts: N, or one count for each level (N1, …, NE); the layer has ∏ N_e experts.
+        experts: N, or one count for each level (N1, …, NE); the layer has ∏ N_e experts. With () and
+            gate=None it has none: y = W [x, 1], a factorized linear layer.
         factorization: how the weight tensor W (N1, …, NE, I[+1], O) is factorized.
-        gate: how the coefficients a_e (…, N_e) are computed from x (…, I).
+        gate: how the coefficients a_e (…, N_e) are computed from x (…, I); None if they come with each call,
+            as `coefficients=`.
         bias: whether to append a constant 1 to x; the last row of the input mode then holds each expert's
             bias.
         optimize: how to find the path: "auto", the name of another opt_einsum search, a path over x, the
@@ -37,8 +39,8 @@ class MuMoESpec(Spec):
             level's do.
 
     Raises:
-        TensorMoEError: a count that is not a positive integer, a factorization or a path that does not fit,
-            or a memory limit that no path meets.
+        TensorMoEError: a count that is not a positive integer, a gate without experts, a factorization or a
+            path that does not fit, or a memory limit that no path meets.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, section 3.
@@ -48,13 +50,16 @@ class MuMoESpec(Spec):
         >>> spec = tm.MuMoESpec(768, 3072, experts=(16, 16), factorization=tm.CP(rank=64))
         >>> spec.num_parameters, spec.network.weight_shape
         (272448, (16, 16, 769, 3072))
+        >>> linear = tm.MuMoESpec(64, 32, (), tm.TensorNetwork("i r, r o", r=8), gate=None)
+        >>> linear.num_parameters, linear.network.weight_shape
+        (776, (65, 32))
     """
 
     in_features: int
     out_features: int
     experts: tuple[int, ...]
     factorization: Factorization
-    gate: Gate
+    gate: Gate | None
     bias: bool
     optimize: Optimize
     memory_limit: int | None
@@ -66,7 +71,7 @@ class MuMoESpec(Spec):
         out_features: int,
         experts: int | Sequence[int],
         factorization: Factorization,
-        gate: Gate = Gate(),
+        gate: Gate | None = Gate(),
         bias: bool = True,
         optimize: AnyOptimize = "auto",
         memory_limit: int | None = None,
@@ -76,8 +81,7 @@ class MuMoESpec(Spec):
             in_features=positive_integer("in_features", in_features),
             out_features=positive_integer("out_features", out_features),
         )
-        checked = check_factorization(factorization), gate, true_or_false("bias", bias)
-        self._set_shared(experts, *checked, memory_limit, initialization)
+        self._set_shared(experts, factorization, gate, bias, memory_limit, initialization)
         self._set(optimize=self._stage("auto").resolve(optimize))
         self._check_plans()
 

@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from functools import cached_property
 from math import prod
 
+from ..errors import TensorMoEError
+from ..gates.call import InitialState
 from ..gates.gate import Gate
+from ..gates.steering import Step
 from ..typing import Shapes
 from .parameters import join_name
 from .stage import Stage
@@ -15,7 +18,7 @@ class Names(ABC):
 
     in_features: int
     experts: tuple[int, ...]
-    gate: Gate
+    gate: Gate | None
 
     @property
     @abstractmethod
@@ -37,7 +40,7 @@ class Names(ABC):
     @cached_property
     def gate_shapes(self) -> Shapes:
         """The shape of each of the gate's parameters by name."""
-        return self.gate.parameter_shapes(self.in_features, self.experts)
+        return {} if self.gate is None else self.gate.parameter_shapes(self.in_features, self.experts)
 
     @cached_property
     def mixture_shapes(self) -> Shapes:
@@ -82,8 +85,38 @@ class Names(ABC):
     @cached_property
     def state_shapes(self) -> Shapes:
         """The shape of every running statistic by name; empty for a gate without any."""
-        initial = self.gate.initial_state(self.in_features, self.experts)
-        return {name: shape for name, (shape, _) in initial.items()}
+        return {name: shape for name, (shape, _) in self.initial_state.items()}
+
+    @property
+    def initial_state(self) -> InitialState:
+        """Shape and initial value of every running statistic by name."""
+        return {} if self.gate is None else self.gate.initial_state(self.in_features, self.experts)
+
+    @property
+    def previous_experts(self) -> tuple[int, ...] | None:
+        """The counts of experts of the layer before that the router needs; None if it uses none."""
+        return None if self.gate is None else self.gate.router.previous_experts(self.experts)
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the noise that the gate adds in training; 0 without a gate."""
+        return 0.0 if self.gate is None else self.gate.noise
+
+    @property
+    def steering(self) -> tuple[Step, ...]:
+        """The steps after the gate's activation; () without a gate."""
+        return () if self.gate is None else self.gate.steering
+
+    def require_gate(self, purpose: str) -> Gate:
+        """The gate, for what needs one.
+
+        Raises:
+            TensorMoEError: a layer without a gate; it names the purpose.
+        """
+        if self.gate is None:
+            known = "coefficients come with each call" if self.experts else "there are no experts to mix"
+            raise TensorMoEError("gate", None, f"{purpose}, and this layer has no gate: {known}")
+        return self.gate
 
     @property
     def num_parameters(self) -> int:

@@ -20,7 +20,7 @@ INITIALIZATIONS = ("linear", "published")
 class LayerOptions(TypedDict, total=False):
     """What `MuMoESpec` takes by keyword."""
 
-    gate: Gate
+    gate: Gate | None
     bias: bool
     optimize: AnyOptimize
     memory_limit: int | None
@@ -30,8 +30,8 @@ class LayerOptions(TypedDict, total=False):
 class BlockOptions(TypedDict, total=False):
     """What `MuMoEBlockSpec` takes by keyword."""
 
-    gate: Gate
-    bias: bool | Sequence[bool]
+    gate: Gate | None
+    bias: bool
     nonlinearity: Nonlinearity
     gated: bool
     input_norm: bool

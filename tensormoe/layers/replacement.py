@@ -100,7 +100,8 @@ def check_recipe(experts: object, factorization: object, match: object, build: o
 
 def describe_spec(spec: Spec) -> str:
     """A specification in the table's words."""
-    return f"{' × '.join(map(str, spec.experts))} experts, {spec.factorization}"
+    counts = " × ".join(map(str, spec.experts))
+    return f"{counts} experts, {spec.factorization}" if counts else str(spec.factorization)
 
 
 def match_costs(spec: Spec, match: str | None, parameters: int, macs: int | None, name: str) -> Spec:

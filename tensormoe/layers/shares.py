@@ -13,7 +13,6 @@ from ..errors import TensorMoEError, one_of
 from ..networks.notation import expert_modes
 from ..typing import Array
 from .checks import flatten
-from .each import one_or_each
 from .functional import choose_program, normalize_input, unflatten
 from .parameters import join_name
 from .spec import Spec, check_spec
@@ -27,7 +26,7 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
     """The bond that is shared out along the rank: the first that the family would grow, or the one named.
 
     Raises:
-        TensorMoEError: an unknown bond, a family without any, a sum, or a layer of a block without it.
+        TensorMoEError: an unknown bond, a family without any, or a sum.
 
     Examples:
         >>> import tensormoe as tm
@@ -36,36 +35,25 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
         'r3'
     """
     check_spec(spec)
-    stages = spec.layers.values()
-    bonds = tuple(dict.fromkeys(name for stage in stages for name, _ in stage.network.bonds))
-    whole = one_or_each([stage.factorization for stage in stages])
+    bonds = tuple(spec.factorization.bonds(spec.levels))
     if not bonds:
         remedy = "it has no bond to share out: share out its experts"
-        raise TensorMoEError("factorization", whole, remedy)
-    if any(stage.network.counts for stage in stages):
-        raise TensorMoEError("factorization", whole, _SUM)
-    if any(stage.network.shared for stage in stages):
-        raise TensorMoEError("factorization", whole, _SHARED)
+        raise TensorMoEError("factorization", spec.factorization, remedy)
+    if any(stage.network.counts for stage in spec.layers.values()):
+        raise TensorMoEError("factorization", spec.factorization, _SUM)
+    if any(stage.network.shared for stage in spec.layers.values()):
+        raise TensorMoEError("factorization", spec.factorization, _SHARED)
     if bond is None:
-        growing = (
-            each for s in stages for each in s.factorization.growing_bonds(s.levels) if s.network.bonds
-        )
-        return _check_everywhere(spec, next(growing, bonds[0]))
+        return (spec.factorization.growing_bonds(spec.levels) or bonds)[0]
     one_of("bond", bond, bonds)
-    return _check_everywhere(spec, bond)
-
-
-def _check_everywhere(spec: Spec, index: str) -> str:
-    """Return an index that all layers have: every process would add all of a layer without it."""
-    for name, stage in spec.layers.items():
-        if index not in stage.network.sizes:
-            remedy = f"layer {name} has no index {index!r} to share out: share out an index of every layer"
-            raise TensorMoEError("factorization", stage.factorization, remedy)
-    return index
+    return bond
 
 
 def experts_index(spec: Spec) -> str:
     """The expert mode that is shared out: that of the first level.
+
+    Raises:
+        TensorMoEError: a layer without experts.
 
     Examples:
         >>> import tensormoe as tm
@@ -74,7 +62,9 @@ def experts_index(spec: Spec) -> str:
         'n1'
     """
     check_spec(spec)
-    return _check_everywhere(spec, expert_modes(spec.levels)[0])
+    if not spec.experts:
+        raise TensorMoEError("experts", spec.experts, "there are none to share out: share out a bond")
+    return expert_modes(spec.levels)[0]
 
 
 def share_stages(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> dict[str, Stage]:

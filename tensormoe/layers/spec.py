@@ -10,15 +10,14 @@ from typing import Any, Self
 
 from ..arrays.protocols import Nonlinearity
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
-from ..errors import LARGEST, TensorMoEError, one_of, positive_integer
+from ..errors import LARGEST, TensorMoEError, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices, read_experts
 from ..programs.block_plan import BlockPlan
 from ..programs.plan import LARGE_BATCH, Plan, for_batch
 from ..programs.program import Program, chain
-from .each import one_or_each
-from .matching import choose_growing, grow, largest_rank, one_budget
+from .matching import choose_growing, largest_rank, one_budget
 from .names import Names
 from .options import INITIALIZATIONS
 
@@ -38,9 +37,9 @@ class Spec(Names, Registered):
     in_features: int
     out_features: int
     experts: tuple[int, ...]
-    factorization: Factorization | tuple[Factorization, ...]
-    gate: Gate
-    bias: bool | tuple[bool, ...]
+    factorization: Factorization
+    gate: Gate | None
+    bias: bool
     memory_limit: int | None
     initialization: str
 
@@ -52,26 +51,28 @@ class Spec(Names, Registered):
     def _set_shared(
         self,
         experts: object,
-        factorization: Factorization | tuple[Factorization, ...],
+        factorization: object,
         gate: object,
-        bias: bool | tuple[bool, ...],
+        bias: object,
         memory_limit: object,
         initialization: object,
     ) -> None:
-        """Check and set the fields that layers and blocks share; the layers' own are checked already."""
-        if not isinstance(gate, Gate):
-            raise TensorMoEError("gate", gate, 'pass a gate such as tm.Gate(activation="softmax")')
+        """Check and set the fields that layers and blocks share."""
+        if not isinstance(factorization, Factorization):
+            remedy = "pass a factorization such as tm.CP(rank=64)"
+            if isinstance(factorization, str):
+                remedy += ', or notation with the size of each bond: tm.TensorNetwork("n r, i r, r o", r=64)'
+            raise TensorMoEError("factorization", factorization, remedy)
         counts = read_experts(experts)
-        if not counts:
-            raise TensorMoEError("experts", experts, "pass at least one count, such as 64 or (16, 16)")
-        gate.check(counts)
+        if gate is not None:
+            check_gate(gate, counts, experts)
         one_of("initialization", initialization, INITIALIZATIONS)
         limit = None if memory_limit is None else positive_integer("memory_limit", memory_limit)
         self._set(
             experts=counts,
             factorization=factorization,
             gate=gate,
-            bias=bias,
+            bias=true_or_false("bias", bias),
             memory_limit=limit,
             initialization=initialization,
         )
@@ -100,7 +101,8 @@ class Spec(Names, Registered):
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
         _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes
-        _ = self.gate.weighting, self.gate.takes_leading_axes
+        if self.gate is not None:
+            _ = self.gate.weighting, self.gate.takes_leading_axes
 
     @abstractmethod
     def plan(self, batch_size: int = 1024) -> Plan | BlockPlan:
@@ -130,7 +132,7 @@ class Spec(Names, Registered):
 
     def _program(self, batch_size: int) -> Program:
         programs = [layer.program_for(batch_size) for layer in self.layers.values()]
-        return chain(programs, [layer.levels for layer in self.layers.values()], self.between or "identity")
+        return chain(programs, self.levels, self.between or "identity")
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None for an unknown size."""
@@ -139,6 +141,10 @@ class Spec(Names, Registered):
     def replace(self, **changes: Any) -> Self:
         """The same specification with some fields changed."""
         return replace(self, **changes)
+
+    def without_noise(self) -> Self:
+        """The same specification with a gate that adds no noise in training."""
+        return self if self.gate is None else self.replace(gate=replace(self.gate, noise=0.0))
 
     @property
     def macs(self) -> int:
@@ -169,8 +175,7 @@ class Spec(Names, Registered):
             parameters: the budget for `num_parameters`, gate and bias included.
             bond: the bond to grow. By default the family's choice: CP its rank, Tucker the input and
                 the output rank together, tensor train and tensor ring the bond between the input and the
-                output core, a notation its last bond. Every layer of a block that has such a bond grows it,
-                all to the same size.
+                output core, a notation its last bond.
             multiple_of: what must divide the rank, such as 64 if a device computes faster with such sizes.
             macs: in place of `parameters`, the budget for `macs`.
 
@@ -191,18 +196,23 @@ class Spec(Names, Registered):
         """
         argument, budget = one_budget(parameters=parameters, macs=macs)
         unit = positive_integer("multiple_of", multiple_of)
-        growing = choose_growing(self.layers, bond)
+        growing = choose_growing(self.factorization, self.levels, bond)
         # Count without the memory limit, which may reject the large ranks that the search tries.
         free = self.replace(memory_limit=None)
         count = attrgetter("num_parameters" if argument == "parameters" else "macs")
         rank = largest_rank(
-            lambda rank: count(free._with_rank(growing, rank)), growing.values(), unit, argument, budget
+            lambda rank: count(free._with_rank(growing, rank)), growing, unit, argument, budget
         )
         return self._with_rank(growing, rank)
 
-    def _with_rank(self, growing: Mapping[str, Indices], rank: int) -> Self:
-        grown = [grow(stage, growing.get(name, ()), rank) for name, stage in self.layers.items()]
-        return self.replace(factorization=one_or_each(grown))
+    def _with_rank(self, growing: Indices, rank: int) -> Self:
+        sizes = self.factorization.bonds(self.levels) | dict.fromkeys(growing, rank)
+        grown = self.factorization.with_bonds(sizes)
+        if grown.bonds(self.levels) != sizes:
+            raise TensorMoEError(
+                "factorization", grown, f"its bonds are not {sizes} after with_bonds: override both alike"
+            )
+        return self.replace(factorization=grown)
 
     def to_dict(self) -> dict[str, Data]:
         """Write the specification as plain data, for strict JSON; `from_dict` reads it back.
@@ -231,10 +241,8 @@ class Spec(Names, Registered):
     @classmethod
     def _from_data(cls, data: Mapping[str, object]) -> Self:
         values = dict(data)
-        given = values.get("factorization")
-        several = isinstance(given, list) and tuple(map(Factorization.from_dict, given))
-        values["factorization"] = several or Factorization.from_dict(given)
-        if "gate" in values:
+        values["factorization"] = Factorization.from_dict(values.get("factorization"))
+        if values.get("gate") is not None:
             values["gate"] = Gate.from_dict(values["gate"])
         return super()._from_data(values)
 
@@ -258,14 +266,15 @@ class Spec(Names, Registered):
         return cls.from_dict(read_json(text))
 
 
-def check_factorization(factorization: object) -> Factorization:
-    """Return a factorization, or raise the error for anything else."""
-    if not isinstance(factorization, Factorization):
-        remedy = "pass a factorization such as tm.CP(rank=64)"
-        if isinstance(factorization, str):
-            remedy += ', or notation with the size of each bond: tm.TensorNetwork("n r, i r, r o", r=64)'
-        raise TensorMoEError("factorization", factorization, remedy)
-    return factorization
+def check_gate(gate: object, counts: tuple[int, ...], experts: object) -> None:
+    """Raise an error unless this is a gate for these experts, which were given as the last argument says."""
+    if not isinstance(gate, Gate):
+        remedy = 'pass a gate such as tm.Gate(activation="softmax"), or None to bring coefficients with calls'
+        raise TensorMoEError("gate", gate, remedy)
+    if not counts:
+        remedy = "without experts there is nothing to mix: pass gate=None, too, or counts such as (16, 16)"
+        raise TensorMoEError("experts", experts, remedy)
+    gate.check(counts)
 
 
 def check_spec(spec: object) -> None:

@@ -71,6 +71,7 @@ def evaluate(layer: Any, data: Data, batch_size: int, threshold: float, progress
         TensorMoEError: coefficients or outputs that are not finite, or as `apply`.
     """
     spec, arrays = layer.spec, layer.arrays()
+    spec.require_gate("a report shows what a gate makes of inputs")
     state = {name: each for name, each in arrays.items() if name in spec.state_shapes}
     parameters = {name: each for name, each in arrays.items() if name not in state}
     like = next(iter(parameters.values()))

@@ -158,9 +158,10 @@ def gates() -> SearchStrategy[Gate]:
 def specs(
     draw: st.DrawFn,
     factorization: Families | None = None,
-    gate: SearchStrategy[Gate] | None = None,
+    gate: SearchStrategy[Gate | None] | None = None,
     max_levels: int = 4,
     max_size: int = 4,
+    min_levels: int = 1,
 ) -> MuMoESpec:
     """Random layers: 1 to `max_levels` expert levels, sizes up to `max_size`, with and without bias.
 
@@ -168,9 +169,10 @@ def specs(
         draw: passed by hypothesis.
         factorization: a strategy of factorizations, or a function from the number of levels to one; by
             default random networks and the named families.
-        gate: a strategy of gates; by default `gates()`.
+        gate: a strategy of gates, or of None; by default `gates()`. A layer without experts has no gate.
         max_levels: the most expert levels.
         max_size: the largest I, O and N_e.
+        min_levels: the fewest expert levels; with 0, some layers have no experts.
 
     Examples:
         >>> from hypothesis import given
@@ -182,10 +184,11 @@ def specs(
         >>> test_programs_are_proved()
     """
     sizes = st.integers(1, positive_integer("max_size", max_size))
-    experts = draw(st.lists(sizes, min_size=1, max_size=len(expert_modes(max_levels))))
+    fewest, most = (len(expert_modes(levels)) for levels in (min_levels, max_levels))
+    experts = draw(st.lists(sizes, min_size=fewest, max_size=most))
     chosen = factorizations if factorization is None else factorization
     family = draw(chosen(len(experts)) if callable(chosen) else chosen)
-    own = draw(gates() if gate is None else gate)
+    own = draw(gates() if gate is None else gate) if experts else None
     return MuMoESpec(draw(sizes), draw(sizes), tuple(experts), family, own, bias=draw(st.booleans()))
 
 
@@ -193,12 +196,10 @@ def specs(
 def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> MuMoEBlockSpec:
     """Random blocks, plain and gated, with every nonlinearity, with and without a norm of the input.
 
-    All layers have the same factorization and bias, or each its own; then some have no experts.
-
     Args:
         draw: passed by hypothesis.
-        layer: a strategy of layers whose features, experts and gate the blocks have, and whose factorization
-            and bias one of their layers has; by default `specs()`.
+        layer: a strategy of layers whose features, experts, factorization, gate and bias the blocks have; by
+            default `specs()`.
 
     Examples:
         >>> from hypothesis import given
@@ -210,25 +211,17 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         >>> test_programs_are_proved()
     """
     like = draw(specs() if layer is None else layer)
-    hidden, nonlinearity = draw(st.integers(1, 4)), draw(st.sampled_from(sorted(NONLINEARITIES)))
-    gated, input_norm = draw(st.booleans()), draw(st.booleans())
-    layers = [(like.factorization, like.bias)] * (2 + gated)
-    if draw(st.booleans()):
-        family = st.one_of(networks(like.levels, max_cores=3), networks(0, max_cores=3))
-        others = [(draw(family), draw(st.booleans())) for _ in layers[1:]]
-        layers = draw(st.permutations([layers[0], *others]))
-    factorizations, biases = zip(*layers, strict=True)
     return MuMoEBlockSpec(
         like.in_features,
-        hidden,
+        draw(st.integers(1, 4)),
         like.out_features,
         like.experts,
-        factorizations,
+        like.factorization,
         like.gate,
-        biases,
-        nonlinearity=nonlinearity,
-        gated=gated,
-        input_norm=input_norm,
+        like.bias,
+        nonlinearity=draw(st.sampled_from(sorted(NONLINEARITIES))),
+        gated=draw(st.booleans()),
+        input_norm=draw(st.booleans()),
     )
 
 

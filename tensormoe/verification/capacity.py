@@ -98,8 +98,13 @@ def capacity_checks(spec: Spec, seed: int, remarks: list[str]) -> Iterator[Check
     yield Check("capacity", "initial values", "equal experts and bonds", float(count), 0.0)
 
 
-def is_symmetric(gate: Gate) -> bool:
-    """Whether a gate is known to treat equal experts alike; noise does not, nor does the choice of k."""
+def is_symmetric(gate: Gate | None) -> bool:
+    """Whether a gate is known to treat equal experts alike; noise does not, nor does the choice of k.
+
+    What is known of coefficients that come with a call is nothing.
+    """
+    if gate is None:
+        return False
     known = isinstance(gate.weighting, Activation) and gate.weighting.name not in ("top_k", "relu_top_k")
     routed = type(gate.router) in (LinearRouter, AdaptiveClustering)
     return known and routed and not callable(gate.norm) and gate.noise == 0 and not gate.steering
@@ -163,7 +168,7 @@ def _tensors(spec: Spec, parameters: Mapping[str, NumPyArray]) -> list[_Tensor]:
             )
             # Minus zero is zero.
             tensors.append(_Tensor(parameters[join_name(prefix, core.name)] + 0.0, indices))
-    for level, mode in enumerate(experts):
+    for level, mode in enumerate(experts if spec.gate_shapes else ()):
         tensors.append(_Tensor(parameters[f"gate_weights.{level}"] + 0.0, (_FIXED, mode), is_core=False))
     return tensors
 

@@ -60,7 +60,8 @@ def mixes_tokens(gate: Gate, training: bool) -> bool:
 def gate_law_checks(name: str, ops: Backend, spec: Spec, generator: np.random.Generator) -> Iterator[Check]:
     """Try a gate in training and in evaluation, in every element type of a backend."""
     # Steering comes after what these laws are about.
-    spec = spec.replace(gate=replace(spec.gate, steering=()))
+    gate = replace(spec.require_gate("its laws are tried"), steering=())
+    spec = spec.replace(gate=gate)
     inputs, others = (_draw(spec, generator) for _ in range(2))
     weights = [generator.normal(size=(spec.in_features, n)) for n in spec.experts]
     worst: dict[str, list[tuple[_Pair, str]]] = defaultdict(list)
@@ -71,10 +72,10 @@ def gate_law_checks(name: str, ops: Backend, spec: Spec, generator: np.random.Ge
             # What overflows is looked for below.
             with where, ops.double_precision(), np.errstate(over="ignore", invalid="ignore"):
                 call = _caller(ops, spec, weights, dtype)
-                pairs = dict(_try_values(spec, call(inputs, training), dtype))
+                pairs = dict(_try_values(gate, spec.experts, call(inputs, training), dtype))
                 # Rounding to half precision would hide what little one token does to another.
                 if dtype == ops.float_types[0]:
-                    pairs |= _try_tokens(spec.gate, call, inputs, others, training, UNITS[dtype])
+                    pairs |= _try_tokens(gate, call, inputs, others, training, UNITS[dtype])
             for law, pair in pairs.items():
                 worst[law].append((pair, mode))
     for law, tried in worst.items():
@@ -93,9 +94,9 @@ def _caller(ops: Backend, spec: Spec, weights: Sequence[NumPyArray], dtype: str)
         return ops.from_float64(round_to(value, dtype), dtype)
 
     parameters = {f"gate_weights.{level}": convert(g) for level, g in enumerate(weights)}
-    initial = spec.gate.initial_state(spec.in_features, spec.experts)
+    initial = spec.initial_state.items()
     wide = "float64" if dtype == "float64" else "float32"
-    state = {key: ops.from_float64(np.full(shape, v), wide) for key, (shape, v) in initial.items()}
+    state = {key: ops.from_float64(np.full(shape, v), wide) for key, (shape, v) in initial}
 
     def call(inputs: _Inputs, training: bool) -> tuple[list[NumPyArray], bool]:
         previous = inputs.previous and [convert(a) for a in inputs.previous]
@@ -107,17 +108,19 @@ def _caller(ops: Backend, spec: Spec, weights: Sequence[NumPyArray], dtype: str)
     return call
 
 
-def _try_values(spec: Spec, output: tuple[list[NumPyArray], bool], dtype: str) -> Iterator[tuple[str, _Pair]]:
+def _try_values(
+    gate: Gate, experts: Sequence[int], output: tuple[list[NumPyArray], bool], dtype: str
+) -> Iterator[tuple[str, _Pair]]:
     """Laws of a single call."""
     coefficients, typed = output
-    shapes = [(_TOKENS, n) for n in spec.experts]
+    shapes = [(_TOKENS, n) for n in experts]
     fits = [a.shape for a in coefficients] == shapes and typed
     yield "shape and element type", (float(not fits), 0.0)
     yield "finite", (float(sum(np.sum(~np.isfinite(a)) for a in coefficients)), 0.0)
-    function = getattr(spec.gate.weighting, "function", None)
-    total = spec.gate.total
+    function = getattr(gate.weighting, "function", None)
+    total = gate.total
     if total is not None:
-        widest = max(spec.experts)
+        widest = max(experts)
         wide = min(UNITS[dtype], UNITS["float32"])
         error = np.max([np.max(np.abs(a.sum(axis=-1) - total)) for a in coefficients])
         yield f"sums to {total:g}", (float(error), abs(total) * (2 * UNITS[dtype] + 16 * (widest + 8) * wide))

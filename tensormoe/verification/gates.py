@@ -38,7 +38,8 @@ def _compare(subject: str, ops: Backend, spec: Spec, given: list[NumPyArray], dt
     x, *weights = given
     with step("float", subject, "coefficients of the gate"):
         coefficients, state = _compute(ops, spec, given, dtype)
-    levels = [ExpertLevel(spec.gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
+    gate = spec.require_gate("its coefficients are compared")
+    levels = [ExpertLevel(gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
     pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
     # Coefficients lie between 0 and 1.
     yield Check("float", subject, "coefficients of the gate", *max(pairs, key=ratio), limit=1.0)
@@ -55,7 +56,8 @@ def _compute(
     ops: Backend, spec: Spec, values: list[NumPyArray], dtype: str
 ) -> tuple[list[NumPyArray], dict[str, NumPyArray]]:
     """The coefficients and the state after one call in training, in float64."""
-    gate = replace(spec.gate, noise=0.0)  # each framework draws its own
+    # Each framework draws its own noise.
+    gate = replace(spec.require_gate("its coefficients are compared"), noise=0.0)
     initial = gate.initial_state(spec.in_features, spec.experts)
     with ops.double_precision():
         wide = at_least_float32(dtype)

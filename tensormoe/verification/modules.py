@@ -1,7 +1,6 @@
 """The frameworks' own modules: whole layers as classes, against their definition."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from ..layers.spec import Spec
 from ..typing import NumPyArray
 from .attempt import step
 from .reference.gate import has_reference
-from .reference.layer import compute, materialize, mix
+from .reference.layer import Output, compute, materialize, mix
 from .report import Check
-from .whole import Values, convert, is_small
+from .whole import Values, convert, convert_tokens, is_small
 
 # Relative to the largest entry.
 _TOLERANCE = 1e-12
@@ -38,19 +37,22 @@ def module_checks(name: str, ops: Backend, spec: Spec, values: Values) -> Iterat
         yield from _compare_mixture(name, ops, spec, values)
         return
     given = spec, values.parameters
-    moved = compute(*given, values.state, values.x, previous=values.previous)
+
+    def define(state: dict[str, NumPyArray], training: bool) -> Output:
+        brought: Any = {"previous": values.previous, "given": values.coefficients}
+        return compute(*given, state, values.x, training=training, **brought)
+
+    moved = define(values.state, True)
     expected = {
-        "evaluation": compute(*given, values.state, values.x, training=False, previous=values.previous),
+        "evaluation": define(values.state, False),
         "training": moved,
-        "evaluation after training": compute(
-            *given, moved.state, values.x, training=False, previous=values.previous
-        ),
+        "evaluation after training": define(moved.state, False),
     }
     with step("frameworks", name, "module"), ops.double_precision():
         layer = _build(name, ops, spec, values)
         quiet = layer
-        if spec.gate.noise > 0:
-            quiet = _build(name, ops, spec.replace(gate=replace(spec.gate, noise=0.0)), values)
+        if spec.noise > 0:
+            quiet = _build(name, ops, spec.without_noise(), values)
     for mode, output in expected.items():
         running = layer if mode == "evaluation" else quiet
         if not _set_mode(running, mode):
@@ -97,9 +99,10 @@ def _set_mode(layer: Any, mode: str) -> bool:
 def _call(ops: Backend, layer: Any, values: Values) -> list[NumPyArray]:
     """The output and the coefficients of one call, in NumPy."""
     x = ops.from_numpy(values.x[None])
-    previous = values.previous and [ops.from_numpy(a[None]) for a in values.previous]
+    previous = convert_tokens(ops, values.previous)
+    given = convert_tokens(ops, values.coefficients)
     with ops.without_gradients():
-        y, coefficients = layer(x, return_coefficients=True, previous=previous)
+        y, coefficients = layer(x, return_coefficients=True, previous=previous, coefficients=given)
     return [ops.to_float64(a)[0] for a in (y, *coefficients)]
 
 

@@ -27,9 +27,9 @@ def noise_checks(
 ) -> Iterator[Check]:
     """The coefficients at given noise, and the distribution of a backend's own."""
     if has_reference(spec.gate):
-        counts = experts_before(spec.gate.steering, spec.experts)
+        counts = experts_before(spec.steering, spec.experts)
         normal = [generator.normal(size=(len(values.x), n)) for n in counts]
-        noise = [spec.gate.noise * each for each in normal]
+        noise = [spec.noise * each for each in normal]
         given = spec, values.parameters, values.state, values.x
         expected = compute(*given, previous=values.previous, noise=noise).coefficients
         with step("frameworks", name, "coefficients at given noise"), ops.double_precision():

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +26,16 @@ class Slope:
 
 
 def find_slopes(spec: Spec, values: Values, generator: np.random.Generator) -> list[Slope]:
-    """Half the squared error along a random direction in x and in each parameter."""
+    """Half the squared error along a random direction in x, in given coefficients, and in parameters."""
+    brought = values.coefficients or []
 
-    def loss(x: NumPyArray, *parameters: NumPyArray) -> float:
-        given = dict(zip(values.parameters, parameters, strict=True))
-        y = compute(spec, given, values.state, x, previous=values.previous, clustered=values.x).y
-        return float(((y - values.y) ** 2).sum() / 2)
+    def loss(x: NumPyArray, *others: NumPyArray) -> float:
+        mixed = None if values.coefficients is None else others[: len(brought)]
+        given = dict(zip(values.parameters, others[len(brought) :], strict=True))
+        known: Any = {"previous": values.previous, "clustered": values.x, "given": mixed}
+        return float(((compute(spec, given, values.state, x, **known).y - values.y) ** 2).sum() / 2)
 
-    arrays, slopes = [values.x, *values.parameters.values()], []
+    arrays, slopes = [values.x, *brought, *values.parameters.values()], []
     for number, array in enumerate(arrays):
         direction = generator.normal(size=array.shape)
         direction /= np.sqrt((direction**2).sum())

@@ -24,7 +24,7 @@ def find_unchecked(spec: Spec, objects: Mapping[str, Backend], methods: Sequence
         shown = " and ".join(f"{prod(layer.network.weight_shape):,}" for layer in layers)
         yield f"exact: most of the weight tensor's {shown} entries; a random part was compared"
     if "float" in methods:
-        if not has_bound(spec.gate):
+        if spec.gate is not None and not has_bound(spec.gate):
             yield "float: the errors of this gate's coefficients, which have no bound here"
         if callable(spec.between):
             yield "float: the errors of the block's nonlinearity, a function that has no bound here"
@@ -32,8 +32,9 @@ def find_unchecked(spec: Spec, objects: Mapping[str, Backend], methods: Sequence
             yield from _on(
                 f"float: {dtype}", [n for n, ops in objects.items() if dtype not in ops.float_types]
             )
-    if "capacity" in methods and not is_symmetric(spec.gate):
-        yield "capacity: experts, since this gate may tell equal ones apart; bonds alone were looked at"
+    if "capacity" in methods and spec.experts and not is_symmetric(spec.gate):
+        what = "coefficients that come with a call" if spec.gate is None else "this gate"
+        yield f"capacity: experts, since {what} may tell equal ones apart; bonds alone were looked at"
     if "frameworks" in methods:
         yield from _find_in_frameworks(spec, objects)
 
@@ -54,7 +55,7 @@ def _find_in_frameworks(spec: Spec, objects: Mapping[str, Backend]) -> Iterator[
     alike = [name for name, ops in objects.items() if type(ops).gradients is Backend.gradients]
     yield from _on("frameworks: gradients and training", alike)
     silent = [name for name, ops in objects.items() if type(ops).random_source is Backend.random_source]
-    if spec.gate.noise > 0:
+    if spec.noise > 0:
         yield from _on("frameworks: the distribution of the noise", silent)
 
 

@@ -98,7 +98,8 @@ def verify(
     if "exact" in chosen:
         for layer in layers.values():
             exact.check_size(layer)
-    remarks = [f"gate: {spec.gate.steps}"]
+    ungated = "none, coefficients come with each call" if spec.experts else "none, nor experts"
+    remarks = [f"gate: {spec.gate.steps if spec.gate else ungated}"]
     generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
     run: dict[str, Callable[[], Iterator[Check]]] = {
         "proof": lambda: _proof_checks(spec, layers),
@@ -206,5 +207,5 @@ def _float_checks(
         yield from float_checks(layer, objects, inputs, sample, label)
     if isinstance(spec.between, str):
         yield from block_checks(spec, objects, generator, batch_size)
-    if has_bound(spec.gate):
+    if spec.gate is not None and has_bound(spec.gate):
         yield from gate_checks(spec, objects, generator, batch_size)

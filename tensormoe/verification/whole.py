@@ -24,13 +24,17 @@ Results = dict[str, list[NumPyArray]]
 
 @dataclass(frozen=True)
 class Values:
-    """The inputs of a whole specification; y is the target of training."""
+    """The inputs of a whole specification; y is the target of training.
+
+    Coefficients are among them if there is no gate.
+    """
 
     parameters: dict[str, NumPyArray]
     state: dict[str, NumPyArray]
     x: NumPyArray
     y: NumPyArray
     previous: list[NumPyArray] | None
+    coefficients: list[NumPyArray] | None = None
 
 
 def draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_size: int) -> Values:
@@ -40,12 +44,15 @@ def draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_siz
     parameters = {name: value + generator.normal(size=value.shape) / 4 for name, value in initial.items()}
     x = generator.normal(size=(batch_size, spec.in_features))
     y = generator.normal(size=(batch_size, spec.out_features))
-    return Values(parameters, state, x, y, draw_previous(spec, generator, batch_size))
+    previous, given = draw_previous(spec, generator, batch_size), None
+    if spec.gate is None:
+        given = [generator.normal(size=(batch_size, n)) for n in spec.experts]
+    return Values(parameters, state, x, y, previous, given)
 
 
 def draw_previous(spec: Spec, generator: np.random.Generator, batch_size: int) -> list[NumPyArray] | None:
     """Random coefficients of the layer before, for a router that uses them."""
-    clusters = spec.gate.router.previous_experts(spec.experts)
+    clusters = spec.previous_experts
     if clusters is None:
         return None
     return [generator.dirichlet(np.ones(k), size=batch_size) for k in clusters]
@@ -54,6 +61,11 @@ def draw_previous(spec: Spec, generator: np.random.Generator, batch_size: int) -
 def convert(ops: Backend, arrays: Mapping[str, NumPyArray]) -> dict[str, Any]:
     """A backend's arrays by name."""
     return {name: ops.from_numpy(value) for name, value in arrays.items()}
+
+
+def convert_tokens(ops: Backend, arrays: Sequence[NumPyArray] | None) -> list[Any] | None:
+    """A backend's arrays of tokens, with one more leading axis."""
+    return None if arrays is None else [ops.from_numpy(value[None]) for value in arrays]
 
 
 def is_small(spec: Spec) -> bool:
@@ -67,25 +79,29 @@ def compute_all(ops: Backend, spec: Spec, noisy: Spec, values: Values) -> Result
     y = ops.from_numpy(values.y)
     # With one more leading axis, which the output must have, too.
     x = ops.from_numpy(values.x[None])
-    previous = values.previous and [ops.from_numpy(value[None]) for value in values.previous]
+    previous = convert_tokens(ops, values.previous)
+    # What is given is differentiated like x.
+    tokens = [x, *(convert_tokens(ops, values.coefficients) or [])]
 
-    def step(state: Any, x: Any, *parameters: Any) -> Any:
-        given = dict(zip(names, parameters, strict=True))
+    def step(state: Any, *leaves: Any) -> Any:
+        def run(spec: Spec, training: bool, leaves: Sequence[Any]) -> Any:
+            x, *given = leaves[: len(tokens)]
+            parameters = dict(zip(names, leaves[len(tokens) :], strict=True))
+            options: Any = {"state": state, "training": training, "previous": previous, "backend": ops}
+            options["coefficients"] = None if values.coefficients is None else given
+            return apply(spec, parameters, x, **options)
 
-        def run(x: Any, *parameters: Any) -> Any:
-            given = dict(zip(names, parameters, strict=True))
-            return apply(spec, given, x, state=state, training=True, previous=previous, backend=ops)
-
-        output, coefficients, moved = run(x, *parameters)
-        evaluation = apply(noisy, given, x, state=state, previous=previous, backend=ops).y
+        output, coefficients, moved = run(spec, True, leaves)
+        evaluation = run(noisy, False, leaves).y
         # The gradients of half the squared error.
-        gradients = ops.gradients(lambda *leaves: run(*leaves).y, (x, *parameters), output - y) or ()
-        return (output, coefficients, gradients, evaluation, _weights(ops, spec, given)), moved
+        gradients = ops.gradients(lambda *leaves: run(spec, True, leaves).y, leaves, output - y) or ()
+        weights = _weights(ops, spec, dict(zip(names, leaves[len(tokens) :], strict=True)))
+        return (output, coefficients, gradients, evaluation, weights), moved
 
     compiled = ops.compile(step)
     state = convert(ops, values.state)
     parameters = [ops.from_numpy(value) for value in values.parameters.values()]
-    (output, coefficients, gradients, evaluation, weights), moved = compiled(state, x, *parameters)
+    (output, coefficients, gradients, evaluation, weights), moved = compiled(state, *tokens, *parameters)
     results = {
         "output": [output[0]],
         "coefficients": [a[0] for a in coefficients],
@@ -94,10 +110,11 @@ def compute_all(ops: Backend, spec: Spec, noisy: Spec, values: Values) -> Result
         "weights": weights,
     }
     if gradients:
-        results["gradients"] = [gradients[0][0], *gradients[1:]]
+        count = len(tokens)
+        results["gradients"] = [*(each[0] for each in gradients[:count]), *gradients[count:]]
         for _ in range(_STEPS):
-            (_, _, gradients, _, _), state = compiled(state, x, *parameters)
-            parameters = _take_step(ops, parameters, gradients[1:])
+            (_, _, gradients, _, _), state = compiled(state, *tokens, *parameters)
+            parameters = _take_step(ops, parameters, gradients[count:])
         results["ten training steps"] = [*parameters, *in_order(state)]
     return {quantity: [ops.to_float64(a) for a in arrays] for quantity, arrays in results.items() if arrays}
 

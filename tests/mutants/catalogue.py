@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from mutants import (
     backends,
     biases,
-    blocks,
     checkpoints,
     editing,
     gates,
@@ -14,7 +13,6 @@ from mutants import (
     modules,
     options,
     program,
-    ranks,
     routers,
     sharing,
     starts,
@@ -31,7 +29,6 @@ from tensormoe.verification import METHODS
 AREAS = (
     structure,
     biases,
-    blocks,
     sharing,
     instructions,
     program,
@@ -42,7 +39,6 @@ AREAS = (
     options,
     values,
     starts,
-    ranks,
     checkpoints,
     verification,
     backends,

@@ -47,8 +47,7 @@ def activations_for(levels: int) -> Iterable[str]:
 
 def program_of(block: tm.MuMoEBlockSpec) -> Program:
     programs = [layer.default_plan.program for layer in block.layers.values()]
-    levels = [layer.levels for layer in block.layers.values()]
-    return chain(programs, levels, block.nonlinearity)
+    return chain(programs, block.levels, block.nonlinearity)
 
 
 class Counting:

@@ -82,8 +82,8 @@ def on_every_backend(
 
 @st.composite
 def layers(draw: st.DrawFn, max_levels: int = 4) -> tuple[tm.MuMoESpec, Inputs]:
-    """A random layer with values; the batch may be empty."""
-    spec = draw(specs(max_levels=max_levels))
+    """A random layer, perhaps without experts, with values; the batch may be empty."""
+    spec = draw(specs(max_levels=max_levels, min_levels=0))
     return spec, draw(inputs_for(spec))
 
 

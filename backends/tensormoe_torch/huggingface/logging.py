@@ -86,7 +86,8 @@ class _Watch:
     def begin(self, model: torch.nn.Module) -> None:
         # A training that was interrupted has not ended.
         self.end()
-        self._layers = {name: each for name, each in model.named_modules() if isinstance(each, Module)}
+        layers = {name: each for name, each in model.named_modules() if isinstance(each, Module)}
+        self._layers = {name: layer for name, layer in layers.items() if layer.experts}
         self._handles = [
             layer.gate.register_forward_hook(Report(name, self._receive))
             for name, layer in self._layers.items()

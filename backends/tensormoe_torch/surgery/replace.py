@@ -1,7 +1,6 @@
 """Replacing: everything is found, specified and built before the model changes."""
 
 import sys
-from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
@@ -22,8 +21,8 @@ def replace(
     where: Where,
     *,
     experts: int | tuple[int, ...] | None = None,
-    factorization: Factorization | Sequence[Factorization] | None = None,
-    gate: Gate = Gate(),
+    factorization: Factorization | None = None,
+    gate: Gate | None = Gate(),
     match: str | None = None,
     init: str = "fresh",
     dry_run: bool = False,
@@ -44,7 +43,7 @@ def replace(
         model: it is changed in place.
         where: "mlp" for every submodule of this name; "h.[0-5].mlp" for full names that fit a pattern; a
             type, such as `nn.Linear`; or a function of full name and module that says whether to replace it.
-        experts, factorization, gate: as for `tm.MuMoESpec` and `tm.MuMoEBlockSpec`.
+        experts, factorization, gate: as for `tm.MuMoESpec`.
         match: "parameters" for the largest rank with at most the parameters of what is replaced, "macs" for
             at most its multiply-accumulates a token; None for the rank that the factorization has.
         init: "fresh" for initial values; "upcycle" for experts that start near the weights that are

@@ -119,8 +119,10 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
 }
 
 
-def has_reference(gate: Gate) -> bool:
-    """Whether all steps of the gate have a reference here."""
+def has_reference(gate: Gate | None) -> bool:
+    """Whether all steps of the gate have a reference here; without a gate there is none to have one."""
+    if gate is None:
+        return True
     named = isinstance(gate.weighting, Activation) and gate.weighting.name in _WEIGHTS
     # A class of one's own may inherit from these.
     known = type(gate.router) in (LinearRouter, AdaptiveClustering)

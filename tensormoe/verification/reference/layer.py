@@ -53,6 +53,7 @@ def compute(
     previous: Sequence[NumPyArray] | None = None,
     noise: Sequence[NumPyArray] | None = None,
     clustered: NumPyArray | None = None,
+    given: Sequence[NumPyArray] | None = None,
 ) -> Output:
     """What a call of a layer or a block gives.
 
@@ -64,18 +65,21 @@ def compute(
         previous: the coefficients of the layer before, for a router that uses them.
         noise: what is added to the normalised logits of each level.
         clustered: x as clusters see it, through which no derivative is taken; x itself by default.
+        given: the coefficients, if there is no gate.
     """
-    levels, moved = [], dict(state)
+    if given is not None:
+        return Output(mix(spec, parameters, given, x), [*given], dict(state))
+    gate, levels, moved = spec.require_gate("its coefficients are computed here"), [], dict(state)
     for number in range(spec.levels):
         routed = x
-        if previous is not None and isinstance(spec.gate.router, AdaptiveClustering):
+        if previous is not None and isinstance(gate.router, AdaptiveClustering):
             h, running = x if clustered is None else clustered, initial_clusters(state, number)
-            clusters = cluster(spec.gate.router, h, previous[number], running, training)
+            clusters = cluster(gate.router, h, previous[number], running, training)
             routed = clusters.scale * x
             moved |= _by_name(CLUSTER_STATISTICS, number, clusters.statistics)
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
         weights, added = parameters[f"gate_weights.{number}"], 0.0 if noise is None else noise[number]
-        level = ExpertLevel(spec.gate, routed, weights, running, "float64", training, added, number, x)
+        level = ExpertLevel(gate, routed, weights, running, "float64", training, added, number, x)
         levels.append(level)
         moved |= _by_name(STATISTICS, number, [value for value, _ in levels[-1].statistics])
     coefficients = [level.p for level in levels]
@@ -137,9 +141,7 @@ def contract_stage(
     """A stage's output (T, O); its cores are the parameters with this prefix."""
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.network.has_bias else x
     modes = expert_modes(layer.levels)
-    # A layer without experts takes none.
-    taken = coefficients if modes else ()
-    weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, taken, strict=True)]
+    weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
     data = [*weighed, IndexedArray((BATCH, INPUT), z)]
     terms = _terms(layer, prefix, parameters)
     return np.asarray(sum(contract([*cores, *data], (BATCH, OUTPUT)).value for cores in terms))
