@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         "--picture", type=Path, required=True, metavar="FILE", help="such as network.svg, .pdf or .png"
     )
     picture.add_argument(
-        "--levels", type=whole, help="with notation: levels of experts (default: those it names, or 1)"
+        "--levels", type=whole, help="with notation: levels of experts (default: those it names)"
     )
     picture.set_defaults(run=_draw)
 

@@ -48,7 +48,7 @@ def draw(
 
     Args:
         what: index notation, a factorization, a network, or a specification, of which each layer has a row.
-        levels: the expert levels of a notation or a factorization, by default as many as it names, or one;
+        levels: the expert levels of a notation or a factorization, by default as many as it names;
             networks and specifications have theirs.
         title: of the figure; by default the notation.
 
@@ -107,7 +107,7 @@ def _read(what: object, levels: int | None) -> list[_Shown]:
         remedy = 'pass notation such as "n r, i r, r o", a factorization, a network, or a specification'
         raise TensorMoEError("what", what, remedy)
     named = Notation.parse(what if isinstance(what, str) else what.notation(1 if levels is None else levels))
-    count = max(1, len({*filter(is_mode, named.indices)} - {INPUT, OUTPUT})) if levels is None else levels
+    count = len({*filter(is_mode, named.indices)} - {INPUT, OUTPUT}) if levels is None else levels
     notation = named.at_levels(count).check_modes(count)
     sizes = {} if isinstance(what, str) else what.bonds(count)
     cores = [Core(name, core) for name, core in zip(notation.core_numbers, notation.cores, strict=True)]

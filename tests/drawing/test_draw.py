@@ -120,6 +120,7 @@ def test_a_notation_has_the_levels_that_it_names() -> None:
     assert {"n1", "n2", "n3"} <= {*places(tm.draw("n1 r, n2 r, n3 r, i r, r o"))}
     assert {"n1", "n2"} <= {*places(tm.draw(tm.TensorNetwork("n1 r, n2 r, i r, r o", r=2)))}
     assert "n" in places(tm.draw(tm.CP(2)))
+    assert {*places(tm.draw("i r, r o"))} == {"i", "r", "o"}
     assert {"n1", "n2"} <= {*places(tm.draw("n r, i r, r o", levels=2))}
 
 
@@ -155,7 +156,7 @@ def test_the_same_network_always_looks_the_same() -> None:
     [
         (3, {}, 'what: received 3; pass notation such as "n r, i r, r o"'),
         ("n r, i r", {}, "mode 'o' is in no core"),
-        ("n r, i r, r o", {"levels": 0}, "levels: received 0"),
+        ("n r, i r, r o", {"levels": -1}, "levels: received -1"),
         ("n1 r, n2 r, i r, r o", {"levels": 1}, "mode 'n2' belongs to no expert level"),
         ("n i o", {"title": 3}, "title: received 3"),
     ],
