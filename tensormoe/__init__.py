@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .checkpoints.saving import save
     from .drawing import draw
     from .fitting import Fit, fit, upcycle
+    from .ranks import RankChange, canonicalize, grow, simplify, truncate
     from .verification import VerificationReport, verify
     from .verification.proof.chain import BlockProof
     from .verification.proof.prove import Proof
@@ -75,16 +76,21 @@ else:
         "Fit": "fitting",
         "Proof": "verification.proof.prove",
         "ProofError": "verification.proof.trace",
+        "RankChange": "ranks",
         "SavedLayer": "checkpoints.saved",
         "VerificationReport": "verification",
         "bench": "benching",
+        "canonicalize": "ranks",
         "draw": "drawing",
         "fit": "fitting",
         "from_published": "checkpoints.published",
+        "grow": "ranks",
         "load": "checkpoints.loading",
         "load_arrays": "checkpoints.loading",
         "prove": "verification.prove",
         "save": "checkpoints.saving",
+        "simplify": "ranks",
+        "truncate": "ranks",
         "upcycle": "fitting",
         "verify": "verification",
     }
@@ -122,6 +128,7 @@ __all__ = [
     "Plan",
     "Proof",
     "ProofError",
+    "RankChange",
     "Router",
     "SavedLayer",
     "Spec",
@@ -138,6 +145,7 @@ __all__ = [
     "backend_of",
     "bench",
     "build",
+    "canonicalize",
     "contract",
     "cores_of",
     "draw",
@@ -148,6 +156,7 @@ __all__ = [
     "from_published",
     "from_tensorly",
     "get_backend",
+    "grow",
     "initialize",
     "jump_relu",
     "load",
@@ -158,6 +167,7 @@ __all__ = [
     "relu_top_k",
     "save",
     "sigmoid",
+    "simplify",
     "soft_moe",
     "soft_rank",
     "soft_top_k",
@@ -166,6 +176,7 @@ __all__ = [
     "spec_from_json",
     "to_tensorly",
     "top_k",
+    "truncate",
     "upcycle",
     "verify",
 ]

@@ -1,5 +1,6 @@
 """μMoE layers and blocks as `flax.nnx.Module`s."""
 
+from collections.abc import Sequence
 from typing import Unpack
 
 import jax
@@ -92,7 +93,8 @@ class MuMoEBlock(Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, factorization: of all layers.
+        experts: of all layers.
+        factorization: of all layers, or a sequence with one for each.
         rngs, seed, dtype, device, recompute: as for `MuMoE`.
         options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
             keyword, as for `tm.MuMoEBlockSpec`.
@@ -124,7 +126,7 @@ class MuMoEBlock(Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: Factorization,
+        factorization: Factorization | Sequence[Factorization],
         *,
         rngs: nnx.Rngs | None = None,
         seed: Seed | None = None,

@@ -1,5 +1,6 @@
 """Layers and blocks on NumPy arrays: values and evaluation, no training."""
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from numpy.typing import DTypeLike
@@ -83,7 +84,8 @@ class MuMoEBlock(Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, factorization: of all layers.
+        experts: of all layers.
+        factorization: of all layers, or a sequence with one for each.
         seed, dtype, device, recompute: as for `MuMoE`.
         options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
             keyword, as for `tm.MuMoEBlockSpec`.
@@ -110,7 +112,7 @@ class MuMoEBlock(Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: Factorization,
+        factorization: Factorization | Sequence[Factorization],
         *,
         seed: int | None = None,
         dtype: DTypeLike | None = None,

@@ -1,5 +1,6 @@
 """μMoE layers and blocks as `torch.nn.Module`s."""
 
+from collections.abc import Sequence
 from typing import Unpack
 
 import torch
@@ -101,7 +102,8 @@ class MuMoEBlock(Module):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts, factorization, gate, bias: of all layers.
+        experts, gate: of all layers.
+        factorization, bias: of all layers, or a sequence with one for each.
         nonlinearity: what the first layer's result passes.
         gated: whether that is multiplied with the result of a layer `up`, as in Llama's MLPs.
         input_norm: whether the layers before the last see LayerNorm(x).
@@ -137,7 +139,7 @@ class MuMoEBlock(Module):
         hidden_features: int,
         out_features: int,
         experts: int | tuple[int, ...],
-        factorization: Factorization,
+        factorization: Factorization | Sequence[Factorization],
         *,
         seed: int | None = None,
         dtype: DType = None,

@@ -38,10 +38,10 @@ class _ShareStyle(ParallelStyle):
         if isinstance(module.mixture, _ShareMixture):
             raise TensorMoEError("module", module, "it is shared out already: pass one style for each module")
         spec, index = module.spec, self.index(module.spec)
-        size = spec.layers[next(iter(spec.layers))].network.sizes[index]
-        if device_mesh.ndim != 1 or size % device_mesh.size():
-            remedy = f"a mesh with one axis that divides {index} = {size} is needed"
-            raise TensorMoEError("device_mesh", tuple(device_mesh.shape), remedy)
+        for size in (stage.network.sizes[index] for stage in spec.layers.values()):
+            if device_mesh.ndim != 1 or size % device_mesh.size():
+                remedy = f"a mesh with one axis that divides {index} = {size} is needed"
+                raise TensorMoEError("device_mesh", tuple(device_mesh.shape), remedy)
         axes = spec.bond_axes[index]
         for prefix, names in group_members(dict.fromkeys(spec.core_names)).items():
             group = module.get_submodule(prefix)

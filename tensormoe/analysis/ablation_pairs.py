@@ -37,7 +37,7 @@ def run_terms(
         program = choose_program(ops, spec.layers[stage], x)
         cores = list(subject.cores(stage).values())
         if stage not in removed.stages:
-            return ops.compute(program, (x, *rows), cores)
+            return ops.compute(program, (x, *rows[: spec.layers[stage].levels]), cores)
         y = reduce(add, (ops.compute(program, (x, *term), cores) for term in terms))
         return y if scale is None else y * scale
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..networks.notation import expert_modes
+from ..networks.notation import INPUT, expert_modes
 from ..programs.plan import LARGE_BATCH
 from ..typing import NumPyArray
 from .ablation_grid import Grid
@@ -86,10 +86,13 @@ def _run_sets(subject: Subject, sets: Sets) -> Iterator[Part]:
 
 
 def _is_linear(subject: Subject, ablations: Ablations) -> bool:
-    """Whether every term of every layer's network has experts of these levels, so that an output can, too."""
+    """Whether every term has experts of these levels, or its layer has none, so that an output can, too."""
     modes = {expert_modes(subject.spec.levels)[level] for level in ablations.levels}
-    terms = (term for stage in subject.spec.layers.values() for term in stage.network.terms)
-    return all(modes <= {*term.carried_modes} for term in terms)
+    for stage in subject.spec.layers.values():
+        needed = modes if stage.experts else {INPUT}
+        if not all(needed <= {*term.carried_modes} for term in stage.network.terms):
+            return False
+    return True
 
 
 def _split(subject: Subject, ablations: Ablations, tokens: slice) -> tuple[NumPyArray, NumPyArray]:

@@ -72,9 +72,13 @@ class Whole:
 
     def run(self, x: Array, weights: Weights) -> Array:
         if self.plans:
-            return _compute(self.ops, self.plans[0], [x, *weights.levels, *self.cores])
+            return _compute(self.ops, self.plans[0], [x, *self._taken(weights), *self.cores])
         program = choose_program(self.ops, self.stage, x)
-        return self.ops.compute(program, (x, *weights.levels), self.cores)
+        return self.ops.compute(program, (x, *self._taken(weights)), self.cores)
+
+    def _taken(self, weights: Weights) -> list[Array]:
+        """The coefficients that the layer takes: none without experts."""
+        return weights.levels[: self.stage.levels]
 
 
 @dataclass(frozen=True)
@@ -170,9 +174,8 @@ def make_step(
     uses = zip(network.cores, stage.network.cores, strict=True)
     cores = {core.name: cores[use.name] for core, use in uses}
     modes = expert_modes(stage.levels)
-    numbers = {
-        modes[level]: chosen for level, chosen in zip(ablations.levels, ablations.numbers, strict=True)
-    }
+    chosen = zip(ablations.levels, ablations.numbers, strict=True)
+    numbers = {modes[level]: own for level, own in chosen} if ablated else {}
     kept = tuple(level for level in range(stage.levels) if level not in ablations.levels)
     carrier = _find_carrier(stage, {*numbers}) if ablated and not known else None
     if carrier is not None:

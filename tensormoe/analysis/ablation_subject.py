@@ -182,11 +182,12 @@ def read_ablations(
     one_of("mode", mode, (ZERO, RENORMALIZE))
     levels = _read_levels(level, spec.levels)
     sizes = tuple(spec.experts[each] for each in levels)
-    stages = tuple(spec.layers) if layers is None else as_tuple(layers)
+    known = tuple(name for name, stage in spec.layers.items() if stage.experts)
+    stages = known if layers is None else as_tuple(layers)
     for stage in stages:
-        one_of("layers", stage, tuple(spec.layers))
+        one_of("layers", stage, known)
     if not stages:
-        raise TensorMoEError("layers", layers, f"choose some of {', '.join(spec.layers)}")
+        raise TensorMoEError("layers", layers, f"choose some of {', '.join(known)}")
     names = frozenset(str(stage) for stage in stages)
     together = _list_experts(experts)
     if any(isinstance(each, Set) for each in together):

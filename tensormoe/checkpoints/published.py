@@ -47,8 +47,7 @@ def from_published(
         A `tm.SavedLayer`, for `.build("torch")` or `tm.save`.
 
     Raises:
-        TensorMoEError: missing or unknown names, shapes that do not fit each other, integers, or layers of a
-            block with different ranks, which no specification has.
+        TensorMoEError: missing or unknown names, shapes that do not fit each other, or integers.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, and its published code.
@@ -80,7 +79,7 @@ def from_published(
     renamed = {ours: values[theirs] for ours, theirs in _rename(spec).items()}
     for group, stem in zip(spec.layers, (_FIRST, _SECOND), strict=False):
         factors = _members(values, stem)
-        whole = (None, factors) if isinstance(spec.factorization, CP) else factors
+        whole = (None, factors) if isinstance(spec.layers[group].factorization, CP) else factors
         renamed |= from_tensorly(spec.layers[group], whole, group)
     parameters, state = (
         {name: np.array(renamed[name]) for name in each}
@@ -150,15 +149,12 @@ def _read_spec(
     bias = rows > in_features
     if _members(values, _SECOND):
         second, _, out_features = _read_factors(values, _SECOND)
-        if second != family:
-            remedy = "layers of different ranks are not a block of this library: read each as a layer"
-            raise TensorMoEError("state_dict", (family, second), remedy)
         return MuMoEBlockSpec(
             in_features,
             size,
             out_features,
             experts,
-            family,
+            (family, second),
             gate,
             bias,
             nonlinearity,

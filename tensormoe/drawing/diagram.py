@@ -103,10 +103,12 @@ def _place(nodes: Sequence[Node], lines: Sequence[Line]) -> NumPyArray:
         length = LEG if "end" in kinds else spoke if "point" in kinds else BETWEEN
         graph.add_edge(line.start, line.end, length=length)
     placed, right = np.zeros((len(nodes), 2)), 0.0
-    for part in map(sorted, networkx.connected_components(graph)):
+    for component in networkx.connected_components(graph):
+        # Started on a circle in the notation's order, each core beside its modes, the same network always
+        # looks the same, and a ring is a ring.
+        part = sorted(component, key=lambda node: (min(node, *graph[node]), node))
         own = graph.subgraph(part)
         distances = dict(networkx.shortest_path_length(own, weight="length"))
-        # Started on a circle in the notation's order, the same network always looks the same.
         placing = networkx.kamada_kawai_layout(own, dist=distances, pos=networkx.circular_layout(part))
         places = np.array([placing[node] for node in part])
         asked = sum(length for _, _, length in own.edges(data="length"))

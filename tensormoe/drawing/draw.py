@@ -15,7 +15,7 @@ from ..networks.factorization import Factorization
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Notation, is_mode, split
 from ..typing import NumPyArray
-from .diagram import BETWEEN, RADIUS, Diagram, lay_out
+from .diagram import RADIUS, Diagram, lay_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Of Paul Tol's bright scheme: cores that carry an expert mode, the input, the output, and bonds alone.
 EXPERT, READS, WRITES, INNER = "#ee6677", style.BLUE, "#228833", "#bbbbbb"
 POINT = 0.035
+# Between terms, whose modes' labels stand beside them.
+BESIDE = 1.4
 MARGIN, BOW, NARROWEST = 0.45, 0.28, 2.5
 # Around a point, where the label of its bond may stand.
 AROUND = np.array([[0.0, -0.15], [0.0, 0.15], [0.25, 0.0], [-0.25, 0.0]])
@@ -127,7 +129,7 @@ def _of_network(network: Network) -> _Shown:
 def _measure(row: Sequence[Diagram]) -> tuple[float, float]:
     """The inches that the terms of a row take."""
     sizes = [np.ptp(each.places, axis=0) for each in row]
-    wide = sum(float(size[0]) for size in sizes) + BETWEEN * (len(row) - 1)
+    wide = sum(float(size[0]) for size in sizes) + BESIDE * (len(row) - 1)
     return wide + 2 * MARGIN, max(float(size[1]) for size in sizes) + 2 * MARGIN
 
 
@@ -139,10 +141,10 @@ def _draw_row(axis: "Axes", shown: _Shown, row: Sequence[Diagram]) -> None:
         lowest, highest = diagram.places.min(axis=0), diagram.places.max(axis=0)
         places = diagram.places - [lowest[0] - left, (lowest[1] + highest[1]) / 2]
         if number:
-            _write(axis, (left - BETWEEN / 2, 0.0), "+", style.SMALL + 3)
+            _write(axis, (left - BESIDE / 2, 0.0), "+", style.SMALL + 3)
         _draw_lines(axis, diagram, places, shown.sizes)
         _draw_nodes(axis, diagram, places, term, shown.shared)
-        left += float(highest[0] - lowest[0]) + BETWEEN
+        left += float(highest[0] - lowest[0]) + BESIDE
     axis.set(xlim=(0, wide), ylim=(-high / 2, high / 2), aspect="equal")
     axis.axis("off")
 

@@ -15,7 +15,7 @@ from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..terminal import substitute
-from ..typing import NumPyArray
+from ..typing import NumPyArray, Shape
 from ..verification.prove import prove
 from .draft import Draft
 from .exact import BITS, changed_experts, changed_inputs, changed_outputs
@@ -33,7 +33,7 @@ class Certificate:
 
     Args:
         experts: for each layer, the experts that may have changed, by their numbers on each level.
-        unchanged: for each layer, the number of other experts, whose weights are equal.
+        unchanged: for each layer with experts, the number of other experts, whose weights are equal.
         unchanged_outputs: for each layer, the number of outputs that are unchanged for every input.
         theorem: the text.
 
@@ -102,17 +102,25 @@ def certify(
         cores = _split_cores(before.spec.layers[name], start.layers[name], _read_cores(before, name), steps)
         sides = (start.layers[name], cores), (after.spec.layers[name], _read_cores(after, name))
         differ = changed_experts(*sides)
+        if not sides[0][0].experts:
+            _check_whole(name, differ)
+            extents[name] = Extent(*(np.zeros(0, int),) * 2)
+            continue
         _check_leaks(name, differ, places, len(allowed) > 1, "another weight")
         _check_leaks(name, steered, places, len(allowed) > 1, "another coefficient")
         others[name] = tuple(place for place in places if differ[place] or not steered[place])
         extents[name] = Extent(*(np.flatnonzero(each(*sides)) for each in (changed_inputs, changed_outputs)))
     for spec in (start, after.spec):
         prove(spec)
-    total = prod(start.experts)
     text = state(Statement(start, after.spec, others, extents, steps, BITS))
-    unchanged = {name: total - len(places) for name, places in others.items()}
+    layers = start.layers
+    unchanged = {
+        name: prod(layers[name].experts) - len(places)
+        for name, places in others.items()
+        if layers[name].experts
+    }
     outputs = {
-        name: 0 if steered.any() else start.layers[name].out_features - len(each.outputs)
+        name: 0 if steered.any() and layers[name].experts else layers[name].out_features - len(each.outputs)
         for name, each in extents.items()
     }
     return Certificate(allowed, unchanged, outputs, substitute(text))
@@ -184,11 +192,13 @@ def _read_allowed(experts: object, spec: Spec) -> dict[str, tuple[Place, ...]]:
         experts = {names[0]: (experts,) if alone else as_tuple(experts)}
     for name in experts:
         one_of("layer in experts", name, names)
-    return {name: _locate(as_tuple(experts.get(name, ())), spec) for name in names}
+    return {
+        name: _locate(as_tuple(experts.get(name, ())), stage.experts) for name, stage in spec.layers.items()
+    }
 
 
-def _locate(experts: Sequence[object], spec: Spec) -> tuple[Place, ...]:
-    places = {locate("experts", read_expert("experts", each), spec.experts) for each in experts}
+def _locate(experts: Sequence[object], counts: Shape) -> tuple[Place, ...]:
+    places = {locate("experts", read_expert("experts", each), counts) for each in experts}
     return tuple(sorted(places))
 
 
@@ -213,6 +223,12 @@ def _check_leaks(layer: str, changed: NumPyArray, allowed: Sequence[Place], seve
         may = f"only expert{'s' * (len(allowed) > 1)} {listed}" if allowed else "no expert"
         remedy = f"{may} may change"
         raise TensorMoEError(f"expert {name_place(place)}{where}", what, remedy)
+
+
+def _check_whole(layer: str, changed: NumPyArray) -> None:
+    """Raise an error if the matrix of a layer without experts has changed."""
+    if changed.any():
+        raise TensorMoEError(layer, "another weight", "it has no experts, and may not change")
 
 
 def name_place(place: Place) -> str:

@@ -49,7 +49,9 @@ class Draft:
         return self.stage.in_features + 1
 
     def split(self, step: Sharing) -> None:
-        """Make several experts of one of a level: the others come after all that there are."""
+        """Make several experts of one of a level, if it has any: the others come after all."""
+        if not self.stage.experts:
+            return
         mode = expert_modes(self.stage.levels)[step.level]
         for name in self.stage.network.shapes:
             uses = [core.indices for core in self.stage.network.cores if core.name == name]

@@ -53,6 +53,9 @@ class Edit(Registered, ABC):
         names = tuple(spec.layers)
         name = names[0] if self.layer is None and len(names) == 1 else self.layer
         one_of("layer", name, names)
+        if not spec.layers[str(name)].experts:
+            mixed = [each for each, stage in spec.layers.items() if stage.experts]
+            raise TensorMoEError("layer", name, f"it has no experts to edit: choose {' or '.join(mixed)}")
         return (str(name),)
 
     def respecify(self, spec: Spec) -> Spec:

@@ -8,6 +8,7 @@ from ..checkpoints.copying import convert
 from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError
 from ..fitting.target import read_values
+from ..layers.each import one_or_each
 from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
 from ..networks.factorization import Factorization
@@ -50,8 +51,9 @@ def make(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]:
         rank = max((piece.left.shape[1] for piece in pieces.values() if piece), default=0)
         if rank:
             spec = _grow(spec, family(rank, spec.levels))
-            for name, piece in pieces.items():
-                changed |= _name(name, spec.layers[name].network, piece)
+            for name, stage in spec.layers.items():
+                if stage.experts:
+                    changed |= _name(name, stage.network, pieces[name])
     like = next(iter(cores_of(layer.spec, arrays, next(iter(drafts))).values()))
     given = {name: convert("edits", name, values, arrays.get(name, like)) for name, values in changed.items()}
     names = (*spec.parameter_shapes, *spec.state_shapes)
@@ -70,10 +72,12 @@ def _biases(rank: int, levels: int) -> Factorization:
 
 
 def _grow(spec: Spec, term: Factorization) -> Spec:
-    """The specification with one term more, and without a path of the terms that there were."""
+    """The specification with one term more in layers with experts, and without a path of the old terms."""
+    stages = spec.layers.values()
+    grown = [stage.factorization + term if stage.experts else stage.factorization for stage in stages]
     optimize = spec.arguments["optimize"]
-    grown = spec.factorization + term
-    return spec.replace(factorization=grown, optimize=optimize if isinstance(optimize, str) else "auto")
+    kept = optimize if isinstance(optimize, str) else "auto"
+    return spec.replace(factorization=one_or_each(grown), optimize=kept)
 
 
 def _name(layer: str, network: Network, piece: Piece | None) -> dict[str, NumPyArray]:

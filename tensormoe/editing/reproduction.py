@@ -57,7 +57,7 @@ def check_weights(made: Side, kept: Side) -> None:
             if differ.any():
                 place = tuple(int(number) for number in np.argwhere(differ)[0][: stage.levels])
                 raise TensorMoEError(
-                    f"expert {place[0] if len(place) == 1 else place} of {name}",
+                    f"expert {place[0] if len(place) == 1 else place} of {name}" if place else name,
                     "another weight",
                     "the edits do not give it: the layer, its copy or the list has changed since",
                 )

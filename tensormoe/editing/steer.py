@@ -20,7 +20,7 @@ class Steer(Edit):
 
     It is a last step of the gate, `spec.gate.steering`, in every framework, compiled or not, and in training.
     The layer returns the coefficients that it mixes by. They no longer sum to 1 unless they are renormalized.
-    In a block, both layers have the same coefficients.
+    In a block, all layers with experts have the same coefficients.
 
     Args:
         expert: its number on its level.
@@ -69,7 +69,7 @@ class Steer(Edit):
 
     def stages(self, spec: Spec) -> tuple[str, ...]:
         check_spec(spec)
-        return tuple(spec.layers)
+        return tuple(name for name, stage in spec.layers.items() if stage.experts)
 
     def respecify(self, spec: Spec) -> Spec:
         check_spec(spec)

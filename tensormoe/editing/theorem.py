@@ -92,7 +92,10 @@ def _on_layer(it: Statement) -> Iterator[str]:
 def _on_block(it: Statement) -> Iterator[str]:
     yield "result u of each layer, for the input x of this layer, to"
     yield ""
-    edited = {name: places for name, places in it.experts.items() if places or it.steers}
+    layers = it.before.layers
+    edited = {
+        name: places for name, places in it.experts.items() if places or (it.steers and layers[name].experts)
+    }
     for name, places in edited.items():
         yield f"{_INDENT}u′ = u{_change(it, places)}    in {name}"
     if len(edited) < len(it.experts):
@@ -228,10 +231,14 @@ def _extent(spec: Spec, name: str, extent: Extent, block: bool) -> Iterator[str]
 
 
 def _compared(it: Statement) -> Iterator[str]:
-    total = prod(it.before.experts)
     yield "   3  W′[n] = W[n] for all other experts, in exact arithmetic on the given weights:"
     for name, places in it.experts.items():
         where = f" in {name}" if len(it.experts) > 1 else ""
+        counts = it.before.layers[name].experts
+        if not counts:
+            yield f"      the matrix of {name}, which has none."
+            continue
+        total = prod(counts)
         yield f"      {total - len(places)} of {total} experts{where}."
     yield f"      uᵀ W[n] v was compared, with vectors u and v of random {it.bits}-bit integers: experts that"
     yield f"      differ agree there with a probability of at most 2^−{it.bits - 1}. Inputs and outputs were"

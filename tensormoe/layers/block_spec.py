@@ -6,13 +6,15 @@ from functools import cached_property
 
 from ..arrays.nonlinearities import check_nonlinearity
 from ..arrays.protocols import Nonlinearity
-from ..errors import TensorMoEError, positive_integer, true_or_false
+from ..errors import positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
+from ..networks.notation import Notation
 from ..programs.block_plan import BlockPlan
 from ..programs.path import AnyOptimize, Optimize
 from ..typing import Shapes
-from .spec import Spec
+from .each import for_each, one_or_each, spread
+from .spec import Spec, check_factorization
 from .stage import Stage
 
 
@@ -28,13 +30,15 @@ class MuMoEBlockSpec(Spec):
 
     Args:
         in_features, hidden_features, out_features: D, H and O.
-        experts: N, or one count for each level. All layers have the same: (8, 16) is two levels, 128
-            experts in each layer, and not 8 experts in the first and 16 in the second. () is a factorized
+        experts: N, or one count for each level. All layers with experts have the same: (8, 16) is two levels,
+            128 experts in each layer, and not 8 experts in the first and 16 in the second. () is a factorized
             MLP; its gate is None.
-        factorization: the factorization of all layers, with the same ranks in each.
+        factorization: one for all layers, or a sequence with one for each, in the order of `layers`. A layer
+            whose notation carries no expert mode, such as "i o" or "i r, r o", has no experts: it is one
+            matrix, and takes no coefficients.
         gate: the block's gate; None if coefficients come with each call. (A *gated* block has two branches
             that are multiplied; its gate is the same.)
-        bias: whether the layers have biases.
+        bias: whether the layers have biases; or a sequence with one value for each.
         nonlinearity: what the first layer's result passes: "gelu", "gelu_tanh", "quick_gelu", "relu",
             "relu2" (its square), "silu", "sigmoid", "tanh" or "identity"; or a function of each element, from
             an array to one of its shape, of the framework that the block runs in.
@@ -51,7 +55,8 @@ class MuMoEBlockSpec(Spec):
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, the μMoE blocks that replace MLPs; Shazeer, "GLU Variants Improve Transformer",
-    2020, for gated ones.
+    2020, for gated ones; Oldfield et al., "Towards Interpretability Without Sacrifice: Faithful Dense Layer
+    Decomposition with Mixture of Decoders", 2025, for a first layer without experts.
 
     Examples:
         >>> import tensormoe as tm
@@ -61,15 +66,18 @@ class MuMoEBlockSpec(Spec):
         >>> gated = block.replace(gated=True, nonlinearity="silu")
         >>> {name: (stage.in_features, stage.out_features) for name, stage in gated.layers.items()}
         {'first': (768, 3072), 'up': (768, 3072), 'second': (3072, 768)}
+        >>> decoders = block.replace(factorization=(tm.TensorNetwork("i o"), tm.TensorNetwork("n o, i o")))
+        >>> {name: stage.experts for name, stage in decoders.layers.items()}
+        {'first': (), 'second': (256,)}
     """
 
     in_features: int
     hidden_features: int
     out_features: int
     experts: tuple[int, ...]
-    factorization: Factorization
+    factorization: Factorization | tuple[Factorization, ...]
     gate: Gate | None
-    bias: bool
+    bias: bool | tuple[bool, ...]
     nonlinearity: Nonlinearity
     gated: bool
     input_norm: bool
@@ -83,9 +91,9 @@ class MuMoEBlockSpec(Spec):
         hidden_features: int,
         out_features: int,
         experts: int | Sequence[int],
-        factorization: Factorization,
+        factorization: Factorization | Sequence[Factorization],
         gate: Gate | None = Gate(),
-        bias: bool = True,
+        bias: bool | Sequence[bool] = True,
         nonlinearity: Nonlinearity = "gelu",
         gated: bool = False,
         input_norm: bool = False,
@@ -102,14 +110,18 @@ class MuMoEBlockSpec(Spec):
             gated=true_or_false("gated", gated),
             input_norm=true_or_false("input_norm", input_norm),
         )
-        self._set_shared(experts, factorization, gate, bias, memory_limit, initialization)
+        names = tuple(self._sizes)
+        networks = [check_factorization(each) for each in for_each("factorization", factorization, names)]
+        biases = [true_or_false("bias", each) for each in for_each("bias", bias, names)]
+        self._set_shared(
+            experts, one_or_each(networks), gate, one_or_each(biases), memory_limit, initialization
+        )
         self._set(optimize=self._resolve(optimize))
         self._check_plans()
 
     @cached_property
     def layers(self) -> dict[str, Stage]:
-        count = len(self._sizes)
-        return self._stages((self.optimize,) * count if isinstance(self.optimize, str) else self.optimize)
+        return self._stages(spread(self.optimize, len(self._sizes)))
 
     @property
     def _sizes(self) -> dict[str, tuple[int, int]]:
@@ -119,25 +131,25 @@ class MuMoEBlockSpec(Spec):
         return {**before, "second": (self.hidden_features, self.out_features)}
 
     def _stages(self, optimize: Sequence[Optimize]) -> dict[str, Stage]:
-        def stage(in_features: int, out_features: int, optimize: Optimize) -> Stage:
-            shared = self.experts, self.factorization, self.bias, optimize, self.memory_limit
-            return Stage(in_features, out_features, *shared)
-
-        sizes = zip(self._sizes.items(), optimize, strict=True)
-        return {name: stage(*size, each) for (name, size), each in sizes}
+        count = len(self._sizes)
+        networks, biases = spread(self.factorization, count), spread(self.bias, count)
+        carried = [Notation.parse(each.notation(self.levels)).has_experts for each in networks]
+        # If none has any, the first says what is missing.
+        experts = [self.experts if own or not any(carried) else () for own in carried]
+        columns = zip(self._sizes.items(), experts, networks, biases, optimize, strict=True)
+        return {
+            name: Stage(*size, counts, network, bias, search, self.memory_limit)
+            for (name, size), counts, network, bias, search in columns
+        }
 
     def _resolve(self, optimize: object) -> str | tuple[Optimize, ...]:
         """The `optimize` of each layer; a single name if all use the same search."""
-        names = tuple(self._sizes)
-        given = optimize if isinstance(optimize, list | tuple) else (optimize,) * len(names)
-        if len(given) != len(names):
-            remedy = f"pass one value for all layers, or one for each: {', '.join(names)}"
-            raise TensorMoEError("optimize", optimize, remedy)
-        stages = self._stages(("auto",) * len(names)).values()
+        given = for_each("optimize", optimize, tuple(self._sizes))
+        stages = self._stages(("auto",) * len(given)).values()
         resolved = tuple(stage.resolve(each) for stage, each in zip(stages, given, strict=True))
-        first = resolved[0]
-        same = all(isinstance(each, str) and each == first for each in resolved)
-        return first if isinstance(first, str) and same else resolved
+        # A single path would be taken for several values.
+        one = one_or_each(resolved)
+        return one if isinstance(one, str) else resolved
 
     @property
     def between(self) -> Nonlinearity:

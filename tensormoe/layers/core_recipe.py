@@ -135,6 +135,13 @@ class CoreRecipe:
         noises = tuple(noise.scale_by(factor) for noise in self.noises)
         return replace(self, bound=self.bound * factor, noises=noises)
 
+    def fill(self) -> "CoreRecipe":
+        """The same mean square without zeros: what is off a diagonal is drawn, too."""
+        if self.diagonal is None:
+            return self
+        bound = self.bound * sqrt(3 / max(self.start[axis] for axis in self.diagonal))
+        return replace(self, law="uniform", bound=bound, diagonal=None)
+
     def _draw_start(self, source: Source) -> Array:
         if self.law == "uniform":
             return source.uniform(self.start, self.bound)

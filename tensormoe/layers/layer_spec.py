@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..errors import positive_integer
+from ..errors import positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.network import Network
 from ..programs.contraction import Contraction
 from ..programs.path import AnyOptimize, Optimize
 from ..programs.plan import Plan
-from .spec import Spec
+from .spec import Spec, check_factorization
 from .stage import Stage
 
 
@@ -81,7 +81,8 @@ class MuMoESpec(Spec):
             in_features=positive_integer("in_features", in_features),
             out_features=positive_integer("out_features", out_features),
         )
-        self._set_shared(experts, factorization, gate, bias, memory_limit, initialization)
+        checked = check_factorization(factorization), gate, true_or_false("bias", bias)
+        self._set_shared(experts, *checked, memory_limit, initialization)
         self._set(optimize=self._stage("auto").resolve(optimize))
         self._check_plans()
 

@@ -31,7 +31,7 @@ class BlockOptions(TypedDict, total=False):
     """What `MuMoEBlockSpec` takes by keyword."""
 
     gate: Gate | None
-    bias: bool
+    bias: bool | Sequence[bool]
     nonlinearity: Nonlinearity
     gated: bool
     input_norm: bool

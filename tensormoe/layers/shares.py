@@ -13,6 +13,7 @@ from ..errors import TensorMoEError, one_of
 from ..networks.notation import expert_modes
 from ..typing import Array
 from .checks import flatten
+from .each import one_or_each
 from .functional import choose_program, normalize_input, unflatten
 from .parameters import join_name
 from .spec import Spec, check_spec
@@ -26,7 +27,7 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
     """The bond that is shared out along the rank: the first that the family would grow, or the one named.
 
     Raises:
-        TensorMoEError: an unknown bond, a family without any, or a sum.
+        TensorMoEError: an unknown bond, a family without any, a sum, or a layer of a block without it.
 
     Examples:
         >>> import tensormoe as tm
@@ -35,18 +36,32 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
         'r3'
     """
     check_spec(spec)
-    bonds = tuple(spec.factorization.bonds(spec.levels))
+    stages = spec.layers.values()
+    bonds = tuple(dict.fromkeys(name for stage in stages for name, _ in stage.network.bonds))
+    whole = one_or_each([stage.factorization for stage in stages])
     if not bonds:
         remedy = "it has no bond to share out: share out its experts"
-        raise TensorMoEError("factorization", spec.factorization, remedy)
-    if any(stage.network.counts for stage in spec.layers.values()):
-        raise TensorMoEError("factorization", spec.factorization, _SUM)
-    if any(stage.network.shared for stage in spec.layers.values()):
-        raise TensorMoEError("factorization", spec.factorization, _SHARED)
+        raise TensorMoEError("factorization", whole, remedy)
+    if any(stage.network.counts for stage in stages):
+        raise TensorMoEError("factorization", whole, _SUM)
+    if any(stage.network.shared for stage in stages):
+        raise TensorMoEError("factorization", whole, _SHARED)
     if bond is None:
-        return (spec.factorization.growing_bonds(spec.levels) or bonds)[0]
+        growing = (
+            each for s in stages for each in s.factorization.growing_bonds(s.levels) if s.network.bonds
+        )
+        return _check_everywhere(spec, next(growing, bonds[0]))
     one_of("bond", bond, bonds)
-    return bond
+    return _check_everywhere(spec, bond)
+
+
+def _check_everywhere(spec: Spec, index: str) -> str:
+    """Return an index that all layers have: every process would add all of a layer without it."""
+    for name, stage in spec.layers.items():
+        if index not in stage.network.sizes:
+            remedy = f"layer {name} has no index {index!r} to share out: share out an index of every layer"
+            raise TensorMoEError("factorization", stage.factorization, remedy)
+    return index
 
 
 def experts_index(spec: Spec) -> str:
@@ -64,7 +79,7 @@ def experts_index(spec: Spec) -> str:
     check_spec(spec)
     if not spec.experts:
         raise TensorMoEError("experts", spec.experts, "there are none to share out: share out a bond")
-    return expert_modes(spec.levels)[0]
+    return _check_everywhere(spec, expert_modes(spec.levels)[0])
 
 
 def share_stages(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> dict[str, Stage]:

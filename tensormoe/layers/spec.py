@@ -10,14 +10,15 @@ from typing import Any, Self
 
 from ..arrays.protocols import Nonlinearity
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
-from ..errors import LARGEST, TensorMoEError, one_of, positive_integer, true_or_false
+from ..errors import LARGEST, TensorMoEError, one_of, positive_integer
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices, read_experts
 from ..programs.block_plan import BlockPlan
 from ..programs.plan import LARGE_BATCH, Plan, for_batch
 from ..programs.program import Program, chain
-from .matching import choose_growing, largest_rank, one_budget
+from .each import one_or_each
+from .matching import choose_growing, grow, largest_rank, one_budget
 from .names import Names
 from .options import INITIALIZATIONS
 
@@ -37,9 +38,9 @@ class Spec(Names, Registered):
     in_features: int
     out_features: int
     experts: tuple[int, ...]
-    factorization: Factorization
+    factorization: Factorization | tuple[Factorization, ...]
     gate: Gate | None
-    bias: bool
+    bias: bool | tuple[bool, ...]
     memory_limit: int | None
     initialization: str
 
@@ -51,18 +52,13 @@ class Spec(Names, Registered):
     def _set_shared(
         self,
         experts: object,
-        factorization: object,
+        factorization: Factorization | tuple[Factorization, ...],
         gate: object,
-        bias: object,
+        bias: bool | tuple[bool, ...],
         memory_limit: object,
         initialization: object,
     ) -> None:
-        """Check and set the fields that layers and blocks share."""
-        if not isinstance(factorization, Factorization):
-            remedy = "pass a factorization such as tm.CP(rank=64)"
-            if isinstance(factorization, str):
-                remedy += ', or notation with the size of each bond: tm.TensorNetwork("n r, i r, r o", r=64)'
-            raise TensorMoEError("factorization", factorization, remedy)
+        """Check and set the fields that layers and blocks share; the layers' own are checked already."""
         counts = read_experts(experts)
         if gate is not None:
             check_gate(gate, counts, experts)
@@ -72,7 +68,7 @@ class Spec(Names, Registered):
             experts=counts,
             factorization=factorization,
             gate=gate,
-            bias=true_or_false("bias", bias),
+            bias=bias,
             memory_limit=limit,
             initialization=initialization,
         )
@@ -132,7 +128,7 @@ class Spec(Names, Registered):
 
     def _program(self, batch_size: int) -> Program:
         programs = [layer.program_for(batch_size) for layer in self.layers.values()]
-        return chain(programs, self.levels, self.between or "identity")
+        return chain(programs, [layer.levels for layer in self.layers.values()], self.between or "identity")
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None for an unknown size."""
@@ -175,7 +171,8 @@ class Spec(Names, Registered):
             parameters: the budget for `num_parameters`, gate and bias included.
             bond: the bond to grow. By default the family's choice: CP its rank, Tucker the input and
                 the output rank together, tensor train and tensor ring the bond between the input and the
-                output core, a notation its last bond.
+                output core, a notation its last bond. Every layer of a block that has such a bond grows it,
+                all to the same size.
             multiple_of: what must divide the rank, such as 64 if a device computes faster with such sizes.
             macs: in place of `parameters`, the budget for `macs`.
 
@@ -196,23 +193,18 @@ class Spec(Names, Registered):
         """
         argument, budget = one_budget(parameters=parameters, macs=macs)
         unit = positive_integer("multiple_of", multiple_of)
-        growing = choose_growing(self.factorization, self.levels, bond)
+        growing = choose_growing(self.layers, bond)
         # Count without the memory limit, which may reject the large ranks that the search tries.
         free = self.replace(memory_limit=None)
         count = attrgetter("num_parameters" if argument == "parameters" else "macs")
         rank = largest_rank(
-            lambda rank: count(free._with_rank(growing, rank)), growing, unit, argument, budget
+            lambda rank: count(free._with_rank(growing, rank)), growing.values(), unit, argument, budget
         )
         return self._with_rank(growing, rank)
 
-    def _with_rank(self, growing: Indices, rank: int) -> Self:
-        sizes = self.factorization.bonds(self.levels) | dict.fromkeys(growing, rank)
-        grown = self.factorization.with_bonds(sizes)
-        if grown.bonds(self.levels) != sizes:
-            raise TensorMoEError(
-                "factorization", grown, f"its bonds are not {sizes} after with_bonds: override both alike"
-            )
-        return self.replace(factorization=grown)
+    def _with_rank(self, growing: Mapping[str, Indices], rank: int) -> Self:
+        grown = [grow(stage, growing.get(name, ()), rank) for name, stage in self.layers.items()]
+        return self.replace(factorization=one_or_each(grown))
 
     def to_dict(self) -> dict[str, Data]:
         """Write the specification as plain data, for strict JSON; `from_dict` reads it back.
@@ -241,7 +233,9 @@ class Spec(Names, Registered):
     @classmethod
     def _from_data(cls, data: Mapping[str, object]) -> Self:
         values = dict(data)
-        values["factorization"] = Factorization.from_dict(values.get("factorization"))
+        given = values.get("factorization")
+        several = isinstance(given, list) and tuple(map(Factorization.from_dict, given))
+        values["factorization"] = several or Factorization.from_dict(given)
         if values.get("gate") is not None:
             values["gate"] = Gate.from_dict(values["gate"])
         return super()._from_data(values)
@@ -264,6 +258,16 @@ class Spec(Names, Registered):
             True
         """
         return cls.from_dict(read_json(text))
+
+
+def check_factorization(factorization: object) -> Factorization:
+    """Return a factorization, or raise the error for anything else."""
+    if not isinstance(factorization, Factorization):
+        remedy = "pass a factorization such as tm.CP(rank=64)"
+        if isinstance(factorization, str):
+            remedy += ', or notation with the size of each bond: tm.TensorNetwork("n r, i r, r o", r=64)'
+        raise TensorMoEError("factorization", factorization, remedy)
+    return factorization
 
 
 def check_gate(gate: object, counts: tuple[int, ...], experts: object) -> None:

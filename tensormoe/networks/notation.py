@@ -137,6 +137,11 @@ class Notation:
         return tuple(name for name in self.indices if not is_mode(name))
 
     @property
+    def has_experts(self) -> bool:
+        """Whether a core carries an expert mode."""
+        return any(_EXPERT.fullmatch(name) for name in self.indices)
+
+    @property
     def core_numbers(self) -> tuple[str, ...]:
         """The names core1, core2, …, and the notation's own."""
         return self.name_cores([f"core{number}" for number in range(1, len(self.cores) + 1)])

@@ -33,7 +33,7 @@ class BlockPlan:
     @cached_property
     def program(self) -> Program:
         """The program of all layers as one: of x, the coefficients, and the cores of each."""
-        return chain([plan.program for plan in self._plans], self._levels, self.nonlinearity)
+        return chain([plan.program for plan in self._plans], [*map(_levels, self._plans)], self.nonlinearity)
 
     @property
     def batch_size(self) -> int:
@@ -74,13 +74,10 @@ class BlockPlan:
     @property
     def _shapes(self) -> tuple[Shape, ...]:
         """The shapes of what the program takes: x, the coefficients, and the cores of all layers."""
-        shared = 1 + self._levels
-        cores = (shape for plan in self._plans for shape in plan.shapes[shared:])
-        return (*self._plans[0].shapes[:shared], *cores)
-
-    @property
-    def _levels(self) -> int:
-        return len(self._plans[0].contraction.data) - 1
+        mixed = max(self._plans, key=_levels)
+        coefficients = mixed.shapes[1 : 1 + _levels(mixed)]
+        cores = (shape for plan in self._plans for shape in plan.shapes[1 + _levels(plan) :])
+        return (self._plans[0].shapes[0], *coefficients, *cores)
 
     def __repr__(self) -> str:
         return f"<BlockPlan: {self.macs:,} MACs at batch size {self.batch_size:,}>"
@@ -88,3 +85,8 @@ class BlockPlan:
     def __str__(self) -> str:
         saved = f"saved for backward: {self.saved:,} elements, {self.saved_recomputing:,} recomputing"
         return "\n\n".join([*(f"{name} layer\n{plan}" for name, plan in self.layers.items()), saved])
+
+
+def _levels(plan: Plan) -> int:
+    """The expert levels of a layer, whose coefficients follow x."""
+    return len(plan.contraction.data) - 1

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 from ..arrays.protocols import Nonlinearity, ProgramOps
 from ..typing import Array, Shape
@@ -188,42 +189,39 @@ def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tu
     )
 
 
-def chain(programs: Sequence[Program], shared: int, function: Nonlinearity) -> Program:
+def chain(programs: Sequence[Program], levels: Sequence[int], function: Nonlinearity) -> Program:
     """The programs of layers as one: the last reads what the others make of the first operand.
 
     That is the first program's result after the nonlinearity; with three programs, times the second's result.
 
     Args:
         programs: one, two or three.
-        shared: how many operands that follow the first one are the same in all: the coefficients.
+        levels: how many operands that follow the first one are the coefficients, for each program. The same
+            coefficients serve all programs; one without experts takes none.
         function: the nonlinearity.
 
     Returns:
-        A program that takes the first operand, the shared ones, and those that each program has of its own.
+        A program that takes the first operand, the coefficients, and those that each program has of its own.
     """
     *before, last = programs
     if not before:
         return last
     instructions: list[Instruction] = []
-    owned = 1 + shared
-    count = owned + sum(program.num_operands - owned for program in programs)
+    own = [program.num_operands - 1 - shared for program, shared in zip(programs, levels, strict=True)]
+    starts = [*accumulate(own, initial=1 + max(levels))]
+    count = starts[-1]
 
-    def append(program: Program, x: int, start: int) -> int:
-        """Add a program that reads x, and the operands of its own from `start` on; return its result."""
-        begin = count + len(instructions)
-        places: list[int] = [x, *range(1, owned), *range(start, start + program.num_operands - owned)]
+    def append(number: int, x: int) -> int:
+        """Add a program that reads x; return its result."""
+        program, start, begin = programs[number], starts[number], count + len(instructions)
+        places: list[int] = [x, *range(1, 1 + levels[number]), *range(start, start + own[number])]
         places += range(begin, begin + len(program.instructions))
         instructions.extend(each.rewire(places) for each in program.instructions)
         return places[-1]
 
-    start = owned
-    results: list[int] = []
-    for program in before:
-        results.append(append(program, 0, start))
-        start += program.num_operands - owned
-    first, *factors = results
+    first, *factors = [append(number, 0) for number in range(len(before))]
     instructions.append(
         PointwiseProduct(first, factors[0], function) if factors else Pointwise(first, function)
     )
-    append(last, count + len(instructions) - 1, start)
+    append(len(before), count + len(instructions) - 1)
     return Program(count, tuple(instructions), released(count, instructions))

@@ -50,7 +50,7 @@ class Weights:
 
 
 def weigh(layer: Any, load: NumPyArray) -> dict[str, Weights]:
-    """The weights of each layer by its name; that of a layer alone is "cores".
+    """The weights of each layer that has experts by its name; that of a layer alone is "cores".
 
     Args:
         layer: a module.
@@ -60,6 +60,8 @@ def weigh(layer: Any, load: NumPyArray) -> dict[str, Weights]:
     used = np.argsort(-load, kind="stable")[: min(SHOWN, np.count_nonzero(load))]
     weights = {}
     for name, stage in spec.layers.items():
+        if not stage.experts:
+            continue
         cores = {core: arrays[join_name(name, core)] for core in stage.network.shapes}
         lengths = norms(stage, cores)
         compared = cosines(stage, cores) if 1 < len(lengths) <= MOST_COMPARED else None

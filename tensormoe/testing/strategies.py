@@ -196,10 +196,12 @@ def specs(
 def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> MuMoEBlockSpec:
     """Random blocks, plain and gated, with every nonlinearity, with and without a norm of the input.
 
+    All layers have the same factorization and bias, or each its own; then some have no experts.
+
     Args:
         draw: passed by hypothesis.
-        layer: a strategy of layers whose features, experts, factorization, gate and bias the blocks have; by
-            default `specs()`.
+        layer: a strategy of layers whose features, experts and gate the blocks have, and whose factorization
+            and bias one of their layers has; by default `specs()`.
 
     Examples:
         >>> from hypothesis import given
@@ -211,17 +213,25 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         >>> test_programs_are_proved()
     """
     like = draw(specs() if layer is None else layer)
+    hidden, nonlinearity = draw(st.integers(1, 4)), draw(st.sampled_from(sorted(NONLINEARITIES)))
+    gated, input_norm = draw(st.booleans()), draw(st.booleans())
+    layers = [(like.factorization, like.bias)] * (2 + gated)
+    if draw(st.booleans()):
+        family = st.one_of(networks(like.levels, max_cores=3), networks(0, max_cores=3))
+        others = [(draw(family), draw(st.booleans())) for _ in layers[1:]]
+        layers = draw(st.permutations([layers[0], *others]))
+    factorizations, biases = zip(*layers, strict=True)
     return MuMoEBlockSpec(
         like.in_features,
-        draw(st.integers(1, 4)),
+        hidden,
         like.out_features,
         like.experts,
-        like.factorization,
+        factorizations,
         like.gate,
-        like.bias,
-        nonlinearity=draw(st.sampled_from(sorted(NONLINEARITIES))),
-        gated=draw(st.booleans()),
-        input_norm=draw(st.booleans()),
+        biases,
+        nonlinearity=nonlinearity,
+        gated=gated,
+        input_norm=input_norm,
     )
 
 

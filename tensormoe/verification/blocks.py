@@ -59,21 +59,21 @@ def block_checks(
 
 def _draw(spec: Spec, generator: np.random.Generator, batch_size: int) -> _Given:
     stages = {key: real_inputs(stage, generator, batch_size) for key, stage in spec.layers.items()}
-    first = next(iter(stages.values()))
-    x = first.x
+    x = first = next(iter(stages.values())).x
+    coefficients = max((inputs.coefficients for inputs in stages.values()), key=len)
     parameters: dict[str, NumPyArray] = {}
     for key, inputs in stages.items():
         stage = spec.layers[key]
         names = [join_name(key, name) for name in stage.network.shapes]
         own = dict(zip(names, inputs.cores, strict=True))
-        result = contract_stage(stage, key, own, first.coefficients, inputs.x)
+        result = contract_stage(stage, key, own, coefficients, inputs.x)
         # A power of two changes no rounding. Squares and products of results must not overflow.
         own[names[-1]] = own[names[-1]] * 2.0 ** (1 - round(np.log2(np.max(np.abs(result)))))
         parameters |= own
     if "input_norm.weight" in spec.parameter_shapes:
-        parameters |= {"input_norm.weight": first.x[0], "input_norm.bias": first.x[-1]}
-        x = np.asarray(generator.normal(_OFFSET, size=first.x.shape))
-    return _Given(x, first.coefficients, parameters)
+        parameters |= {"input_norm.weight": first[0], "input_norm.bias": first[-1]}
+        x = np.asarray(generator.normal(_OFFSET, size=first.shape))
+    return _Given(x, coefficients, parameters)
 
 
 def _compare(subject: str, ops: Backend, spec: Spec, given: _Given, precision: Precision) -> Iterator[Check]:
@@ -136,7 +136,7 @@ def _carry(stage: Stage, key: str, given: _Given, incoming: Bounded, precision: 
     """A stage's result, and its error: that of what comes in, and that of the stage's own program."""
     x, error = incoming
     cores = [given.parameters[join_name(key, name)] for name in stage.network.shapes]
-    operands = [x, *given.coefficients, *cores]
+    operands = [x, *given.coefficients[: stage.levels], *cores]
     counted = [Counted(value.shape, precision) for value in operands]
     program = stage.program_for(len(x))
     relative = program.run(CountingOps(), counted).bound

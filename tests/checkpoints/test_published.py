@@ -160,6 +160,21 @@ def test_tensors_keep_their_type_and_may_need_gradients(tmp_path: Path) -> None:
     assert torch.equal(block.gate_weights[1], tensors["projs.1"])
 
 
+def test_the_layers_of_a_block_may_have_different_ranks() -> None:
+    draw = np.random.default_rng(0).normal
+    shapes = {
+        "projs.0": (5, 4),
+        "MuMoE.factors.0": (4, 3),
+        "MuMoE.factors.1": (6, 3),
+        "MuMoE.factors.2": (7, 3),
+    }
+    shapes |= {"MuMoE2.factors.0": (4, 2), "MuMoE2.factors.1": (8, 2), "MuMoE2.factors.2": (6, 2)}
+    arrays = {name: draw(size=shape) for name, shape in shapes.items()}
+    saved = tm.from_published(arrays)
+    assert saved.spec.factorization == (tm.CP(3), tm.CP(2))
+    np.testing.assert_array_equal(saved.arrays()["second.output"], arrays["MuMoE2.factors.2"].T)
+
+
 def without(*names: str) -> Dict:
     return {name: array for name, array in EXAMPLE.items() if name not in names}
 
@@ -191,7 +206,10 @@ def change(name: str, array: Any) -> Dict:
         (change("projs.1", np.ones((SIZE_IN + 1, 2))), r"state_dict\['projs\.1'\]: .*shape \(5, 2\)"),
         (change("projs.0", np.ones((SIZE_IN, 2))), r"\['bn\.0\.running_mean'\]: .*shape \(2,\)"),
         (change("MuMoE.factors.0", np.ones((2, 3))), r"state_dict\['MuMoE\.factors\.0'\]: .*pass factors"),
-        (change("MuMoE.factors.1", np.ones((4, 2, 2))), "layers of different ranks"),
+        (
+            change("MuMoE.factors.1", np.ones((4, 2, 2))),
+            r"state_dict\['MuMoE\.factors\.0'\]: .*pass an array",
+        ),
         (change("MuMoE.factors.2", np.ones((2, SIZE_IN + 2, 4))), r"factors\.2'\]: .*shape \(2, 6, 4\)"),
         (change("MuMoE2.factors.2", np.ones((2, HIDDEN, 4))), r"MuMoE2\.factors\.2'\]: .*shape \(2, 7, 4\)"),
         (change("MuMoE.factors.3", np.ones((4, HIDDEN, 3))), r"factors\.3'\]: .*shape \(4, 6, 2\)"),

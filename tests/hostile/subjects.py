@@ -105,6 +105,7 @@ EXEMPT = {
     "Inputs.restrict": "a step of verification",
     "Certificate": "certify makes it",
     "Edited": "edit makes it",
+    "RankChange": "grow, truncate, canonicalize and simplify make it",
     "change": "edit hands an edit the layer that it changes",
     "places": "as above, with the layer's experts",
     "LayerRecording": "a recording makes it",

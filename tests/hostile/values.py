@@ -359,6 +359,14 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "upcycle.weight": lambda s: s.arrays(*_sides(s.spec)) if s.of_block else s.arrays((3, 2))[0],
     "upcycle.bias": lambda s: s.arrays(*_sides(s.spec, 1)) if s.of_block else None,
     "upcycle.inputs": lambda s: None,
+    "grow.layer": lambda s: module_of(s.framework, LAYERS[0]),
+    "grow.r": lambda s: 3,
+    "truncate.layer": lambda s: module_of(s.framework, LAYERS[0]),
+    "truncate.iterations": lambda s: 2,
+    "truncate.r": lambda s: 1,
+    "canonicalize.layer": lambda s: module_of(s.framework, LAYERS[1]),
+    "center": lambda s: None,
+    "simplify.layer": lambda s: module_of(s.framework, LAYERS[0]),
     "Merge.experts": lambda s: (0, 1),
     "edit.layer": lambda s: s.module(),
     "edits": lambda s: _edits(s),
@@ -495,6 +503,8 @@ def base_value(subject: Subject, name: str, setting: Setting) -> Any:
 # The names that stand behind a callable's **keywords, where no type lists them.
 KEYWORDS: dict[str, tuple[str, ...]] = {
     "TensorNetwork": ("r",),
+    "grow": ("r",),
+    "truncate": ("r",),
     "replace": ("bias",),
     "load": ("dtype", "device", "recompute"),
 }

@@ -28,6 +28,8 @@ draws = np.random.default_rng(0)
 X, LOGITS = draws.normal(size=(6, 4)), draws.normal(size=(4, 4))
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 SOFT = draws.dirichlet(np.ones(3), 6)
+TRAIN = tm.SavedLayer(TREE := tm.MuMoESpec(4, 3, 5, tm.TensorTrain((2, 3))), *tm.initialize(TREE))
+LOOP = tm.SavedLayer(SPEC, *tm.initialize(SPEC))
 CORES = [draws.normal(size=shape) for shape in SPEC.network.shapes.values()]
 COEFFICIENTS = [draws.dirichlet(np.ones(n), 6) for n in SPEC.experts]
 WEIGHT, NETWORK = draws.normal(size=(5, 2, 4, 3)), tm.TensorNetwork("n r, i r, r o", r=3)
@@ -100,6 +102,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "seconds": (partial(tm.bench, SPEC, "numpy", 2, rounds=1), -1),
     },
     "build": {"seed": "layers/test_building.py::test_stacked_layers_differ_unless_they_share_a_seed"},
+    "canonicalize": {"center": (partial(tm.canonicalize, TRAIN), "input")},
     "contract": {"backend": (partial(tm.contract, SPEC, CORES, COEFFICIENTS, X), "torch")},
     "cores_of": {"layer": (partial(tm.cores_of, BLOCK, tm.initialize(BLOCK)[0], layer="first"), "second")},
     "draw": {
@@ -127,6 +130,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
             "second",
         )
     },
+    "grow": {"seed": (partial(tm.grow, TRAIN, r3=5), 1)},
     "initialize": {
         "seed": (partial(tm.initialize, SPEC), 1),
         "dtype": (partial(tm.initialize, SPEC), "float64"),
@@ -147,6 +151,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "sparsemax": {"axis": (partial(tm.sparsemax, LOGITS), 0)},
     "to_tensorly": {"cores": (partial(tm.to_tensorly, SPEC, cores=CORES), [core + 1 for core in CORES])},
     "top_k": {"axis": (partial(tm.top_k, LOGITS, 2), 0)},
+    "truncate": {"iterations": (partial(tm.truncate, LOOP, r=1), 3)},
     "upcycle": {
         "bias": (partial(tm.upcycle, WEIGHT[0, 0], SPEC), np.ones(3)),
         "inputs": (partial(tm.upcycle, WEIGHT[0, 0], SPEC.replace(factorization=tm.CP(2))), X),

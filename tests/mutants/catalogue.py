@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from mutants import (
     backends,
     biases,
+    blocks,
     checkpoints,
     editing,
     gates,
@@ -13,6 +14,7 @@ from mutants import (
     modules,
     options,
     program,
+    ranks,
     routers,
     sharing,
     starts,
@@ -29,6 +31,7 @@ from tensormoe.verification import METHODS
 AREAS = (
     structure,
     biases,
+    blocks,
     sharing,
     instructions,
     program,
@@ -39,6 +42,7 @@ AREAS = (
     options,
     values,
     starts,
+    ranks,
     checkpoints,
     verification,
     backends,

@@ -126,8 +126,8 @@ PLANS = [
     edit(
         "a block's second layer has no memory limit",
         "layers.block_spec:MuMoEBlockSpec._stages",
-        "optimize, self.memory_limit",
-        "optimize, self.memory_limit if in_features == self.in_features else None",
+        "search, self.memory_limit",
+        "search, self.memory_limit if name == 'first' else None",
         BLOCK,
         "programs/test_path.py::test_a_refused_limit_names_the_smallest_that_was_found",
     ),

@@ -89,3 +89,7 @@ CORES = partial(tm.MuMoESpec, 4, 5, 5, tm.CP(5))
 BLOCK = partial(tm.MuMoEBlockSpec, 5, 5, 5, (5, 5), tm.CP(5))
 NORMED_BLOCK = partial(BLOCK, input_norm=True)
 GATED_BLOCK = partial(BLOCK, gated=True, nonlinearity="silu")
+# A layer without experts before one with them.
+ENCODER = partial(tm.MuMoEBlockSpec, 5, 5, 5, 5, (_network("i o"), _network("n o, i o")))
+# Two layers of one input, of which one has biases.
+MIXED_BIASES = partial(GATED_BLOCK, bias=(False, True, True))

@@ -47,7 +47,8 @@ def activations_for(levels: int) -> Iterable[str]:
 
 def program_of(block: tm.MuMoEBlockSpec) -> Program:
     programs = [layer.default_plan.program for layer in block.layers.values()]
-    return chain(programs, block.levels, block.nonlinearity)
+    levels = [layer.levels for layer in block.layers.values()]
+    return chain(programs, levels, block.nonlinearity)
 
 
 class Counting:

@@ -75,7 +75,7 @@ def test_a_theorem_reads() -> None:
 
 def chain_stages(first: Stage = FIRST, second: Stage = SECOND, name: str = "gelu") -> list[Instruction]:
     programs = [each.default_plan.program for each in (first, second)]
-    return [*chain(programs, len(first.experts), name).instructions]
+    return [*chain(programs, [first.levels, second.levels], name).instructions]
 
 
 def rewire(change: Callable[[int], int], start: int = 0) -> list[Instruction]:

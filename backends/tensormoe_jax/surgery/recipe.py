@@ -1,6 +1,6 @@
 """From what the caller asks for and what is there to what comes: one design for each place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,7 +14,7 @@ from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.places import ask
 from tensormoe.layers.replacement import Row, describe_spec, match_costs
-from tensormoe.layers.spec import Spec
+from tensormoe.layers.spec import Spec, check_factorization
 from tensormoe.networks.factorization import Factorization
 
 from .dense import Dense, read_dense
@@ -53,7 +53,7 @@ class Recipe:
     """The arguments of `replace` that say what to build."""
 
     experts: int | tuple[int, ...] | None
-    factorization: Factorization | None
+    factorization: Factorization | Sequence[Factorization] | None
     gate: Gate | None
     match: str | None
     build: Build | None
@@ -84,7 +84,8 @@ class Recipe:
         shared = self.experts, self.factorization, self.gate, dense.bias
         (in_features, hidden), out_features = dense.linears[0].sizes, dense.linears[-1].sizes[1]
         if dense.nonlinearity is None:
-            return MuMoESpec(in_features, out_features, *shared)
+            network = check_factorization(self.factorization)
+            return MuMoESpec(in_features, out_features, self.experts, network, *shared[2:])
         gated = len(dense.linears) == 3
         return MuMoEBlockSpec(in_features, hidden, out_features, *shared, dense.nonlinearity, gated=gated)
 

@@ -1,5 +1,6 @@
 """Replacing: everything is found, specified and built before the model changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flax import nnx
@@ -45,7 +46,7 @@ def replace(
     where: Where,
     *,
     experts: int | tuple[int, ...] | None = None,
-    factorization: Factorization | None = None,
+    factorization: Factorization | Sequence[Factorization] | None = None,
     gate: Gate | None = Gate(),
     match: str | None = None,
     init: str = "fresh",
@@ -70,7 +71,7 @@ def replace(
         where: "head" for every submodule of this name; "blocks.[0-5].mlp" for full names that fit a pattern;
             a type, such as `nnx.Linear`; one of Flax's filters, such as `nnx.PathContains("mlp")`; or a
             function of full name and module that says whether to replace it.
-        experts, factorization, gate: as for `tm.MuMoESpec`.
+        experts, factorization, gate: as for `tm.MuMoESpec` and `tm.MuMoEBlockSpec`.
         match: "parameters" for the largest rank with at most the parameters of what is replaced, "macs" for
             at most its multiply-accumulates a token; None for the rank that the factorization has.
         init: "fresh" for initial values; "upcycle" for experts that start near the weights that are

@@ -1,6 +1,6 @@
 """From what the caller asks for and what is there to what comes: one design for each place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -11,7 +11,7 @@ from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.places import ask
 from tensormoe.layers.replacement import check_recipe, match_costs
-from tensormoe.layers.spec import Spec
+from tensormoe.layers.spec import Spec, check_factorization
 from tensormoe.networks.factorization import Factorization
 
 from .dense import Dense, read_dense
@@ -29,7 +29,7 @@ class Recipe:
     """The arguments of `replace` that say what to build."""
 
     experts: int | tuple[int, ...] | None = None
-    factorization: Factorization | None = None
+    factorization: Factorization | Sequence[Factorization] | None = None
     gate: Gate | None = Gate()
     match: str | None = None
     build: Build | None = None
@@ -74,7 +74,8 @@ class Recipe:
         shared = self.experts, self.factorization, self.gate, dense.bias
         first, second = dense.first, dense.second
         if second is None:
-            return MuMoESpec(first.in_features, first.out_features, *shared)
+            network = check_factorization(self.factorization)
+            return MuMoESpec(first.in_features, first.out_features, self.experts, network, *shared[2:])
         nonlinearity = name_nonlinearity(dense.function)
         if nonlinearity is None:
             remedy = f"no nonlinearity of blocks computes the same: {_REMEDY}"

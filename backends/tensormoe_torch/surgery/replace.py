@@ -1,6 +1,7 @@
 """Replacing: everything is found, specified and built before the model changes."""
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
@@ -21,7 +22,7 @@ def replace(
     where: Where,
     *,
     experts: int | tuple[int, ...] | None = None,
-    factorization: Factorization | None = None,
+    factorization: Factorization | Sequence[Factorization] | None = None,
     gate: Gate | None = Gate(),
     match: str | None = None,
     init: str = "fresh",
@@ -43,7 +44,7 @@ def replace(
         model: it is changed in place.
         where: "mlp" for every submodule of this name; "h.[0-5].mlp" for full names that fit a pattern; a
             type, such as `nn.Linear`; or a function of full name and module that says whether to replace it.
-        experts, factorization, gate: as for `tm.MuMoESpec`.
+        experts, factorization, gate: as for `tm.MuMoESpec` and `tm.MuMoEBlockSpec`.
         match: "parameters" for the largest rank with at most the parameters of what is replaced, "macs" for
             at most its multiply-accumulates a token; None for the rank that the factorization has.
         init: "fresh" for initial values; "upcycle" for experts that start near the weights that are

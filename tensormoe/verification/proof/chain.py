@@ -83,7 +83,7 @@ def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, progr
 
     Args:
         layers: the contractions of the layers, which share the coefficients: the first and the last one, or
-            those of a gated block: the first, up and the last.
+            those of a gated block: the first, up and the last. Those without experts take no coefficients.
         nonlinearity: the function of each element that is applied to the first one's result.
         program: of x, the coefficients, and the cores of each layer.
 
@@ -116,17 +116,14 @@ class _Block:
     def of(layers: Sequence[Contraction], nonlinearity: Nonlinearity) -> "_Block":
         """Contractions with their names made different."""
         first, *further, last = (layer.unshare() for layer in layers)
-        shared, hidden = _coefficients(first), _size(first, first.output[-1])
-        for up in further:
-            if (up.operands[0], _coefficients(up), _size(up, up.output[-1])) != (
-                first.operands[0],
-                shared,
-                hidden,
-            ):
+        shared, hidden = _coefficients(_find_mixed(layers)), _size(first, first.output[-1])
+        fits = [_coefficients(layer) in ((), shared) for layer in layers]
+        for up, fit in zip(further, fits[1:], strict=False):
+            if not fit or (up.operands[0], _size(up, up.output[-1])) != (first.operands[0], hidden):
                 remedy = "up takes what the first takes, and gives as much"
                 raise TensorMoEError("contractions", (hidden, _size(up, up.output[-1])), remedy)
         inputs = _size(last, last.operands[0].indices[-1]) - last.affine
-        if _coefficients(last) != shared or hidden != inputs:
+        if not fits[-1] or hidden != inputs:
             remedy = "the second takes what the first gives, and the same coefficients"
             raise TensorMoEError("contractions", (hidden, inputs), remedy)
         data = f"{name_of(nonlinearity)}(u)" + " v" * len(further)
@@ -152,7 +149,7 @@ class _Block:
     @cached_property
     def operands(self) -> tuple[Operand, ...]:
         """What the program takes."""
-        return (*self.layers[0].data, *(core for layer in self.layers for core in layer.cores))
+        return (*_data(self.layers), *(core for layer in self.layers for core in layer.cores))
 
     @property
     def hidden(self) -> Operand:
@@ -253,7 +250,7 @@ def _gradients(block: _Block, world: World, operand: Operand) -> Iterator[Term]:
 
 def _name_uses(layers: Sequence[Contraction]) -> list[tuple[int, str]]:
     """The names of the data and of all cores, each with its layer's number."""
-    data = [(0, operand.name) for operand in layers[0].data]
+    data = [(0, operand.name) for operand in _data(layers)]
     return [*data, *((number, core.name) for number, layer in enumerate(layers) for core in layer.cores)]
 
 
@@ -261,8 +258,18 @@ def _size(contraction: Contraction, index: str) -> int:
     return dict(contraction.sizes)[index]
 
 
-def _coefficients(contraction: Contraction) -> Sequence[Operand]:
+def _coefficients(contraction: Contraction) -> tuple[Operand, ...]:
     return contraction.data[1:]
+
+
+def _find_mixed(layers: Sequence[Contraction]) -> Contraction:
+    """A layer with experts; any if there is none."""
+    return max(layers, key=lambda layer: len(layer.data))
+
+
+def _data(layers: Sequence[Contraction]) -> tuple[Operand, ...]:
+    """The input of the first layer, and the coefficients."""
+    return (layers[0].data[0], *_coefficients(_find_mixed(layers)))
 
 
 def _mark(contraction: Contraction, mark: str, data: Operand) -> Contraction:

@@ -23,18 +23,22 @@ def product_of(world: World, factors: Collection[str], kept: Indices) -> Term:
 
 def products_of(world: World, contraction: Contraction) -> list[Term]:
     """The products whose sum a contraction is."""
-    return [
-        replace(
-            product_of(world, [op.name for op in term.operands], term.output), rows=rows_of(contraction, term)
-        )
-        for term in contraction.terms
-    ]
+    products = []
+    for term in contraction.terms:
+        rows = rows_of(world, contraction, term)
+        product = product_of(world, [op.name for op in term.operands], term.output)
+        # Over a single input there is no sum.
+        once = {index for index, _ in rows if world.sizes[index] == 2}
+        products.append(replace(product, summed=product.summed - once, rows=rows))
+    return products
 
 
-def rows_of(contraction: Contraction, term: Contraction) -> frozenset[Rows]:
-    """The rows of a weight tensor that a term of it is in, if not all."""
+def rows_of(world: World, contraction: Contraction, term: Contraction) -> frozenset[Rows]:
+    """The rows of the input mode that a term is in, if not all: those of inputs, where others have a bias."""
     if not contraction.bias:
-        return frozenset()
+        data = contraction.data[:1]
+        inputs = {index for op in data if op in term.operands for index in op.indices} & {*world.data}
+        return frozenset((index, INPUTS) for index in inputs if not contraction.affine)
     if not any(INPUT in op.indices for op in term.operands):
         return frozenset({(INPUT, BIAS)})
     return frozenset({(INPUT, INPUTS)} if contraction.bias == "further row" else ())
@@ -45,7 +49,7 @@ def gradients_of(world: World, contraction: Contraction, cotangent: str, operand
     terms = [term for term in contraction.terms if operand in term.operands]
     return [
         gradient_term(
-            world, {cotangent, *(op.name for op in term.operands)}, operand, rows_of(contraction, term)
+            world, {cotangent, *(op.name for op in term.operands)}, operand, rows_of(world, contraction, term)
         )
         for term in terms
     ]

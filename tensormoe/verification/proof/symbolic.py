@@ -88,11 +88,14 @@ class World:
         operands = {op.name: op.indices for each in contractions for op in each.operands} | dict(further)
         names = {index for indices in operands.values() for index in indices}
         carriers = {i: frozenset(name for name, held in operands.items() if i in held) for i in names}
-        sizes = {index: size for each in contractions for index, size in each.sizes}
-        inputs = [each.operands[0] for each in contractions if each.affine]
-        data = {operand.indices[-1]: operand.name for operand in inputs}
-        short = {operand.name for operand in inputs}
+        # Sorted, so that of two sizes the larger one, with a bias, is kept.
+        sizes = dict(sorted(pair for each in contractions for pair in each.sizes))
+        data = {each.operands[0].indices[-1]: each.operands[0].name for each in contractions if each.affine}
+        short = {*data.values()}
         for each in contractions:
+            # One that has no bias may share its input with one that has.
+            if not each.affine and each.data:
+                short |= {op.name for op in each.cores if {*op.indices} & {*each.data[0].indices} & {*data}}
             if each.bias:
                 data[INPUT] = ""
             if each.bias == "further row":

@@ -57,7 +57,7 @@ def chain_theorem(layers: Sequence[Contraction], nonlinearity: str, steps: Seque
         "",
         *_proof(steps),
         "",
-        *(_conclusion_of_gated(f, result) if up else _conclusion_of_plain(f, result)),
+        *(_conclusion_of_gated if up else _conclusion_of_plain)(f, result, _on_coefficients(layers)),
     ]
     return substitute("\n".join(lines))
 
@@ -68,23 +68,32 @@ def _second_branch(layers: Sequence[Contraction]) -> Iterator[str]:
         yield from _equations(layer, _Letters("v", "W″", "z"))
 
 
-def _conclusion_of_plain(f: str, result: str) -> Iterator[str]:
+def _conclusion_of_plain(f: str, result: str, coefficients: str) -> Iterator[str]:
     yield f"By the distributive law, as in each layer alone, {f} is applied to u, and {result} is y."
     yield f"Nothing is known about {f}(u) except its indices."
     yield ""
     yield f"Run in the same way, the reverse mode gives {f}(u) and each of the second layer's operands"
     yield "the sum of the products of all others. In the first layer, ∂y is replaced by the gradient of"
-    yield f"{f}(u) times {f}′(u). A coefficient's gradient is the sum of its gradients in both layers. ∎"
+    yield f"{f}(u) times {f}′(u). A coefficient's gradient is {coefficients}. ∎"
 
 
-def _conclusion_of_gated(f: str, result: str) -> Iterator[str]:
+def _conclusion_of_gated(f: str, result: str, coefficients: str) -> Iterator[str]:
     yield f"By the distributive law, as in each layer alone, {f} is applied to u, the result is multiplied"
     yield f"by v, and {result} is y. Nothing is known about {f}(u) v except its indices."
     yield ""
     yield f"Run in the same way, the reverse mode gives {f}(u) v and each of the second layer's operands"
     yield f"the sum of the products of all others. Let g be the gradient of {f}(u) v. In the first layer, ∂y"
     yield f"is replaced by g {f}′(u) v, and in up by g {f}(u). The gradient of x is the sum of its gradients"
-    yield "in these two layers; a coefficient's is the sum of its gradients in all three. ∎"
+    yield f"in these two layers; a coefficient's is {coefficients}. ∎"
+
+
+def _on_coefficients(layers: Sequence[Contraction]) -> str:
+    """What the gradient of a coefficient is."""
+    names = ("the first layer", *("up",) * (len(layers) - 2), "the second layer")
+    taking = [name for name, layer in zip(names, layers, strict=True) if len(layer.data) > 1]
+    if len(taking) == len(layers):
+        return f"the sum of its gradients in {'both layers' if len(layers) == 2 else 'all three'}"
+    return f"the sum of its gradients in {' and '.join(taking)}" if taking[1:] else f"that in {taking[0]}"
 
 
 def _general(contractions: Sequence[Contraction]) -> str:

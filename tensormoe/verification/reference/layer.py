@@ -141,7 +141,9 @@ def contract_stage(
     """A stage's output (T, O); its cores are the parameters with this prefix."""
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.network.has_bias else x
     modes = expert_modes(layer.levels)
-    weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, coefficients, strict=True)]
+    # A layer without experts takes none.
+    taken = coefficients if modes else ()
+    weighed = [IndexedArray((BATCH, mode), a) for mode, a in zip(modes, taken, strict=True)]
     data = [*weighed, IndexedArray((BATCH, INPUT), z)]
     terms = _terms(layer, prefix, parameters)
     return np.asarray(sum(contract([*cores, *data], (BATCH, OUTPUT)).value for cores in terms))

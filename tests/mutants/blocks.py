@@ -1,0 +1,65 @@
+"""Faults in blocks whose layers have factorizations, biases and experts of their own."""
+
+from mutants.harness import edit
+from mutants.specs import ENCODER, MIXED_BIASES
+
+LAYERS = "layers/test_each_layer.py"
+
+MUTANTS = [
+    edit(
+        "a layer without experts is given the block's",
+        "layers.block_spec:MuMoEBlockSpec._stages",
+        "self.experts if own or not any(carried) else ()",
+        "self.experts",
+        ENCODER,
+        f"{LAYERS}::test_coefficients_go_to_the_layers_with_experts_alone",
+    ),
+    edit(
+        "layers have their factorizations in reverse",
+        "layers.block_spec:MuMoEBlockSpec._stages",
+        "spread(self.factorization, count), spread",
+        "spread(self.factorization, count)[::-1], spread",
+        ENCODER,
+        f"{LAYERS}::test_every_layer_is_its_own_factorization",
+    ),
+    edit(
+        "a layer's operands start where coefficients of all layers would end",
+        "programs.program:chain",
+        "1 + max(levels)",
+        "1 + sum(levels)",
+        MIXED_BIASES,
+        "proof",
+    ),
+    edit(
+        "a layer after one without experts takes its first core for coefficients",
+        "programs.program:chain",
+        "[x, *range(1, 1 + levels[number])",
+        "[x, *range(2 - min(levels), 2 - min(levels) + levels[number])",
+        ENCODER,
+        "proof",
+    ),
+    edit(
+        "the prover takes rows of inputs for all rows where another layer has a bias",
+        "verification.proof.claims:rows_of",
+        "for index in inputs if not contraction.affine",
+        "for index in ()",
+        MIXED_BIASES,
+        "proof",
+    ),
+    edit(
+        "matching grows the bonds of the first layer alone",
+        "layers.spec:Spec._with_rank",
+        "growing.get(name, ())",
+        "growing.get(name, ()) if stage is next(iter(self.layers.values())) else ()",
+        ENCODER,
+        f"{LAYERS}::test_matching_grows_all_layers_to_one_rank_and_leaves_those_without_bonds",
+    ),
+    edit(
+        "a layer without experts may change unnoticed",
+        "editing.certify:_check_whole",
+        "if changed.any():",
+        "if changed.all() and False:",
+        ENCODER,
+        "editing/test_without_experts.py::test_its_certificate_tells_layers_without_experts",
+    ),
+]
