@@ -1,12 +1,17 @@
-"""The search for the largest rank within a budget."""
+"""The search for the largest ranks within a budget."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from ..errors import TensorMoEError, one_of, positive_integer
+from ..errors import TensorMoEError, one_of, positive_integer, positive_number
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices
 from .each import one_or_each
+from .limits import limit_sizes
 from .stage import Stage
+
+# What grows: a bond, several, or several with their proportions.
+Growing = str | Sequence[str] | Mapping[str, float]
 
 
 def one_budget(**budgets: int | None) -> tuple[str, int]:
@@ -22,13 +27,68 @@ def one_budget(**budgets: int | None) -> tuple[str, int]:
     return given[0], positive_integer(given[0], budgets[given[0]])
 
 
-def choose_growing(layers: Mapping[str, Stage], bond: str | None) -> dict[str, Indices]:
-    """The bonds of each layer that a search for a rank grows: the family's choice, or the one that is named.
+@dataclass(frozen=True)
+class Growth:
+    """Bonds that grow together, each to its share of one number.
 
-    Layers without such a bond are left out.
+    Args:
+        layers: the stages, by name.
+        shares: for each layer, the bonds that grow, each with its size relative to the largest.
+        unit: what divides the sizes.
+    """
+
+    layers: Mapping[str, Stage]
+    shares: Mapping[str, Mapping[str, float]]
+    unit: int
+
+    @property
+    def bonds(self) -> Indices:
+        """The names of the bonds that grow."""
+        return tuple(dict.fromkeys(bond for own in self.shares.values() for bond in own))
+
+    def factorizations(self, units: int) -> Factorization | tuple[Factorization, ...]:
+        """The factorization of all layers, or that of each, at a number of units."""
+        sizes = self._sizes(units)
+        return one_or_each([resize(stage, sizes.get(name, {})) for name, stage in self.layers.items()])
+
+    def is_full(self, units: int) -> bool:
+        """Whether no bond can be of use that is larger than at this number of units."""
+        wanted, sizes = self._wanted(units), self._sizes(units)
+        return all(size < wanted[name][bond] for name, own in sizes.items() for bond, size in own.items())
+
+    def tell(self, units: int) -> str:
+        """The bonds that are smaller than their share, since they could not use it; "" for none."""
+        wanted, sizes = self._wanted(units), self._sizes(units)
+        several = len(self.layers) > 1
+        told = [
+            f"{bond}{f' of {name}' * several} is {size}"
+            for name, own in sizes.items()
+            for bond, size in own.items()
+            if size < wanted[name][bond]
+        ]
+        spare = ", and the budget is not used up" * self.is_full(units)
+        return ", ".join(told) and f"{', '.join(told)}: cores have no use for more{spare}"
+
+    def _wanted(self, units: int) -> dict[str, dict[str, int]]:
+        return {
+            name: {bond: self.unit * max(1, round(units * share)) for bond, share in own.items()}
+            for name, own in self.shares.items()
+        }
+
+    def _sizes(self, units: int) -> dict[str, dict[str, int]]:
+        return {
+            name: limit_sizes(self.layers[name].network, own, self.unit)
+            for name, own in self._wanted(units).items()
+        }
+
+
+def choose_growing(layers: Mapping[str, Stage], bond: Growing | None) -> dict[str, dict[str, float]]:
+    """The bonds of each layer that a search for a rank grows, with their proportions.
+
+    They are the family's choice, or those that are named. Layers without such a bond are left out.
 
     Raises:
-        TensorMoEError: an unknown bond, or no bond to grow.
+        TensorMoEError: an unknown bond, no bond to grow, or a proportion that isn't positive.
     """
     bonds = {name: stage.factorization.bonds(stage.levels) for name, stage in layers.items()}
     known = tuple(dict.fromkeys(each for own in bonds.values() for each in own))
@@ -36,68 +96,77 @@ def choose_growing(layers: Mapping[str, Stage], bond: str | None) -> dict[str, I
         kinds = one_or_each([stage.factorization for stage in layers.values()])
         raise TensorMoEError("factorization", kinds, "it has no bond to grow: match another family")
     if bond is not None:
-        one_of("bond", bond, known)
-        return {name: (bond,) for name, own in bonds.items() if bond in own}
-    growing = {
-        name: stage.factorization.growing_bonds(stage.levels) for name, stage in layers.items() if bonds[name]
-    }
-    for name, own in growing.items():
-        for each in own:
-            one_of("bond", each, tuple(bonds[name]))
-    if not any(growing.values()):
-        raise TensorMoEError("bond", (), "growing_bonds is empty: name a bond here")
-    return {name: own for name, own in growing.items() if own}
+        shares = _read_shares(bond, known)
+        own = {name: {each: shares[each] for each in shares if each in held} for name, held in bonds.items()}
+    else:
+        own = {
+            name: dict.fromkeys(_family_choice(stage), 1.0) for name, stage in layers.items() if bonds[name]
+        }
+        if not any(own.values()):
+            raise TensorMoEError("bond", (), "growing_bonds is empty: name a bond here")
+    return {name: each for name, each in own.items() if each}
 
 
-def grow(stage: Stage, bonds: Indices, rank: int) -> Factorization:
-    """A stage's factorization with some bonds of this size."""
+def _family_choice(stage: Stage) -> Indices:
+    growing = stage.factorization.growing_bonds(stage.levels)
+    for each in growing:
+        one_of("bond", each, tuple(stage.factorization.bonds(stage.levels)))
+    return growing
+
+
+def _read_shares(bond: Growing, known: Indices) -> dict[str, float]:
+    """The size of each bond relative to the largest."""
+    if isinstance(bond, Mapping):
+        proportions = {name: positive_number(f"proportion of {name}", each) for name, each in bond.items()}
+    else:
+        listed: Sequence[str] = [bond] if isinstance(bond, str) else bond
+        if not isinstance(listed, list | tuple):
+            raise TensorMoEError("bond", bond, f"name one or several of {', '.join(known)}")
+        for name in listed:
+            one_of("bond", name, known)
+        proportions = dict.fromkeys(listed, 1.0)
+    if not proportions:
+        raise TensorMoEError("bond", bond, f"name one or several of {', '.join(known)}")
+    for name in proportions:
+        one_of("bond", name, known)
+    largest = max(proportions.values())
+    return {name: each / largest for name, each in proportions.items()}
+
+
+def resize(stage: Stage, sizes: Mapping[str, int]) -> Factorization:
+    """A stage's factorization with some bonds of other sizes."""
     family = stage.factorization
-    sizes = family.bonds(stage.levels) | dict.fromkeys(bonds, rank)
-    grown = family.with_bonds(sizes)
-    if grown.bonds(stage.levels) != sizes:
+    wanted = family.bonds(stage.levels) | dict(sizes)
+    grown = family.with_bonds(wanted)
+    if grown.bonds(stage.levels) != wanted:
         raise TensorMoEError(
-            "factorization", grown, f"its bonds are not {sizes} after with_bonds: override both alike"
+            "factorization", grown, f"its bonds are not {wanted} after with_bonds: override both alike"
         )
     return grown
 
 
-def largest_rank(
-    count: Callable[[int], int], growing: Iterable[Indices], unit: int, argument: str, budget: int
-) -> int:
-    """The largest multiple of a unit whose count is within a budget.
+def most_units(growth: Growth, count: Callable[[int], int], argument: str, budget: int) -> int:
+    """The largest number of units whose count is within a budget, or one at which nothing is left to grow.
 
     Args:
-        count: an increasing function of the rank.
-        growing: the bonds of each layer that get this size, for errors.
-        unit: what divides the rank.
+        growth: what grows.
+        count: what a number of units takes; it increases.
         argument: what is counted, as the caller knows it.
         budget: the bound, inclusive.
 
     Raises:
-        TensorMoEError: the smallest rank exceeds the budget.
+        TensorMoEError: the smallest ranks exceed the budget.
     """
-    units = largest(lambda units: count(units * unit), budget)
-    if units is None:
-        names = dict.fromkeys(bond for own in growing for bond in own)
+    if count(1) > budget:
         remedy = (
-            f"even with bond(s) {', '.join(names)} of size {unit} there are {count(unit)} "
+            f"even with bond(s) {', '.join(growth.bonds)} of size {growth.unit} there are {count(1)} "
             f"{argument}, gate and bias included: raise the budget or use fewer experts"
         )
         raise TensorMoEError(argument, budget, remedy)
-    return unit * units
-
-
-def largest(count: Callable[[int], int], budget: int) -> int | None:
-    """The largest positive integer whose count is within the budget, or None if 1 is not.
-
-    Args:
-        count: an increasing function, such as a layer's parameters by rank.
-        budget: the bound, inclusive.
-    """
-    if count(1) > budget:
-        return None
     fits, exceeds = 1, 2
     while count(exceeds) <= budget:
+        if growth.is_full(exceeds):
+            return exceeds
         fits, exceeds = exceeds, 2 * exceeds
     while exceeds - fits > 1:
         middle = (fits + exceeds) // 2

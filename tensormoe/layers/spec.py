@@ -1,5 +1,6 @@
 """What specifications share: checks, programs, rank matching, JSON."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,12 +14,11 @@ from ..codec import FORMAT, Data, Registered, check_format, read_json, write_jso
 from ..errors import LARGEST, TensorMoEError, one_of, positive_integer
 from ..gates.gate import Gate
 from ..networks.factorization import Factorization
-from ..networks.notation import Indices, read_experts
+from ..networks.notation import read_experts
 from ..programs.block_plan import BlockPlan
 from ..programs.plan import LARGE_BATCH, Plan, for_batch
 from ..programs.program import Program, chain
-from .each import one_or_each
-from .matching import choose_growing, grow, largest_rank, one_budget
+from .matching import Growing, Growth, choose_growing, most_units, one_budget
 from .names import Names
 from .options import INITIALIZATIONS
 
@@ -158,27 +158,30 @@ class Spec(Names, Registered):
     def matched(
         self,
         parameters: int | None = None,
-        bond: str | None = None,
+        bond: Growing | None = None,
         multiple_of: int = 1,
         *,
         macs: int | None = None,
     ) -> Self:
         """The same specification at the largest rank that stays within a budget.
 
-        Use it to compare layers of equal size, or of equal cost.
+        Use it to compare layers of equal size, or of equal cost. No rank is bought that can't matter: a bond
+        of two cores grows to the number of rows or columns that it connects, and to no more, in each layer of
+        a block by itself.
 
         Args:
             parameters: the budget for `num_parameters`, gate and bias included.
-            bond: the bond to grow. By default the family's choice: CP its rank, Tucker the input and
-                the output rank together, tensor train and tensor ring the bond between the input and the
-                output core, a notation its last bond. Every layer of a block that has such a bond grows it,
-                all to the same size.
+            bond: the bond to grow, several, or a mapping from bonds to their proportions, such as
+                {"q": 2, "s": 1}. By default the family's choice: CP its rank, Tucker the input and the output
+                rank together, tensor train and tensor ring the bond between the input and the output core, a
+                notation its last bond. Every layer of a block that has such a bond grows it.
             multiple_of: what must divide the rank, such as 64 if a device computes faster with such sizes.
             macs: in place of `parameters`, the budget for `macs`.
 
         Raises:
             TensorMoEError: both budgets or none, an unknown bond, no bond to grow, or a budget that even the
                 smallest rank exceeds.
+            UserWarning: which bonds are smaller than the budget allows: their cores have no use for more.
 
         Examples:
             >>> import tensormoe as tm
@@ -193,18 +196,18 @@ class Spec(Names, Registered):
         """
         argument, budget = one_budget(parameters=parameters, macs=macs)
         unit = positive_integer("multiple_of", multiple_of)
-        growing = choose_growing(self.layers, bond)
+        growth = Growth(self.layers, choose_growing(self.layers, bond), unit)
         # Count without the memory limit, which may reject the large ranks that the search tries.
         free = self.replace(memory_limit=None)
         count = attrgetter("num_parameters" if argument == "parameters" else "macs")
-        rank = largest_rank(
-            lambda rank: count(free._with_rank(growing, rank)), growing.values(), unit, argument, budget
-        )
-        return self._with_rank(growing, rank)
 
-    def _with_rank(self, growing: Mapping[str, Indices], rank: int) -> Self:
-        grown = [grow(stage, growing.get(name, ()), rank) for name, stage in self.layers.items()]
-        return self.replace(factorization=one_or_each(grown))
+        def take(units: int) -> int:
+            return int(count(free.replace(factorization=growth.factorizations(units))))
+
+        units = most_units(growth, take, argument, budget)
+        if told := growth.tell(units):
+            warnings.warn(f"matched: {told}", stacklevel=2)
+        return self.replace(factorization=growth.factorizations(units))
 
     def to_dict(self) -> dict[str, Data]:
         """Write the specification as plain data, for strict JSON; `from_dict` reads it back.

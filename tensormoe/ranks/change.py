@@ -6,8 +6,8 @@ from typing import Any
 
 from ..checkpoints.copying import check_layer, convert, rebuild
 from ..checkpoints.saved import Layer
-from ..errors import TensorMoEError
 from ..fitting.target import read_values
+from ..layers.each import one_or_each
 from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
 from ..networks.factorization import Factorization
@@ -99,13 +99,12 @@ def read_layer(layer: Layer) -> dict[str, Weight]:
 
 def respecify(spec: Spec, factorizations: Mapping[str, Factorization]) -> Spec:
     """The specification with other factorizations of its layers."""
-    first, *others = factorizations.values()
-    if any(each != first for each in others):
-        listed = {name: str(each) for name, each in factorizations.items()}
-        raise TensorMoEError("layer", listed, "all layers of a block have the same factorization")
     # A path is that of the old network.
     optimize = spec.arguments["optimize"]
-    return spec.replace(factorization=first, optimize=optimize if isinstance(optimize, str) else "auto")
+    return spec.replace(
+        factorization=one_or_each([*factorizations.values()]),
+        optimize=optimize if isinstance(optimize, str) else "auto",
+    )
 
 
 def finish(

@@ -60,7 +60,7 @@ def cap_bond(sketch: Sketch) -> Removal | None:
         if len(carriers) != 2:
             continue
         for narrow, other in (carriers, carriers[::-1]):
-            batch = [i for i in narrow.indices if is_mode(i) and i in other.indices]
+            batch = [index for index in narrow.indices if index in other.indices and index != bond]
             matrices = gather(narrow.values, narrow.indices, (bond,), batch)
             rows = matrices.shape[-2]
             if rows < size:

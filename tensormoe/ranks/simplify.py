@@ -20,7 +20,8 @@ def simplify(layer: Layer, /) -> RankChange:
     on from the same function, but not along the same way: fewer cores learn at another pace.
 
     Args:
-        layer: a module of any framework, or `tm.SavedLayer(spec, parameters, state)`. It stays as it is.
+        layer: a module of any framework, or `tm.SavedLayer(spec, parameters, state)`. It stays as it is. Each
+            layer of a block is simplified by itself.
 
     Returns:
         A `RankChange`, whose error is rounding, and whose steps are what was removed.

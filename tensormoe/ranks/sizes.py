@@ -25,14 +25,17 @@ def resize(
         TensorMoEError: no bond, an unknown one, a size that doesn't fit, or a bond that is tied to a mode.
     """
     factorizations = {name: stage.factorization for name, stage in spec.layers.items()}
-    bonds = {name: each.bonds(spec.levels) for name, each in factorizations.items()}
+    levels = {name: stage.levels for name, stage in spec.layers.items()}
+    bonds = {name: each.bonds(levels[name]) for name, each in factorizations.items()}
     known = tuple(dict.fromkeys(bond for own in bonds.values() for bond in own))
     if not ranks:
         listed = f"name a bond with its new size: {', '.join(known)}" if known else "the network has no bond"
         raise TensorMoEError("ranks", {}, listed)
     for bond in ranks:
         one_of("bond", bond, known)
-    return {name: _resize(each, spec.levels, ranks, compare, remedy) for name, each in factorizations.items()}
+    return {
+        name: _resize(each, levels[name], ranks, compare, remedy) for name, each in factorizations.items()
+    }
 
 
 def _resize(

@@ -366,7 +366,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "truncate.r": lambda s: 1,
     "canonicalize.layer": lambda s: module_of(s.framework, LAYERS[1]),
     "center": lambda s: None,
-    "simplify.layer": lambda s: module_of(s.framework, LAYERS[0]),
+    "simplify.layer": lambda s: s.module(),
     "Merge.experts": lambda s: (0, 1),
     "edit.layer": lambda s: s.module(),
     "edits": lambda s: _edits(s),

@@ -48,9 +48,9 @@ MUTANTS = [
     ),
     edit(
         "matching grows the bonds of the first layer alone",
-        "layers.spec:Spec._with_rank",
-        "growing.get(name, ())",
-        "growing.get(name, ()) if stage is next(iter(self.layers.values())) else ()",
+        "layers.matching:Growth.factorizations",
+        "sizes.get(name, {})",
+        "sizes.get(name, {}) if stage is next(iter(self.layers.values())) else {}",
         ENCODER,
         f"{LAYERS}::test_matching_grows_all_layers_to_one_rank_and_leaves_those_without_bonds",
     ),

@@ -5,6 +5,7 @@ from mutants.specs import CP, TRAIN
 
 LOWER = "ranks/test_grow_and_truncate.py"
 SAME = "ranks/test_canonicalize_and_simplify.py"
+MATCHING = "layers/test_matching.py"
 
 MUTANTS = [
     edit(
@@ -62,5 +63,29 @@ MUTANTS = [
         "{bond: 1}",
         TRAIN,
         f"{SAME}::test_what_is_redundant_is_left_out",
+    ),
+    edit(
+        "a bond grows to the entries of its largest core",
+        "layers.limits:rank_limit",
+        "// max(entries)",
+        "// min(entries)",
+        TRAIN,
+        f"{MATCHING}::test_the_limit_of_a_bond_of_two_cores_is_the_largest_rank_of_their_product",
+    ),
+    edit(
+        "matching ends where the first bond has its limit",
+        "layers.matching:Growth.is_full",
+        "return all(",
+        "return any(",
+        CP,
+        f"{MATCHING}::test_what_one_layer_cannot_use_another_gets",
+    ),
+    edit(
+        "limits don't keep to multiples",
+        "layers.limits:limit_sizes",
+        "limit - limit % unit or limit",
+        "limit",
+        TRAIN,
+        f"{MATCHING}::test_limits_keep_to_multiples_where_there_are_any",
     ),
 ]

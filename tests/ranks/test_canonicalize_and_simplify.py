@@ -146,6 +146,28 @@ def test_what_is_redundant_is_left_out(family: tm.Factorization, simple: str) ->
     assert_same(layer, change)
 
 
+def test_each_layer_of_a_block_is_simplified_by_itself() -> None:
+    block = tm.MuMoEBlockSpec(5, 7, 3, 4, tm.TensorTrain((2, 9)), gated=True)
+    generator = np.random.default_rng(0)
+    parameters, state = tm.initialize(block)
+    values = {name: generator.normal(size=each.shape) for name, each in parameters.items()}
+    layer = tm.SavedLayer(block, values, state)
+    change = tm.simplify(layer)
+    texts = [str(stage.factorization) for stage in change.spec.layers.values()]
+    assert texts == ["TensorNetwork('n r2, i r2 o', r2=2)"] * 3
+    assert len({str(each) for each in tm.simplify(_with_zeros(layer)).spec.factorization}) == 2
+    x = generator.normal(size=(3, 5))
+    ys = [tm.apply(each.spec, each.parameters, x, state=state).y for each in (layer, change.layer)]
+    np.testing.assert_allclose(*ys, rtol=1e-10)
+
+
+def _with_zeros(layer: tm.SavedLayer) -> tm.SavedLayer:
+    """The layer with one value less in the bonds of its last layer."""
+    values: dict[str, Any] = {name: np.array(each) for name, each in layer.parameters.items()}
+    values["second.expert1"][:, :, 1] = 0
+    return tm.SavedLayer(layer.spec, values, layer.state)
+
+
 def test_what_grow_added_is_taken_away_bit_for_bit() -> None:
     layer = layer_of(tm.CP(3))
     back = tm.simplify(tm.grow(layer, r=7).layer)

@@ -147,7 +147,7 @@ def test_all_new_values_learn_within_two_steps(family: tm.Factorization, ranks: 
     ("family", "core", "ranks"),
     [
         (tm.CP(8), "input", {"r": 40}),
-        (tm.TensorNetwork("n s, i r, r s, s o", r=8, s=8), "core3", {"s": 40}),
+        (tm.TensorNetwork("i n r, r s, s o", r=8, s=8), "core2", {"s": 40}),
     ],
 )
 def test_what_is_drawn_is_of_the_size_of_initial_values(
