@@ -25,6 +25,7 @@ CASES = {
     "one_token": "gpt2",
     "gpt2_model": "models",
     "levels": "levels",
+    "decoders": "decoders",
     "paths": "paths",
     "experts": "experts",
     "similarity": "similarity",

@@ -94,6 +94,8 @@ TARGETS = (
         for name in ("gelu_tanh", "relu", "silu")
         for mode in ("forward", "training step")
     ),
+    Target("decoders", "forward: ours / by hand", "≤", 1.1),
+    Target("decoders", "training step: ours / by hand", "≤", 1.1),
     Target("one_token", "CP: ours, compiled / MLP, compiled", "≤", 1.2),
     Target("one_token", "TR: ours, compiled / MLP, compiled", "≤", 1.2),
     Target("gpt2_model", "swap and undo: ours", "≤", 10),

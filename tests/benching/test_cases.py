@@ -42,6 +42,7 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     },
     "levels": {"WIDTH": 8, "EXPERTS": 3, "TOKENS": 6},
     "paths": {"BATCHES": (1, 64)},
+    "decoders": {"WIDTH": 8, "HIDDEN": 12, "EXPERTS": 16, "CHOSEN": 2, "TOKENS": 6},
     "experts": {
         "INPUTS": 8,
         "OUTPUTS": 6,
