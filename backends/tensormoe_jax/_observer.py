@@ -1,6 +1,6 @@
 """Watching the layers of a model: for a while each is of a class that hands on its coefficients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import ReferenceType, ref
@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from tensormoe.errors import TensorMoEError
-from tensormoe.layers.observation import Receive
+from tensormoe.layers.observation import Change, Receive
 from tensormoe.layers.spec import Spec
 
 from ._base import Module
@@ -40,17 +40,18 @@ class Observer:
     @contextmanager
     def attach(self, model: nnx.Module, receive: Receive) -> Iterator[None]:
         watch = _Watch(receive)
-        kinds = [(name, layer, type(layer)) for name, layer in _layers(model)]
         try:
-            for name, layer, kind in kinds:
-                # nnx.jit and nnx.grad see this class, too, and trace the model again.
-                layer.__class__ = _derive(kind, name, ref(watch))
-            yield
+            # nnx.jit and nnx.grad see these classes, too, and trace the model again.
+            with _become(model, lambda kind, name: _derive(kind, name, ref(watch))):
+                yield
         finally:
-            for _, layer, kind in kinds:
-                layer.__class__ = kind
             self.wait()
             watch.receive = None
+
+    @contextmanager
+    def intervene(self, model: nnx.Module, change: Change) -> Iterator[None]:
+        with _become(model, lambda kind, name: _derive_changed(kind, name, change)):
+            yield
 
     @contextmanager
     def evaluate(self, model: nnx.Module) -> Iterator[None]:
@@ -75,6 +76,19 @@ class Observer:
         jax.effects_barrier()  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def _become(model: nnx.Module, derive: Callable[[type[Module], str], type[Module]]) -> Iterator[None]:
+    """A context in which each layer is of a class that is derived from its own."""
+    kinds = [(name, layer, type(layer)) for name, layer in _layers(model)]
+    try:
+        for name, layer, kind in kinds:
+            layer.__class__ = derive(kind, name)
+        yield
+    finally:
+        for _, layer, kind in kinds:
+            layer.__class__ = kind
+
+
 def _derive(kind: type[Module], name: str, watch: "ReferenceType[_Watch]") -> type[Module]:
     """A class of the same modules that hands on the coefficients of every call."""
 
@@ -91,6 +105,24 @@ def _derive(kind: type[Module], name: str, watch: "ReferenceType[_Watch]") -> ty
             told.hand_on(name, coefficients, False)
         return (y, coefficients) if return_coefficients else y
 
+    return _subclass(kind, call)
+
+
+def _derive_changed(kind: type[Module], name: str, change: Change) -> type[Module]:
+    """A class of the same modules that gives what a function makes of every output."""
+
+    def call(self: Module, x: Any, return_coefficients: bool = False, **options: Any) -> Any:
+        y, coefficients = kind.__call__(self, x, True, **options)
+        if isinstance(y, jax.core.Tracer):
+            remedy = "a compiled call has no values: pass a call= that does not compile the model"
+            raise TensorMoEError("model", type(self), remedy)
+        y = change(name, self, x, coefficients, y)
+        return (y, coefficients) if return_coefficients else y
+
+    return _subclass(kind, call)
+
+
+def _subclass(kind: type[Module], call: Callable[..., Any]) -> type[Module]:
     body = {"__call__": call, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     make: Any = type(kind)
     derived: type[Module] = make(kind.__name__, (kind,), body)

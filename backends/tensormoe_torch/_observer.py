@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tensormoe.errors import TensorMoEError
-from tensormoe.layers.observation import Receive
+from tensormoe.layers.observation import Change, Receive
 from tensormoe.layers.spec import Spec
 
 from ._base import Module
@@ -31,6 +31,28 @@ class Report:
         return Report, (self.name, None)
 
 
+class Intervention:
+    """Hooks of a layer: what its gate returns is kept until its output is, and may be another."""
+
+    def __init__(self, name: str, change: Change) -> None:
+        self.name, self.change = name, change
+        self.coefficients: Sequence[torch.Tensor] = ()
+
+    def keep(self, gate: nn.Module, inputs: object, coefficients: Sequence[torch.Tensor]) -> None:
+        self.coefficients = coefficients
+
+    def __call__(
+        self, layer: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any], result: Any
+    ) -> Any:
+        x = given[0] if given else named["x"]
+        y, *rest = result if isinstance(result, tuple) else (result,)
+        other = self.change(self.name, layer, x, self.coefficients, y)
+        if other is y:
+            return result
+        other = other.to(y)
+        return (other, *rest) if isinstance(result, tuple) else other
+
+
 class Observer:
     """PyTorch's `tensormoe.layers.observation.Observer`."""
 
@@ -45,9 +67,17 @@ class Observer:
             for name, layer in _layers(model):
                 handle = layer.gate.register_forward_hook(Report(name, receive))
                 stack.callback(handle.remove)
-            # What was compiled before ignores new hooks. Only who has compiled has imported this.
-            if "torch._dynamo" in sys.modules:
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            _run_eagerly(stack)
+            yield
+
+    @contextmanager
+    def intervene(self, model: nn.Module, change: Change) -> Iterator[None]:
+        with ExitStack() as stack:
+            for name, layer in _layers(model):
+                hook = Intervention(name, change)
+                stack.callback(layer.gate.register_forward_hook(hook.keep).remove)
+                stack.callback(layer.register_forward_hook(hook, with_kwargs=True).remove)
+            _run_eagerly(stack)
             yield
 
     @contextmanager
@@ -68,6 +98,13 @@ class Observer:
 
     def wait(self) -> None:
         """Hooks have run when a call returns."""
+
+
+def _run_eagerly(stack: ExitStack) -> None:
+    """What was compiled before ignores new hooks."""
+    # Only who has compiled has imported this.
+    if "torch._dynamo" in sys.modules:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
 
 
 def _layers(model: nn.Module) -> list[tuple[str, Module]]:

@@ -1,6 +1,7 @@
 """What experts do: measures of their coefficients and of their weights, and recordings of whole models."""
 
 from .ablation import ablate, accuracy_by_ablation
+from .ablation_model import ablate_model
 from .agreement import Agreement, agreement
 from .fairness import (
     accuracy,
@@ -41,6 +42,7 @@ __all__ = [
     "Recording",
     "TopInputs",
     "ablate",
+    "ablate_model",
     "accuracy",
     "accuracy_by_ablation",
     "adversarial_head",

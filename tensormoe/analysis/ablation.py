@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import TensorMoEError
 from ..memory import check_memory, host_memory
 from ..typing import Array, NumPyArray
-from .ablation_run import run
+from .ablation_run import compute_outputs, run
 from .ablation_subject import Experts, read_ablations, read_subject
 from .reading import read_classes
 
@@ -68,12 +68,8 @@ def ablate(
     """
     subject = read_subject(layer, x, previous)
     ablations = read_ablations(subject.spec, experts, level, layers, mode)
-    shape = (len(subject.x), len(ablations), subject.y.shape[-1])
     _check(subject.y.itemsize * subject.y.size * len(ablations), len(ablations))
-    outputs = np.empty(shape, subject.y.dtype)
-    for part in run(subject, ablations):
-        outputs[part.tokens, part.which] = part.y
-    return np.moveaxis(outputs, 1, 0).reshape(len(ablations), *subject.leading, -1)
+    return compute_outputs(subject, ablations)
 
 
 def accuracy_by_ablation(

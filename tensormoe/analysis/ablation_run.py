@@ -50,6 +50,20 @@ def run(subject: Subject, ablations: Ablations | Sets) -> Iterator[Part]:
             yield from _run(subject, ablations.take(which), which, count)
 
 
+def compute_outputs(subject: Subject, ablations: Ablations | Sets) -> NumPyArray:
+    """The outputs of all ablations at once, (A, …, O)."""
+    outputs = np.empty((len(subject.x), len(ablations), subject.y.shape[-1]), subject.y.dtype)
+    for part in run(subject, ablations):
+        outputs[part.tokens, part.which] = part.y
+    return np.moveaxis(outputs, 1, 0).reshape(len(ablations), *subject.leading, -1)
+
+
+def find_used(subject: Subject, ablations: Ablations) -> NumPyArray:
+    """Which of the ablations change anything, (A,) of bool: any input has a coefficient of their experts."""
+    own, _ = _split(subject, ablations, slice(None))
+    return np.asarray((own != 0).any(axis=0))
+
+
 def _run(subject: Subject, ablations: Ablations, which: slice, count: int) -> Iterator[Part]:
     grid = Grid(subject, ablations, count) if _is_linear(subject, ablations) else None
     macs = 0.0

@@ -120,16 +120,45 @@ def read_subject(layer: Any, x: Array, previous: Sequence[Array] | None) -> Subj
     ops, x = _read_inputs(x, next(iter(parameters.values())))
     with ops.without_gradients():
         output = apply(spec, parameters, x, state=state, previous=previous, backend=ops)
-        tokens = ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
-        if "input_norm.weight" in parameters:
-            tokens = ops.compute_precisely(normalize_input, tokens, parameters)
-        coefficients = [ops.reshape(a, (len(tokens), a.shape[-1])) for a in output.coefficients]
-        values = tuple(_read_result(layer, a) for a in coefficients)
-        _read_result(layer, output.y)
-        outputs = ops.reshape(output.y, (len(tokens), spec.out_features))
-        y = np.asarray(ops.to_numpy(outputs))
-    leading = tuple(x.shape[:-1])
-    return Subject(ops, spec, parameters, tokens, tuple(coefficients), values, outputs, y, leading)
+        return _gather(ops, layer, parameters, x, output.coefficients, output.y)
+
+
+def read_call(layer: Any, x: Array, coefficients: Sequence[Array], y: Array) -> Subject:
+    """What a call of a layer computed, as a subject.
+
+    Args:
+        layer: a module of any framework.
+        x: (…, I), what it got.
+        coefficients: (…, N_e) for each level.
+        y: (…, O), what it gave.
+
+    Raises:
+        TensorMoEError: outputs that are not finite.
+    """
+    spec, arrays = _open(layer)
+    parameters = {name: each for name, each in arrays.items() if name not in spec.state_shapes}
+    ops = backend_of(next(iter(parameters.values())))
+    with ops.without_gradients():
+        return _gather(ops, layer, parameters, x, coefficients, y)
+
+
+def _gather(
+    ops: Backend,
+    layer: Any,
+    parameters: Mapping[str, Array],
+    x: Array,
+    coefficients: Sequence[Array],
+    y: Array,
+) -> Subject:
+    tokens = ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+    if "input_norm.weight" in parameters:
+        tokens = ops.compute_precisely(normalize_input, tokens, parameters)
+    flat = [ops.reshape(a, (len(tokens), a.shape[-1])) for a in coefficients]
+    values = tuple(_read_result(layer, a) for a in flat)
+    _read_result(layer, y)
+    outputs = ops.reshape(y, (len(tokens), layer.spec.out_features))
+    array, leading = np.asarray(ops.to_numpy(outputs)), tuple(x.shape[:-1])
+    return Subject(ops, layer.spec, parameters, tokens, tuple(flat), values, outputs, array, leading)
 
 
 def _read_inputs(x: Array, like: Array) -> tuple[Backend, Array]:

@@ -1,6 +1,7 @@
 """A bar that moves while batches are worked on."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
+from operator import length_hint
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -13,7 +14,7 @@ def show_progress(text: str, items: Iterable[Item]) -> Iterator[Item]:
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(text, total=len(items) if isinstance(items, Sized) else None)
+        task = bar.add_task(text, total=length_hint(items) or None)
         for item in items:
             yield item
             bar.advance(task)

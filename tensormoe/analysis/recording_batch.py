@@ -39,7 +39,7 @@ class Batch:
         """
         own = {name: _read_column(name, column) for name, column in columns.items()}
         if labels is not None:
-            own[LABELS] = _read_labels(labels)
+            own[LABELS] = read_labels(labels)
         return cls(own, None if mask is None else _read_mask(mask))
 
     def keep(self, leading: Shape, name: str) -> NumPyArray | None:
@@ -84,7 +84,12 @@ def to_numpy(argument: str, value: Array) -> NumPyArray:
         ) from error
 
 
-def _read_labels(value: Any) -> NumPyArray:
+def read_labels(value: Any) -> NumPyArray:
+    """Labels as integers of 64 bits.
+
+    Raises:
+        TensorMoEError: anything but integers from 0 on, and what stands for no class.
+    """
     labels = to_numpy(LABELS, value)
     if labels.dtype.kind not in "biu":
         raise TensorMoEError(LABELS, labels.dtype, "labels are integers from 0 on: number the classes")

@@ -3,19 +3,16 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
-from ..arrays.registry import backend_of, get_module
 from ..errors import TensorMoEError, mapping, positive_number, true_or_false
-from ..layers.observation import Observer
 from ..typing import Array
+from .batches import Call, Pick, check_call, check_data, check_pick, find_observer, get_part
 from .progress import show_progress
 from .recording_live import Recorder
 from .recordings import Recording
 from .store import StoreWriter
 
-# Where something is in a batch: by name or by place, or a function that gets it.
-Pick: TypeAlias = str | int | Callable[[Any], Array]
 _MASK = "attention_mask"
 
 
@@ -66,19 +63,17 @@ def record(
         >>> layer.tokens, [each.shape for each in layer.class_means()]
         (30, [(3, 4), (3, 2)])
     """
-    observer = _find_observer(model)
+    observer = find_observer(model)
     picks = {
-        name: _check_pick(f"columns[{name!r}]", pick)
+        name: check_pick(f"columns[{name!r}]", pick)
         for name, pick in mapping("columns", columns or {}).items()
     }
-    _check_pick("labels", labels)
-    _check_pick("mask", mask)
-    if call is not None and not callable(call):
-        raise TensorMoEError("call", call, "pass a function of a model and a batch")
+    check_pick("labels", labels)
+    check_pick("mask", mask)
+    check_call(call)
     shown = true_or_false("progress", progress)
-    if not isinstance(data, Iterable) or isinstance(data, Mapping) or hasattr(data, "shape"):
-        raise TensorMoEError("data", type(data), "pass batches: a list of them, a generator, a DataLoader")
-    run = call or _Call(labels)
+    check_data(data)
+    run = call or Call(labels)
     with recording(model, threshold=threshold, store=store) as recorder, observer.evaluate(model):
         for batch in show_progress("recording", data) if shown else data:
             _record_batch(recorder, run, model, observer.place(model, batch), labels, mask, picks)
@@ -115,7 +110,7 @@ def recording(
         10
     """
     limit = positive_number("threshold", threshold)
-    observer = None if model is None else _find_observer(model)
+    observer = None if model is None else find_observer(model)
     experts = {} if observer is None else {name: spec.experts for name, spec in observer.find(model).items()}
     if observer is not None and not experts:
         raise TensorMoEError(
@@ -145,75 +140,18 @@ def _record_batch(
     columns: Mapping[str, Pick],
 ) -> None:
     before = recorder.calls
-    rides = {name: _get(f"columns[{name!r}]", pick, batch) for name, pick in columns.items()}
-    with recorder.batch(labels=_get("labels", labels, batch), mask=_get_mask(mask, batch), **rides):
+    rides = {name: get_part(f"columns[{name!r}]", pick, batch) for name, pick in columns.items()}
+    with recorder.batch(labels=get_part("labels", labels, batch), mask=_get_mask(mask, batch), **rides):
         run(model, batch)
     if recorder.calls == before:
         remedy = "no μMoE layer ran: let call= run the whole model, and nnx.jit take it as an argument"
         raise TensorMoEError("model", type(model), remedy)
 
 
-class _Call:
-    """Runs a model on a batch, without what are labels by name or place."""
-
-    def __init__(self, labels: Pick | None) -> None:
-        self.labels = labels
-
-    def __call__(self, model: Any, batch: Any) -> Any:
-        if isinstance(batch, Mapping):
-            return model(**{name: value for name, value in batch.items() if name != self.labels})
-        if isinstance(batch, list | tuple):
-            place = self.labels % len(batch) if isinstance(self.labels, int) else None
-            return model(*(value for number, value in enumerate(batch) if number != place))
-        return model(batch)
-
-
-def _find_observer(model: object) -> Observer:
-    remedy = (
-        "pass a torch.nn.Module or a flax.nnx.Module; of others, add coefficients to tm.analysis.recording()"
-    )
-    try:
-        observer = getattr(get_module(backend_of(model).tensormoe_name), "observer", None)
-    except TensorMoEError as error:
-        raise TensorMoEError("model", type(model), remedy) from error
-    if observer is None:
-        raise TensorMoEError("model", type(model), remedy)
-    known: Observer = observer
-    return known
-
-
-def _check_pick(argument: str, pick: Pick | None) -> Any:
-    # True is an integer, too.
-    if isinstance(pick, bool) or not (pick is None or isinstance(pick, str | int) or callable(pick)):
-        raise TensorMoEError(argument, pick, "pass a name, a place, or a function of the batch")
-    return pick
-
-
-def _get(argument: str, pick: Pick | None, batch: Any) -> Array | None:
-    if pick is None:
-        return None
-    if callable(pick):
-        return _ask(argument, pick, batch)
-    if isinstance(batch, Mapping) and pick in batch:
-        return batch[pick]
-    if isinstance(batch, list | tuple) and isinstance(pick, int) and -len(batch) <= pick < len(batch):
-        return batch[pick]
-    there = sorted(map(str, batch)) if isinstance(batch, Mapping) else type(batch)
-    raise TensorMoEError(argument, pick, f"a batch lacks it, which has {there}")
-
-
-def _ask(argument: str, pick: Callable[[Any], Array], batch: Any) -> Array:
-    try:
-        return pick(batch)
-    except Exception as error:  # the user's own function may raise anything
-        remedy = f"it failed on a batch ({type(error).__name__}: {error}): pass a function of one"
-        raise TensorMoEError(argument, pick, remedy) from error
-
-
 def _get_mask(pick: Pick | None, batch: Any) -> Array | None:
     if pick == _MASK and not (isinstance(batch, Mapping) and _MASK in batch):
         return None
-    return _get("mask", pick, batch)
+    return get_part("mask", pick, batch)
 
 
 def _do_nothing() -> None:

@@ -10,6 +10,9 @@ from .spec import Spec
 # Takes the name of a layer that has run, its coefficients, and whether that call's thread may do no more than
 # keep them.
 Receive: TypeAlias = Callable[[str, Sequence[Array], bool], None]
+# Takes the name of a layer that has run, the layer, its input, coefficients and output; returns what the
+# model goes on with, (…, O) on any device, or that very output.
+Change: TypeAlias = Callable[[str, Any, Array, Sequence[Array], Array], Array]
 
 
 class Observer(Protocol):
@@ -24,6 +27,13 @@ class Observer(Protocol):
 
     def attach(self, model: Any, receive: Receive) -> AbstractContextManager[None]:
         """A context in which every layer hands on its coefficients, those that the experts are mixed by."""
+
+    def intervene(self, model: Any, change: Change) -> AbstractContextManager[None]:
+        """A context in which a function decides on every layer's output.
+
+        Raises:
+            TensorMoEError: in a call that is compiled, which has no values.
+        """
 
     def evaluate(self, model: Any) -> AbstractContextManager[None]:
         """A context in which a model is in evaluation mode and keeps nothing for a backward pass."""
