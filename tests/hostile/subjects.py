@@ -107,7 +107,9 @@ EXEMPT = {
     "Edited": "edit makes it",
     "RankChange": "grow, truncate, canonicalize and simplify make it",
     "change": "edit hands an edit the layer that it changes",
+    "change_gate": "as above, and the gate's weights",
     "places": "as above, with the layer's experts",
+    "carry": "as above, with those that differ",
     "LayerRecording": "a recording makes it",
     "Recorder": "recording makes it",
     "Recorder.chunks": "tokens are stored when it ends; Recording.chunks is tried",
@@ -118,6 +120,7 @@ EXEMPT = {
 }
 if BACKENDS == ("numpy",):
     EXEMPT["record"] = "NumPy has layers, but no models"
+    EXEMPT["ablate_model"] = EXEMPT["record"]
 
 
 def _framework(module: ModuleType) -> str | None:
