@@ -346,6 +346,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "ablate_model.labels": lambda s: lambda batch: [0, 1],
     "ablate_model.layers": lambda s: None,
     "ablate_model.level": lambda s: None,
+    "ablate_model.mode": lambda s: "zero",
     "Split.respecify.spec": lambda s: LAYERS[0],
     "ablate_model.call": lambda s: None,
     "measure": lambda s: None,
