@@ -42,7 +42,7 @@ def read_spec(options: argparse.Namespace, rest: list[str]) -> Spec:
         if name not in bonds:
             remedy = f"bond {name!r} has no size: add --bond {name}=64, or another size"
             raise TensorMoEError("layer", options.layer, remedy)
-    network = TensorNetwork(options.layer, **bonds)
+    network = TensorNetwork.with_sizes(options.layer, bonds)
     return _build(options, experts, network)
 
 

@@ -12,6 +12,7 @@ Examples:
 from tensormoe.layers.functional import apply
 
 from ._backend import backend
+from ._base import Fixed
 from ._initialization import initialize
 from ._module import MuMoE, MuMoEBlock
 from ._observer import observer
@@ -20,6 +21,7 @@ from ._stacking import stacked
 from .surgery import replace
 
 __all__ = [
+    "Fixed",
     "MuMoE",
     "MuMoEBlock",
     "apply",

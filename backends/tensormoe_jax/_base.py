@@ -35,10 +35,24 @@ class ModuleOptions(TypedDict, total=False):
     recompute: bool
 
 
-class Cores(nnx.Dict[nnx.Param[jax.Array]]):
+class Fixed(nnx.Variable[jax.Array]):
+    """A core that is not trained: no `nnx.Param`, so that optimizers and `nnx.grad` leave it out.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from flax import nnx
+        >>> from tensormoe_jax import Fixed, MuMoE
+        >>> mixed = tm.TensorNetwork("H: i q, n q, q o", q=8, fixed={"H": "hadamard"})
+        >>> layer = MuMoE(8, 6, experts=4, factorization=mixed, bias=False, seed=0)
+        >>> list(nnx.state(layer, Fixed)["cores"])
+        ['H']
+    """
+
+
+class Cores(nnx.Dict[nnx.Variable[jax.Array]]):
     """The cores of a network by name, in the network's order, whatever order nnx keeps them in."""
 
-    def __init__(self, variables: Mapping[str, nnx.Param[jax.Array]]) -> None:
+    def __init__(self, variables: Mapping[str, nnx.Variable[jax.Array]]) -> None:
         super().__init__(variables)
         # One string, since nnx looks for arrays in a tuple.
         self._order = " ".join(variables)
@@ -75,8 +89,7 @@ class Module(nnx.Module):
         self.use_running_average = False
         if spec.gate is None:
             self.gate_weights = nnx.List([])
-        self._hold(parameters, nnx.Param)
-        self._hold(state, nnx.BatchStat)
+        self._hold(parameters | state)
 
     @classmethod
     def from_spec(cls, spec: Spec, **options: Unpack[ModuleOptions]) -> Self:
@@ -199,9 +212,12 @@ class Module(nnx.Module):
         names = (*self.spec.parameter_shapes, *self.spec.state_shapes)
         return {name: self._variable(name).get_value() for name in names}
 
-    def _hold(self, arrays: Mapping[str, jax.Array], kind: Callable[[jax.Array], Any]) -> None:
-        for group, members in group_members(arrays).items():
-            variables = {name: kind(array) for name, array in members.items()}
+    def _hold(self, arrays: Mapping[str, jax.Array]) -> None:
+        spec = self.spec
+        kinds: dict[str, Callable[[jax.Array], Any]] = dict.fromkeys(spec.fixed_shapes, Fixed)
+        kinds |= dict.fromkeys(spec.statistics_shapes, nnx.BatchStat)
+        held = {name: kinds.get(name, nnx.Param)(arrays[name]) for name in spec.array_shapes}
+        for group, variables in group_members(held).items():
             numbered = all(name.isdigit() for name in variables)
             setattr(self, group, nnx.List(variables.values()) if numbered else Cores(variables))
 
@@ -287,7 +303,7 @@ class Module(nnx.Module):
             backend=backend,
         )
         if training:
-            self._keep(result.state)
+            self._keep({name: result.state[name] for name in self.spec.statistics_shapes})
         return (result.y, result.coefficients) if return_coefficients else result.y
 
     def _keep(self, state: Mapping[str, Array]) -> None:

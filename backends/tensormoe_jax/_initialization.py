@@ -1,6 +1,6 @@
 """Initial values as JAX arrays: NumPy's bits from a seed, or JAX's own numbers from a key."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from tensormoe.layers import initialization
 from tensormoe.layers.loading import read_arrays
 from tensormoe.layers.needs import check_parameters
 from tensormoe.layers.spec import Spec, check_spec
-from tensormoe.typing import Array, NumPyArray
+from tensormoe.typing import Array, NumPyArray, Shapes
 
 from ._backend import backend
 from ._drawing import draw
@@ -75,8 +75,9 @@ def initialize(
     values: Mapping[str, ArrayLike]
     values = _from_numpy(spec, seed, drawn) if key is None else draw(spec, key, drawn)
     parameters = {name: jnp.asarray(values[name]).astype(wanted) for name in spec.parameter_shapes}
-    initial = spec.initial_state.items()
-    return parameters, {name: jnp.full(shape, value, drawn) for name, (shape, value) in initial}
+    fixed = {name: jnp.asarray(value).astype(wanted) for name, value in _take_fixed(spec, drawn).items()}
+    statistics = {name: jnp.full(shape, value, drawn) for name, (shape, value) in spec.initial_state.items()}
+    return parameters, fixed | statistics
 
 
 def take(arrays: Mapping[str, Array], spec: Spec, dtype: DTypeLike | None, copy: bool) -> Arrays:
@@ -85,7 +86,7 @@ def take(arrays: Mapping[str, Array], spec: Spec, dtype: DTypeLike | None, copy:
     kinds = {name: _floating(value.dtype if dtype is None else dtype) for name, value in values.items()}
     if dtype is not None:
         # Statistics are float32 at least.
-        kinds |= {name: jnp.promote_types(kinds[name], jnp.float32) for name in spec.state_shapes}
+        kinds |= {name: jnp.promote_types(kinds[name], jnp.float32) for name in spec.statistics_shapes}
     return {
         name: jnp.array(value, kinds[name]) if copy else jnp.asarray(value, kinds[name])
         for name, value in values.items()
@@ -112,16 +113,27 @@ def check_source(seed: Seed | None, rngs: nnx.Rngs | None) -> None:
 def _from_numpy(spec: Spec, seed: object, dtype: str) -> Mapping[str, ArrayLike]:
     number = non_negative_integer("seed", seed)
 
-    def values() -> dict[str, NumPyArray]:
-        return initialization.initialize(spec, number, dtype)[0]
+    return _from_host(lambda: initialization.initialize(spec, number, dtype)[0], spec.parameter_shapes, dtype)
 
+
+def _take_fixed(spec: Spec, dtype: str) -> Mapping[str, ArrayLike]:
+    """The values of fixed cores, which no key changes."""
+    if not spec.fixed_shapes:
+        return {}
+    return _from_host(lambda: initialization.fixed_values(spec, dtype), spec.fixed_shapes, dtype)
+
+
+def _from_host(
+    values: Callable[[], dict[str, NumPyArray]], shapes: Shapes, dtype: str
+) -> Mapping[str, ArrayLike]:
+    """Values that are made on the host, under a tracer when the program runs."""
     # Otherwise jax.jit would embed the values in its program, and jax.eval_shape would draw them for nothing.
     if _is_traced():
-        shapes = {
+        kinds = {
             name: jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
-            for name, shape in spec.parameter_shapes.items()
+            for name, shape in shapes.items()
         }
-        drawn: Arrays = jax.pure_callback(values, shapes)
+        drawn: Arrays = jax.pure_callback(values, kinds)
         return drawn
     return values()
 

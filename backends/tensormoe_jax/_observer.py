@@ -138,7 +138,7 @@ def _layers(model: nnx.Module) -> list[tuple[str, Module]]:
     layers = [(path, module) for path, module in modules if module.experts]
     for path, layer in layers:
         first = layer.spec.core_names[0]
-        if layer._variable(first).shape != layer.spec.parameter_shapes[first]:
+        if layer._variable(first).shape != layer.spec.mixture_shapes[first]:
             remedy = "it holds several layers, stacked: put each into a module of its own to tell them apart"
             raise TensorMoEError(_join(path), type(layer), remedy)
     return [(_join(path), layer) for path, layer in layers]

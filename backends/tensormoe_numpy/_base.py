@@ -41,7 +41,10 @@ class Module:
             seed = int(np.random.randint(2**63 - 1, dtype=np.int64))
         wanted = _floating(dtype)
         drawn = "float64" if wanted == "float64" else "float32"
-        parameters, self.state = initialize(spec, seed, drawn)
+        parameters, state = initialize(spec, seed, drawn)
+        # Statistics are float32 at least.
+        kept = dict.fromkeys(spec.statistics_shapes, drawn)
+        self.state = {name: value.astype(kept.get(name, wanted), copy=False) for name, value in state.items()}
         self.parameters = {name: value.astype(wanted, copy=False) for name, value in parameters.items()}
         self.spec = spec
         self.recompute = true_or_false("recompute", recompute)
@@ -90,7 +93,7 @@ class Module:
         kinds = {name: _floating(value.dtype if dtype is None else dtype) for name, value in values.items()}
         if dtype is not None:
             # Statistics are float32 at least.
-            kinds |= {name: np.result_type(kinds[name], np.float32) for name in spec.state_shapes}
+            kinds |= {name: np.result_type(kinds[name], np.float32) for name in spec.statistics_shapes}
         fresh = None if not true_or_false("copy", copy) else True
         held = {name: np.array(value, kinds[name], copy=fresh, order="C") for name, value in values.items()}
         module = cls.__new__(cls)
@@ -117,7 +120,7 @@ class Module:
     @property
     def dtype(self) -> np.dtype:
         """The parameters' element type."""
-        return self.parameters[self.spec.core_names[0]].dtype
+        return next(iter(self.arrays().values())).dtype
 
     @property
     def gate_weights(self) -> list[NumPyArray]:
@@ -161,7 +164,9 @@ class Module:
         return {**self.parameters, **self.state}
 
     def _members(self, group: str) -> dict[str, NumPyArray]:
-        return group_members(self.parameters).get(group, {})
+        held = self.arrays()
+        names = (*self.spec.mixture_shapes, *self.spec.gate_shapes)
+        return group_members({name: held[name] for name in names}).get(group, {})
 
     @overload
     def __call__(

@@ -43,17 +43,16 @@ class Module(Described):
         self.spec, self.recompute = spec, true_or_false("recompute", recompute)
         # On the meta device nothing is allocated, on a GPU not from the host's memory.
         check_parameters(spec, kind.itemsize, backend.memory_of(on_device(device)))
-        for group, shapes in group_members(spec.parameter_shapes).items():
-            values = {
-                name: nn.Parameter(torch.empty(shape, dtype=kind, device=device))
-                for name, shape in shapes.items()
-            }
-            self.add_module(group, make_group(spec, group, values))
         # Statistics are float32 at least.
         wide = torch.float64 if kind == torch.float64 else torch.float32
-        for group, shapes in group_members(spec.state_shapes).items():
-            buffers = {name: torch.empty(shape, dtype=wide, device=device) for name, shape in shapes.items()}
-            self.add_module(group, make_group(spec, group, buffers))
+        kinds = dict.fromkeys(spec.statistics_shapes, wide)
+        tensors = {
+            name: torch.empty(shape, dtype=kinds.get(name, kind), device=device)
+            for name, shape in spec.array_shapes.items()
+        }
+        tensors |= {name: nn.Parameter(tensors[name]) for name in spec.parameter_shapes}
+        for group, members in group_members(tensors).items():
+            self.add_module(group, make_group(spec, group, members))
         if spec.gate is None:
             self.gate_weights = LevelTensors(spec, "gate_weights", {})
         self.gate = GateModule(spec)
@@ -61,7 +60,7 @@ class Module(Described):
         self.mixture: Mixture = run_mixture  # or that of a style of `tensormoe_torch.parallel`
         self._gate_groups: Groups = tuple(group_members(spec.gate_shapes))
         self._mixture_groups: Groups = tuple(group_members(spec.mixture_shapes))
-        self._state_groups: Groups = tuple(group_members(spec.state_shapes))
+        self._state_groups: Groups = tuple(group_members(spec.statistics_shapes))
         self.reset_parameters(seed)
 
     @overload

@@ -18,7 +18,7 @@ from ._values import reset
 
 
 class TensorGroup(nn.Module):
-    """Parameters or statistics of a layer, read by name. Calling the group gives them all as a dict.
+    """Parameters, fixed cores or statistics of a layer, read by name. Calling the group gives them as a dict.
 
     A group owns what belongs together, such as a layer's cores, under the names and in the order of the
     layer's specification. Tools that initialize a model module by module meet the groups and not the layer,

@@ -66,7 +66,8 @@ def _shares(module: Module) -> Iterator[tuple[nn.Parameter, float]]:
     parameters = dict(module.named_parameters())
     for prefix, stage in module.spec.layers.items():
         for term in stage.network.terms:
-            names = [core.name for core in term.cores if {INPUT, OUTPUT} & {*core.indices}]
+            trained = [core for core in term.cores if core.name in term.trained]
+            names = [core.name for core in trained if {INPUT, OUTPUT} & {*core.indices}]
             present = [parameters[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in parameters]
-            share = 0.0 if term.is_bias else 1 / len(names)
+            share = 0.0 if term.is_bias or not names else 1 / len(names)
             yield from ((parameter, share) for parameter in present)

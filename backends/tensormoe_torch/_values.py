@@ -96,7 +96,7 @@ def take(
     target = on_device(device).device
     kind = None if dtype is None else element_type(dtype)
     wide = torch.float64 if kind == torch.float64 else torch.float32
-    kinds = dict.fromkeys(spec.state_shapes, None if kind is None else wide)
+    kinds = dict.fromkeys(spec.statistics_shapes, None if kind is None else wide)
     values = read_arrays(arrays, spec.parameter_shapes | spec.state_shapes)
     return {name: to_tensor(value, copy).to(target, kinds.get(name, kind)) for name, value in values.items()}
 

@@ -24,7 +24,7 @@ def quantize_cores(model: nn.Module, config: Any) -> tuple[str, ...]:
             parameters.
 
     Returns:
-        The full names of the cores, all of which are quantized.
+        The full names of the cores, all of which are quantized; fixed ones are not.
 
     Raises:
         TensorMoEError: torchao is not installed; a model without layers; a core that is quantized already,
@@ -48,6 +48,7 @@ def quantize_cores(model: nn.Module, config: Any) -> tuple[str, ...]:
         for path, group in model.named_modules()
         if isinstance(group, TensorGroup) and group.prefix in group.spec.layers
         for name, _ in group.items()
+        if name not in group._buffers
     ]
     if not cores:
         raise TensorMoEError("model", type(model), "it has no μMoE layers: torchao's quantize_ is enough")

@@ -76,7 +76,7 @@ class Subject:
     Args:
         ops: the backend that computes it.
         spec: a layer or a block.
-        parameters: by name.
+        arrays: parameters and state by name.
         x: what its first layers see, (T, I), after a block's LayerNorm.
         coefficients: (T, N_e) for each level.
         values: the same in NumPy's float64.
@@ -87,7 +87,7 @@ class Subject:
 
     ops: Backend
     spec: Spec
-    parameters: Mapping[str, Array]
+    arrays: Mapping[str, Array]
     x: Array
     coefficients: tuple[Array, ...]
     values: tuple[NumPyArray, ...]
@@ -98,7 +98,7 @@ class Subject:
     def cores(self, stage: str) -> dict[str, Array]:
         """The cores of one of the spec's layers by name."""
         shapes = self.spec.layers[stage].network.shapes
-        return {name: self.parameters[join_name(stage, name)] for name in shapes}
+        return {name: self.arrays[join_name(stage, name)] for name in shapes}
 
 
 def read_subject(layer: Any, x: Array, previous: Sequence[Array] | None) -> Subject:
@@ -120,7 +120,7 @@ def read_subject(layer: Any, x: Array, previous: Sequence[Array] | None) -> Subj
     ops, x = _read_inputs(x, next(iter(parameters.values())))
     with ops.without_gradients():
         output = apply(spec, parameters, x, state=state, previous=previous, backend=ops)
-        return _gather(ops, layer, parameters, x, output.coefficients, output.y)
+        return _gather(ops, layer, arrays, x, output.coefficients, output.y)
 
 
 def read_call(layer: Any, x: Array, coefficients: Sequence[Array], y: Array) -> Subject:
@@ -135,30 +135,29 @@ def read_call(layer: Any, x: Array, coefficients: Sequence[Array], y: Array) -> 
     Raises:
         TensorMoEError: outputs that are not finite.
     """
-    spec, arrays = _open(layer)
-    parameters = {name: each for name, each in arrays.items() if name not in spec.state_shapes}
-    ops = backend_of(next(iter(parameters.values())))
+    _, arrays = _open(layer)
+    ops = backend_of(next(iter(arrays.values())))
     with ops.without_gradients():
-        return _gather(ops, layer, parameters, x, coefficients, y)
+        return _gather(ops, layer, arrays, x, coefficients, y)
 
 
 def _gather(
     ops: Backend,
     layer: Any,
-    parameters: Mapping[str, Array],
+    arrays: Mapping[str, Array],
     x: Array,
     coefficients: Sequence[Array],
     y: Array,
 ) -> Subject:
     tokens = ops.reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
-    if "input_norm.weight" in parameters:
-        tokens = ops.compute_precisely(normalize_input, tokens, parameters)
+    if "input_norm.weight" in arrays:
+        tokens = ops.compute_precisely(normalize_input, tokens, arrays)
     flat = [ops.reshape(a, (len(tokens), a.shape[-1])) for a in coefficients]
     values = tuple(_read_result(layer, a) for a in flat)
     _read_result(layer, y)
     outputs = ops.reshape(y, (len(tokens), layer.spec.out_features))
     array, leading = np.asarray(ops.to_numpy(outputs)), tuple(x.shape[:-1])
-    return Subject(ops, layer.spec, parameters, tokens, tuple(flat), values, outputs, array, leading)
+    return Subject(ops, layer.spec, arrays, tokens, tuple(flat), values, outputs, array, leading)
 
 
 def _read_inputs(x: Array, like: Array) -> tuple[Backend, Array]:
@@ -176,7 +175,7 @@ def _read_result(layer: Any, result: Array) -> NumPyArray:
     try:
         return read_values("layer", result)
     except TensorMoEError as error:
-        remedy = f"what it computes is not finite ({error.received}): check its parameters"
+        remedy = f"what it computes is not finite ({error.received}): check its arrays"
         raise TensorMoEError("layer", type(layer), remedy) from error
 
 

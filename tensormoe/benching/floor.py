@@ -34,7 +34,8 @@ def find_products(ops: Backend, spec: Spec, given: Arguments) -> list[Product]:
         plain = spec.replace(gate=replace(spec.gate, router=LinearRouter()))
         state = {name: given.state[name] for name in plain.state_shapes}
         coefficients = compute_gate(plain, weights, given.x, state=state, backend=ops).coefficients
-    cores = [given.parameters[name] for name in spec.core_names]
+    held = given.parameters | given.state
+    cores = [held[name] for name in spec.core_names]
     program = spec.program_for(given.x.shape[0])
     x = make_contiguous(ops, given.x)
     return [

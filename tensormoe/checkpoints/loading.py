@@ -154,8 +154,23 @@ def _pick(
         {name: tensors[full_name(names, name)] for name in shapes}
         for shapes in (spec.parameter_shapes, spec.state_shapes)
     )
-    layer = SavedLayer(spec, parameters, state)
+    layer = SavedLayer(_fill(spec, state), parameters, state)
     if history is None:
         return layer, None
     arrays = {name: tensors[full_name((*names, HISTORY), name)] for name in history.shapes}
     return layer, History(history.spec, history.edits, arrays)
+
+
+def _fill(spec: Spec, state: Mapping[str, NumPyArray]) -> Spec:
+    """The specification with the values of its fixed cores, where it had only their digests."""
+    filled = []
+    for prefix, stage in spec.layers.items():
+        missing = {name: state[f"{prefix}.{name}"] for name, each in stage.network.fixed if not each.is_known}
+        try:
+            filled.append(stage.factorization.with_fixed(missing))
+        except TensorMoEError:
+            # A layer of another type has other values, which are rounded.
+            return spec
+    if all(each is stage.factorization for each, stage in zip(filled, spec.layers.values(), strict=True)):
+        return spec
+    return spec.replace(factorization=filled if len(filled) > 1 else filled[0])

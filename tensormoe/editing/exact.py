@@ -80,7 +80,7 @@ def _probe(
 ) -> tuple[NumPyArray, int]:
     """The weight times vectors, as integers, and the exponent of the power of two that multiplies all."""
     network, cores = with_rows(stage.network, cores, rows)
-    needed = _INTEGER * network.num_parameters
+    needed = _INTEGER * (network.num_parameters + network.num_fixed)
     check_memory("layer", str(network), "exact values of its cores", needed, host_memory())
     terms = [_probe_term(term, cores, vectors, kept) for term in network.terms]
     least = min(exponent for _, exponent in terms)

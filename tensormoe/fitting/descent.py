@@ -52,7 +52,7 @@ class Descent:
         """
         from scipy.optimize import minimize  # it takes as long to import as this library
 
-        flat = np.concatenate([cores[name].ravel() for name in self._shapes])
+        flat = np.concatenate([cores[name].ravel() for name in self.stage.network.trained])
         watch = _Watch(report)
         error = np.sqrt(2 * self._evaluate(flat)[0])
         if iterations and error > EXACT:
@@ -95,6 +95,7 @@ class Descent:
     def _absorbed(self) -> dict[str, list[Core]]:
         """The only core of each term that carries a mode, for every mode that has a metric and such cores."""
         terms = self.stage.network.terms
+        held = {*self.stage.network.shared, *dict(self.stage.network.fixed)}
         carriers = {
             mode: [[core for core in term.cores if mode in core.indices] for term in terms]
             for mode in self.metrics
@@ -102,23 +103,28 @@ class Descent:
         return {
             mode: [core for (core,) in cores]
             for mode, cores in carriers.items()
-            if all(len(each) == 1 and each[0].name not in self.stage.network.shared for each in cores)
+            if all(len(each) == 1 and each[0].name not in held for each in cores)
         }
 
     @cached_property
     def _scale(self) -> float:
         return float(np.sum(self.target * self.target)) or 1.0
 
-    @property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return self.stage.network.shapes
+    @cached_property
+    def _fixed(self) -> Cores:
+        return {
+            name: np.asarray(value, "float64") for name, value in self.stage.network.fixed_values().items()
+        }
 
     def _split(self, flat: NumPyArray) -> Cores:
-        cores, start = {}, 0
-        for name, shape in self._shapes.items():
-            cores[name] = flat[start : start + prod(shape)].reshape(shape)
-            start += prod(shape)
-        return cores
+        """All cores in the network's order; fixed ones are no part of the values."""
+        cores, start = dict(self._fixed), 0
+        shapes = self.stage.network.shapes
+        for name in self.stage.network.trained:
+            size = prod(shapes[name])
+            cores[name] = flat[start : start + size].reshape(shapes[name])
+            start += size
+        return {name: cores[name] for name in shapes}
 
     def _evaluate(self, flat: NumPyArray) -> tuple[float, NumPyArray]:
         """Half the squared relative error, and its gradient."""
@@ -128,7 +134,8 @@ class Descent:
         difference = self._whiten(product) - self.target
         loss = float(np.vdot(difference, difference)) / (2 * self._scale)
         cotangent = np.ascontiguousarray(self._whiten(difference)) / self._scale
-        gradients = program.backward(ops, registers, cotangent, range(len(operands)))
+        wanted = [number for number, name in enumerate(self.stage.network.shapes) if name not in self._fixed]
+        gradients = program.backward(ops, registers, cotangent, wanted)
         return loss, np.concatenate([gradient.ravel() for gradient in gradients if gradient is not None])
 
     def _whiten(self, weight: NumPyArray) -> NumPyArray:

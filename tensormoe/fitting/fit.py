@@ -82,9 +82,10 @@ class Fit:
         one_of("dtype", dtype, DTYPES)
         if not isinstance(self.spec, MuMoESpec):
             raise TensorMoEError("spec", self.spec, "it has no gate: fit the layers of a block by tm.upcycle")
-        constants, state = initialize_constants(self.spec, dtype)
+        constants, state = initialize_constants(self.spec, dtype, fixed=False)
         cores = {join_name("cores", name): core.astype(dtype) for name, core in self.cores.items()}
-        return cores | constants | draw_gate(self.spec, dtype=dtype), state
+        fixed = {name: cores.pop(name) for name in self.spec.fixed_shapes}
+        return cores | constants | draw_gate(self.spec, dtype=dtype), fixed | state
 
     def __str__(self) -> str:
         sizes = f"{self.spec.in_features} → {self.spec.out_features}, experts={self.spec.experts}"
@@ -97,8 +98,9 @@ class Fit:
 
     @property
     def parameters(self) -> int:
-        """The number of elements in all cores."""
-        return sum(core.size for core in self.cores.values())
+        """The number of elements in all cores that are trained."""
+        fixed = dict(find_stage(self.spec).network.fixed)
+        return sum(core.size for name, core in self.cores.items() if name not in fixed)
 
 
 def fit(
@@ -120,7 +122,7 @@ def fit(
 
     One matrix has a closed form, the singular value decomposition. A stack is fitted from TensorLy's
     decomposition where it has one (CP, Tucker, tensor train, ring), otherwise from three random starts, by
-    L-BFGS on all cores at once. It holds the whole weight tensor in float64.
+    L-BFGS on all cores at once; fixed ones stay. It holds the whole weight tensor in float64.
 
     Args:
         target: W (I, O), the same for all experts; or (N, I, O) or (N1, …, NE, I, O). Transpose what
@@ -182,6 +184,10 @@ def fit_shared(
 
     The best cores for equal experts have equal experts: each fits as well as the best of them.
     """
+    if stage.network.fixed:
+        names = ", ".join(dict(stage.network.fixed))
+        remedy = f"one matrix is fitted core by core, and {names} is fixed: fit one for each expert"
+        raise TensorMoEError("factorization", stage.factorization, remedy)
     if stage.network.shared:
         names = ", ".join(stage.network.shared)
         remedy = (

@@ -41,8 +41,9 @@ def _draw(stage: Stage, weight: NumPyArray, seed: int) -> Cores:
     ops = get_backend("numpy")
     drawn = ops.compute(stage.materialization_plan.program, (), [*cores.values()])
     ratio = np.linalg.norm(weight) / (np.linalg.norm(drawn) or 1.0)
-    factor = (ratio or 1.0) ** (1 / len(stage.network.cores))
-    return {name: core * factor for name, core in cores.items()}
+    trained = stage.network.trained
+    factor = (ratio or 1.0) ** (1 / sum(core.name in trained for core in stage.network.cores))
+    return {name: core * factor if name in trained else core for name, core in cores.items()}
 
 
 def _decompose(stage: Stage, weight: NumPyArray, seed: int) -> Cores | None:

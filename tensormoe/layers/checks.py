@@ -184,6 +184,21 @@ def check_arrays(
             check_place(ops, f"{argument}[{name!r}]", array, x)
 
 
+def read_state(
+    ops: Backend, spec: Spec, state: NamedArrays | None, x: Array
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The running statistics and the fixed cores of a state."""
+    arrays = {} if state is None else read(ops, "state", state)
+    if not spec.fixed_shapes:
+        check_arrays(ops, "state", arrays, spec.state_shapes, spec)
+        return arrays, {}
+    check_names("state", arrays, spec.state_shapes, spec)
+    fixed = {name: arrays.pop(name) for name in spec.fixed_shapes}
+    check_arrays(ops, "state", fixed, spec.fixed_shapes, spec, x)
+    check_arrays(ops, "state", arrays, spec.statistics_shapes, spec)
+    return arrays, fixed
+
+
 def check_names(argument: str, arrays: Mapping[str, Array], shapes: Shapes, spec: Spec | Stage) -> None:
     """Raise an error if a name is missing or unknown."""
     if arrays.keys() != shapes.keys():

@@ -59,11 +59,13 @@ class Spread:
         shape: of the noise, 1 along the axes on which it is repeated.
         scale: its standard deviation.
         experts: the axis of the experts.
+        centre: whether there is a start; around zero there is no part along it.
     """
 
     shape: Shape
     scale: float
     experts: int
+    centre: bool = True
 
     def apply(self, values: Array, start: Array, source: Source) -> Array:
         """The values plus the noise."""
@@ -72,7 +74,7 @@ class Spread:
         entries = prod(self.shape) // self.shape[self.experts]
         # What is taken away is made up for, in size.
         scale = self.scale * sqrt(self.shape[self.experts] / (self.shape[self.experts] - 1))
-        if entries > 1:
+        if entries > 1 and self.centre:
             within = tuple(axis for axis in range(len(self.shape)) if axis != self.experts)
             along = (noise * start).sum(within, keepdims=True) / (start * start).sum()
             noise = noise - along * start

@@ -21,6 +21,7 @@ from .checks import (
     read_coefficients,
     read_given,
     read_previous,
+    read_state,
 )
 from .spec import Spec, check_spec
 from .stage import Stage
@@ -32,7 +33,7 @@ class GateOutput(NamedTuple):
     Args:
         coefficients: E arrays (…, N_e).
         logits: the router's output, E arrays (…, N_e).
-        state: the running statistics, updated in training.
+        state: the running statistics, updated in training, and the fixed cores.
     """
 
     coefficients: list[Array]
@@ -46,7 +47,7 @@ class LayerOutput(NamedTuple):
     Args:
         y: (…, O).
         coefficients: E arrays (…, N_e).
-        state: the running statistics, updated in training.
+        state: the running statistics, updated in training, and the fixed cores.
     """
 
     y: Array
@@ -78,7 +79,7 @@ def apply(
         x: (…, I) with any leading dimensions, including none and empty ones, of the parameters' type.
         coefficients: E arrays (…, N_e), or the only one, of x's type. A layer without a gate needs them; with
             a gate, they are used in place of what it would compute, and its statistics stay.
-        state: the running statistics of the gate, as `initialize` gives them.
+        state: the running statistics of the gate and the fixed cores, as `initialize` gives them.
         training: whether the gate uses this batch's statistics, if it can, updates the running ones, and adds
             noise.
         previous: the coefficients that the previous layer returned, arrays (…, K_e); only some routers use
@@ -125,14 +126,15 @@ def apply(
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
-    statistics = {} if state is None else read(ops, "state", state)
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", arrays, spec.parameter_shapes, spec, x)
-    check_arrays(ops, "state", statistics, spec.state_shapes, spec)
+    statistics, fixed = read_state(ops, spec, state, x)
     mixed, moved = read_given(ops, spec, coefficients, x), statistics
     if mixed is None:
         call = training, previous, generator, all_reduce, all_reduce
         mixed, _, moved = run_gate(ops, spec, arrays, x, statistics, *call)
+    if fixed:
+        arrays, moved = arrays | fixed, fixed | moved
     return LayerOutput(run_mixture(ops, spec, arrays, mixed, x, recompute), mixed, moved)
 
 
@@ -165,12 +167,15 @@ def compute_gate(
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
-    statistics = {} if state is None else read(ops, "state", state)
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", arrays, spec.gate_shapes, spec, x)
-    check_arrays(ops, "state", statistics, spec.state_shapes, spec)
+    statistics = {} if state is None else read(ops, "state", state)
+    # The gate needs no fixed cores, and hands on those that it gets.
+    fixed = {name: statistics.pop(name) for name in spec.fixed_shapes if name in statistics}
+    check_arrays(ops, "state", statistics, spec.statistics_shapes, spec)
     call = training, previous, generator, all_reduce, all_reduce
-    return run_gate(ops, spec, arrays, x, statistics, *call)
+    output = run_gate(ops, spec, arrays, x, statistics, *call)
+    return output._replace(state=fixed | output.state) if fixed else output
 
 
 def run_gate(
@@ -215,7 +220,7 @@ def mix(
 
     Args:
         spec: a layer or a block.
-        parameters: all parameters by name except the gate's.
+        parameters: all parameters by name except the gate's, and fixed cores.
         coefficients: E arrays (…, N_e).
         x: (…, I).
         recompute, backend: as for `apply`.

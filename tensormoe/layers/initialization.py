@@ -12,12 +12,13 @@ from ..errors import non_negative_integer, one_of
 from ..gates.gate import Gate
 from ..typing import NumPyArray, Shape
 from .core_recipe import CoreRecipe
+from .fixed_start import FixedStart
 from .linear_start import linear_recipe, mixture_square
 from .needs import check_drawing
 from .parameters import join_name
 from .published_start import published_recipe
 from .roles import canonical_network
-from .shared_start import first_uniform, share
+from .shared_start import share
 from .spec import Spec, check_spec
 from .stage import Stage
 
@@ -39,11 +40,12 @@ def initialize(
         dtype: "float32" or "float64". The float32 values are the float64 ones, rounded.
 
     Returns:
-        The parameters (see `spec.parameter_shapes`), each contiguous, and the state: the running statistics
-        of the gate, float32 at least; empty for a gate without any.
+        The parameters (see `spec.parameter_shapes`), each contiguous, and the state: fixed cores and the
+        running statistics of the gate, float32 at least; empty for a layer without any.
 
     Raises:
-        TensorMoEError: not a specification, a seed that is not a non-negative integer, or an unknown dtype.
+        TensorMoEError: not a specification, a seed that is not a non-negative integer, an unknown dtype, or a
+            fixed core of which only the digest is known.
 
     Examples:
         >>> import tensormoe as tm
@@ -65,16 +67,17 @@ def initialize(
 
 
 def initialize_constants(
-    spec: Spec, dtype: str = "float32"
+    spec: Spec, dtype: str = "float32", *, fixed: bool = True
 ) -> tuple[dict[str, NumPyArray], dict[str, NumPyArray]]:
     """What starts the same for every seed, where nothing needs to be drawn.
 
     Args:
         spec: a layer's or a block's specification.
         dtype: as for `initialize`.
+        fixed: whether the state has the fixed cores, whose values are needed then.
 
     Returns:
-        The gate's weights, unless they are drawn, the input norm, and the state.
+        The gate's weights, unless they are drawn, the input norm, and the state, fixed cores included.
 
     Examples:
         >>> import tensormoe as tm
@@ -86,13 +89,32 @@ def initialize_constants(
     drawn = drawn_names(spec)
     others = {name: shape for name, shape in spec.parameter_shapes.items() if name not in drawn}
     parameters = {name: np.full(shape, name == "input_norm.weight", dtype) for name, shape in others.items()}
+    return parameters, (fixed_values(spec, dtype) if fixed else {}) | initial_statistics(spec, dtype)
+
+
+def initial_statistics(spec: Spec, dtype: str) -> dict[str, NumPyArray]:
+    """The running statistics of a gate before any call, by name."""
     state = spec.initial_state
-    return parameters, {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
+    return {name: np.full(shape, value, dtype) for name, (shape, value) in state.items()}
+
+
+def fixed_values(spec: Spec, dtype: str) -> dict[str, NumPyArray]:
+    """The values of fixed cores by name.
+
+    Raises:
+        TensorMoEError: only the digest of one is known.
+    """
+    return {
+        join_name(prefix, name): np.array(value, dtype, order="C")
+        for prefix, stage in spec.layers.items()
+        for name, value in stage.network.fixed_values().items()
+    }
 
 
 def drawn_names(spec: Spec) -> tuple[str, ...]:
-    """The names of the parameters that are drawn: all cores, and the weights of some gates."""
-    return (*spec.core_names, *_gate_recipes(spec))
+    """The names of the parameters that are drawn: trained cores, and the weights of some gates."""
+    cores = (name for name in spec.core_names if name not in spec.fixed_shapes)
+    return (*cores, *_gate_recipes(spec))
 
 
 def draw_gate(spec: Spec, seed: int = 0, dtype: str = "float32") -> dict[str, NumPyArray]:
@@ -137,25 +159,25 @@ def _gate_recipes(spec: Spec) -> dict[str, CoreRecipe]:
 
 def _recipes(stage: Stage, initialization: str, gate: Gate | None = None) -> list[CoreRecipe]:
     """The recipe of every core of a stage; the terms of a sum share the variance, and so do its biases."""
-    # Each use of a shared core is derived as if it were a core of its own.
+    # Each use of a shared core is derived as if it were a core of its own, and each fixed core as if drawn.
     drawn, ordered = (each.unshare().terms for each in (canonical_network(stage), stage.network))
     names = [[core.name for core in term.cores] for term in stage.network.terms]
-    derive, counts = _RECIPES[initialization], Counter(term.is_bias for term in ordered)
-    shared = {*stage.network.shared}
+    start = FixedStart.of(stage.network)
+    derive, counts = _RECIPES[initialization], Counter(start.kinds)
+    shared = {*stage.network.shared} - {*start.squares}
     known = gate is not None and initialization == "linear"
     squares = [gate.expected_squares(n) if known and gate else (1.0, 0.0) for n in stage.experts]
     recipes: list[list[CoreRecipe]] = []
     for term, order, own in zip(drawn, ordered, names, strict=True):
-        derived = derive(term, order, stage.in_features)
-        factor = counts[order.is_bias] ** -0.5 / mixture_square(term, squares) ** 0.5
-        scaled = first_uniform(derived, own, shared)
-        pairs = zip(derived, own, strict=True)
-        recipes.append([each.scale(factor) if name == scaled else each for each, name in pairs])
-    return share(recipes, names)
+        derived = list(derive(term, order, stage.in_features))
+        factor = max(counts[order.is_bias], 1) ** -0.5 / mixture_square(term, squares) ** 0.5
+        recipes.append(start.adapt(derived, own, shared, factor, order.is_bias))
+    trained = {*stage.network.trained}
+    return [each for each in share(recipes, names, start.squares) if each.name in trained]
 
 
 def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:
-    """Initial cores of one stage by name, in float64.
+    """Initial cores of one stage by name, in float64, fixed ones included.
 
     Examples:
         >>> import tensormoe as tm
@@ -165,7 +187,9 @@ def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:
         ['expert1', 'input', 'output']
     """
     source = NumPySource(np.random.default_rng(seed))
-    return {core.name: np.array(core.draw(source), order="C") for core in _recipes(stage, "linear")}
+    cores = {core.name: np.array(core.draw(source), order="C") for core in _recipes(stage, "linear")}
+    cores |= {name: np.asarray(value, "float64") for name, value in stage.network.fixed_values().items()}
+    return {name: cores[name] for name in stage.network.shapes}
 
 
 class NumPySource:

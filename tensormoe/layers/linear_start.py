@@ -173,7 +173,9 @@ def _noisy_modes(network: Network) -> dict[str, Core]:
     """The levels of two or more experts that a network carries, each with the core that has its noise."""
     carried = [mode for mode in expert_modes(network.levels) if mode in network.carried_modes]
     experts = [mode for mode in carried if network.sizes[mode] > 1]
-    return {mode: next(each for each in network.cores if mode in each.indices) for mode in experts}
+    # A fixed core has no noise, unless there is no other.
+    cores = sorted(network.cores, key=lambda core: core.name not in network.trained)
+    return {mode: next(each for each in cores if mode in each.indices) for mode in experts}
 
 
 def _share(own: int, experts: int) -> float:

@@ -32,10 +32,10 @@ class Names(ABC):
 
     @cached_property
     def parameter_shapes(self) -> Shapes:
-        """The shape of every parameter by name: the cores, the gate's weights, the input norm."""
+        """The shape of every parameter by name: trained cores, the gate's weights, the input norm."""
         names = [*self.core_names, *self.gate_shapes, *self.mixture_shapes]
         shapes = self.mixture_shapes | self.gate_shapes
-        return {name: shapes[name] for name in dict.fromkeys(names)}
+        return {name: shapes[name] for name in dict.fromkeys(names) if name not in self.fixed_shapes}
 
     @cached_property
     def gate_shapes(self) -> Shapes:
@@ -44,7 +44,7 @@ class Names(ABC):
 
     @cached_property
     def mixture_shapes(self) -> Shapes:
-        """The shape of every other parameter by name: the cores and, if there is one, the input norm."""
+        """The shape of all that is no gate's by name: the cores and, if there is one, the input norm."""
         return {
             join_name(prefix, name): shape
             for prefix, layer in self.layers.items()
@@ -53,7 +53,7 @@ class Names(ABC):
 
     @cached_property
     def core_names(self) -> tuple[str, ...]:
-        """The names of all cores among the parameters, layer by layer."""
+        """The names of all cores, fixed ones included, layer by layer."""
         return tuple(
             join_name(prefix, name) for prefix, layer in self.layers.items() for name in layer.network.shapes
         )
@@ -83,7 +83,16 @@ class Names(ABC):
         return axes
 
     @cached_property
-    def state_shapes(self) -> Shapes:
+    def fixed_shapes(self) -> Shapes:
+        """The shape of every fixed core by name."""
+        return {
+            join_name(prefix, name): layer.network.shapes[name]
+            for prefix, layer in self.layers.items()
+            for name, _ in layer.network.fixed
+        }
+
+    @cached_property
+    def statistics_shapes(self) -> Shapes:
         """The shape of every running statistic by name; empty for a gate without any."""
         return {name: shape for name, (shape, _) in self.initial_state.items()}
 
@@ -118,7 +127,32 @@ class Names(ABC):
             raise TensorMoEError("gate", None, f"{purpose}, and this layer has no gate: {known}")
         return self.gate
 
+    @cached_property
+    def state_shapes(self) -> Shapes:
+        """The shape of all that is held beside the parameters by name: fixed cores, running statistics."""
+        return self.fixed_shapes | self.statistics_shapes
+
+    @cached_property
+    def array_shapes(self) -> Shapes:
+        """The shape of every array by name, those of a layer's cores together in the network's order."""
+        names = (*self.core_names, *self.parameter_shapes, *self.state_shapes)
+        shapes = self.parameter_shapes | self.state_shapes
+        return {name: shapes[name] for name in dict.fromkeys(names)}
+
     @property
     def num_parameters(self) -> int:
         """The number of trainable values: cores (bias included), gate and, if there is one, input norm."""
         return sum(prod(shape) for shape in self.parameter_shapes.values())
+
+    @property
+    def num_fixed(self) -> int:
+        """The number of values in fixed cores, which are not trained.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> hashed = tm.TensorNetwork("H: i q, n q, q o", q=4, fixed={"H": "hash"})
+            >>> spec = tm.MuMoESpec(8, 6, experts=5, factorization=hashed, bias=False)
+            >>> spec.num_parameters, spec.num_fixed             # 5 · 4 + 4 · 6, and 8 · 5 of the gate
+            (84, 32)
+        """
+        return sum(prod(shape) for shape in self.fixed_shapes.values())

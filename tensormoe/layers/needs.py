@@ -49,5 +49,5 @@ def check_call(spec: Spec, batch_size: int, width: int, steps: bool = True) -> N
 
 
 def count_elements(spec: Spec) -> int:
-    """The elements of a layer's parameters and statistics."""
+    """The elements of a layer's parameters, fixed cores and statistics."""
     return spec.num_parameters + sum(prod(shape) for shape in spec.state_shapes.values())

@@ -66,7 +66,7 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
 
     Args:
         spec: a layer's or a block's specification.
-        parameters: by full name, as `tm.initialize` gives them.
+        parameters: by full name, as `tm.initialize` gives them; with fixed cores, `parameters | state`.
         layer: which of a block's layers, "first", "second", or "up" in a gated one.
 
     Raises:
@@ -90,6 +90,8 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
     missing = [name for name in cores.values() if name not in parameters]
     if missing:
         raise TensorMoEError(
-            "parameters", sorted(parameters), f"missing {', '.join(missing)}: pass all parameters"
+            "parameters",
+            sorted(parameters),
+            f"missing {', '.join(missing)}: pass all parameters; fixed cores are in the state",
         )
     return {name: parameters[full] for name, full in cores.items()}

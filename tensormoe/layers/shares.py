@@ -23,6 +23,14 @@ _SUM = "it is a sum, and every share would add the terms without the bond again:
 _SHARED = "a share of a core that is used more than once is not one of all its uses: share out its experts"
 
 
+def _check_trained(spec: Spec) -> None:
+    """Refuse fixed cores, which no framework's shares know."""
+    if spec.fixed_shapes:
+        names = ", ".join(spec.fixed_shapes)
+        remedy = "a fixed core is not shared out: let every device have the whole layer"
+        raise TensorMoEError("factorization", f"fixed cores {names}", remedy)
+
+
 def rank_index(spec: Spec, bond: str | None = None) -> str:
     """The bond that is shared out along the rank: the first that the family would grow, or the one named.
 
@@ -36,6 +44,7 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
         'r3'
     """
     check_spec(spec)
+    _check_trained(spec)
     stages = spec.layers.values()
     bonds = tuple(dict.fromkeys(name for stage in stages for name, _ in stage.network.bonds))
     whole = one_or_each([stage.factorization for stage in stages])
@@ -77,6 +86,7 @@ def experts_index(spec: Spec) -> str:
         'n1'
     """
     check_spec(spec)
+    _check_trained(spec)
     if not spec.experts:
         raise TensorMoEError("experts", spec.experts, "there are none to share out: share out a bond")
     return _check_everywhere(spec, expert_modes(spec.levels)[0])

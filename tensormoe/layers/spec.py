@@ -96,7 +96,7 @@ class Spec(Names, Registered):
         """
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
-        _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes
+        _ = self.programs, self.core_names, self.array_shapes, self.statistics_shapes
         if self.gate is not None:
             _ = self.gate.weighting, self.gate.takes_leading_axes
 

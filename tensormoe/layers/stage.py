@@ -59,7 +59,7 @@ class Stage(Serializable):
 
     @property
     def num_parameters(self) -> int:
-        """The number of elements in all cores, bias included."""
+        """The number of elements in all trained cores, bias included."""
         return self.network.num_parameters
 
     @property

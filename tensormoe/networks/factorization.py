@@ -8,8 +8,10 @@ from typing import Any, Self, get_origin, get_type_hints
 
 from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, is_listed, mapping, positive_integer
-from .network import Core, Network, check_shapes
-from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, read_experts, sum_of
+from ..typing import Array
+from .fixed import Fixed, choose_free, fill_fixed
+from .network import Core, Network, check_bonds, check_shapes, name_cores
+from .notation import Indices, Notation, is_mode, read_experts, sum_of
 
 
 @dataclass(frozen=True)
@@ -87,28 +89,33 @@ class Factorization(Registered, ABC):
     def growing_bonds(self, levels: int) -> Indices:
         """The bonds that parameter matching grows together; by default the last one in the notation.
 
-        With it grow all whose sizes shared cores tie to its own. A bond that they tie to a mode can't grow.
+        With it grow all whose sizes shared cores tie to its own. A bond that they tie to a mode can't grow,
+        and neither can one of a fixed core of given sizes.
         """
         notation, bonds = Notation.parse(self.notation(levels)).for_levels(levels), tuple(self.bonds(levels))
-        groups = [notation.find_tied(bond) for bond in reversed(bonds)]
-        growing = next((group for group in groups if not any(map(is_mode, group))), set())
+        free = choose_free(notation, bonds, self.fixed_cores(levels))
+        growing = next((group for group in free if not any(map(is_mode, group))), set())
         return tuple(bond for bond in bonds if bond in growing)
+
+    def fixed_cores(self, levels: int) -> dict[str, Fixed]:
+        """The cores that are not trained by name, in the notation's order; by default none."""
+        return {}
+
+    def with_fixed(self, arrays: Mapping[str, Array]) -> Self:
+        """The same with the values of fixed cores, where only digests are known, as after reading JSON.
+
+        Args:
+            arrays: by the cores' names; those that this factorization was made with.
+
+        Raises:
+            TensorMoEError: a core that is not given as an array, or other values.
+        """
+        fill_fixed({}, mapping("arrays", arrays))
+        return self
 
     def core_names(self, notation: Notation, levels: int) -> tuple[str, ...]:
         """A name for each core: the notation's; its role where every core has its own; core1, core2, …"""
-        notation = Notation.parse(notation).for_levels(levels)
-        roles = {mode: f"expert{level + 1}" for level, mode in enumerate(expert_modes(levels))}
-        roles |= {INPUT: "input", OUTPUT: "output"}
-        names = []
-        for core in notation.cores:
-            carried = [index for index in core if is_mode(index)]
-            names.append(roles[carried[0]] if len(carried) == 1 else "" if carried else "core")
-        others = [
-            name for name, own in zip(names, notation.names or [""] * len(names), strict=True) if not own
-        ]
-        if "" in others or len(set(others)) < len(others):
-            return notation.core_numbers
-        return notation.name_cores(names)
+        return name_cores(Notation.parse(notation).for_levels(levels), levels)
 
     def __add__(self, other: object) -> "Factorization":
         """The sum of two factorizations."""
@@ -133,14 +140,15 @@ class Factorization(Registered, ABC):
         levels = len(experts)
         notation = Notation.parse(self.notation(levels)).check_modes(levels)
         bonds = self.bonds(levels)
-        _check_bonds(notation, bonds)
+        check_bonds(notation, bonds)
         names = self.core_names(notation, levels)
         named = tuple(Core(name, core) for name, core in zip(names, notation.cores, strict=True))
         rows, columns = (
             positive_integer("input_size", input_size),
             positive_integer("output_size", output_size),
         )
-        network = Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts, bias)
+        fixed = tuple(self.fixed_cores(levels).items())
+        network = Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts, bias, fixed)
         check_shapes(str(notation), network)
         return network
 
@@ -262,8 +270,22 @@ class Sum(Factorization):
             for name in term.core_names(Notation.parse(term.notation(levels)), levels)
         )
 
+    def fixed_cores(self, levels: int) -> dict[str, Fixed]:
+        numbered = enumerate((term.fixed_cores(levels) for term in self.terms), start=1)
+        return {_number(name, number): each for number, own in numbered for name, each in own.items()}
+
+    def with_fixed(self, arrays: Mapping[str, Array]) -> Self:
+        parts, named = [], mapping("arrays", arrays)
+        if not named:
+            return self
+        for number, term in enumerate(self.terms, start=1):
+            own = [name for name in named if self._term_of(name) == number]
+            end = _number("", number)
+            parts.append(term.with_fixed({name.removesuffix(end): named[name] for name in own}))
+        return type(self)(parts)
+
     def _term_of(self, name: str) -> int:
-        """The number of the term that a bond belongs to."""
+        """The number of the term that a bond or a core belongs to."""
         numbers = range(2, len(self.terms) + 1)
         return next((number for number in numbers if name.endswith(_number("", number))), 1)
 
@@ -303,16 +325,3 @@ def _hints(kind: type) -> dict[str, Any]:
         return get_type_hints(kind)
     except NameError:
         return {}
-
-
-def _check_bonds(notation: Notation, bonds: Mapping[str, int]) -> None:
-    """Reject a bond in only one core: it would sum over that core alone and join nothing."""
-    for name, size in bonds.items():
-        carriers = [number for number, core in enumerate(notation.cores, start=1) if name in core]
-        if len(carriers) == 1 and size > 1:
-            raise TensorMoEError(
-                "notation",
-                str(notation),
-                f"bond {name!r} is in core {carriers[0]} only and joins nothing; add it to another core, "
-                "or leave it out",
-            )

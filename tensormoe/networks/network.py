@@ -1,12 +1,14 @@
 """A tensor network with every size known: what a factorization becomes inside a layer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
 from ..errors import TensorMoEError
-from .notation import INPUT, OUTPUT, Indices, expert_modes, modes, split
+from ..typing import NumPyArray
+from .fixed import Fixed
+from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, modes, split
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Network:
         bonds: each bond with its size (its rank), in order of first appearance.
         counts: how many of the cores each term of a sum has, in order; () if there is only one term.
         bias: whether the last row of the input mode holds biases.
+        fixed: the cores that are not trained, by name.
 
     Examples:
         >>> import tensormoe as tm
@@ -61,9 +64,11 @@ class Network:
     bonds: tuple[tuple[str, int], ...]
     counts: tuple[int, ...] = ()
     bias: bool = False
+    fixed: tuple[tuple[str, Fixed], ...] = ()
 
     def __str__(self) -> str:
-        shown = [f"{core.name}: {core}" if core.name in self.shared else str(core) for core in self.cores]
+        named = {*self.shared, *dict(self.fixed)}
+        shown = [f"{core.name}: {core}" if core.name in named else str(core) for core in self.cores]
         return " + ".join(map(", ".join, split(shown, self.counts)))
 
     @cached_property
@@ -79,6 +84,7 @@ class Network:
                 self.output_size,
                 tuple(bond for bond in self.bonds if any(bond[0] in core.indices for core in term)),
                 bias=self.bias,
+                fixed=tuple(each for each in self.fixed if any(core.name == each[0] for core in term)),
             )
             for term in split(self.cores, self.counts)
         )
@@ -95,7 +101,9 @@ class Network:
             return self
         names = tell_apart([core.name for core in self.cores])
         cores = tuple(Core(name, core.indices) for name, core in zip(names, self.cores, strict=True))
-        return replace(self, cores=cores)
+        fixed, uses = dict(self.fixed), zip(names, self.cores, strict=True)
+        every = tuple((name, fixed[core.name]) for name, core in uses if core.name in fixed)
+        return replace(self, cores=cores, fixed=every)
 
     @cached_property
     def carried_modes(self) -> Indices:
@@ -152,10 +160,29 @@ class Network:
                 axes[index].setdefault(core.name, axis)
         return axes
 
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """The names of the cores that are parameters, each once."""
+        fixed = dict(self.fixed)
+        return tuple(name for name in self.shapes if name not in fixed)
+
     @property
     def num_parameters(self) -> int:
-        """The number of elements in all cores, those of a shared one counted once."""
-        return sum(prod(shape) for shape in self.shapes.values())
+        """The number of elements in all cores that are trained, those of a shared one counted once."""
+        return sum(prod(self.shapes[name]) for name in self.trained)
+
+    @property
+    def num_fixed(self) -> int:
+        """The number of elements in fixed cores."""
+        return sum(prod(self.shapes[name]) for name, _ in self.fixed)
+
+    def fixed_values(self) -> dict[str, NumPyArray]:
+        """The values of fixed cores by name, in float32 or float64.
+
+        Raises:
+            TensorMoEError: the values of an array are not known; see `Factorization.with_fixed`.
+        """
+        return {name: each.values(name, self.shapes[name]) for name, each in self.fixed}
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -172,7 +199,9 @@ def tell_apart(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_shapes(notation: str, network: Network) -> None:
-    """Reject a shared core whose uses ask for different sizes."""
+    """Reject a shared core whose uses ask for different sizes, and a fixed one that can't have its shape."""
+    for name, fixed in network.fixed:
+        fixed.check(name, network.shapes[name])
     first: dict[str, Core] = {}
     for core in network.cores:
         other = first.setdefault(core.name, core)
@@ -185,3 +214,30 @@ def check_shapes(notation: str, network: Network) -> None:
                 f"{shapes[1]} as {str(core)!r} (a bias adds a row to i); "
                 "give the cores different names, or equal sizes",
             )
+
+
+def check_bonds(notation: Notation, bonds: Mapping[str, int]) -> None:
+    """Reject a bond in only one core: it would sum over that core alone and join nothing."""
+    for name, size in bonds.items():
+        carriers = [number for number, core in enumerate(notation.cores, start=1) if name in core]
+        if len(carriers) == 1 and size > 1:
+            raise TensorMoEError(
+                "notation",
+                str(notation),
+                f"bond {name!r} is in core {carriers[0]} only and joins nothing; add it to another core, "
+                "or leave it out",
+            )
+
+
+def name_cores(notation: Notation, levels: int) -> tuple[str, ...]:
+    """A name for each core: the notation's; its role where every core has its own; core1, core2, …"""
+    roles = {mode: f"expert{level + 1}" for level, mode in enumerate(expert_modes(levels))}
+    roles |= {INPUT: "input", OUTPUT: "output"}
+    names = []
+    for core in notation.cores:
+        carried = [index for index in core if is_mode(index)]
+        names.append(roles[carried[0]] if len(carried) == 1 else "" if carried else "core")
+    others = [name for name, own in zip(names, notation.names or [""] * len(names), strict=True) if not own]
+    if "" in others or len(set(others)) < len(others):
+        return notation.core_numbers
+    return notation.name_cores(names)

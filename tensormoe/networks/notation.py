@@ -18,7 +18,7 @@ axes take the indices of each use.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -160,9 +160,9 @@ class Notation:
                 for own, core in term
                 for mode in (expert_modes(levels) if "n" in core else ("n",))
             ]
-            for term in self._named_terms
+            for term in self.named_terms
         ]
-        return _sum_of_named(repeated)
+        return sum_of_named(repeated)
 
     def check_modes(self, levels: int) -> "Notation":
         """Check that the cores carry exactly the modes of a layer with `levels` expert levels.
@@ -195,11 +195,12 @@ class Notation:
         cores = tuple(tuple("n" if name == "n1" else name for name in core) for core in self.cores)
         return Notation(cores, self.counts, self.names)
 
-    def find_tied(self, index: str) -> set[str]:
-        """The indices whose sizes shared cores make equal to that of this one, itself included."""
+    def find_tied(self, index: str, square: Collection[str] = ()) -> set[str]:
+        """The indices whose sizes shared and square cores make equal to that of this one, itself included."""
         named = [(name, core) for name, core in zip(self.names, self.cores, strict=False) if name]
         uses = {name: [core for other, core in named if other == name] for name, _ in named}
         axes = [{*axis} for cores in uses.values() for axis in zip(*cores, strict=True)]
+        axes += [{*core} for name, core in named if name in square]
         tied: set[str] = set()
         grown = {index}
         while grown != tied:
@@ -208,7 +209,7 @@ class Notation:
         return tied
 
     @property
-    def _named_terms(self) -> tuple[tuple[tuple[str, Indices], ...], ...]:
+    def named_terms(self) -> tuple[tuple[tuple[str, Indices], ...], ...]:
         """The cores of each term, each with its name."""
         return split([*zip(self.name_cores([""] * len(self.cores)), self.cores, strict=True)], self.counts)
 
@@ -290,7 +291,7 @@ def _check_levels(levels: object) -> int:
     return count
 
 
-def _sum_of_named(terms: Sequence[Sequence[tuple[str, Indices]]]) -> Notation:
+def sum_of_named(terms: Sequence[Sequence[tuple[str, Indices]]]) -> Notation:
     """The notation of a sum, from the names and cores of each term."""
     notation = sum_of([[core for _, core in term] for term in terms])
     names = tuple(name for term in terms for name, _ in term)
@@ -299,7 +300,7 @@ def _sum_of_named(terms: Sequence[Sequence[tuple[str, Indices]]]) -> Notation:
 
 @lru_cache(maxsize=1024)
 def _read(text: str) -> Notation:
-    return _sum_of_named([[_read_core(core) for core in term.split(",")] for term in text.split("+")])
+    return sum_of_named([[_read_core(core) for core in term.split(",")] for term in text.split("+")])
 
 
 def _read_core(text: str) -> tuple[str, Indices]:

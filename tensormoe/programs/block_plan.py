@@ -47,7 +47,7 @@ class BlockPlan:
 
     @property
     def parameters(self) -> int:
-        """Elements of the cores of all layers."""
+        """Elements of the trained cores of all layers."""
         return sum(plan.parameters for plan in self._plans)
 
     @property

@@ -33,6 +33,7 @@ class Contraction:
         counts: how many of the cores, which follow the data, each term of a sum has; () if there is only one.
         bias: "row" if terms without the input mode stand in its last row alone, in place of being the same
             along it; "further row" if that row is one more than the cores have.
+        fixed: the names of the cores that are not trained.
     """
 
     operands: tuple[Operand, ...]
@@ -41,6 +42,7 @@ class Contraction:
     affine: bool = False
     counts: tuple[int, ...] = ()
     bias: str = ""
+    fixed: tuple[str, ...] = ()
 
     @cached_property
     def data(self) -> tuple[Operand, ...]:
@@ -119,6 +121,7 @@ def layer_contraction(network: Network, bias: bool) -> Contraction:
         tuple(network.sizes.items()),
         affine=bias,
         counts=network.counts,
+        fixed=_fixed(network),
     )
 
 
@@ -131,6 +134,7 @@ def weight_contraction(network: Network) -> Contraction:
         tuple(network.sizes.items()),
         counts=network.counts,
         bias=bias,
+        fixed=_fixed(network),
     )
 
 
@@ -147,8 +151,13 @@ def dense_contraction(contraction: Contraction) -> Contraction:
         sizes=tuple(rows.items()),
         affine=affine,
         counts=(),
+        fixed=(),
     )
 
 
 def _cores(network: Network) -> tuple[Operand, ...]:
     return tuple(Operand(core.name, core.indices) for core in network.cores)
+
+
+def _fixed(network: Network) -> tuple[str, ...]:
+    return tuple(name for name, _ in network.fixed)

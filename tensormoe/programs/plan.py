@@ -116,10 +116,19 @@ class Plan:
 
     @property
     def parameters(self) -> int:
-        """Elements of the operands without a batch: the cores."""
+        """Elements of the operands without a batch that are trained: the cores."""
+        return self._count_cores(fixed=False)
+
+    @property
+    def fixed(self) -> int:
+        """Elements of the cores that are not trained."""
+        return self._count_cores(fixed=True)
+
+    def _count_cores(self, fixed: bool) -> int:
         sizes = dict(self.contraction.sizes)
         cores = self.contraction.arrays[len(self.contraction.data) :]
-        return sum(prod(sizes[index] for index in core.indices) for core in cores)
+        chosen = [core for core in cores if (core.name in self.contraction.fixed) == fixed]
+        return sum(prod(sizes[index] for index in core.indices) for core in chosen)
 
     def at(self, batch_size: int) -> "Plan":
         """The same path with the costs at another batch size."""
@@ -253,6 +262,8 @@ def _plan_table(plan: Plan) -> str:
         ("saved for backward", plan.saved, soft.saved),
         ("parameters", plan.parameters, soft.parameters),
     ]
+    if plan.fixed:
+        figures.append(("fixed elements", plan.fixed, 0))
     totals = [
         (name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×" if ours else "–")
         for name, ours, theirs in figures

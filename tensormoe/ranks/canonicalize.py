@@ -9,7 +9,7 @@ from ..errors import TensorMoEError, one_of
 from ..networks.network import Core, Network
 from ..networks.notation import OUTPUT
 from ..typing import NumPyArray
-from .change import RankChange, Step, finish, read_layer
+from .change import RankChange, Step, finish, read_trained
 from .tree import Cores, Tree, find_parts, find_tree, gather, scatter
 
 
@@ -47,7 +47,7 @@ def canonicalize(layer: Layer, /, *, center: str | None = None) -> RankChange:
         >>> bool(np.isclose(np.linalg.norm(cores["core"]), np.linalg.norm(layer.materialize())))
         True
     """
-    weights = read_layer(layer)
+    weights = read_trained(layer)
     if center is not None:
         names = dict.fromkeys(core for weight in weights.values() for core in weight.stage.network.shapes)
         one_of("center", center, tuple(names))

@@ -10,7 +10,7 @@ compute the same; Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models
 side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -46,7 +46,8 @@ def grow(layer: Layer, /, *, seed: int = 0, **ranks: int) -> RankChange:
 
     Raises:
         TensorMoEError: an unknown bond, a smaller size, a bond that only cores used more than once carry
-            (with zeros in all of their uses they would never learn), or values that are not finite.
+            (with zeros in all of their uses they would never learn) or that a fixed core carries, or values
+            that are not finite.
 
     Source: Chen et al., "Net2Net: Accelerating Learning via Knowledge Transfer", 2016.
 
@@ -74,20 +75,27 @@ def grow(layer: Layer, /, *, seed: int = 0, **ranks: int) -> RankChange:
     cores, steps = {}, []
     for name, weight in weights.items():
         network = spec.layers[name].network
-        started = {core: drawn[join_name(name, core)].fill().draw(source) for core in network.shapes}
+        started = {core: drawn[join_name(name, core)].fill().draw(source) for core in network.trained}
+        started |= {core: weight.cores[core] for core, _ in network.fixed}
         told = compare_sizes(dict(weight.stage.network.bonds), dict(network.bonds))
-        zeros = {bond: choose_zero(network, bond) for bond in told}
+        # Beside a frozen weight one core starts at zero: with two, neither would learn.
+        empty = [core for core in network.trained if drawn[join_name(name, core)].bound == 0]
+        zeros = {bond: choose_zero(network, bond, empty) for bond in told}
         cores[name] = _grow(weight, network, zeros, started)
         steps += [Step(name, told[bond], f"zeros in {core.name}") for bond, core in zeros.items()]
     return finish(layer, spec, weights, cores, steps, exact=True)
 
 
-def choose_zero(network: Network, bond: str) -> Core:
-    """The core that is zero at the new values of a bond.
+def choose_zero(network: Network, bond: str, empty: Collection[str] = ()) -> Core:
+    """The core that is zero at the new values of a bond; one that starts so, if there is one.
 
     Raises:
-        TensorMoEError: all cores that carry it are used more than once.
+        TensorMoEError: all cores that carry it are used more than once, or one is fixed.
     """
+    fixed = [name for name, _ in network.fixed if name in network.axes[bond]]
+    if fixed:
+        remedy = f"a fixed core carries it ({', '.join(fixed)}): grow another bond, or add a term"
+        raise TensorMoEError("bond", bond, remedy)
     carriers = [core for core in network.cores if bond in core.indices and core.name not in network.shared]
     if not carriers:
         remedy = (
@@ -95,7 +103,11 @@ def choose_zero(network: Network, bond: str) -> Core:
             "all of their uses would never learn; add a term instead, such as factorization + tm.CP(8)"
         )
         raise TensorMoEError("bond", bond, remedy)
-    return min(carriers, key=lambda core: (OUTPUT not in core.indices, INPUT not in core.indices))
+
+    def rank(core: Core) -> tuple[bool, bool, bool]:
+        return core.name not in empty, OUTPUT not in core.indices, INPUT not in core.indices
+
+    return min(carriers, key=rank)
 
 
 def _grow(

@@ -1,7 +1,7 @@
 """The same weight with less: what is redundant in a layer's network is removed."""
 
 from ..checkpoints.saved import Layer
-from .change import RankChange, Step, finish, read_layer, respecify
+from .change import RankChange, Step, finish, read_trained, respecify
 from .distance import Weight
 from .rules import RULES
 from .sketch import Sketch
@@ -39,7 +39,7 @@ def simplify(layer: Layer, /) -> RankChange:
         >>> layer.spec.num_parameters, simple.spec.num_parameters
         (1702, 242)
     """
-    weights = read_layer(layer)
+    weights = read_trained(layer)
     cores, factorizations, steps = {}, {}, []
     for name, weight in weights.items():
         simple, own = _simplify(name, weight)

@@ -107,7 +107,7 @@ class Sketch:
         if self.keeps_structure:
             return with_sizes(family, self.stage.levels, sizes) if sizes else family
         texts = [", ".join(map(self._write, term)) for term in self.terms]
-        return TensorNetwork(" + ".join(texts), **sizes)
+        return TensorNetwork.with_sizes(" + ".join(texts), sizes)
 
     def _write(self, part: Part) -> str:
         text = " ".join(part.indices)

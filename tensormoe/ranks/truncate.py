@@ -15,7 +15,7 @@ from ..memory import check_memory, host_memory
 from ..networks.network import Network
 from ..networks.notation import Notation
 from ..typing import NumPyArray
-from .change import RankChange, Step, finish, read_layer, respecify
+from .change import RankChange, Step, finish, read_trained, respecify
 from .distance import Weight
 from .lower import choose_values, cut_off, find_cut
 from .sizes import compare_sizes, resize
@@ -63,7 +63,7 @@ def truncate(layer: Layer, /, *, iterations: int = 0, **ranks: int) -> RankChang
          cores   r3: 6 → 5   singular values: the best there is
         relative error of the weight: cores 0.0054
     """
-    weights = read_layer(layer)
+    weights = read_trained(layer)
     steps = non_negative_integer("iterations", iterations)
     remedy = "pass a size of at most that, or use tm.grow"
     spec = respecify(layer.spec, resize(layer.spec, ranks, lambda new, old: new <= old, remedy))

@@ -83,7 +83,7 @@ def _networks(
         for core in joined:
             cores[core].append(name)
     shuffled = [draw(st.permutations(core)) for core in cores if core]
-    return TensorNetwork(", ".join(" ".join(core) for core in shuffled), **bonds)
+    return TensorNetwork.with_sizes(", ".join(" ".join(core) for core in shuffled), bonds)
 
 
 @st.composite

@@ -79,7 +79,8 @@ def find_unused(spec: Spec, seed: int = 0) -> tuple[Unused, ...]:
         >>> find_unused(spec.replace(initialization="linear"))
         ()
     """
-    tensors = _tensors(spec, initialize(spec, seed, "float64")[0])
+    parameters, state = initialize(spec, seed, "float64")
+    tensors = _tensors(spec, parameters | state)
     indices = dict.fromkeys(index for tensor in tensors for index in tensor.indices if index != _FIXED)
     if not is_symmetric(spec.gate):
         indices = {index: None for index in indices if not is_mode(index)}
@@ -124,7 +125,7 @@ def excess_ranks(spec: Spec) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A parameter with an index for each axis, named so that equal names change places together."""
+    """An array with an index for each axis, named so that equal names change places together."""
 
     values: NumPyArray
     indices: tuple[str, ...]

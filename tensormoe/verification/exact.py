@@ -30,7 +30,7 @@ _SUBJECT = "integers mod 2^61 − 1"
 
 def check_size(layer: Stage) -> None:
     """Raise an error if a layer's integers would take too long."""
-    count = layer.network.num_parameters
+    count = layer.network.num_parameters + layer.network.num_fixed
     if count > _LARGEST:
         raise TensorMoEError(
             "spec",

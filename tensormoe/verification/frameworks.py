@@ -66,7 +66,7 @@ def _warm(objects: Mapping[str, Backend], spec: Spec, values: Values) -> Values:
 
 def _define(spec: Spec, values: Values) -> Results:
     """What the definition gives, by quantity."""
-    weights = materialize(spec, values.parameters) if is_small(spec) else []
+    weights = materialize(spec, values.arrays) if is_small(spec) else []
     if not has_reference(spec.gate):
         return {"weights": weights}
     given = spec, values.parameters, values.state, values.x
@@ -100,7 +100,7 @@ def _compare_layers(
             tolerance = TRAINED_TOLERANCE if "steps" in quantity else TOLERANCE
             yield Check("frameworks", f"{name} = {other}", quantity, largest_error(arrays, theirs), tolerance)
     if not has_reference(spec.gate):
-        y = mix(spec, values.parameters, results["coefficients"], values.x)
+        y = mix(spec, values.arrays, results["coefficients"], values.x)
         error = largest_error(results["output"], [y])
         yield Check("frameworks", f"{name} = definition", "output at its coefficients", error, TOLERANCE)
     if slopes and "gradients" in results:

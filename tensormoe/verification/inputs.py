@@ -90,7 +90,11 @@ def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -
 
 
 def integer_inputs(layer: Stage, generator: np.random.Generator, batch_size: int, below: int) -> Inputs:
-    """Random integers from 0 to `below` − 1, in Python's own type, which has no limit."""
+    """Random integers from 0 to `below` − 1, in Python's own type, which has no limit.
+
+    A fixed core of integers has its own.
+    """
+    fixed = {name: each for name, each in layer.network.fixed if each.is_whole}
 
     def values(*shape: int) -> NumPyArray:
         drawn: NumPyArray = generator.integers(below, size=shape).astype(object)
@@ -99,7 +103,12 @@ def integer_inputs(layer: Stage, generator: np.random.Generator, batch_size: int
     return Inputs(
         values(batch_size, layer.in_features),
         [values(batch_size, n) for n in layer.experts],
-        [values(*shape) for shape in layer.network.shapes.values()],
+        [
+            fixed[name].values(name, shape).astype("int64").astype(object)
+            if name in fixed
+            else values(*shape)
+            for name, shape in layer.network.shapes.items()
+        ],
         values(batch_size, layer.out_features),
     )
 

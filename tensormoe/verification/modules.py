@@ -65,7 +65,7 @@ def module_checks(name: str, ops: Backend, spec: Spec, values: Values) -> Iterat
         with step("frameworks", name, "module's weights"), ops.double_precision():
             weights = layer.materialize()
             arrays = weights if isinstance(weights, tuple) else (weights,)
-            error = _largest_error([ops.to_float64(a) for a in arrays], materialize(*given))
+            error = _largest_error([ops.to_float64(a) for a in arrays], materialize(spec, values.arrays))
         yield Check("frameworks", f"{name} = definition", "module's weights", error, _TOLERANCE)
 
 
@@ -76,13 +76,13 @@ def _compare_mixture(name: str, ops: Backend, spec: Spec, values: Values) -> Ite
         layer = _build(name, ops, spec, values)
         _set_mode(layer, "evaluation")
         y, *coefficients = _call(ops, layer, values)
-    error = _largest_error([y], [mix(spec, values.parameters, coefficients, values.x)])
+    error = _largest_error([y], [mix(spec, values.arrays, coefficients, values.x)])
     yield Check("frameworks", f"{name} = definition", quantity, error, _TOLERANCE)
 
 
 def _build(name: str, ops: Backend, spec: Spec, values: Values) -> Any:
     layer = build(spec, name, seed=0, dtype="float64")
-    layer.load_arrays(convert(ops, values.parameters | values.state))
+    layer.load_arrays(convert(ops, values.arrays))
     return layer
 
 

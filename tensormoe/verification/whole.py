@@ -36,6 +36,11 @@ class Values:
     previous: list[NumPyArray] | None
     coefficients: list[NumPyArray] | None = None
 
+    @property
+    def arrays(self) -> dict[str, NumPyArray]:
+        """Parameters and state by name; the cores of a layer are in both."""
+        return self.parameters | self.state
+
 
 def draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_size: int) -> Values:
     """Random values for all that a layer takes."""
@@ -95,7 +100,7 @@ def compute_all(ops: Backend, spec: Spec, noisy: Spec, values: Values) -> Result
         evaluation = run(noisy, False, leaves).y
         # The gradients of half the squared error.
         gradients = ops.gradients(lambda *leaves: run(spec, True, leaves).y, leaves, output - y) or ()
-        weights = _weights(ops, spec, dict(zip(names, leaves[len(tokens) :], strict=True)))
+        weights = _weights(ops, spec, {**state, **dict(zip(names, leaves[len(tokens) :], strict=True))})
         return (output, coefficients, gradients, evaluation, weights), moved
 
     compiled = ops.compile(step)

@@ -95,6 +95,7 @@ EXEMPT = {
     "TensorGroup.register_parameter": "PyTorch calls it; tests/integrations/test_torchao.py has its refusals",
     "load_state_dict": "PyTorch has errors of its own there; test_unchanged.py tries it",
     "apply_shares": "it runs inside of shard_map; tests/backends/jax/test_sharding.py has its refusals",
+    "Fixed": "a layer makes it",
     "Replacement": "replace makes it",
     "compare": "it takes as long as the fits that are asked for, which are tried one by one",
     "distill": "it trains for as many steps as are asked for; tests/backends/torch has its refusals",

@@ -192,6 +192,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "path": _path,
     "copy": lambda s: True,
     "notation": lambda s: "n r, i r, o r",
+    "fixed": lambda s: {},
+    "with_fixed.arrays": lambda s: {},
     "bonds": lambda s: s.layer.factorization.bonds(s.layer.levels),
     "bond": lambda s: None,
     "multiple_of": lambda s: 1,

@@ -107,8 +107,8 @@ MUTANTS = [
     edit(
         "a shared core has the variance of its first use",
         "layers.shared_start:_join",
-        "prod(map(_power, uses)) ** (1 / len(uses))",
-        "_power(first)",
+        "prod(map(power, uses)) ** (1 / len(uses))",
+        "power(first)",
         TIED,
         f"{START}::test_a_shared_core_has_the_mean_variance_of_its_uses",
     ),
@@ -123,7 +123,7 @@ MUTANTS = [
     edit(
         "an edit of an expert changes a row of a shared core",
         "editing.draft:Draft._find_carrier",
-        " and core.name not in shared",
+        " and core.name not in held",
         "",
         TIED,
         "editing/test_shared.py",
@@ -131,7 +131,7 @@ MUTANTS = [
     edit(
         "a fit's metric is absorbed twice by a shared core",
         "fitting.descent:Descent._absorbed",
-        "len(each) == 1 and each[0].name not in self.stage.network.shared",
+        "len(each) == 1 and each[0].name not in held",
         "len(each) == 1",
         TIED,
         f"{START}::test_a_shared_core_is_fitted_to_experts",

@@ -83,7 +83,7 @@ def compute(
         levels.append(level)
         moved |= _by_name(STATISTICS, number, [value for value, _ in levels[-1].statistics])
     coefficients = [level.p for level in levels]
-    return Output(mix(spec, parameters, coefficients, x), coefficients, moved)
+    return Output(mix(spec, {**state, **parameters}, coefficients, x), coefficients, moved)
 
 
 def mix(spec: Spec, parameters: Arrays, coefficients: Sequence[NumPyArray], x: NumPyArray) -> NumPyArray:
