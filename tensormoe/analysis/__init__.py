@@ -16,7 +16,8 @@ from .losses import load_balance_loss, load_entropy_loss, token_entropy_loss, z_
 from .mitigation import AdversarialHead, adversarial_head, blind_threshold, oversample
 from .pages import Page
 from .pages_text import shade_text
-from .pictures import draw_class_means, draw_polysemanticity, draw_similarity, draw_usage
+from .pictures import draw_class_means, draw_similarity, draw_usage
+from .pictures_curves import draw_polysemanticity
 from .pictures_images import draw_images
 from .pictures_layer import draw_ablations, draw_hierarchy, draw_spectra
 from .pictures_model import draw_model

@@ -4,18 +4,15 @@ Each function takes what a measure returns and gives a Matplotlib figure that is
 Matplotlib's settings as they are, and needs no display.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
-from scipy.special import stdtrit
 
 from ..errors import TensorMoEError, positive_number
 from ..typing import Array, NumPyArray
 from . import pictures_style as style
-from .reading import read_classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,71 +124,6 @@ def draw_usage(load: Array, usage: Array, *, threshold: float = 0.5, title: str 
     return figure
 
 
-def draw_polysemanticity(
-    experts: Array | Sequence[int], values: Array, *, confidence: float = 0.95, title: str = ""
-) -> "Figure":
-    """The mean polysemanticity of a layer's experts against how many there are, with intervals over seeds.
-
-    Use it to see whether more experts mean finer roles.
-
-    Args:
-        experts: the numbers of experts, (K,).
-        values: of each number of experts the mean of `polysemanticity` after training with each of S ≥ 2
-            seeds, (K, S).
-        confidence: of the intervals: Student's, for the mean over seeds.
-        title: of the figure.
-
-    Returns:
-        A `matplotlib.figure.Figure`: each seed as a pale dot, means, and intervals.
-
-    Raises:
-        TensorMoEError: arrays of other shapes, numbers that are not finite, one number of experts twice, or
-            Matplotlib is missing.
-
-    Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
-    Factorization", 2024, the class-level polysemanticity. Student, "The Probable Error of a Mean", 1908.
-
-    Examples:
-        >>> import numpy as np
-        >>> import tensormoe as tm
-        >>> figure = tm.analysis.draw_polysemanticity([4, 8], np.array([[0.9, 0.8], [0.6, 0.7]]))
-        >>> figure.axes[0].lines[0].get_ydata()
-        array([0.85, 0.65])
-    """
-    share = positive_number("confidence", confidence)
-    if not share < 1:
-        raise TensorMoEError("confidence", confidence, "pass a number between 0 and 1, such as 0.95")
-    counts = read_classes("experts", experts)
-    if counts.min() < 1 or len(np.unique(counts)) < len(counts):
-        raise TensorMoEError("experts", counts, "pass each number of experts once, from 1 on")
-    table = style.read_table("values", values, "pass a row for each number of experts, (K, S)", 2)
-    if len(table) != len(counts) or table.shape[1] < 2:
-        remedy = f"pass a row for each of the {len(counts):,} numbers of experts, of two seeds or more"
-        raise TensorMoEError("values", table.shape, remedy)
-    if (table < 0).any():
-        raise TensorMoEError("values", float(table.min()), "polysemanticity is a distance: at least 0")
-    order = np.argsort(counts)
-    counts, table = counts[order], table[order]
-    seeds = table.shape[1]
-    half = stdtrit(seeds - 1, (1 + share) / 2) * table.std(axis=1, ddof=1) / np.sqrt(seeds)
-    figure = style.new_figure(4.8, 3.2, title)
-    axis = figure.add_subplot()
-    style.tidy(axis, x="experts", y="class-level polysemanticity,\nmean over experts")
-    # Left of the means, which would cover them.
-    dots, color = np.repeat(counts, seeds) * 2**-0.12, style.BLUE
-    axis.scatter(
-        dots, table.ravel(), s=9, color=color, alpha=0.5, linewidths=0, label=f"each of {seeds} seeds"
-    )
-    label = f"mean, {100 * share:g} % interval"
-    axis.errorbar(
-        counts, table.mean(axis=1), half, color=color, linewidth=1.3, capsize=3, marker="o", ms=4, label=label
-    )
-    _number_counts(axis, counts)
-    axis.set_ylim(bottom=0)
-    axis.legend(frameon=False, fontsize=style.SMALL - 0.5, labelcolor=style.INK, loc="best")
-    return figure
-
-
 def draw_similarity(cosines: Array, *, title: str = "") -> "Figure":
     """The cosines between all experts as a matrix, with similar ones side by side, under the tree of them.
 
@@ -250,18 +182,6 @@ def _read_shares(argument: str, values: Array) -> NumPyArray:
     if beyond.size:
         raise TensorMoEError(argument, float(beyond[0]), "pass shares, from 0 to 1")
     return shares
-
-
-def _number_counts(axis: "Axes", counts: NumPyArray) -> None:
-    """A logarithmic axis whose ticks are the numbers of experts, but for those too close to read."""
-    axis.set_xscale("log", base=2)
-    gap = np.log(counts[-1] / counts[0]) / 10
-    shown: list[int] = []
-    for count in counts.tolist():
-        if not shown or np.log(count / shown[-1]) >= gap:
-            shown.append(count)
-    axis.set_xticks(shown, [f"{count:,}" for count in shown])
-    axis.xaxis.minorticks_off()
 
 
 def _draw_tree(axis: "Axes", tree: NumPyArray, order: NumPyArray) -> None:

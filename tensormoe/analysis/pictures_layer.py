@@ -112,7 +112,8 @@ def draw_hierarchy(shares: Array, *, level: int = 0, title: str = "") -> "Figure
     style.name_rows(axis, [str(number) for number in range(len(table))])
     axis.set_ylabel(f"expert of level {first}", fontsize=style.SMALL, color=style.INK)
     style.number_experts(axis, order, "")
-    axis.set_xlabel(f"expert of level {first + 1}", fontsize=style.SMALL, color=style.INK)
+    columns = "expert" if len(order) <= style.NUMBERED else f"{len(order):,} experts"
+    axis.set_xlabel(f"{columns} of level {first + 1}", fontsize=style.SMALL, color=style.INK)
     style.add_scale(figure, image, axis, "share of its inputs")
     return figure
 

@@ -24,6 +24,7 @@ Labels = Sequence[str | int]
 # Colours of Paul Tol that the colour-blind tell apart; from white to blue grows darker in grey, too.
 INK, QUIET, FAINT = "#222222", "#777777", "#e6e6e6"
 BLUE, RED, MISSING = "#4477aa", "#cc3311", "#d9d9d9"
+CURVES = (BLUE, RED, "#228833", "#aa3377", "#b8a000", "#33aacc", "#555555")
 SEQUENTIAL, DIVERGING = "Blues", "RdBu"
 SMALL, TINY = 8.0, 6.0
 # Above this many, numbers along an axis cannot be read.

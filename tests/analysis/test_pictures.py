@@ -202,6 +202,28 @@ def test_intervals_of_polysemanticity_are_students() -> None:
     assert ticks(close.xaxis) == ["4", "500", "1,024"]
 
 
+def test_curves_stand_apart_and_have_their_names_beside_them() -> None:
+    curves = {name: DRAWS.random((3, 2 + place)) for place, name in enumerate(["CP", "x" * 99, "$_{$"])}
+    figure = draw_polysemanticity([64, 4, 512], curves, confidence=0.9)
+    (axis,) = figure.axes
+    places = []
+    for drawn, table in zip(axis.containers, curves.values(), strict=True):
+        rows, seeds = table[[1, 0, 2]], table.shape[1]
+        line, bars = drawn.lines[0], drawn.lines[2][0].get_segments()
+        np.testing.assert_allclose(line.get_ydata(), rows.mean(axis=1))
+        for row, bar in zip(rows, bars, strict=True):
+            spread = row.std(ddof=1) / np.sqrt(seeds)
+            np.testing.assert_allclose(bar[:, 1], t.interval(0.9, seeds - 1, row.mean(), spread), rtol=1e-9)
+        places.append(line.get_xdata())
+    assert (np.diff(places, axis=0) > 0.3).all()
+    np.testing.assert_allclose(places[1], [4, 64, 512])
+    (legend,) = figure.legends
+    assert [each.get_text() for each in legend.get_texts()] == ["CP", "x" * 39 + "…", "$_{$"]
+    assert len({line.get_marker() for line in axis.lines[::3]}) == 3
+    FigureCanvasAgg(figure).draw()
+    assert not legend.get_window_extent().overlaps(axis.get_window_extent())
+
+
 @pytest.mark.parametrize("experts", [2, 9, 40])
 def test_the_tree_is_scipys_and_the_matrix_has_its_order(experts: int) -> None:
     cosines = cosines_of(experts)
@@ -304,6 +326,7 @@ def test_a_hierarchy_has_the_experts_of_a_row_side_by_side() -> None:
     shares = np.array([[0.1, 0.6, 0.3], [np.nan] * 3, [0.5, 0.1, 0.4]])
     axes = draw_hierarchy(shares, level=1).axes[0]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("expert of level 2", "expert of level 3")
+    assert draw_hierarchy(np.ones((2, 65)) / 65).axes[0].get_xlabel() == "65 experts of level 2"
     assert ticks(axes.xaxis) == ["1", "0", "2"]
     shown = axes.images[0].get_array()
     np.testing.assert_array_equal(shown.filled(-1), [[0.6, 0.1, 0.3], [-1] * 3, [0.1, 0.5, 0.4]])
@@ -337,6 +360,9 @@ REFUSALS = [
     (lambda: draw_polysemanticity([4, 8], np.full((2, 2), np.nan)), "values: received nan"),
     (lambda: draw_polysemanticity([4, 8], -np.ones((2, 2))), "values: received -1"),
     (lambda: draw_polysemanticity([4], np.ones((1, 2)), confidence=1), "confidence: received 1"),
+    (lambda: draw_polysemanticity([4, 8], {}), "values: received 0; pass from 1 to 7 curves"),
+    (lambda: draw_polysemanticity([4, 8], {"a": np.ones((3, 2))}), r"values\['a'\]: received"),
+    (lambda: draw_polysemanticity([4, 8], {3: np.ones((2, 2))}), "values: received 3"),
     (lambda: draw_similarity(np.ones((2, 3))), "cosines: received"),
     (lambda: draw_similarity(np.ones((1, 1))), "at least two experts"),
     (lambda: draw_similarity(np.array([[1, 0.5], [0.4, 1]])), "symmetric"),
