@@ -31,6 +31,7 @@ from .gates.functional import (
     top_k,
 )
 from .gates.gate import Gate
+from .gates.learned_routers import CosineRouter, LowRankRouter, NoisyRouter
 from .gates.routers import AdaptiveClustering, LinearRouter, Router
 from .layers.block_spec import MuMoEBlockSpec
 from .layers.building import build
@@ -117,14 +118,17 @@ __all__ = [
     "BlockPlan",
     "BlockProof",
     "Core",
+    "CosineRouter",
     "Dense",
     "Factorization",
     "Fit",
     "Gate",
     "LinearRouter",
+    "LowRankRouter",
     "MuMoEBlockSpec",
     "MuMoESpec",
     "Network",
+    "NoisyRouter",
     "Plan",
     "Proof",
     "ProofError",

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.loading import read_arrays
-from tensormoe.layers.parameters import group_members, split_name
+from tensormoe.layers.parameters import are_levels, group_members, split_name
 from tensormoe.layers.spec import Spec, check_spec_kind
 from tensormoe.typing import Array
 
@@ -218,12 +218,13 @@ class Module(nnx.Module):
         kinds |= dict.fromkeys(spec.statistics_shapes, nnx.BatchStat)
         held = {name: kinds.get(name, nnx.Param)(arrays[name]) for name in spec.array_shapes}
         for group, variables in group_members(held).items():
-            numbered = all(name.isdigit() for name in variables)
-            setattr(self, group, nnx.List(variables.values()) if numbered else Cores(variables))
+            listed = are_levels(variables)
+            setattr(self, group, nnx.List(variables.values()) if listed else Cores(variables))
 
     def _variable(self, name: str) -> Any:
         group, member = split_name(name)
-        return getattr(self, group)[int(member) if member.isdigit() else member]
+        members = getattr(self, group)
+        return members[int(member) if isinstance(members, nnx.List) else member]
 
     @overload
     def __call__(

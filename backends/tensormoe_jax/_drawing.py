@@ -3,19 +3,20 @@
 import jax
 import jax.numpy as jnp
 
-from tensormoe.layers.initialization import recipes
+from tensormoe.layers.initialization import constant_values, recipes
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import Shape
 
 
 def draw(spec: Spec, key: jax.Array, dtype: str) -> dict[str, jax.Array]:
     """The parameters by name, distributed as `tensormoe.initialize` distributes them; may be traced."""
-    values = {name: jnp.zeros(shape, dtype) for name, shape in spec.parameter_shapes.items()}
+    constants = constant_values(spec)
+    values = {
+        name: jnp.full(shape, constants.get(name, 0), dtype) for name, shape in spec.parameter_shapes.items()
+    }
     cores = recipes(spec)
     for (name, core), own_key in zip(cores.items(), jax.random.split(key, len(cores)), strict=True):
         values[name] = core.draw(_JAXSource(own_key, dtype))
-    if "input_norm.weight" in values:
-        values["input_norm.weight"] += 1
     return values
 
 

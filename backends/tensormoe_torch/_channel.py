@@ -62,7 +62,7 @@ class Channel:
         if not last:
             return None
         shapes = [tuple(each.shape) for each in last]
-        if shapes != [(*x.shape[:-1], count) for count in wanted]:
+        if not _fit(shapes, [None if n is None else (*x.shape[:-1], n) for n in wanted]):
             remedy = (
                 f"the router needs {wanted} experts there, tokens {tuple(x.shape[:-1])}: pass clusters= to "
                 "tm.AdaptiveClustering; where tokens are others, as between encoder and decoder, route each "
@@ -78,3 +78,9 @@ class Channel:
         name = type(self.model).__name__
         remedy = f"call the {name} that is routed, whose call is one forward pass, or route the part you call"
         raise TensorMoEError("routed", f"a call of a layer outside a call of {name}", remedy)
+
+
+def _fit(shapes: Sequence[tuple[int, ...]], wanted: Sequence[tuple[int, ...] | None]) -> bool:
+    """Whether shapes are those that are wanted, where any are."""
+    pairs = zip(shapes, wanted, strict=False)
+    return len(shapes) == len(wanted) and all(need is None or shape == need for shape, need in pairs)

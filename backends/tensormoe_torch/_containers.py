@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tensormoe.errors import TensorMoEError
+from tensormoe.layers.parameters import are_levels
 from tensormoe.layers.spec import Spec
 
 from ._quantized import check_quantized, dequantize, is_quantized, writable
@@ -147,6 +148,5 @@ class LevelTensors(TensorGroup):
 
 
 def make_group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:
-    """The group for tensors, which are numbered if there is one for each expert level."""
-    kind = LevelTensors if all(name.isdigit() for name in tensors) else NamedTensors
-    return kind(spec, prefix, tensors)
+    """The group for tensors: a sequence if there is one for each expert level."""
+    return (LevelTensors if are_levels(tensors) else NamedTensors)(spec, prefix, tensors)

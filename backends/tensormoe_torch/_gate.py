@@ -42,13 +42,12 @@ class GateModule(nn.Module):
         self.spec = spec
         self.router = RouterModule()
         # A batch norm's own do not change what training computes.
-        gate, sizes = spec.gate, (spec.in_features, spec.experts)
-        self._remembers_statistics = gate is not None and bool(gate.router.initial_state(*sizes))
+        self._remembers_statistics = any(name.startswith("router_") for name in spec.state_shapes)
         self._first_runs = FirstRuns()
         self.uses_previous = spec.previous_experts is not None
         self.processes = Processes()
-        self._normalizes = gate is not None and gate.norm == "batch"
-        self._sums = self._normalizes or (gate is not None and type(gate.router) is not LinearRouter)
+        self._normalizes = any(gate.norm == "batch" for gate in spec.gates)
+        self._sums = self._normalizes or any(type(gate.router) is not LinearRouter for gate in spec.gates)
 
     def forward(
         self,

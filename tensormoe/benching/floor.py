@@ -31,8 +31,9 @@ def find_products(ops: Backend, spec: Spec, given: Arguments) -> list[Product]:
     weights = {name: given.parameters[name] for name in spec.gate_shapes}
     coefficients = given.coefficients
     if spec.gate is not None:
-        plain = spec.replace(gate=replace(spec.gate, router=LinearRouter()))
+        plain = spec.change_gates(lambda gate: replace(gate, router=LinearRouter()))
         state = {name: given.state[name] for name in plain.state_shapes}
+        weights = {name: given.parameters[name] for name in plain.gate_shapes}
         coefficients = compute_gate(plain, weights, given.x, state=state, backend=ops).coefficients
     held = given.parameters | given.state
     cores = [held[name] for name in spec.core_names]

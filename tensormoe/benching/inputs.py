@@ -75,13 +75,15 @@ def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
         else sampler.place(value)
         for name, value in values.items()
     }
-    clusters = spec.previous_experts
+    clusters = [
+        n if k is None else k for k, n in zip(spec.previous_experts or (), spec.experts, strict=False)
+    ]
     given = None if spec.gate is not None else spec.experts
     return Arguments(
         parameters,
         {name: sampler.place(value) for name, value in state.items()},
         sampler.normal(batch_size, spec.in_features),
         sampler.normal(batch_size, spec.out_features),
-        None if clusters is None else [sampler.coefficients(batch_size, count) for count in clusters],
+        [sampler.coefficients(batch_size, count) for count in clusters] or None,
         None if given is None else [sampler.coefficients(batch_size, count) for count in given],
     )

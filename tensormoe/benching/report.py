@@ -141,7 +141,7 @@ def remarks(spec: Spec, mlp_parameters: int) -> tuple[str, ...]:
     if spec.num_parameters != mlp_parameters:
         counts = f"the MLP has {mlp_parameters:,} parameters, the layer {spec.num_parameters:,}"
         lines.append(f"{counts}; spec.matched({mlp_parameters}) fits a layer into the MLP's")
-    if spec.noise:
+    if spec.adds_noise:
         lines.append("the gate's noise is left out")
     return tuple(lines)
 

@@ -10,6 +10,7 @@ from ..checkpoints.copying import check_layer
 from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError, as_tuple, one_of
 from ..fitting.target import read_values
+from ..gates.gate import Gate
 from ..gates.steering import Sharing, Step
 from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
@@ -128,18 +129,26 @@ def certify(
 
 def _list_steps(before: Spec, after: Spec) -> tuple[Step, ...]:
     """What steers and splits experts besides; nothing where the gates differ in more."""
-    kept, steps = before.steering, after.steering
-    return steps[len(kept) :] if steps[: len(kept)] == kept else ()
+    pairs = [(was.steering, now.steering) for was, now in _pair_gates(before, after)]
+    return tuple(step for was, now in pairs if now[: len(was)] == was for step in now[len(was) :])
 
 
 def _follow(before: Spec, after: Spec, steps: Sequence[Step]) -> Spec:
     """The specification before, with what these steps do."""
-    if before.gate is None or not steps:
+    if not steps:
         return before
     experts = before.experts
     for step in steps:
         experts = step.follow(experts)
-    return before.replace(experts=experts, gate=replace(before.gate, steering=after.steering))
+    gates = [replace(was, steering=now.steering) for was, now in _pair_gates(before, after)]
+    return before.replace(experts=experts, gate=gates if len(gates) > 1 else gates[0])
+
+
+def _pair_gates(before: Spec, after: Spec) -> list[tuple[Gate, Gate]]:
+    """The gates of two specifications: one pair, or one for each level."""
+    if isinstance(before.gate, Gate) and isinstance(after.gate, Gate):
+        return [(before.gate, after.gate)]
+    return list(zip(before.gates, after.gates, strict=False))
 
 
 def _take_columns(layer: Layer, theirs: Mapping[str, object], steps: Sequence[Step]) -> dict[str, NumPyArray]:

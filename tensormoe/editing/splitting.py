@@ -1,7 +1,7 @@
 """Splitting as an edit: one expert becomes several, and the outputs stay as they are."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..typing import NumPyArray
 from .draft import Draft
 from .edits import Edit
 from .reading import Place, Values, read_array
+from .steer import add_step
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,13 +79,13 @@ class Split(Edit):
 
     def respecify(self, spec: Spec) -> Spec:
         check_spec(spec)
-        gate = spec.require_gate("a gate's coefficient is shared")
-        experts, router = self.step.follow(spec.experts), gate.router
-        if router.previous_experts(experts) != router.previous_experts(spec.experts):
-            remedy = f"its clusters are as many as this layer's experts: pass clusters={spec.experts} to it"
+        spec.require_gate("a gate's coefficient is shared")
+        experts, router = self.step.follow(spec.experts), spec.gates[self.level].router
+        count = spec.experts[self.level]
+        if router.previous_experts(experts[self.level]) != router.previous_experts(count):
+            remedy = f"its clusters are as many as this layer's experts: pass clusters={count} to it"
             raise TensorMoEError("router", router, remedy)
-        gate = replace(gate, steering=(*gate.steering, self.step))
-        return spec.replace(experts=experts, gate=gate)
+        return spec.replace(experts=experts, gate=add_step(spec, self.step))
 
     def change(self, draft: Draft) -> None:
         draft.split(self.step)

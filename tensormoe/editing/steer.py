@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import TensorMoEError, non_negative_integer, true_or_false
+from ..gates.gate import Gate
 from ..gates.steering import Steering, Step, experts_before
 from ..layers.spec import Spec, check_spec
 from ..typing import NumPyArray, Shape
@@ -74,14 +75,25 @@ class Steer(Edit):
     def respecify(self, spec: Spec) -> Spec:
         check_spec(spec)
         self.step.check(spec.experts)
-        gate = spec.require_gate("a gate's coefficients are steered")
-        return spec.replace(gate=replace(gate, steering=(*gate.steering, self.step)))
+        spec.require_gate("a gate's coefficients are steered")
+        return spec.replace(gate=add_step(spec, self.step))
 
     def change(self, draft: Draft) -> None:
         """No weight changes."""
 
     def places(self, experts: tuple[int, ...]) -> tuple[Place, ...]:
         return tuple(tuple(map(int, place)) for place in np.argwhere(mark_steered([self.step], experts)))
+
+
+def add_step(spec: Spec, step: Step) -> Gate | tuple[Gate, ...]:
+    """The gates of a specification, with one more step for its level."""
+
+    def add(gate: Gate) -> Gate:
+        return replace(gate, steering=(*gate.steering, step))
+
+    if isinstance(spec.gate, Gate):
+        return add(spec.gate)
+    return tuple(add(gate) if level == step.level else gate for level, gate in enumerate(spec.gates))
 
 
 def mark_steered(steps: Iterable[Step], experts: Shape) -> NumPyArray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import TensorMoEError, non_negative_integer, number_from, one_of
 from ..layers.core_recipe import Spread
-from ..layers.initialization import DTYPES, NumPySource, initialize_constants
+from ..layers.initialization import DTYPES, NumPySource, draw_gate, initialize_constants
 from ..layers.inner import inner
 from ..layers.needs import check_drawing
 from ..layers.parameters import join_name
@@ -77,9 +77,10 @@ def upcycle(
     """
     check_spec(spec)
     one_of("dtype", dtype, DTYPES)
-    if spec.gate is not None and spec.gate.total != 1:
-        remedy = "only with coefficients that sum to 1 is the mixture the dense layer: pass such a gate"
-        raise TensorMoEError("gate activation", spec.gate.activation, remedy)
+    for gate in spec.gates:
+        if gate.total != 1:
+            remedy = "only with coefficients that sum to 1 is the mixture the dense layer: pass such a gate"
+            raise TensorMoEError("gate activation", gate.activation, remedy)
     scale = number_from(0, "noise", noise)
     if not np.isfinite(scale):
         raise TensorMoEError("noise", noise, "pass a finite number")
@@ -94,7 +95,7 @@ def upcycle(
         for name, core in upcycled.items():
             cores[join_name(prefix, name)] = np.array(core, dtype, order="C")
     constants, state = initialize_constants(spec, dtype)
-    parameters = cores | constants
+    parameters = cores | constants | draw_gate(spec, seed, dtype)
     return {name: parameters[name] for name in spec.parameter_shapes}, state
 
 

@@ -1,28 +1,31 @@
-"""The gate: from input vectors to the mixture coefficients of every expert level."""
+"""The gate: from input vectors to the mixture coefficients of a level of experts."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
-from ..arrays.backend import at_least_float32
 from ..arrays.protocols import GateOps
 from ..codec import Data, Serializable
 from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
-from ..networks.notation import read_experts
-from ..typing import Array, State
+from ..typing import Array, Shape, Shapes, State
 from .activations import Activation
 from .call import Call, InitialState
 from .norms import batch_norm, layer_norm
-from .routers import LinearRouter, Router
+from .routers import LinearRouter, Router, unit_bound
 from .steering import Step, experts_before, part_columns, read_steering, steer
 
 NORMS = ("batch", "layer", None)
+# The running statistics of a batch norm, and the prefixes of a router's.
+_STATISTICS = {"mean": 0.0, "variance": 1.0}
+_OF_GATE, _OF_ROUTER = "gate_", "router_"
 
 
 @dataclass(frozen=True)
 class Gate(Serializable):
-    """a_e = activation((norm(router(z, G_e)) + noise)/temperature) for each expert level e, then steered.
+    """a = activation((norm(router(x)) + noise)/temperature) for a level of experts, then steered.
+
+    A specification has one gate for all levels, or one for each.
 
     Args:
         activation: "entmax15" (sparse, the paper's), "sparsemax" or "softmax"; a `tm.Activation` with
@@ -33,7 +36,8 @@ class Gate(Serializable):
             default: no token sees another); "batch" normalises each expert's logits over all tokens of
             the batch and keeps running statistics for evaluation (the paper's choice for vision); None
             leaves the logits as they are; or a function from logits to logits.
-        router: `tm.LinearRouter()` (the paper's), `tm.AdaptiveClustering(...)`, or your own.
+        router: `tm.LinearRouter()` (the paper's), `tm.LinearRouter(bias=True)`, `tm.LowRankRouter(...)`,
+            `tm.CosineRouter(...)`, `tm.NoisyRouter(...)`, `tm.AdaptiveClustering(...)`, or your own.
         temperature: positive; above 1 makes the coefficients more even, below 1 less so.
         noise: the standard deviation of the normal noise that training adds to the normalised logits.
         steering: coefficients that are set, added to or shared at last; `tm.editing` makes its steps.
@@ -68,6 +72,12 @@ class Gate(Serializable):
         object.__setattr__(self, "temperature", positive_number("gate temperature", self.temperature))
         object.__setattr__(self, "noise", number_from(0, "gate noise", self.noise))
         object.__setattr__(self, "steering", read_steering(self.steering))
+        if self.router.sets_scale and isinstance(self.norm, str):
+            remedy = f"it takes away the scale that {self.router} learns: pass norm=None"
+            raise TensorMoEError("gate norm", self.norm, remedy)
+        if self.router.adds_noise and self.noise > 0:
+            remedy = f"{self.router} adds noise of its own: leave the gate's at 0"
+            raise TensorMoEError("gate noise", self.noise, remedy)
 
     @cached_property
     def weighting(self) -> "Activation | _Own":
@@ -119,96 +129,105 @@ class Gate(Serializable):
         steps = (str(self.router), norm, noise, temperature, activation, *map(str, self.steering))
         return " → ".join(filter(None, steps))
 
-    def check(self, experts: tuple[int, ...]) -> None:
-        """Raise an error if the gate does not fit these counts of experts."""
+    @property
+    def adds_noise(self) -> bool:
+        """Whether training draws random numbers."""
+        return self.noise > 0 or self.router.adds_noise
+
+    def without_noise(self) -> "Gate":
+        """The same gate with the same parameters, for training without noise."""
+        return replace(self, noise=0.0, router=self.router.without_noise())
+
+    def check(self, experts: Shape, levels: Sequence[int]) -> None:
+        """Raise an error if the gate does not fit some of these levels, or steers others.
+
+        Args:
+            experts: the count of experts of every level.
+            levels: those that have this gate.
+        """
         options = dict(self.weighting.options) if isinstance(self.weighting, Activation) else {}
-        experts = experts_before(self.steering, read_experts(experts))
-        if options.get("k", 1) > min(experts):
-            raise TensorMoEError(
-                "gate activation",
-                self.activation,
-                f"a level has only {min(experts)} experts: pass a smaller k",
-            )
-        self.router.previous_experts(experts)
+        for step in self.steering:
+            if step.level not in levels:
+                step.check(experts)
+                raise TensorMoEError("gate steering", step, "it is for a level with another gate")
+        own = experts_before(self.steering, experts)
+        fewest = min((own[level] for level in levels), default=options.get("k", 1))
+        if options.get("k", 1) > fewest:
+            remedy = f"a level has only {fewest} experts: pass a smaller k"
+            raise TensorMoEError("gate activation", self.activation, remedy)
 
-    def parameter_shapes(self, in_features: int, experts: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """The shapes of the gate's parameters by name: G_e (I, N_e) for each level."""
-        rows = positive_integer("in_features", in_features)
-        return {f"gate_weights.{level}": (rows, n) for level, n in enumerate(read_experts(experts))}
+    def parameter_shapes(self, in_features: int, experts: int) -> Shapes:
+        """The shapes of the gate's parameters by name: "gate_weights", G (I, N), and others of the router."""
+        declared = self.router.parameter_shapes(positive_integer("in_features", in_features), experts)
+        names = tuple(declared)
+        for name, shape in declared.items():
+            if not name.isidentifier() or name in _STATISTICS:
+                remedy = f'pass a name such as "scale", none of {", ".join(_STATISTICS)}'
+                raise TensorMoEError("router parameter", name, remedy)
+            for size in shape:
+                positive_integer(f"size of router parameter {name}", size)
+        if "weights" not in names:
+            raise TensorMoEError("router parameters", names, 'name one of them "weights"')
+        return {f"{_OF_GATE}{name}": tuple(shape) for name, shape in declared.items()}
 
-    def initial_state(self, in_features: int, experts: tuple[int, ...]) -> InitialState:
+    def start(self, name: str, shape: Shape) -> tuple[float, float]:
+        """The numbers between which a parameter starts; see `Router.start`."""
+        own = name.removeprefix(_OF_GATE)
+        low, high = self.router.start(own, shape)
+        if own == "weights" and low == high and self.draws_weights:
+            return unit_bound(shape)
+        return low, high
+
+    def initial_state(self, in_features: int, experts: int) -> InitialState:
         """Shape and initial value of every running statistic by name."""
-        values = {"gate_mean": 0.0, "gate_variance": 1.0} if self.norm == "batch" else {}
-        experts = experts_before(self.steering, read_experts(experts))
-        own: InitialState = {
-            f"{name}.{level}": ((n,), value)
-            for name, value in values.items()
-            for level, n in enumerate(experts)
-        }
-        return own | self.router.initial_state(in_features, experts)
+        values = _STATISTICS if self.norm == "batch" else {}
+        own: InitialState = {f"{_OF_GATE}{name}": ((experts,), value) for name, value in values.items()}
+        routed = self.router.initial_state(in_features, experts)
+        return own | {f"{_OF_ROUTER}{name}": value for name, value in routed.items()}
 
-    def coefficients(
+    def compute(
         self,
         ops: GateOps,
-        parameters: Mapping[str, Array],
         x: Array,
-        levels: int,
+        parameters: Mapping[str, Array],
         state: Mapping[str, Array],
         call: Call,
-    ) -> tuple[list[Array], list[Array], State]:
-        """The coefficients of every level, the router's logits, and the new running statistics.
+    ) -> tuple[Array, Array, State]:
+        """The coefficients of a level, the router's logits, and the running statistics that have moved.
 
         Args:
             ops: the backend object.
-            parameters: the layer's, by name.
-            x: (T, I), or (…, I) if the gate `takes_leading_axes`.
-            levels: E.
-            state: the running statistics, by name.
+            x: (T, I), or (…, I) if the gate `takes_leading_axes`, in float32 or wider.
+            parameters, state: those of the level, by the router's names; a batch norm's statistics are among
+                the state as "gate_mean" and "gate_variance".
             call: the other arguments of the layer's call.
-
-        Returns:
-            E arrays (…, N_e) of x's element type, the logits, E arrays (…, N_e) in float32 or wider, and
-            the state.
         """
-        weights = [parameters[f"gate_weights.{level}"] for level in range(levels)]
-        return ops.compute_precisely(self._coefficients, x, weights, state, call)
-
-    def _coefficients(
-        self, ops: GateOps, x: Array, weights: list[Array], state: Mapping[str, Array], call: Call
-    ) -> tuple[list[Array], list[Array], State]:
-        dtype = ops.dtype_name(x)
-        wide = at_least_float32(dtype)
-        # In half precision near logits trade places, and large ones overflow.
-        if wide != dtype or [g for g in weights if g.dtype != x.dtype]:
-            x, *weights = (ops.cast(array, wide) for array in (x, *weights))
-        weights, shares = part_columns(weights, self.steering) if self.steering else (weights, weights)
-        routed, moved = self.router.logits(ops, x, weights, state, call)
-        moved = {**state, **moved}
-        coefficients = []
-        for level, logits in enumerate(routed):
-            logits = self._normalize(ops, logits, level, moved, call)
-            if call.training and self.noise > 0:
-                logits = logits + self.noise * ops.normal(logits, call.generator, level)
-            a = self.weighting.weights(ops, logits, self.temperature)
-            if self.steering:
-                a = steer(ops, a, level, self.steering, x, shares[level])
-            coefficients.append(ops.cast(a, dtype))
-        return coefficients, routed, moved
+        own, shares = parameters, None
+        if self.steering:
+            own, shares = part_columns(parameters, self.steering, call.level)
+        routed, changed = self.router.logits(ops, x, own, state, call)
+        moved = {**changed}
+        logits = self._normalize(ops, routed, state, moved, call)
+        if call.training and self.noise > 0:
+            logits = logits + self.noise * ops.normal(logits, call.generator, call.level)
+        a = self.weighting.weights(ops, logits, self.temperature)
+        if self.steering:
+            a = steer(ops, a, call.level, self.steering, x, shares)
+        return a, routed, moved
 
     def _normalize(
-        self, ops: GateOps, logits: Array, level: int, state: dict[str, Array], call: Call
+        self, ops: GateOps, logits: Array, state: Mapping[str, Array], moved: State, call: Call
     ) -> Array:
-        """The logits after the norm; its running statistics are updated in `state`."""
+        """The logits after the norm; its running statistics are added to those that have moved."""
         if self.norm is None:
             return logits
         if callable(self.norm):
             return _check_shape("gate norm", self.norm(logits), logits)
         if self.norm == "layer":
             return layer_norm(ops, logits)
-        mean, variance = f"gate_mean.{level}", f"gate_variance.{level}"
-        logits, (state[mean], state[variance]) = batch_norm(
-            ops, logits, state[mean], state[variance], call.training, call.pool
-        )
+        mean, variance = state["gate_mean"], state["gate_variance"]
+        logits, statistics = batch_norm(ops, logits, mean, variance, call.training, call.pool)
+        moved["gate_mean"], moved["gate_variance"] = statistics
         return logits
 
     def _to_data(self) -> dict[str, Data]:

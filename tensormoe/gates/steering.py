@@ -1,7 +1,7 @@
 """What happens to coefficients after the gate has computed them: some are set, added to, or shared."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -140,17 +140,21 @@ def experts_before(steps: Sequence[Step], experts: Shape) -> Shape:
     return before
 
 
-def part_columns(weights: Sequence[Array], steps: Sequence[Step]) -> tuple[list[Array], list[Array]]:
-    """The gate's own columns of its weights for each level, and those that coefficients are shared by."""
-    own, shares = [], []
-    for level, g in enumerate(weights):
-        count = g.shape[-1] - sum(step.added for step in steps if step.level == level)
-        own.append(g[:, :count])
-        shares.append(g[:, count:])
-    return own, shares
+def part_columns(
+    parameters: Mapping[str, Array], steps: Sequence[Step], level: int
+) -> tuple[dict[str, Array], Array | None]:
+    """A level's parameters with the router's own weights, and the columns that coefficients are shared by."""
+    own, weights = {**parameters}, parameters["weights"]
+    count = weights.shape[-1] - sum(step.added for step in steps if step.level == level)
+    if count == weights.shape[-1]:
+        return own, None
+    own["weights"] = weights[:, :count]
+    return own, weights[:, count:]
 
 
-def steer(ops: GateOps, a: Array, level: int, steps: Sequence[Step], x: Array, columns: Array) -> Array:
+def steer(
+    ops: GateOps, a: Array, level: int, steps: Sequence[Step], x: Array, columns: Array | None
+) -> Array:
     """The coefficients of a level after all steps that concern it, in order.
 
     Args:
@@ -159,9 +163,9 @@ def steer(ops: GateOps, a: Array, level: int, steps: Sequence[Step], x: Array, c
         level: its number.
         steps: for all levels.
         x: (…, I).
-        columns: (I, N′ − N), by which coefficients are shared.
+        columns: (I, N′ − N), by which coefficients are shared; None for none.
     """
-    logits, start = (ops.matmul(x, columns) if columns.shape[-1] else None), 0
+    logits, start = None if columns is None else ops.matmul(x, columns), 0
     for step in steps:
         if step.level != level:
             continue

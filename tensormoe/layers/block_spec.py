@@ -36,8 +36,8 @@ class MuMoEBlockSpec(Spec):
         factorization: one for all layers, or a sequence with one for each, in the order of `layers`. A layer
             whose notation carries no expert mode, such as "i o" or "i r, r o", has no experts: it is one
             matrix, and takes no coefficients.
-        gate: the block's gate; None if coefficients come with each call. (A *gated* block has two branches
-            that are multiplied; its gate is the same.)
+        gate: the block's gate, or one for each level; None if coefficients come with each call. (A *gated*
+            block has two branches that are multiplied; its gate is the same.)
         bias: whether the layers have biases; or a sequence with one value for each.
         nonlinearity: what the first layer's result passes: "gelu", "gelu_tanh", "quick_gelu", "relu",
             "relu2" (its square), "silu", "sigmoid", "tanh" or "identity"; or a function of each element, from
@@ -76,7 +76,7 @@ class MuMoEBlockSpec(Spec):
     out_features: int
     experts: tuple[int, ...]
     factorization: Factorization | tuple[Factorization, ...]
-    gate: Gate | None
+    gate: Gate | tuple[Gate, ...] | None
     bias: bool | tuple[bool, ...]
     nonlinearity: Nonlinearity
     gated: bool
@@ -92,7 +92,7 @@ class MuMoEBlockSpec(Spec):
         out_features: int,
         experts: int | Sequence[int],
         factorization: Factorization | Sequence[Factorization],
-        gate: Gate | None = Gate(),
+        gate: Gate | Sequence[Gate] | None = Gate(),
         bias: bool | Sequence[bool] = True,
         nonlinearity: Nonlinearity = "gelu",
         gated: bool = False,

@@ -65,7 +65,8 @@ def read_coefficients(
     ops: Backend, spec: Spec | Stage, coefficients: Sequence[Array], x: Array
 ) -> list[Array]:
     """The coefficients with the leading axes of tokens."""
-    return [flatten(ops, a, x) for a in _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)]
+    arrays = _read_levels(ops, "coefficients", coefficients, spec.experts, x, x)
+    return [flatten(ops, a, x) for a in arrays]
 
 
 def read_given(
@@ -83,17 +84,22 @@ def read_given(
     return []
 
 
-def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array] | None:
-    """The coefficients of the layer before, as the gate takes them; None if the router does not use them."""
-    wanted = spec.previous_experts
-    if spec.gate is None or wanted is None:
+def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array | None] | None:
+    """The coefficients of the layer before, as the gates take them; None where a router does not use them."""
+    wanted, keep = spec.previous_experts, spec.takes_leading_axes
+    if wanted is None:
         return None
-    keep = spec.gate.takes_leading_axes
-    return [flatten(ops, a, x, keep) for a in _read_levels(ops, "previous", previous, wanted, x, None)]
+    arrays = _read_levels(ops, "previous", previous, wanted, x, None)
+    return [None if a is None else flatten(ops, a, x, keep) for a in arrays]
 
 
 def _read_levels(
-    ops: Backend, argument: str, arrays: Sequence[Array], experts: Shape, x: Array, like: Array | None
+    ops: Backend,
+    argument: str,
+    arrays: Sequence[Array],
+    experts: Sequence[int | None],
+    x: Array,
+    like: Array | None,
 ) -> list[Array]:
     if not isinstance(arrays, list | tuple):
         arrays = _as_list(argument, arrays, len(experts))
@@ -102,8 +108,11 @@ def _read_levels(
             argument, len(arrays), f"pass {len(experts)} array(s), one for each expert level"
         )
     leading = x.shape[:-1]
-    read = []
+    read: list[Array | None] = []
     for level, n in enumerate(experts):
+        if n is None:
+            read.append(None)
+            continue
         array = ops.as_array(arrays[level])
         _check_array(ops, argument, level, array, (*leading, n), like)
         if ops.place(array) != ops.place(x):

@@ -86,7 +86,22 @@ class Spread:
         return replace(self, scale=self.scale * factor)
 
 
-Noise: TypeAlias = Factors | Spread
+@dataclass(frozen=True)
+class Shift:
+    """A number that is added to a start."""
+
+    value: float
+
+    def apply(self, values: Array, start: Array, source: Source) -> Array:
+        """The values plus the number."""
+        return values + self.value
+
+    def scale_by(self, factor: float) -> "Shift":
+        """The number for a start times a factor."""
+        return Shift(self.value * factor)
+
+
+Noise: TypeAlias = Factors | Spread | Shift
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from ..arrays.backend import Backend, at_least_float32
 from ..arrays.protocols import GateOps
 from ..errors import true_or_false
 from ..gates.call import Call
+from ..gates.levels import compute_levels
 from ..gates.norms import layer_norm
 from ..programs.program import Program
 from ..typing import AllReduce, Array, State
@@ -194,11 +195,16 @@ def run_gate(
 
     `pool` is the sum for `norm="batch"` alone.
     """
-    gate = spec.require_gate("only a gate computes coefficients")
+    spec.require_gate("only a gate computes coefficients")
     before = None if previous is None else read_previous(ops, spec, previous, x)
-    call = Call(training, before, generator, check_reduction(ops, all_reduce), check_reduction(ops, pool))
-    tokens = flatten(ops, x, x, gate.takes_leading_axes)
-    coefficients, logits, moved = gate.coefficients(ops, parameters, tokens, spec.levels, state, call)
+    rest = generator, check_reduction(ops, all_reduce), check_reduction(ops, pool)
+    calls = [
+        Call(training, None if before is None else before[level], *rest, level)
+        for level in range(spec.levels)
+    ]
+    tokens = flatten(ops, x, x, spec.takes_leading_axes)
+    computed = ops.compute_precisely(compute_levels, tokens, spec.gate_levels, parameters, state, calls)
+    coefficients, logits, moved = computed
     if tokens.ndim != x.ndim:
         coefficients = [unflatten(ops, a, x) for a in coefficients]
         logits = [unflatten(ops, z, x) for z in logits]

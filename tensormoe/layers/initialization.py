@@ -1,17 +1,19 @@
 """Initial values, derived from the network, in NumPy; recipes for other generators.
 
 What every core starts as is a recipe; `linear_start` and `published_start` derive one for each core of any
-network. The gate's weights start at zero, unless its coefficients would then be 0 for ever.
+network. A gate's weights start at zero, unless its coefficients would then be 0 for ever, or its router says
+otherwise.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import non_negative_integer, one_of
 from ..gates.gate import Gate
 from ..typing import NumPyArray, Shape
-from .core_recipe import CoreRecipe
+from .core_recipe import CoreRecipe, Shift
 from .fixed_start import FixedStart
 from .linear_start import linear_recipe, mixture_square
 from .needs import check_drawing
@@ -88,7 +90,8 @@ def initialize_constants(
     """
     drawn = drawn_names(spec)
     others = {name: shape for name, shape in spec.parameter_shapes.items() if name not in drawn}
-    parameters = {name: np.full(shape, name == "input_norm.weight", dtype) for name, shape in others.items()}
+    constants = constant_values(spec)
+    parameters = {name: np.full(shape, constants.get(name, 0), dtype) for name, shape in others.items()}
     return parameters, (fixed_values(spec, dtype) if fixed else {}) | initial_statistics(spec, dtype)
 
 
@@ -111,14 +114,20 @@ def fixed_values(spec: Spec, dtype: str) -> dict[str, NumPyArray]:
     }
 
 
+def constant_values(spec: Spec) -> dict[str, float]:
+    """What parameters start at, by name, if they are not drawn and not 0."""
+    starts = {name: each for level in spec.gate_levels for name, each in level.starts.items()}
+    return {"input_norm.weight": 1.0} | {name: low for name, (low, high) in starts.items() if low == high}
+
+
 def drawn_names(spec: Spec) -> tuple[str, ...]:
-    """The names of the parameters that are drawn: trained cores, and the weights of some gates."""
+    """The names of the parameters that are drawn: trained cores, and some of the gates' parameters."""
     cores = (name for name in spec.core_names if name not in spec.fixed_shapes)
     return (*cores, *_gate_recipes(spec))
 
 
 def draw_gate(spec: Spec, seed: int = 0, dtype: str = "float32") -> dict[str, NumPyArray]:
-    """The gate's weights by name if they are drawn; otherwise none."""
+    """Those of the gates' parameters that are drawn, by name."""
     source = NumPySource(np.random.default_rng(seed))
     return {name: np.array(each.draw(source), dtype) for name, each in _gate_recipes(spec).items()}
 
@@ -141,23 +150,24 @@ def recipes(spec: Spec) -> dict[str, CoreRecipe]:
     cores = {
         join_name(prefix, core.name): core
         for prefix, stage in spec.layers.items()
-        for core in _recipes(stage, spec.initialization, spec.gate)
+        for core in _recipes(stage, spec.initialization, spec.gates)
     }
     return cores | _gate_recipes(spec)
 
 
 def _gate_recipes(spec: Spec) -> dict[str, CoreRecipe]:
-    """Weights that make standard normal logits of inputs of unit variance, for gates that are drawn."""
-    if spec.gate is None or not spec.gate.draws_weights:
-        return {}
-    bound = (3 / spec.in_features) ** 0.5
-    return {
-        name: CoreRecipe(name, shape, (0, 1), shape, "uniform", bound)
-        for name, shape in spec.gate_shapes.items()
-    }
+    """How the gates' parameters are drawn, by name; without those that start the same for every seed."""
+    drawn: dict[str, CoreRecipe] = {}
+    for level in spec.gate_levels:
+        for name, (low, high) in level.starts.items():
+            if low != high:
+                shape, middle = level.parameter_shapes[name], (low + high) / 2
+                axes, noises = tuple(range(len(shape))), (Shift(middle),) if middle else ()
+                drawn[name] = CoreRecipe(name, shape, axes, shape, "uniform", (high - low) / 2, noises=noises)
+    return drawn
 
 
-def _recipes(stage: Stage, initialization: str, gate: Gate | None = None) -> list[CoreRecipe]:
+def _recipes(stage: Stage, initialization: str, gates: Sequence[Gate] = ()) -> list[CoreRecipe]:
     """The recipe of every core of a stage; the terms of a sum share the variance, and so do its biases."""
     # Each use of a shared core is derived as if it were a core of its own, and each fixed core as if drawn.
     drawn, ordered = (each.unshare().terms for each in (canonical_network(stage), stage.network))
@@ -165,8 +175,9 @@ def _recipes(stage: Stage, initialization: str, gate: Gate | None = None) -> lis
     start = FixedStart.of(stage.network)
     derive, counts = _RECIPES[initialization], Counter(start.kinds)
     shared = {*stage.network.shared} - {*start.squares}
-    known = gate is not None and initialization == "linear"
-    squares = [gate.expected_squares(n) if known and gate else (1.0, 0.0) for n in stage.experts]
+    squares = [(1.0, 0.0) for _ in stage.experts]
+    if gates and initialization == "linear":
+        squares = [gate.expected_squares(n) for gate, n in zip(gates, stage.experts, strict=True)]
     recipes: list[list[CoreRecipe]] = []
     for term, order, own in zip(drawn, ordered, names, strict=True):
         derived = list(derive(term, order, stage.in_features))

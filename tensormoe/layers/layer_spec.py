@@ -25,8 +25,8 @@ class MuMoESpec(Spec):
         experts: N, or one count for each level (N1, …, NE); the layer has ∏ N_e experts. With () and
             gate=None it has none: y = W [x, 1], a factorized linear layer.
         factorization: how the weight tensor W (N1, …, NE, I[+1], O) is factorized.
-        gate: how the coefficients a_e (…, N_e) are computed from x (…, I); None if they come with each call,
-            as `coefficients=`.
+        gate: how the coefficients a_e (…, N_e) are computed from x (…, I): one gate for all levels, or one
+            for each; None if they come with each call, as `coefficients=`.
         bias: whether to append a constant 1 to x; the last row of the input mode then holds each expert's
             bias.
         optimize: how to find the path: "auto", the name of another opt_einsum search, a path over x, the
@@ -59,7 +59,7 @@ class MuMoESpec(Spec):
     out_features: int
     experts: tuple[int, ...]
     factorization: Factorization
-    gate: Gate | None
+    gate: Gate | tuple[Gate, ...] | None
     bias: bool
     optimize: Optimize
     memory_limit: int | None
@@ -71,7 +71,7 @@ class MuMoESpec(Spec):
         out_features: int,
         experts: int | Sequence[int],
         factorization: Factorization,
-        gate: Gate | None = Gate(),
+        gate: Gate | Sequence[Gate] | None = Gate(),
         bias: bool = True,
         optimize: AnyOptimize = "auto",
         memory_limit: int | None = None,

@@ -7,6 +7,7 @@ from math import prod
 from ..errors import TensorMoEError
 from ..gates.call import InitialState
 from ..gates.gate import Gate
+from ..gates.levels import GateLevel
 from ..gates.steering import Step
 from ..typing import Shapes
 from .parameters import join_name
@@ -14,11 +15,11 @@ from .stage import Stage
 
 
 class Names(ABC):
-    """What follows from a specification's stages and its gate."""
+    """What follows from a specification's stages and its gates."""
 
     in_features: int
     experts: tuple[int, ...]
-    gate: Gate | None
+    gate: Gate | tuple[Gate, ...] | None
 
     @property
     @abstractmethod
@@ -38,9 +39,43 @@ class Names(ABC):
         return {name: shapes[name] for name in dict.fromkeys(names) if name not in self.fixed_shapes}
 
     @cached_property
+    def gates(self) -> tuple[Gate, ...]:
+        """The gate of each level; () without a gate.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> gates = tm.Gate("softmax"), tm.Gate(tm.Activation("top_k", k=2))
+            >>> spec = tm.MuMoESpec(8, 6, experts=(4, 3), factorization=tm.CP(rank=5), gate=gates)
+            >>> spec.gates == gates, spec.replace(gate=tm.Gate()).gates == (tm.Gate(), tm.Gate())
+            (True, True)
+        """
+        if self.gate is None:
+            return ()
+        return self.gate if isinstance(self.gate, tuple) else (self.gate,) * self.levels
+
+    @cached_property
+    def gate_levels(self) -> tuple[GateLevel, ...]:
+        """The gate of each level, with the names of its arrays."""
+        pairs = zip(self.gates, self.experts, strict=False)
+        return tuple(GateLevel(gate, level, self.in_features, n) for level, (gate, n) in enumerate(pairs))
+
+    @cached_property
     def gate_shapes(self) -> Shapes:
-        """The shape of each of the gate's parameters by name."""
-        return {} if self.gate is None else self.gate.parameter_shapes(self.in_features, self.experts)
+        """The shape of each of the gates' parameters by name."""
+        return {name: shape for level in self.gate_levels for name, shape in level.parameter_shapes.items()}
+
+    @cached_property
+    def takes_leading_axes(self) -> bool:
+        """Whether all gates take inputs (…, I) with several axes of tokens."""
+        return all(gate.takes_leading_axes for gate in self.gates)
+
+    @cached_property
+    def previous_experts(self) -> tuple[int | None, ...] | None:
+        """How many experts each level must have in the layer before; None if no router uses that layer."""
+        counts = tuple(
+            gate.router.previous_experts(n) for gate, n in zip(self.gates, self.experts, strict=False)
+        )
+        return counts if any(count is not None for count in counts) else None
 
     @cached_property
     def mixture_shapes(self) -> Shapes:
@@ -93,39 +128,29 @@ class Names(ABC):
 
     @cached_property
     def statistics_shapes(self) -> Shapes:
-        """The shape of every running statistic by name; empty for a gate without any."""
+        """The shape of every running statistic by name; empty for gates without any."""
         return {name: shape for name, (shape, _) in self.initial_state.items()}
 
-    @property
+    @cached_property
     def initial_state(self) -> InitialState:
         """Shape and initial value of every running statistic by name."""
-        return {} if self.gate is None else self.gate.initial_state(self.in_features, self.experts)
+        return {name: each for level in self.gate_levels for name, each in level.initial_state.items()}
 
     @property
-    def previous_experts(self) -> tuple[int, ...] | None:
-        """The counts of experts of the layer before that the router needs; None if it uses none."""
-        return None if self.gate is None else self.gate.router.previous_experts(self.experts)
-
-    @property
-    def noise(self) -> float:
-        """The standard deviation of the noise that the gate adds in training; 0 without a gate."""
-        return 0.0 if self.gate is None else self.gate.noise
+    def adds_noise(self) -> bool:
+        """Whether a gate draws random numbers in training."""
+        return any(gate.adds_noise for gate in self.gates)
 
     @property
     def steering(self) -> tuple[Step, ...]:
-        """The steps after the gate's activation; () without a gate."""
-        return () if self.gate is None else self.gate.steering
+        """The steps after the gates' activations; () without a gate."""
+        return tuple(step for gate in dict.fromkeys(self.gates) for step in gate.steering)
 
-    def require_gate(self, purpose: str) -> Gate:
-        """The gate, for what needs one.
-
-        Raises:
-            TensorMoEError: a layer without a gate; it names the purpose.
-        """
+    def require_gate(self, purpose: str) -> None:
+        """Raise an error that names the purpose, for a layer without a gate."""
         if self.gate is None:
             known = "coefficients come with each call" if self.experts else "there are no experts to mix"
             raise TensorMoEError("gate", None, f"{purpose}, and this layer has no gate: {known}")
-        return self.gate
 
     @cached_property
     def state_shapes(self) -> Shapes:

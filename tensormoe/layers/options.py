@@ -20,7 +20,7 @@ INITIALIZATIONS = ("linear", "published")
 class LayerOptions(TypedDict, total=False):
     """What `MuMoESpec` takes by keyword."""
 
-    gate: Gate | None
+    gate: Gate | Sequence[Gate] | None
     bias: bool
     optimize: AnyOptimize
     memory_limit: int | None
@@ -30,7 +30,7 @@ class LayerOptions(TypedDict, total=False):
 class BlockOptions(TypedDict, total=False):
     """What `MuMoEBlockSpec` takes by keyword."""
 
-    gate: Gate | None
+    gate: Gate | Sequence[Gate] | None
     bias: bool | Sequence[bool]
     nonlinearity: Nonlinearity
     gated: bool

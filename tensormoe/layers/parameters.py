@@ -61,6 +61,18 @@ def group_members(arrays: Mapping[str, Member]) -> dict[str, dict[str, Member]]:
     return groups
 
 
+def are_levels(members: Iterable[str]) -> bool:
+    """Whether a group has one member for each of the first levels, so that it is a sequence.
+
+    Examples:
+        >>> from tensormoe.layers.parameters import are_levels
+        >>> are_levels(["0", "1"]), are_levels(["1"]), are_levels(["input"])
+        (True, False, False)
+    """
+    names = list(members)
+    return names == [str(level) for level in range(len(names))]
+
+
 def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None = None) -> dict[str, Member]:
     """The cores of a layer by name, from its parameters, for `tm.contract` and `tm.materialize`.
 

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from math import ceil, prod
@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from ..arrays.protocols import Nonlinearity
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
-from ..errors import LARGEST, TensorMoEError, one_of, positive_integer
+from ..errors import LARGEST, TensorMoEError, as_tuple, is_listed, one_of, positive_integer
 from ..gates.gate import Gate
+from ..gates.levels import read_gates
 from ..networks.factorization import Factorization
 from ..networks.notation import read_experts
 from ..programs.block_plan import BlockPlan
@@ -39,7 +40,7 @@ class Spec(Names, Registered):
     out_features: int
     experts: tuple[int, ...]
     factorization: Factorization | tuple[Factorization, ...]
-    gate: Gate | None
+    gate: Gate | tuple[Gate, ...] | None
     bias: bool | tuple[bool, ...]
     memory_limit: int | None
     initialization: str
@@ -60,14 +61,12 @@ class Spec(Names, Registered):
     ) -> None:
         """Check and set the fields that layers and blocks share; the layers' own are checked already."""
         counts = read_experts(experts)
-        if gate is not None:
-            check_gate(gate, counts, experts)
         one_of("initialization", initialization, INITIALIZATIONS)
         limit = None if memory_limit is None else positive_integer("memory_limit", memory_limit)
         self._set(
             experts=counts,
             factorization=factorization,
-            gate=gate,
+            gate=None if gate is None else read_gates(gate, counts, experts),
             bias=bias,
             memory_limit=limit,
             initialization=initialization,
@@ -97,8 +96,9 @@ class Spec(Names, Registered):
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
         _ = self.programs, self.core_names, self.array_shapes, self.statistics_shapes
-        if self.gate is not None:
-            _ = self.gate.weighting, self.gate.takes_leading_axes
+        _ = self.takes_leading_axes, self.previous_experts
+        for level in self.gate_levels:
+            _ = level.parameters, level.statistics, level.gate.weighting
 
     @abstractmethod
     def plan(self, batch_size: int = 1024) -> Plan | BlockPlan:
@@ -138,9 +138,16 @@ class Spec(Names, Registered):
         """The same specification with some fields changed."""
         return replace(self, **changes)
 
+    def change_gates(self, change: Callable[[Gate], Gate]) -> Self:
+        """The same specification with every gate changed, such as `spec.change_gates(Gate.without_noise)`."""
+        if self.gate is None:
+            return self
+        one = isinstance(self.gate, Gate)
+        return self.replace(gate=change(self.gates[0]) if one else tuple(map(change, self.gates)))
+
     def without_noise(self) -> Self:
-        """The same specification with a gate that adds no noise in training."""
-        return self if self.gate is None else self.replace(gate=replace(self.gate, noise=0.0))
+        """The same specification with gates that add no noise in training."""
+        return self.change_gates(Gate.without_noise)
 
     @property
     def macs(self) -> int:
@@ -239,8 +246,9 @@ class Spec(Names, Registered):
         given = values.get("factorization")
         several = isinstance(given, list) and tuple(map(Factorization.from_dict, given))
         values["factorization"] = several or Factorization.from_dict(given)
-        if values.get("gate") is not None:
-            values["gate"] = Gate.from_dict(values["gate"])
+        if (gate := values.get("gate")) is not None:
+            gates = tuple(map(Gate.from_dict, as_tuple(gate)))
+            values["gate"] = gates if is_listed(gate) else gates[0]
         return super()._from_data(values)
 
     def to_json(self) -> str:
@@ -271,17 +279,6 @@ def check_factorization(factorization: object) -> Factorization:
             remedy += ', or notation with the size of each bond: tm.TensorNetwork("n r, i r, r o", r=64)'
         raise TensorMoEError("factorization", factorization, remedy)
     return factorization
-
-
-def check_gate(gate: object, counts: tuple[int, ...], experts: object) -> None:
-    """Raise an error unless this is a gate for these experts, which were given as the last argument says."""
-    if not isinstance(gate, Gate):
-        remedy = 'pass a gate such as tm.Gate(activation="softmax"), or None to bring coefficients with calls'
-        raise TensorMoEError("gate", gate, remedy)
-    if not counts:
-        remedy = "without experts there is nothing to mix: pass gate=None, too, or counts such as (16, 16)"
-        raise TensorMoEError("experts", experts, remedy)
-    gate.check(counts)
 
 
 def check_spec(spec: object) -> None:

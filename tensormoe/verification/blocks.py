@@ -21,8 +21,9 @@ from .arithmetic.rounding import UNITS, Counted, CountingOps, Precision
 from .attempt import guard, step
 from .floating import largest, round_to
 from .inputs import real_inputs
-from .reference.gate import Bounded, normalize
+from .reference.gate import normalize
 from .reference.layer import contract_stage, pointwise
+from .reference.routers import Bounded
 from .report import Check
 
 # The input's mean in standard deviations, which a norm in half precision would not subtract well.

@@ -82,7 +82,7 @@ def find_unused(spec: Spec, seed: int = 0) -> tuple[Unused, ...]:
     parameters, state = initialize(spec, seed, "float64")
     tensors = _tensors(spec, parameters | state)
     indices = dict.fromkeys(index for tensor in tensors for index in tensor.indices if index != _FIXED)
-    if not is_symmetric(spec.gate):
+    if not are_symmetric(spec.gates):
         indices = {index: None for index in indices if not is_mode(index)}
     unused = (
         _unused(index, [each for each in tensors if index in each.indices], tensors) for index in indices
@@ -99,13 +99,15 @@ def capacity_checks(spec: Spec, seed: int, remarks: list[str]) -> Iterator[Check
     yield Check("capacity", "initial values", "equal experts and bonds", float(count), 0.0)
 
 
-def is_symmetric(gate: Gate | None) -> bool:
-    """Whether a gate is known to treat equal experts alike; noise does not, nor does the choice of k.
+def are_symmetric(gates: Sequence[Gate]) -> bool:
+    """Whether gates are known to treat equal experts alike; noise does not, nor does the choice of k.
 
     What is known of coefficients that come with a call is nothing.
     """
-    if gate is None:
-        return False
+    return bool(gates) and all(_is_symmetric(gate) for gate in gates)
+
+
+def _is_symmetric(gate: Gate) -> bool:
     known = isinstance(gate.weighting, Activation) and gate.weighting.name not in ("top_k", "relu_top_k")
     routed = type(gate.router) in (LinearRouter, AdaptiveClustering)
     return known and routed and not callable(gate.norm) and gate.noise == 0 and not gate.steering
@@ -169,8 +171,10 @@ def _tensors(spec: Spec, parameters: Mapping[str, NumPyArray]) -> list[_Tensor]:
             )
             # Minus zero is zero.
             tensors.append(_Tensor(parameters[join_name(prefix, core.name)] + 0.0, indices))
-    for level, mode in enumerate(experts if spec.gate_shapes else ()):
-        tensors.append(_Tensor(parameters[f"gate_weights.{level}"] + 0.0, (_FIXED, mode), is_core=False))
+    for level, mode in enumerate(experts):
+        for name, indices in (("weights", (_FIXED, mode)), ("bias", (mode,))):
+            if (values := parameters.get(f"gate_{name}.{level}")) is not None:
+                tensors.append(_Tensor(values + 0.0, indices, is_core=False))
     return tensors
 
 

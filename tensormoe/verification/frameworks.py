@@ -13,7 +13,7 @@ from .gate_laws import gate_law_checks
 from .modules import module_checks
 from .noise import noise_checks
 from .pointwise import pointwise_checks
-from .reference.gate import has_reference
+from .reference.gate import have_references
 from .reference.layer import compute, materialize, mix
 from .report import Check
 from .slopes import SLOPE_TOLERANCE, Slope, find_slopes, slope_error
@@ -34,7 +34,7 @@ def framework_checks(
     quiet = spec.without_noise()
     values = draw_values(quiet, generator, seed, batch_size)
     values = _warm(objects, quiet, values)
-    slopes = find_slopes(quiet, values, generator) if has_reference(quiet.gate) else []
+    slopes = find_slopes(quiet, values, generator) if have_references(quiet.gates) else []
     expected: Expected = {name: ("definition", arrays) for name, arrays in _define(quiet, values).items()}
     for name, ops in objects.items():
         yield from guard(
@@ -42,9 +42,9 @@ def framework_checks(
         )
         yield from guard("frameworks", module_checks(name, ops, spec, values), name)
         yield from guard("frameworks", pointwise_checks(name, ops, spec, generator), name)
-        if spec.gate is not None and not has_reference(spec.gate):
+        if not have_references(spec.gates):
             yield from guard("frameworks", gate_law_checks(name, ops, quiet, generator), name)
-        if spec.noise > 0:
+        if spec.adds_noise:
             yield from guard("frameworks", noise_checks(name, ops, spec, values, generator, seed), name)
 
 
@@ -52,7 +52,7 @@ def _warm(objects: Mapping[str, Backend], spec: Spec, values: Values) -> Values:
     """The values with running statistics as they are after one call, so they are not empty."""
     if not values.state:
         return values
-    if has_reference(spec.gate):
+    if have_references(spec.gates):
         moved = compute(spec, values.parameters, values.state, values.x, previous=values.previous).state
         return replace(values, state=moved)
     name, ops = next(iter(objects.items()))
@@ -67,7 +67,7 @@ def _warm(objects: Mapping[str, Backend], spec: Spec, values: Values) -> Values:
 def _define(spec: Spec, values: Values) -> Results:
     """What the definition gives, by quantity."""
     weights = materialize(spec, values.arrays) if is_small(spec) else []
-    if not has_reference(spec.gate):
+    if not have_references(spec.gates):
         return {"weights": weights}
     given = spec, values.parameters, values.state, values.x
     brought = values.coefficients
@@ -99,7 +99,7 @@ def _compare_layers(
         if other != name:
             tolerance = TRAINED_TOLERANCE if "steps" in quantity else TOLERANCE
             yield Check("frameworks", f"{name} = {other}", quantity, largest_error(arrays, theirs), tolerance)
-    if not has_reference(spec.gate):
+    if not have_references(spec.gates):
         y = mix(spec, values.arrays, results["coefficients"], values.x)
         error = largest_error(results["output"], [y])
         yield Check("frameworks", f"{name} = definition", "output at its coefficients", error, TOLERANCE)

@@ -6,7 +6,7 @@ token's weights (1 by default; None for no fixed sum), `signed`, whether they ma
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,10 +60,9 @@ def mixes_tokens(gate: Gate, training: bool) -> bool:
 def gate_law_checks(name: str, ops: Backend, spec: Spec, generator: np.random.Generator) -> Iterator[Check]:
     """Try a gate in training and in evaluation, in every element type of a backend."""
     # Steering comes after what these laws are about.
-    gate = replace(spec.require_gate("its laws are tried"), steering=())
-    spec = spec.replace(gate=gate)
+    spec = spec.change_gates(lambda gate: replace(gate, steering=()))
     inputs, others = (_draw(spec, generator) for _ in range(2))
-    weights = [generator.normal(size=(spec.in_features, n)) for n in spec.experts]
+    parameters = {name: generator.normal(size=shape) for name, shape in spec.gate_shapes.items()}
     worst: dict[str, list[tuple[_Pair, str]]] = defaultdict(list)
     for dtype in ops.float_types:
         for training in (False, True):
@@ -71,11 +70,11 @@ def gate_law_checks(name: str, ops: Backend, spec: Spec, generator: np.random.Ge
             where = step("frameworks", name, f"gate: {mode}")
             # What overflows is looked for below.
             with where, ops.double_precision(), np.errstate(over="ignore", invalid="ignore"):
-                call = _caller(ops, spec, weights, dtype)
-                pairs = dict(_try_values(gate, spec.experts, call(inputs, training), dtype))
+                call = _caller(ops, spec, parameters, dtype)
+                pairs = dict(_try_values(spec, call(inputs, training), dtype))
                 # Rounding to half precision would hide what little one token does to another.
                 if dtype == ops.float_types[0]:
-                    pairs |= _try_tokens(gate, call, inputs, others, training, UNITS[dtype])
+                    pairs |= _try_tokens(spec.gates, call, inputs, others, training, UNITS[dtype])
             for law, pair in pairs.items():
                 worst[law].append((pair, mode))
     for law, tried in worst.items():
@@ -89,14 +88,13 @@ def _draw(spec: Spec, generator: np.random.Generator) -> _Inputs:
     return _Inputs(x, draw_previous(spec, generator, _TOKENS))
 
 
-def _caller(ops: Backend, spec: Spec, weights: Sequence[NumPyArray], dtype: str) -> _Call:
+def _caller(ops: Backend, spec: Spec, values: Mapping[str, NumPyArray], dtype: str) -> _Call:
     def convert(value: NumPyArray) -> Any:
         return ops.from_float64(round_to(value, dtype), dtype)
 
-    parameters = {f"gate_weights.{level}": convert(g) for level, g in enumerate(weights)}
-    initial = spec.initial_state.items()
+    parameters = {name: convert(value) for name, value in values.items()}
     wide = "float64" if dtype == "float64" else "float32"
-    state = {key: ops.from_float64(np.full(shape, v), wide) for key, (shape, v) in initial}
+    state = {key: ops.from_float64(np.full(shape, v), wide) for key, (shape, v) in spec.initial_state.items()}
 
     def call(inputs: _Inputs, training: bool) -> tuple[list[NumPyArray], bool]:
         previous = inputs.previous and [convert(a) for a in inputs.previous]
@@ -108,29 +106,28 @@ def _caller(ops: Backend, spec: Spec, weights: Sequence[NumPyArray], dtype: str)
     return call
 
 
-def _try_values(
-    gate: Gate, experts: Sequence[int], output: tuple[list[NumPyArray], bool], dtype: str
-) -> Iterator[tuple[str, _Pair]]:
+def _try_values(spec: Spec, output: tuple[list[NumPyArray], bool], dtype: str) -> Iterator[tuple[str, _Pair]]:
     """Laws of a single call."""
     coefficients, typed = output
-    shapes = [(_TOKENS, n) for n in experts]
+    shapes = [(_TOKENS, n) for n in spec.experts]
     fits = [a.shape for a in coefficients] == shapes and typed
     yield "shape and element type", (float(not fits), 0.0)
     yield "finite", (float(sum(np.sum(~np.isfinite(a)) for a in coefficients)), 0.0)
-    function = getattr(gate.weighting, "function", None)
-    total = gate.total
-    if total is not None:
-        widest = max(experts)
-        wide = min(UNITS[dtype], UNITS["float32"])
-        error = np.max([np.max(np.abs(a.sum(axis=-1) - total)) for a in coefficients])
-        yield f"sums to {total:g}", (float(error), abs(total) * (2 * UNITS[dtype] + 16 * (widest + 8) * wide))
-    if not getattr(function, "signed", False):
-        # Not max(), which can skip a NaN.
-        yield "not negative", (float(np.max([np.max(np.maximum(-a, 0)) for a in coefficients])), 0.0)
+    laws: dict[str, list[_Pair]] = defaultdict(list)
+    wide = min(UNITS[dtype], UNITS["float32"])
+    for gate, a in zip(spec.gates, coefficients, strict=True):
+        if (total := gate.total) is not None:
+            error = float(np.max(np.abs(a.sum(axis=-1) - total)))
+            bound = abs(total) * (2 * UNITS[dtype] + 16 * (max(spec.experts) + 8) * wide)
+            laws[f"sums to {total:g}"].append((error, bound))
+        if not getattr(getattr(gate.weighting, "function", None), "signed", False):
+            laws["not negative"].append((float(np.max(np.maximum(-a, 0))), 0.0))
+    for law, pairs in laws.items():
+        yield law, max(pairs, key=ratio)
 
 
 def _try_tokens(
-    gate: Gate, call: _Call, inputs: _Inputs, others: _Inputs, training: bool, unit: float
+    gates: Sequence[Gate], call: _Call, inputs: _Inputs, others: _Inputs, training: bool, unit: float
 ) -> dict[str, _Pair]:
     """Laws of several calls: the same again, in another order, and with half of the other tokens changed."""
     right, _ = call(inputs, training)
@@ -140,7 +137,7 @@ def _try_tokens(
         "the same twice": _difference(right, again),
         "each row from its own input": _difference(right, [a[::-1] for a in turned]),
     }
-    if not mixes_tokens(gate, training):
+    if not any(mixes_tokens(gate, training) for gate in gates):
         changed = np.arange(_TOKENS) % 2 == 0
         errors = []
         for rows in (changed, ~changed):

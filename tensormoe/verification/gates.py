@@ -1,20 +1,19 @@
 """The floating-point method of gates: coefficients and running statistics within their error bounds."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import Backend, at_least_float32
-from ..gates.call import Call, nothing_to_reduce
-from ..gates.gate import Gate
+from ..gates.call import Call
+from ..gates.levels import GateLevel, compute_levels
 from ..layers.spec import Spec
 from ..typing import NumPyArray
 from .attempt import guard, step
 from .floating import largest, ratio, round_to
-from .reference.gate import STATISTICS, ExpertLevel, initial_statistics
+from .reference.gate import STATISTICS, ExpertLevel, initial_statistics, own_arrays
 from .report import Check
 
 # The least number of input vectors: enough for iterations to end at different times.
@@ -26,8 +25,11 @@ def gate_checks(
 ) -> Iterator[Check]:
     """A gate's coefficients and running statistics in training, in every element type of each backend."""
     values = [generator.normal(size=(max(batch_size, _BATCH), spec.in_features))]
-    scale = np.sqrt(spec.in_features)
-    values += [generator.normal(size=(spec.in_features, n)) / scale for n in spec.experts]
+    # Of a vector, one for each expert, the entries are those of a matrix with one row.
+    values += [
+        generator.normal(size=shape) / np.sqrt(shape[0] if len(shape) > 1 else 1)
+        for shape in spec.gate_shapes.values()
+    ]
     for name, ops in objects.items():
         for dtype in ops.float_types:
             given = [round_to(value, dtype) for value in values]
@@ -35,11 +37,14 @@ def gate_checks(
 
 
 def _compare(subject: str, ops: Backend, spec: Spec, given: list[NumPyArray], dtype: str) -> Iterator[Check]:
-    x, *weights = given
+    x, *values = given
+    parameters = dict(zip(spec.gate_shapes, values, strict=True))
     with step("float", subject, "coefficients of the gate"):
         coefficients, state = _compute(ops, spec, given, dtype)
-    gate = spec.require_gate("its coefficients are compared")
-    levels = [ExpertLevel(gate, x, g, initial_statistics(g.shape[1]), dtype) for g in weights]
+    levels = [
+        ExpertLevel(level.gate, x, own_arrays(level, parameters), initial_statistics(level.experts), dtype)
+        for level in spec.gate_levels
+    ]
     pairs = [largest(np.abs(a - e.p), e.bound) for a, e in zip(coefficients, levels, strict=True)]
     # Coefficients lie between 0 and 1.
     yield Check("float", subject, "coefficients of the gate", *max(pairs, key=ratio), limit=1.0)
@@ -57,24 +62,24 @@ def _compute(
 ) -> tuple[list[NumPyArray], dict[str, NumPyArray]]:
     """The coefficients and the state after one call in training, in float64."""
     # Each framework draws its own noise.
-    gate = replace(spec.require_gate("its coefficients are compared"), noise=0.0)
-    initial = gate.initial_state(spec.in_features, spec.experts)
+    levels = spec.without_noise().gate_levels
     with ops.double_precision():
         wide = at_least_float32(dtype)
-        state = {k: ops.from_float64(np.full(shape, v), wide) for k, (shape, v) in initial.items()}
+        state = {k: ops.from_float64(np.full(shape, v), wide) for k, (shape, v) in spec.initial_state.items()}
         arrays = [ops.from_float64(value, dtype) for value in values]
-        coefficients, _, moved = _compile(ops, gate, spec.levels)(state, *arrays)
+        coefficients, _, moved = _compile(ops, levels)(state, *arrays)
         statistics = {key: ops.to_float64(statistic) for key, statistic in moved.items()}
         return [ops.to_float64(a) for a in coefficients], statistics
 
 
 @cache
-def _compile(ops: Backend, gate: Gate, levels: int) -> Any:
-    """The gate in training, cached: layers with the same gate and sizes are compiled once."""
-    call = Call(True, None, None, nothing_to_reduce)
+def _compile(ops: Backend, levels: tuple[GateLevel, ...]) -> Any:
+    """The gates in training, cached: layers with the same gates and sizes are compiled once."""
+    calls = [Call(training=True, level=level.number) for level in levels]
+    names = [name for level in levels for name in level.parameter_shapes]
 
-    def run(state: Any, x: Any, *weights: Any) -> Any:
-        parameters = {f"gate_weights.{level}": g for level, g in enumerate(weights)}
-        return gate.coefficients(ops, parameters, x, levels, state, call)
+    def run(state: Any, x: Any, *values: Any) -> Any:
+        parameters = dict(zip(names, values, strict=True))
+        return ops.compute_precisely(compute_levels, x, levels, parameters, state, calls)
 
     return ops.compile(run)

@@ -12,7 +12,7 @@ from ..layers.building import build
 from ..layers.spec import Spec
 from ..typing import NumPyArray
 from .attempt import step
-from .reference.gate import has_reference
+from .reference.gate import have_references
 from .reference.layer import Output, compute, materialize, mix
 from .report import Check
 from .whole import Values, convert, convert_tokens, is_small
@@ -33,10 +33,10 @@ def module_checks(name: str, ops: Backend, spec: Spec, values: Values) -> Iterat
     """A module in evaluation, in training, and in evaluation after it: there it uses the moved statistics."""
     if not has_modules(name, ops):
         return
-    if not has_reference(spec.gate):
+    if not have_references(spec.gates):
         yield from _compare_mixture(name, ops, spec, values)
         return
-    given = spec, values.parameters
+    given = spec.without_noise(), values.parameters
 
     def define(state: dict[str, NumPyArray], training: bool) -> Output:
         brought: Any = {"previous": values.previous, "given": values.coefficients}
@@ -51,7 +51,7 @@ def module_checks(name: str, ops: Backend, spec: Spec, values: Values) -> Iterat
     with step("frameworks", name, "module"), ops.double_precision():
         layer = _build(name, ops, spec, values)
         quiet = layer
-        if spec.noise > 0:
+        if spec.adds_noise:
             quiet = _build(name, ops, spec.without_noise(), values)
     for mode, output in expected.items():
         running = layer if mode == "evaluation" else quiet

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Backend
-from ..gates.steering import experts_before
 from ..layers.functional import apply
 from ..layers.spec import Spec
 from ..typing import NumPyArray
 from .attempt import step
-from .reference.gate import has_reference
+from .reference.gate import have_references
 from .reference.layer import compute
 from .report import Check
 from .whole import Values, convert
@@ -26,12 +25,10 @@ def noise_checks(
     name: str, ops: Backend, spec: Spec, values: Values, generator: np.random.Generator, seed: int
 ) -> Iterator[Check]:
     """The coefficients at given noise, and the distribution of a backend's own."""
-    if has_reference(spec.gate):
-        counts = experts_before(spec.steering, spec.experts)
-        normal = [generator.normal(size=(len(values.x), n)) for n in counts]
-        noise = [spec.noise * each for each in normal]
+    if have_references(spec.gates):
+        normal = [generator.normal(size=(len(values.x), level.own_experts)) for level in spec.gate_levels]
         given = spec, values.parameters, values.state, values.x
-        expected = compute(*given, previous=values.previous, noise=noise).coefficients
+        expected = compute(*given, previous=values.previous, noise=normal).coefficients
         with step("frameworks", name, "coefficients at given noise"), ops.double_precision():
             results = _compute(ops, spec, values, normal)
         error = float(np.max([np.max(np.abs(a - b)) for a, b in zip(results, expected, strict=True)]))

@@ -6,10 +6,10 @@ from math import prod
 from ..arrays.backend import Backend
 from ..layers.spec import Spec
 from .arithmetic.rounding import UNITS
-from .capacity import is_symmetric
+from .capacity import are_symmetric
 from .exact import is_whole
 from .modules import has_modules
-from .reference.gate import has_bound, has_reference
+from .reference.gate import have_bounds, have_references
 from .report import METHODS
 from .whole import is_small
 
@@ -24,7 +24,7 @@ def find_unchecked(spec: Spec, objects: Mapping[str, Backend], methods: Sequence
         shown = " and ".join(f"{prod(layer.network.weight_shape):,}" for layer in layers)
         yield f"exact: most of the weight tensor's {shown} entries; a random part was compared"
     if "float" in methods:
-        if spec.gate is not None and not has_bound(spec.gate):
+        if spec.gates and not have_bounds(spec.gates):
             yield "float: the errors of this gate's coefficients, which have no bound here"
         if callable(spec.between):
             yield "float: the errors of the block's nonlinearity, a function that has no bound here"
@@ -32,15 +32,15 @@ def find_unchecked(spec: Spec, objects: Mapping[str, Backend], methods: Sequence
             yield from _on(
                 f"float: {dtype}", [n for n, ops in objects.items() if dtype not in ops.float_types]
             )
-    if "capacity" in methods and spec.experts and not is_symmetric(spec.gate):
-        what = "coefficients that come with a call" if spec.gate is None else "this gate"
+    if "capacity" in methods and spec.experts and not are_symmetric(spec.gates):
+        what = "this gate" if spec.gates else "coefficients that come with a call"
         yield f"capacity: experts, since {what} may tell equal ones apart; bonds alone were looked at"
     if "frameworks" in methods:
         yield from _find_in_frameworks(spec, objects)
 
 
 def _find_in_frameworks(spec: Spec, objects: Mapping[str, Backend]) -> Iterator[str]:
-    defined = has_reference(spec.gate)
+    defined = have_references(spec.gates)
     if not defined:
         yield "frameworks: which coefficients this gate should give: only what any gate must do was tried"
         if len(objects) == 1:
@@ -55,7 +55,7 @@ def _find_in_frameworks(spec: Spec, objects: Mapping[str, Backend]) -> Iterator[
     alike = [name for name, ops in objects.items() if type(ops).gradients is Backend.gradients]
     yield from _on("frameworks: gradients and training", alike)
     silent = [name for name, ops in objects.items() if type(ops).random_source is Backend.random_source]
-    if spec.noise > 0:
+    if spec.adds_noise:
         yield from _on("frameworks: the distribution of the noise", silent)
 
 

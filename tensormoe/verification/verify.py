@@ -26,7 +26,7 @@ from .inputs import draw_sample, real_inputs
 from .needs import check_size
 from .proof.chain import ChainProof, prove_chain
 from .proof.prove import Proof, prove_program
-from .reference.gate import has_bound
+from .reference.gate import have_bounds
 from .report import METHODS, Check, VerificationReport
 from .unchecked import find_unchecked
 
@@ -99,7 +99,8 @@ def verify(
         for layer in layers.values():
             exact.check_size(layer)
     ungated = "none, coefficients come with each call" if spec.experts else "none, nor experts"
-    remarks = [f"gate: {spec.gate.steps if spec.gate else ungated}"]
+    steps = dict.fromkeys(gate.steps for gate in spec.gates) or [ungated]
+    remarks = [f"gate: {each}" for each in steps]
     generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
     run: dict[str, Callable[[], Iterator[Check]]] = {
         "proof": lambda: _proof_checks(spec, layers),
@@ -207,5 +208,5 @@ def _float_checks(
         yield from float_checks(layer, objects, inputs, sample, label)
     if isinstance(spec.between, str):
         yield from block_checks(spec, objects, generator, batch_size)
-    if spec.gate is not None and has_bound(spec.gate):
+    if spec.gates and have_bounds(spec.gates):
         yield from gate_checks(spec, objects, generator, batch_size)

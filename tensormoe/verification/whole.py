@@ -57,10 +57,11 @@ def draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_siz
 
 def draw_previous(spec: Spec, generator: np.random.Generator, batch_size: int) -> list[NumPyArray] | None:
     """Random coefficients of the layer before, for a router that uses them."""
-    clusters = spec.previous_experts
-    if clusters is None:
+    if spec.previous_experts is None:
         return None
-    return [generator.dirichlet(np.ones(k), size=batch_size) for k in clusters]
+    # A level that does not use them gets those of its own experts.
+    counts = zip(spec.previous_experts, spec.experts, strict=True)
+    return [generator.dirichlet(np.ones(n if k is None else k), size=batch_size) for k, n in counts]
 
 
 def convert(ops: Backend, arrays: Mapping[str, NumPyArray]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def specs_with(gate: tm.Gate) -> tuple[tm.MuMoESpec, tm.MuMoEBlockSpec]:
 
 
 def previous_of(spec: tm.Spec, *leading: int) -> list[np.ndarray] | None:
-    counts = spec.gate.router.previous_experts(spec.experts)
+    counts = spec.previous_experts
     generator = np.random.default_rng(2)
     return counts and [generator.dirichlet(np.ones(k), size=leading).astype("float32") for k in counts]
 

@@ -152,7 +152,7 @@ def values(spec: tm.MuMoESpec, count: int = 24, seed: int = 0) -> tuple[dict, di
     parameters, state = tm.initialize(spec, 0, "float64")
     generator = np.random.default_rng(seed)
     parameters = {name: generator.normal(size=value.shape) for name, value in parameters.items()}
-    clusters = spec.gate.router.previous_experts(spec.experts) or spec.experts
+    clusters = spec.previous_experts or spec.experts
     previous = [generator.dirichlet(np.ones(k), size=count) for k in clusters]
     return parameters, state, tokens(count, seed=seed).h, previous
 
@@ -331,10 +331,11 @@ def test_unfit_coefficients_are_refused() -> None:
         with pytest.raises(tm.TensorMoEError, match="previous"):
             layer(x, previous=unfit)
     assert tm.build(spec_of(tm.LinearRouter()), "torch")(x, previous=fit).shape == (7, 5)
-    other = tm.build(spec_of(tm.AdaptiveClustering(clusters=(2, 9))), "torch")
+    gates = tuple(tm.Gate(router=tm.AdaptiveClustering(clusters=n)) for n in (2, 9))
+    other = tm.build(spec_of(tm.LinearRouter()).replace(gate=gates), "torch")
     assert other(x, previous=[torch.ones(7, 2) / 2, torch.ones(7, 9) / 9]).shape == (7, 5)
     with pytest.raises(tm.TensorMoEError, match="clusters"):
-        spec_of(tm.AdaptiveClustering(clusters=(2, 9, 3)))
+        tm.AdaptiveClustering(clusters=(2, 9))
 
 
 def test_layers_and_blocks_hand_coefficients_on_in_pytorch() -> None:
@@ -388,8 +389,8 @@ class Doubling(tm.Router):
 
     factor: float = 2.0
 
-    def logits(self, ops, x, weights, state, call):
-        return [self.factor * ops.matmul(x, g) for g in weights], {}
+    def logits(self, ops, x, parameters, state, call):
+        return self.factor * ops.matmul(x, parameters["weights"]), {}
 
 
 def test_a_router_of_ones_own() -> None:

@@ -83,13 +83,13 @@ def test_each_part_is_plain_data_of_its_own() -> None:
         tm.CP(3),
         tm.TensorNetwork("n r, i r, o r", r=3),
         tm.Tucker((2, 3, 4)),
-        tm.AdaptiveClustering(clusters=(3, 4), clamp=infinity),
+        tm.AdaptiveClustering(clusters=3, clamp=infinity),
         tm.Activation("soft_top_k", k=2),
         tm.Gate(tm.Activation("top_k", k=2)),
     ):
         data = json.loads(json.dumps(part.to_dict(), allow_nan=False))
         assert type(part).from_dict(data) == part
-    assert tm.LinearRouter().to_dict() == {"type": "Linear"}
+    assert tm.LinearRouter().to_dict() == {"type": "Linear", "bias": False}
     assert tm.Factorization.from_dict({"type": "CP", "rank": 3}) == tm.CP(3)
     with pytest.raises(tm.TensorMoEError, match="factorization type: received 'CP'; choose one of 'Tucker'"):
         tm.Tucker.from_dict({"type": "CP", "rank": 3})
@@ -230,8 +230,8 @@ def test_two_definitions_of_one_name_are_an_error_and_one_definition_run_twice_i
     class Slotted(tm.Router):
         factor: float = 2.0
 
-        def logits(self, ops, x, weights, state, call):
-            return [], {}
+        def logits(self, ops, x, parameters, state, call):
+            return x, {}
 
     assert tm.Router.from_dict(Slotted(infinity).to_dict()) == Slotted(infinity)
 
@@ -242,8 +242,8 @@ class Fielded(tm.Router):
 
     value: Any = None
 
-    def logits(self, ops, x, weights, state, call):
-        return [], {}
+    def logits(self, ops, x, parameters, state, call):
+        return x, {}
 
 
 plain = st.recursive(

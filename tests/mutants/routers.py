@@ -11,29 +11,30 @@ EMPTY = f"{ROUTERS}::test_an_empty_batch_moves_nothing"
 PLACE = f"{NOISE}::test_noise_comes_after_the_norm_and_before_the_temperature"
 APART = f"{NOISE}::test_every_entry_of_every_level_has_noise_of_its_own"
 
-_NOISE = """            logits = self._normalize(ops, logits, level, moved, call)
-            if call.training and self.noise > 0:
-                logits = logits + self.noise * ops.normal(logits, call.generator, level)
+_NOISE = """    logits = self._normalize(ops, routed, state, moved, call)
+    if call.training and self.noise > 0:
+        logits = logits + self.noise * ops.normal(logits, call.generator, call.level)
 """
-_BEFORE = """            if call.training and self.noise > 0:
-                logits = logits + self.noise * ops.normal(logits, call.generator, level)
-            logits = self._normalize(ops, logits, level, moved, call)
+_BEFORE = """    logits = routed
+    if call.training and self.noise > 0:
+        logits = logits + self.noise * ops.normal(logits, call.generator, call.level)
+    logits = self._normalize(ops, logits, state, moved, call)
 """
-_DRAW = "self.noise * ops.normal(logits, call.generator, level)"
+_DRAW = "self.noise * ops.normal(logits, call.generator, call.level)"
 
 OF_NOISE = [
     edit(
         "noise is added before the norm",
-        "gates.gate:Gate._coefficients",
-        "".join(line.removeprefix("    ") for line in _NOISE.splitlines(keepends=True)),
-        "".join(line.removeprefix("    ") for line in _BEFORE.splitlines(keepends=True)),
+        "gates.gate:Gate.compute",
+        _NOISE,
+        _BEFORE,
         NOISY,
         f"{PLACE}[layer-numpy]",
         ("numpy",),
     ),
     edit(
         "noise is not divided by the temperature",
-        "gates.gate:Gate._coefficients",
+        "gates.gate:Gate.compute",
         _DRAW,
         f"self.temperature * {_DRAW}",
         NOISY,
@@ -42,7 +43,7 @@ OF_NOISE = [
     ),
     edit(
         "noise has the variance for its deviation",
-        "gates.gate:Gate._coefficients",
+        "gates.gate:Gate.compute",
         _DRAW,
         f"self.noise * {_DRAW}",
         NOISY,
@@ -51,7 +52,7 @@ OF_NOISE = [
     ),
     edit(
         "noise only raises logits",
-        "gates.gate:Gate._coefficients",
+        "gates.gate:Gate.compute",
         _DRAW,
         f"abs({_DRAW})",
         NOISY,
@@ -60,7 +61,7 @@ OF_NOISE = [
     ),
     edit(
         "noise is the same for all tokens",
-        "gates.gate:Gate._coefficients",
+        "gates.gate:Gate.compute",
         _DRAW,
         f"{_DRAW}[:1]",
         NOISY,
@@ -122,8 +123,8 @@ OF_ROUTERS = [
     edit(
         "the number of clusters is that of experts",
         "gates.routers:AdaptiveClustering.previous_experts",
-        "own if self.clusters is None else",
-        "own if True else",
+        "experts if self.clusters is None else",
+        "experts if True else",
         CLUSTERS,
         f"{HEARD}[AdaptiveClustering.clusters]",
     ),
@@ -153,9 +154,9 @@ OF_ROUTERS = [
     ),
     edit(
         "every level has the first one's clusters",
-        "gates.routers:AdaptiveClustering.logits",
-        'f"router_{part}.{level}" for',
-        'f"router_{part}.0" for',
+        "gates.levels:compute_levels",
+        "in level.statistics.items()",
+        "in levels[0].statistics.items()",
         CLUSTERS,
         f"{ROUTERS}::test_a_layers_logits_are_those_of_weighted_inputs",
     ),
@@ -183,9 +184,9 @@ OF_CLUSTERS = [
 OF_LEVELS = [
     edit(
         "every level has the last one's logits",
-        "gates.gate:Gate._coefficients",
-        "for level, logits in enumerate(routed):",
-        "for level, logits in enumerate([routed[-1]] * len(routed)):",
+        "gates.levels:compute_levels",
+        "in level.parameters.items()",
+        "in levels[-1].parameters.items()",
         GATED_LEVELS,
         "frameworks",
     ),

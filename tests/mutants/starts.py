@@ -138,7 +138,7 @@ MUTANTS = [
     ),
     edit(
         "noise of the gate tells no experts apart",
-        "verification.capacity:is_symmetric",
+        "verification.capacity:_is_symmetric",
         " and gate.noise == 0",
         "",
         CP,
@@ -187,8 +187,8 @@ MUTANTS = [
     edit(
         "a dense layer is upcycled under coefficients of any sum",
         "fitting.upcycle:upcycle",
-        "spec.gate.total != 1",
-        "spec.gate.total == 0",
+        "gate.total != 1",
+        "gate.total == 0",
         RELU,
         f"{SUMS}::test_upcycling_needs_coefficients_that_sum_to_one",
     ),

@@ -128,7 +128,7 @@ def outcome(spec: tm.Spec) -> dict[str, Any]:
         _values("x", (_TOKENS, spec.in_features))
         + 3 * _values("centres", (3, spec.in_features))[np.arange(_TOKENS) % 3]
     )
-    counts = spec.gate.router.previous_experts(spec.experts)
+    counts = spec.previous_experts
     previous = counts and [np.exp(3 * _values("previous", (_TOKENS, k))) for k in counts]
     call: dict[str, Any] = {"previous": previous and [a / a.sum(1, keepdims=True) for a in previous]}
     results: list[Any] = []

@@ -120,10 +120,10 @@ class Averaging(tm.Router):
     when: bool
     says: bool = False
 
-    def logits(self, ops: Any, x: Any, weights: Any, state: Any, call: Any) -> Any:
+    def logits(self, ops: Any, x: Any, parameters: Any, state: Any, call: Any) -> Any:
         if call.training == self.when:
             x = x + ops.sum(x, axis=0) / x.shape[0]
-        return [ops.matmul(x, g) for g in weights], {}
+        return ops.matmul(x, parameters["weights"]), {}
 
     def mixes_tokens(self, training: bool) -> bool:
         return self.says and training == self.when
@@ -147,14 +147,16 @@ def abs_softmax(z: np.ndarray) -> np.ndarray:
 
 
 def test_coefficients_have_the_inputs_type_and_their_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = tm.Gate.coefficients
+    from tensormoe.layers import functional
 
-    def narrow(self: tm.Gate, ops: Any, parameters: Any, x: Any, *rest: Any) -> Any:
-        coefficients, *others = right(self, ops, parameters, x, *rest)
+    right = functional.compute_levels
+
+    def narrow(ops: Any, x: Any, *rest: Any) -> Any:
+        coefficients, *others = right(ops, x, *rest)
         wanted = "float32" if ops.dtype_name(x) == "float16" else ops.dtype_name(x)
         return [ops.cast(a, wanted) for a in coefficients], *others
 
-    monkeypatch.setattr(tm.Gate, "coefficients", narrow)
+    monkeypatch.setattr(functional, "compute_levels", narrow)
     assert broken_laws(own(softmax)) == {"shape and element type"}
 
 

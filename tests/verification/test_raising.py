@@ -31,10 +31,8 @@ def test_a_gate_of_one_framework_is_verified_there_and_named_elsewhere() -> None
 class EvenRouter(tm.Router):
     """A router that ignores its weights: their gradient is 0."""
 
-    def logits(
-        self, ops: Any, x: Any, weights: Any, state: Any, call: Any
-    ) -> tuple[list[Any], dict[str, Any]]:
-        return [ops.matmul(x, ops.zeros_like(g)) for g in weights], {}
+    def logits(self, ops: Any, x: Any, parameters: Any, state: Any, call: Any) -> tuple[Any, dict[str, Any]]:
+        return ops.matmul(x, ops.zeros_like(parameters["weights"])), {}
 
 
 def test_a_router_that_ignores_its_weights_is_verified() -> None:

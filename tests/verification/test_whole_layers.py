@@ -177,7 +177,7 @@ def test_clusters_are_those_of_their_definition(
     expected = state
     for mode in (True, training):
         x = generator.normal(size=(6, 5))
-        previous = [generator.dirichlet(np.ones(k), 6) for k in router.previous_experts((3, 2))]
+        previous = [generator.dirichlet(np.ones(k), 6) for k in spec.previous_experts]
         actual = tm.apply(spec, parameters, x, state=state, training=mode, previous=previous)
         right = compute(spec, parameters, expected, x, training=mode, previous=previous)
         state, expected = actual.state, right.state

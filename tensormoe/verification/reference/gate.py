@@ -7,22 +7,18 @@ Sources of the constants: the Jacobian of α-entmax for α ≤ 2 is diag(s) − 
 et al., "Sparse Sequence-to-Sequence Models", 2019), hence 1; so is that of a projection such as soft top-k's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
-from ...arrays.backend import at_least_float32
 from ...gates.activations import Activation
 from ...gates.gate import Gate
-from ...gates.routers import AdaptiveClustering, LinearRouter
+from ...gates.levels import GateLevel
 from ...gates.steering import Sharing, Steering
 from ...typing import NumPyArray
-from ..arithmetic.rounding import UNITS, Precision, gamma
-
-# Values, and how far they may be off.
-Bounded: TypeAlias = tuple[NumPyArray, NumPyArray]
+from ..arithmetic.rounding import UNITS, gamma
+from .routers import BOUNDED_ROUTERS, ROUTERS, Bounded, add_noise, route
 
 # As in PyTorch's norms: what is added to a variance, and the share of a batch in the running statistics.
 _EPSILON, _SHARE = 1e-5, 0.1
@@ -119,20 +115,29 @@ _WEIGHTS: dict[str, Callable[..., _Weights]] = {
 }
 
 
-def has_reference(gate: Gate | None) -> bool:
-    """Whether all steps of the gate have a reference here; without a gate there is none to have one."""
-    if gate is None:
-        return True
+def have_references(gates: Sequence[Gate]) -> bool:
+    """Whether all steps of all gates have a reference here."""
+    return all(_has_reference(gate) for gate in gates)
+
+
+def have_bounds(gates: Sequence[Gate]) -> bool:
+    """Whether they also have an error bound."""
+    return all(_has_reference(gate) and _has_bound(gate) for gate in gates)
+
+
+def _has_reference(gate: Gate) -> bool:
     named = isinstance(gate.weighting, Activation) and gate.weighting.name in _WEIGHTS
     # A class of one's own may inherit from these.
-    known = type(gate.router) in (LinearRouter, AdaptiveClustering)
-    return named and known and not callable(gate.norm)
+    return named and type(gate.router) in ROUTERS and not callable(gate.norm)
 
 
-def has_bound(gate: Gate) -> bool:
-    """Whether they also have an error bound."""
-    linear = type(gate.router) is LinearRouter
-    return has_reference(gate) and linear and _weights(gate).moved is not None and not gate.steering
+def _has_bound(gate: Gate) -> bool:
+    return type(gate.router) in BOUNDED_ROUTERS and _weights(gate).moved is not None and not gate.steering
+
+
+def own_arrays(level: GateLevel, arrays: Mapping[str, NumPyArray]) -> dict[str, NumPyArray]:
+    """The parameters of a level by the router's names."""
+    return {name: arrays[full] for name, full in level.parameters.items()}
 
 
 def _weights(gate: Gate) -> _Weights:
@@ -149,14 +154,14 @@ class ExpertLevel:
     """One level's coefficients and statistics, with the error that an element type may make.
 
     Args:
-        gate: one that `has_reference`.
+        gate: one of those that `have_references`.
         x: (T, I).
-        weights: G (I, N).
+        parameters: the level's, by the router's names.
         running: the running mean and variance (N,) before, for a batch norm.
         dtype: the element type of x and G; the values are float64 here.
         training: whether a batch norm uses this batch's statistics; otherwise it uses the running ones, and
             the error has no bound here.
-        noise: what is added to the normalised logits, if anything (T, N).
+        noise: standard normal numbers for the gate's noise, or the router's (T, N); 0 for none.
         level: the level's number, for steering.
         plain: x before a router scaled it, by which steering shares coefficients; x by default.
 
@@ -170,7 +175,7 @@ class ExpertLevel:
         self,
         gate: Gate,
         x: NumPyArray,
-        weights: NumPyArray,
+        parameters: Mapping[str, NumPyArray],
         running: Sequence[NumPyArray],
         dtype: str,
         training: bool = True,
@@ -180,13 +185,12 @@ class ExpertLevel:
     ) -> None:
         # The values computed here are rounded as well.
         unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
+        weights = parameters["weights"]
         count = weights.shape[1] - sum(step.added for step in gate.steering if step.level == level)
-        weights, shared = weights[:, :count], (x if plain is None else plain) @ weights[:, count:]
-        logits = x @ weights
-        # Routers multiply in at least float32.
-        product = Precision(at_least_float32(dtype))
-        rounding = product.rounding(x.shape[1]) + Precision("float64").rounding(x.shape[1])
-        error = rounding * (np.abs(x) @ np.abs(weights))
+        shared = (x if plain is None else plain) @ weights[:, count:]
+        own = {**parameters, "weights": weights[:, :count]}
+        logits, error = route(gate.router, x, own, dtype)
+        logits = logits + add_noise(gate.router, x, own, noise)
         self.statistics: list[Bounded] = []
         if gate.norm == "batch" and not training:
             mean, variance = running
@@ -196,7 +200,7 @@ class ExpertLevel:
             logits, error = normalize(logits, error, unit, axis=0)
         elif gate.norm == "layer":
             logits, error = normalize(logits, error, unit, axis=1)
-        logits, error = (logits + noise) / gate.temperature, error / gate.temperature
+        logits, error = (logits + gate.noise * noise) / gate.temperature, error / gate.temperature
         count = logits.shape[1]
         activation = _weights(gate)
         self.p = _steer(activation.value(logits), gate, level, shared)

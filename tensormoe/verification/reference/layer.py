@@ -17,7 +17,7 @@ from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes, split
 from ...typing import NumPyArray
 from .clustering import CLUSTER_STATISTICS, cluster, initial_clusters
 from .contraction import IndexedArray, contract, fill_rows, last_row, multiply_out, with_rows
-from .gate import STATISTICS, ExpertLevel
+from .gate import STATISTICS, ExpertLevel, own_arrays
 from .own import compute_own
 
 Arrays = Mapping[str, NumPyArray]
@@ -63,14 +63,14 @@ def compute(
         x: (T, I).
         training: whether the gate uses this batch's statistics and moves the running ones.
         previous: the coefficients of the layer before, for a router that uses them.
-        noise: what is added to the normalised logits of each level.
+        noise: standard normal numbers for the noise of each level's gate or router.
         clustered: x as clusters see it, through which no derivative is taken; x itself by default.
         given: the coefficients, if there is no gate.
     """
     if given is not None:
         return Output(mix(spec, parameters, given, x), [*given], dict(state))
-    gate, levels, moved = spec.require_gate("its coefficients are computed here"), [], dict(state)
-    for number in range(spec.levels):
+    levels, moved = [], dict(state)
+    for number, gate in enumerate(spec.gates):
         routed = x
         if previous is not None and isinstance(gate.router, AdaptiveClustering):
             h, running = x if clustered is None else clustered, initial_clusters(state, number)
@@ -78,8 +78,8 @@ def compute(
             routed = clusters.scale * x
             moved |= _by_name(CLUSTER_STATISTICS, number, clusters.statistics)
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
-        weights, added = parameters[f"gate_weights.{number}"], 0.0 if noise is None else noise[number]
-        level = ExpertLevel(gate, routed, weights, running, "float64", training, added, number, x)
+        own, drawn = own_arrays(spec.gate_levels[number], parameters), 0.0 if noise is None else noise[number]
+        level = ExpertLevel(gate, routed, own, running, "float64", training, drawn, number, x)
         levels.append(level)
         moved |= _by_name(STATISTICS, number, [value for value, _ in levels[-1].statistics])
     coefficients = [level.p for level in levels]

@@ -17,7 +17,7 @@ from tensormoe_torch._recomputation import _digest
 
 Call = Callable[..., Any]
 # Each gate, with noise and without.
-GATES = [*EVERY_GATE, *(replace(gate, noise=0.5) for gate in EVERY_GATE if not gate.noise)]
+GATES = [*EVERY_GATE, *(replace(gate, noise=0.5) for gate in EVERY_GATE if not gate.adds_noise)]
 KINDS = {
     "reentrant": lambda call, *inputs: checkpoint(call, *inputs, use_reentrant=True),
     "not reentrant": lambda call, *inputs: checkpoint(call, *inputs, use_reentrant=False),
@@ -27,9 +27,11 @@ own = pytest.mark.parametrize("own", [True, False], ids=["own generator", "globa
 
 
 def build(gate: tm.Gate, seed: int = 0) -> torch.nn.Module:
-    if gate.router != tm.LinearRouter():
-        gate = replace(gate, router=replace(gate.router, clusters=(3, 2)))
-    layer = tm.build(tm.MuMoESpec(6, 6, (4, 3), tm.CP(5), gate), "torch", seed=seed, dtype=torch.float64)
+    routers = [gate.router] * 2
+    if isinstance(gate.router, tm.AdaptiveClustering):
+        routers = [replace(gate.router, clusters=n) for n in (3, 2)]
+    gates = [replace(gate, router=router) for router in routers]
+    layer = tm.build(tm.MuMoESpec(6, 6, (4, 3), tm.CP(5), gates), "torch", seed=seed, dtype=torch.float64)
     for weights in layer.gate_weights:
         torch.nn.init.normal_(weights, generator=torch.Generator().manual_seed(seed))
     return layer

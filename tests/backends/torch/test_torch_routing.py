@@ -305,12 +305,12 @@ class Following(tm.Router):
 
     strength: float = 1.0
 
-    def previous_experts(self, experts: tuple[int, ...]) -> tuple[int, ...]:
+    def previous_experts(self, experts: int) -> int:
         return experts
 
-    def logits(self, ops: Any, x: Any, weights: Any, state: Any, call: Any) -> Any:
-        before = call.previous or [0.0] * len(weights)
-        return [ops.matmul(x, g) + self.strength * a for g, a in zip(weights, before, strict=True)], {}
+    def logits(self, ops: Any, x: Any, parameters: Any, state: Any, call: Any) -> Any:
+        before = 0.0 if call.previous is None else call.previous
+        return ops.matmul(x, parameters["weights"]) + self.strength * before, {}
 
 
 def test_gradients_go_through_coefficients_where_a_router_has_them() -> None:
