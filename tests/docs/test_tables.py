@@ -61,7 +61,8 @@ def test_every_norm_is_listed() -> None:
 
 def test_every_router_is_listed() -> None:
     listed = {type(eval(code(row[0]), {"tm": tm})) for row in table("routers.md", "`tm.Gate(router=...)`")}
-    assert listed == {tm.LinearRouter, tm.AdaptiveClustering}
+    routers = {tm.LinearRouter, tm.LowRankRouter, tm.CosineRouter, tm.NoisyRouter, tm.AdaptiveClustering}
+    assert listed == routers
 
 
 def test_every_option_of_adaptive_clustering_is_listed() -> None:

@@ -250,6 +250,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "stacked.seed": lambda s: 0,
     "Activation.name": lambda s: "softmax",
     "AdaptiveClustering.statistics": lambda s: "running",
+    "LinearRouter.bias": lambda s: True,
     "MuMoESpec.matched.parameters": lambda s: 1000,
     "MuMoEBlockSpec.matched.parameters": lambda s: 1000,
     "adaptive_clustering_weights.previous": lambda s: s.arrays((6, 4))[0],

@@ -74,8 +74,8 @@ BLOCKS = [
     edit(
         "coefficients follow from the normalised input",
         "layers.functional:run_gate",
-        "parameters, tokens, spec.levels",
-        "parameters, layer_norm(ops, tokens), spec.levels",
+        "compute_levels, tokens, ",
+        "compute_levels, layer_norm(ops, tokens), ",
         NORMED_BLOCK,
         "frameworks",
     ),

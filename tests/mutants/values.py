@@ -88,9 +88,9 @@ INITIAL = [
     ),
     edit(
         "the input norm starts with a scale of 0",
-        "layers.initialization:initialize_constants",
-        'name == "input_norm.weight"',
-        'name == "input_norm.bias"',
+        "layers.initialization:constant_values",
+        '"input_norm.weight": 1.0',
+        '"input_norm.bias": 1.0',
         BLOCK,
         f"{BLOCKS}::test_an_input_norm_starts_as_the_identity",
     ),

@@ -37,6 +37,10 @@ def routed(**fields: Any) -> tm.MuMoESpec:
     return gated(activation="softmax", norm=None, router=tm.AdaptiveClustering(**fields))
 
 
+def learned(router: Callable[..., tm.Router], **fields: Any) -> tm.MuMoESpec:
+    return gated(activation="softmax", norm=None, router=router(**fields))
+
+
 def activated(name: str = "top_k", **options: Any) -> tm.MuMoESpec:
     return gated(activation=tm.Activation(name, **options), norm=None)
 
@@ -107,6 +111,10 @@ CHANGES = [
         momentum=0.5,
         clusters=5,
     ),
+    *_each(tm.LinearRouter, partial(learned, tm.LinearRouter), bias=True),
+    *_each(tm.LowRankRouter, partial(learned, tm.LowRankRouter, rank=2), rank=3),
+    *_each(tm.CosineRouter, partial(learned, tm.CosineRouter), rank=3, temperature=2.0),
+    *_each(tm.NoisyRouter, partial(learned, tm.NoisyRouter), noise=0.5),
     Change(tm.Activation, "name", partial(activated, "sparsemax"), partial(activated, "softmax")),
     Change(tm.Activation, "options", partial(activated, k=2), partial(activated, k=3)),
     _family(tm.CP, "rank", tm.CP(2), tm.CP(3)),
