@@ -23,6 +23,9 @@ BLOCK = tm.MuMoEBlockSpec(5, 6, 3, 4, tm.CP(2), tm.Gate("sparsemax"), gated=True
 X = np.random.default_rng(1).normal(size=(7, 5))
 COLUMNS = np.random.default_rng(2).normal(size=(5, 2))
 
+# Of the others, weights have a row for each of a few features.
+SPLITTING = [gate for gate in EVERY_GATE if getattr(gate.router, "rank", None) is None]
+
 
 def compute(layer: tm.SavedLayer, x: np.ndarray = X, **options: Any) -> Any:
     return tm.apply(layer.spec, layer.parameters, x, state=layer.state, **options)
@@ -73,9 +76,10 @@ def test_outputs_stay_and_copies_share_the_coefficient(data: st.DataObject) -> N
     assert edited.undo(len(edits)).spec == spec
 
 
-@pytest.mark.parametrize("gate", EVERY_GATE, ids=str)
+@pytest.mark.parametrize("gate", SPLITTING, ids=str)
 def test_outputs_stay_for_every_gate_in_training(gate: tm.Gate) -> None:
-    gate = tm.Gate(gate.activation, gate.norm, gate.router, gate.temperature, 0.5)  # with noise
+    noise = 0.0 if gate.adds_noise else 0.5
+    gate = tm.Gate(gate.activation, gate.norm, gate.router, gate.temperature, noise)
     if isinstance(gate.router, tm.AdaptiveClustering):
         gate = tm.Gate(gate.activation, gate.norm, tm.AdaptiveClustering(clusters=4), noise=0.5)
     layer = saved(SPEC.replace(gate=gate))

@@ -111,7 +111,8 @@ def test_autocast_changes_nothing_in_a_gate(gate: tm.Gate, dtype: str) -> None:
     spec = tm.MuMoESpec(40, 5, (7, 6), tm.CP(3), gate)
     counts = spec.previous_experts
     generator = torch.Generator().manual_seed(0)
-    x, *weights = (torch.randn(n, generator=generator) for n in ((9, 40), (40, 7), (40, 6)))
+    shapes = spec.gate_shapes.values()
+    x, *weights = (torch.randn(shape, generator=generator) for shape in ((9, 40), *shapes))
     previous = counts and [torch.softmax(torch.randn(9, k, generator=generator), -1) for k in counts]
     _, start = tm.initialize(spec)
     cotangents = [torch.randn(9, n, generator=generator) for n in spec.experts]
@@ -120,7 +121,7 @@ def test_autocast_changes_nothing_in_a_gate(gate: tm.Gate, dtype: str) -> None:
         with torch.autocast("cpu", getattr(torch, dtype), enabled=enabled):
             state = {name: torch.from_numpy(value.copy()) for name, value in start.items()}
             leaves = [leaf.clone().requires_grad_() for leaf in (x, *weights)]
-            parameters = {f"gate_weights.{level}": g for level, g in enumerate(leaves[1:])}
+            parameters = dict(zip(spec.gate_shapes, leaves[1:], strict=True))
             for step in range(2):
                 noise = torch.Generator().manual_seed(step)
                 output = compute_gate(

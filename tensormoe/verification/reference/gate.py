@@ -187,7 +187,9 @@ class ExpertLevel:
         unit = min(UNITS[dtype], UNITS["float32"]) + UNITS["float64"]
         weights = parameters["weights"]
         count = weights.shape[1] - sum(step.added for step in gate.steering if step.level == level)
-        shared = (x if plain is None else plain) @ weights[:, count:]
+        shared = x[:, :0]
+        if count < weights.shape[1]:
+            shared = (x if plain is None else plain) @ weights[:, count:]
         own = {**parameters, "weights": weights[:, :count]}
         logits, error = route(gate.router, x, own, dtype)
         logits = logits + add_noise(gate.router, x, own, noise)
