@@ -132,6 +132,17 @@ def test_a_saved_layer_has_the_values_that_json_lacks(tmp_path) -> None:
         tm.build(tm.spec_from_json(spec.to_json()), "numpy")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_a_fixed_core_has_the_type_of_the_parameters(dtype: str) -> None:
+    spec = spec_of(LORA, gate=tm.Gate(norm="batch"))
+    layer = tm.build(spec, "numpy", seed=0, dtype=dtype)
+    again = type(layer).from_arrays(spec, tm.build(spec, "numpy", seed=0).arrays(), dtype=dtype)
+    for each in (layer, again):
+        assert {each.cores[name].dtype.name for name in ("W", "core2")} == {dtype}
+        assert each.state["gate_mean.0"].dtype.name == ("float64" if dtype == "float64" else "float32")
+        assert each(np.ones((2, 8), each.dtype)).dtype == each.dtype
+
+
 def test_a_block_has_a_core_of_its_own_in_each_layer(tmp_path) -> None:
     block = tm.MuMoEBlockSpec(8, 8, 8, 3, MIXED, bias=False, gated=True)
     parameters, state = tm.initialize(block, dtype="float64")
@@ -189,6 +200,11 @@ def test_ranks_beside_fixed_cores_grow_and_do_not_change_otherwise() -> None:
     grown = tm.grow(layer, r=5).layer
     assert (grown.materialize() == layer.materialize()).all()
     assert (grown.cores["W"] == WEIGHT).all()
+    # What is new learns: one of the cores that carry it is zero, and one only.
+    beside = tm.TensorNetwork("W: i o + n r, i r, r o", r=2, fixed={"W": WEIGHT})
+    cores = tm.grow(tm.build(spec_of(beside), "numpy", seed=0), r=3).layer.cores
+    new = [cores["core2"][:, 2:], cores["core3"][:, 2:], cores["core4"][2:]]
+    assert [bool(each.any()) for each in new].count(False) == 1
     mixed = tm.build(
         spec_of(tm.TensorNetwork("P: i q, n q, q o", q=4, fixed={"P": "signs"})), "numpy", seed=0
     )

@@ -5,6 +5,8 @@ All axes have the same size, the input's with its bias row among them, so that n
 
 from functools import partial
 
+import numpy as np
+
 import tensormoe as tm
 from tensormoe.gates.steering import Sharing, Steering
 
@@ -42,6 +44,10 @@ TIED = partial(_layer, 3, _network("n r, A: i r, A: o r", r=3))
 TIED_SUM = partial(_layer, 3, _network("n r, A: i r, B: r o + n s, A: i s, B: s o, C: n t", r=3, s=3, t=1))
 # Its first reader stands for its second use: inputs are met first.
 CROSSED = partial(_layer, 3, _network("A: o r, n r, A: i r", r=3))
+# Low-rank experts beside a frozen weight, and a transform of the inputs that is not trained.
+_frozen = {"W": np.arange(9.0).reshape(3, 3) - 4}
+LORA = partial(_layer, 3, _network("W: i o + n i r, n r o", r=3, fixed=_frozen))
+MIXED = partial(tm.MuMoESpec, 4, 4, 4, _network("H: i q, n q, q o", q=4, fixed={"H": "hadamard"}), bias=False)
 # A vector that stretches along the axes of other cores.
 SCALED = partial(_layer, 3, _network("r, n r, i r, o r", r=3))
 # CP with its cores transposed: the same shapes.
