@@ -232,6 +232,7 @@ class Module(nnx.Module):
         x: ArrayLike,
         return_coefficients: Literal[False] = False,
         *,
+        router_input: ArrayLike | None = None,
         coefficients: Sequence[ArrayLike] | ArrayLike | None = None,
         previous: Sequence[ArrayLike] | None = None,
         generator: jax.Array | nnx.Rngs | None = None,
@@ -244,6 +245,7 @@ class Module(nnx.Module):
         x: ArrayLike,
         return_coefficients: Literal[True],
         *,
+        router_input: ArrayLike | None = None,
         coefficients: Sequence[ArrayLike] | ArrayLike | None = None,
         previous: Sequence[ArrayLike] | None = None,
         generator: jax.Array | nnx.Rngs | None = None,
@@ -255,6 +257,7 @@ class Module(nnx.Module):
         x: ArrayLike,
         return_coefficients: bool = False,
         *,
+        router_input: ArrayLike | None = None,
         coefficients: Sequence[ArrayLike] | ArrayLike | None = None,
         previous: Sequence[ArrayLike] | None = None,
         generator: jax.Array | nnx.Rngs | None = None,
@@ -266,6 +269,8 @@ class Module(nnx.Module):
         Args:
             x: of the layer's element type; a JAX or a NumPy array.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+            router_input: what the router reads in place of x: (…, `spec.gate_features`), which such a layer
+                needs, or (…, I).
             coefficients: E arrays (…, N_e), or the only one, of x's type. A layer without a gate needs them;
                 with a gate, they are used in place of what it would compute, and its statistics stay.
             previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`.
@@ -282,8 +287,8 @@ class Module(nnx.Module):
         true_or_false("return_coefficients", return_coefficients)
         if unknown:
             remedy = (
-                "a call takes coefficients, previous, generator and all_reduce; layer.train() and "
-                "layer.eval() set the mode"
+                "a call takes router_input, coefficients, previous, generator and all_reduce; layer.train() "
+                "and layer.eval() set the mode"
             )
             raise TensorMoEError("keyword", next(iter(unknown)), remedy)
         if isinstance(generator, nnx.Rngs):
@@ -295,6 +300,7 @@ class Module(nnx.Module):
             {name: self._variable(name) for name in self.spec.parameter_shapes},
             x,
             state={name: self._variable(name) for name in self.spec.state_shapes},
+            router_input=router_input,
             coefficients=coefficients,
             training=training,
             previous=previous,

@@ -7,7 +7,7 @@ import jax
 from jax.sharding import PartitionSpec
 
 from tensormoe.errors import TensorMoEError
-from tensormoe.layers.checks import read_given
+from tensormoe.layers.checks import read_given, read_router_input
 from tensormoe.layers.functional import LayerOutput, compute_gate
 from tensormoe.layers.shares import experts_index, mix_shares, rank_index, share_stages
 from tensormoe.layers.spec import Spec, check_spec
@@ -64,6 +64,7 @@ def apply_shares(
     rank: str | None = None,
     experts: str | None = None,
     bond: str | None = None,
+    router_input: jax.Array | None = None,
     coefficients: Sequence[jax.Array] | jax.Array | None = None,
     state: Mapping[str, jax.Array] | None = None,
     training: bool = False,
@@ -82,6 +83,7 @@ def apply_shares(
         shares: what `shard_map` hands over of parameters that lie as `partition_specs` says.
         x: (…, I), the same along both axes.
         rank, experts, bond: as for `partition_specs`.
+        router_input: as for `tensormoe.apply`, the same along both axes.
         coefficients: as for `tensormoe.apply`: of all experts, the same along both axes.
         state, training, previous, generator, all_reduce, recompute: as for `tensormoe.apply`.
 
@@ -106,10 +108,11 @@ def apply_shares(
     """
     indices = _indices(spec, rank, experts, bond)
     mixed, moved = read_given(backend, spec, coefficients, x), {**(state or {})}
+    routed = read_router_input(backend, spec, router_input, x, mixed)
     if mixed is None:
         gate = {name: shares[name] for name in spec.gate_shapes}
         mixed, _, moved = compute_gate(
-            spec, gate, x, state=state, training=training, previous=previous, generator=generator,
+            spec, gate, routed, state=state, training=training, previous=previous, generator=generator,
             all_reduce=all_reduce, backend=backend,
         )  # fmt: skip
     stages = share_stages(spec, {name: shares[name].shape for name in spec.core_names})

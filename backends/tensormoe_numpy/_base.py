@@ -174,6 +174,7 @@ class Module:
         x: NumPyArray,
         return_coefficients: Literal[False] = False,
         *,
+        router_input: NumPyArray | None = None,
         coefficients: Sequence[NumPyArray] | NumPyArray | None = None,
         previous: Sequence[NumPyArray] | None = None,
     ) -> NumPyArray: ...
@@ -184,6 +185,7 @@ class Module:
         x: NumPyArray,
         return_coefficients: Literal[True],
         *,
+        router_input: NumPyArray | None = None,
         coefficients: Sequence[NumPyArray] | NumPyArray | None = None,
         previous: Sequence[NumPyArray] | None = None,
     ) -> tuple[NumPyArray, list[NumPyArray]]: ...
@@ -193,6 +195,7 @@ class Module:
         x: NumPyArray,
         return_coefficients: bool = False,
         *,
+        router_input: NumPyArray | None = None,
         coefficients: Sequence[NumPyArray] | NumPyArray | None = None,
         previous: Sequence[NumPyArray] | None = None,
     ) -> NumPyArray | tuple[NumPyArray, list[NumPyArray]]:
@@ -201,6 +204,8 @@ class Module:
         Args:
             x: of the layer's element type.
             return_coefficients: whether to return the pair of y and the coefficients.
+            router_input: what the router reads in place of x: (…, `spec.gate_features`), which such a layer
+                needs, or (…, I).
             coefficients: E arrays (…, N_e), or the only one, of x's type. A layer without a gate needs them;
                 with a gate, they are used in place of what it would compute.
             previous: the coefficients that the previous layer returned, for `tm.AdaptiveClustering`.
@@ -214,6 +219,7 @@ class Module:
             self.spec,
             self.parameters,
             x,
+            router_input=router_input,
             coefficients=coefficients,
             state=self.state,
             previous=previous,

@@ -254,7 +254,8 @@ class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  
             # Rarely are there equal ones, of which the first count. On a GPU to ask would be to wait.
             if bool((values[..., k:] != kth).all()):
                 return x < kth
-        return super().beyond_largest(x, k)
+        beyond: torch.Tensor = super().beyond_largest(x, k)
+        return beyond
 
     def holds(self, condition: torch.Tensor) -> bool | None:
         return bool(condition.all()) if is_readable(condition) else None

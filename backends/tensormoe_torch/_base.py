@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tensormoe.errors import TensorMoEError, true_or_false
-from tensormoe.layers.checks import check_input, check_types, read_given
+from tensormoe.layers.checks import check_input, check_types, read_given, read_router_input
 from tensormoe.layers.functional import run_mixture
 from tensormoe.layers.needs import check_parameters
 from tensormoe.layers.parameters import group_members
@@ -69,6 +69,7 @@ class Module(Described):
         x: torch.Tensor,
         return_coefficients: Literal[False] = False,
         *,
+        router_input: torch.Tensor | None = None,
         coefficients: Sequence[torch.Tensor] | torch.Tensor | None = None,
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
@@ -81,6 +82,7 @@ class Module(Described):
         x: torch.Tensor,
         return_coefficients: Literal[True],
         *,
+        router_input: torch.Tensor | None = None,
         coefficients: Sequence[torch.Tensor] | torch.Tensor | None = None,
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
@@ -92,6 +94,7 @@ class Module(Described):
         x: torch.Tensor,
         return_coefficients: bool = False,
         *,
+        router_input: torch.Tensor | None = None,
         coefficients: Sequence[torch.Tensor] | torch.Tensor | None = None,
         previous: Sequence[torch.Tensor] | None = None,
         generator: torch.Generator | None = None,
@@ -102,6 +105,8 @@ class Module(Described):
         Args:
             x: of the layer's element type and device.
             return_coefficients: whether to return the pair of y and the E coefficients (…, N_e).
+            router_input: what the router reads in place of x: (…, `spec.gate_features`), which such a layer
+                needs, or (…, I).
             coefficients: E tensors (…, N_e), or the only one, of x's type. A layer without a gate needs them;
                 with a gate, they are used in place of what it would compute, and its statistics stay.
             previous: the coefficients that the layer before returned, for `tm.AdaptiveClustering`.
@@ -121,11 +126,12 @@ class Module(Described):
         check_types(backend, "parameters", weights, x)
         check_types(backend, "parameters", rest, x)
         given = read_given(backend, self.spec, coefficients, x)
+        routed = read_router_input(backend, self.spec, router_input, x, given)
         channels = self.channels
         if channels and previous is None and given is None:
             previous = channels[-1].receive(self.spec, x)
         gate: Any = self._modules["gate"]
-        mixed = gate(x, weights, statistics, previous, generator, all_reduce, given)
+        mixed = gate(routed, weights, statistics, previous, generator, all_reduce, given)
         for channel in channels:
             channel.send(mixed)
         y = self.mixture(backend, self.spec, rest, mixed, x, self.recompute)

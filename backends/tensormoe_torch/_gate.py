@@ -64,7 +64,7 @@ class GateModule(nn.Module):
         The layer has checked all arrays.
 
         Args:
-            x: (…, I).
+            x: what the router reads, (…, I).
             weights, statistics: by the names that `tm.initialize` gives them.
             previous, generator, all_reduce: as for `MuMoE`.
             coefficients: those that come with the call, which are handed on in place of the gate's.

@@ -30,17 +30,18 @@ def find_products(ops: Backend, spec: Spec, given: Arguments) -> list[Product]:
     """
     weights = {name: given.parameters[name] for name in spec.gate_shapes}
     coefficients = given.coefficients
+    routed = given.x if given.router_input is None else given.router_input
     if spec.gate is not None:
         plain = spec.change_gates(lambda gate: replace(gate, router=LinearRouter()))
         state = {name: given.state[name] for name in plain.state_shapes}
         weights = {name: given.parameters[name] for name in plain.gate_shapes}
-        coefficients = compute_gate(plain, weights, given.x, state=state, backend=ops).coefficients
+        coefficients = compute_gate(plain, weights, routed, state=state, backend=ops).coefficients
     held = given.parameters | given.state
     cores = [held[name] for name in spec.core_names]
     program = spec.program_for(given.x.shape[0])
-    x = make_contiguous(ops, given.x)
+    read = make_contiguous(ops, routed)
     return [
-        *((x, make_contiguous(ops, weight)) for weight in weights.values()),
+        *((read, make_contiguous(ops, weight)) for weight in weights.values()),
         *record_products(ops, program, (given.x, *(coefficients or ()), *cores)),
     ]
 

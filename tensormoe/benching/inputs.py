@@ -52,6 +52,7 @@ class Arguments:
         cotangent: (T, O), the weights of y in gradients.
         previous: a previous layer's coefficients, if the router uses them.
         coefficients: of every level, if there is no gate.
+        router_input: the router's own, if it has one.
     """
 
     parameters: dict[str, Array]
@@ -60,6 +61,7 @@ class Arguments:
     cotangent: Array
     previous: list[Array] | None
     coefficients: list[Array] | None
+    router_input: Array | None = None
 
 
 def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
@@ -70,7 +72,7 @@ def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
     """
     values, state = initialize(spec, sampler.seed)
     parameters = {
-        name: sampler.normal(*value.shape, scale=1 / sqrt(spec.in_features))
+        name: sampler.normal(*value.shape, scale=1 / sqrt(spec.router_features))
         if name in spec.gate_shapes
         else sampler.place(value)
         for name, value in values.items()
@@ -86,4 +88,5 @@ def draw_arguments(sampler: Sampler, spec: Spec, batch_size: int) -> Arguments:
         sampler.normal(batch_size, spec.out_features),
         [sampler.coefficients(batch_size, count) for count in clusters] or None,
         None if given is None else [sampler.coefficients(batch_size, count) for count in given],
+        None if spec.gate_features is None else sampler.normal(batch_size, spec.gate_features),
     )

@@ -57,7 +57,8 @@ def layer(ops: Backend, spec: Spec, given: Arguments, macs: int) -> Side:
         return ops.with_gradients(moving, leaves, cotangent)
 
     leaves = (given.x, *given.parameters.values())
-    brought = {"previous": given.previous, "coefficients": given.coefficients}
+    brought: dict[str, Any] = {"previous": given.previous, "coefficients": given.coefficients}
+    brought["router_input"] = given.router_input
     return Side(
         compile_call(ops, forward, given.state, brought, *leaves),
         compile_call(ops, training, given.state, brought, given.cotangent, *leaves),

@@ -56,7 +56,8 @@ class Statement(NamedTuple):
 def state(it: Statement) -> str:
     """The theorem that only these experts' shares of the outputs change, with its proof."""
     extended = "z = (x, 1)" if any(layer.network.has_bias for layer in it.after.layers.values()) else "z = x"
-    same = "Both gates are the same function of x, with equal parameters: their coefficients are equal"
+    read = "x" if it.before.gate_features is None else "what the router reads"
+    same = f"Both gates are the same function of {read}, with equal parameters: their coefficients are equal"
     gates = [f"   1  {same}."]
     if it.steps:
         done = " and ".join(["split"] * bool(it.splits) + ["steered"] * bool(it.steers))

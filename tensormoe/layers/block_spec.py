@@ -49,6 +49,7 @@ class MuMoEBlockSpec(Spec):
             cotengra's HyperOptimizer.
         memory_limit: as for `MuMoESpec`, applied to each layer.
         initialization: as for `MuMoESpec`.
+        gate_features: as for `MuMoESpec`.
 
     Raises:
         TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity.
@@ -84,6 +85,7 @@ class MuMoEBlockSpec(Spec):
     optimize: str | tuple[Optimize, ...]
     memory_limit: int | None
     initialization: str
+    gate_features: int | None
 
     def __init__(
         self,
@@ -100,6 +102,7 @@ class MuMoEBlockSpec(Spec):
         optimize: AnyOptimize | Sequence[AnyOptimize] = "auto",
         memory_limit: int | None = None,
         initialization: str = "linear",
+        gate_features: int | None = None,
     ) -> None:
         check_nonlinearity(nonlinearity)
         self._set(
@@ -113,9 +116,8 @@ class MuMoEBlockSpec(Spec):
         names = tuple(self._sizes)
         networks = [check_factorization(each) for each in for_each("factorization", factorization, names)]
         biases = [true_or_false("bias", each) for each in for_each("bias", bias, names)]
-        self._set_shared(
-            experts, one_or_each(networks), gate, one_or_each(biases), memory_limit, initialization
-        )
+        shared = one_or_each(networks), gate, one_or_each(biases), memory_limit, initialization
+        self._set_shared(experts, *shared, gate_features)
         self._set(optimize=self._resolve(optimize))
         self._check_plans()
 

@@ -84,6 +84,26 @@ def read_given(
     return []
 
 
+def read_router_input(
+    ops: Backend, spec: Spec, router_input: Array | None, x: Array, given: object = None
+) -> Array:
+    """What the router reads: x, or the input of its own, checked; `given` coefficients leave it nothing."""
+    if router_input is None:
+        if spec.gate_features is not None and given is None:
+            shape = (*x.shape[:-1], spec.gate_features)
+            remedy = f"the router has an input of its own: pass router_input=, of shape {shape}"
+            raise TensorMoEError("router_input", None, remedy)
+        return x
+    if given is not None:
+        remedy = "coefficients are given, and no router is asked: leave it out"
+        raise TensorMoEError("router_input", type(router_input), remedy)
+    own = ops.as_array(router_input)
+    _check_array(ops, "router_input", None, own, (*x.shape[:-1], spec.router_features), x)
+    if ops.place(own) != ops.place(x):
+        check_place(ops, "router_input", own, x)
+    return own
+
+
 def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array | None] | None:
     """The coefficients of the layer before, as the gates take them; None where a router does not use them."""
     wanted, keep = spec.previous_experts, spec.takes_leading_axes
@@ -146,12 +166,13 @@ def flatten(ops: Backend, array: Array, x: Array, keep: bool = True) -> Array:
     return ops.reshape(array, (prod(x.shape[:-1]), array.shape[-1]))
 
 
-def check_input(ops: Backend, x: Array, spec: Spec | Stage) -> None:
-    """Raise an error unless x is an array (…, I) of real numbers."""
+def check_input(ops: Backend, x: Array, spec: Spec | Stage, size: str = "in_features") -> None:
+    """Raise an error unless x is an array (…, I) of real numbers; I is the specification's field `size`."""
     check_kind(ops, "x", x)
     shape = x.shape
-    if len(shape) == 0 or shape[-1] != spec.in_features:
-        remedy = f"its last dimension must be in_features = {spec.in_features}"
+    features = spec.in_features if size == "in_features" else getattr(spec, size)
+    if len(shape) == 0 or shape[-1] != features:
+        remedy = f"its last dimension must be {size} = {features}"
         raise TensorMoEError("x", tuple(shape), remedy)
     check_real(ops, "x", x)
 
@@ -226,13 +247,13 @@ def _check_array(
 ) -> None:
     if not ops.is_tensor(array):
         remedy = f"{refuse_kind(ops, array)}: frameworks cannot be mixed"
-        raise TensorMoEError(f"{argument}[{key!r}]", type(array), remedy)
+        raise TensorMoEError(_name(argument, key), type(array), remedy)
     # The first comparison saves a conversion at every call; some frameworks' shapes are lists.
     if array.shape != shape and tuple(array.shape) != shape:
         remedy = f"pass an array of shape {shape}{_of(spec)}"
-        raise TensorMoEError(f"{argument}[{key!r}]", tuple(array.shape), remedy)
+        raise TensorMoEError(_name(argument, key), tuple(array.shape), remedy)
     if x is None:
-        check_real(ops, f"{argument}[{key!r}]", array)
+        check_real(ops, _name(argument, key), array)
     elif array.dtype != x.dtype:
         _check_type(ops, argument, key, array, x)
 
@@ -249,11 +270,16 @@ def check_types(ops: Backend, argument: str, arrays: Mapping[str, Array], x: Arr
 
 
 def _check_type(ops: Backend, argument: str, key: object, array: Array, x: Array) -> None:
-    check_real(ops, f"{argument}[{key!r}]", array)
+    check_real(ops, _name(argument, key), array)
     if not ops.mixes_precision():
         ours, theirs = ops.dtype_name(x), ops.dtype_name(array)
-        remedy = f"{argument}[{key!r}] is {theirs}: convert one to the other's element type"
+        remedy = f"{_name(argument, key)} is {theirs}: convert one to the other's element type"
         raise TensorMoEError("x", ours, remedy)
+
+
+def _name(argument: str, key: object) -> str:
+    """An argument, or one of several under its key."""
+    return argument if key is None else f"{argument}[{key!r}]"
 
 
 def _of(spec: Spec | Stage | None) -> str:

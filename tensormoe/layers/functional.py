@@ -22,6 +22,7 @@ from .checks import (
     read_coefficients,
     read_given,
     read_previous,
+    read_router_input,
     read_state,
 )
 from .spec import Spec, check_spec
@@ -61,6 +62,7 @@ def apply(
     parameters: NamedArrays,
     x: Array,
     *,
+    router_input: Array | None = None,
     coefficients: Sequence[Array] | Array | None = None,
     state: NamedArrays | None = None,
     training: bool = False,
@@ -78,6 +80,8 @@ def apply(
         spec: what to compute.
         parameters: arrays by name, as `initialize` gives them, of any TensorLy backend.
         x: (…, I) with any leading dimensions, including none and empty ones, of the parameters' type.
+        router_input: what the router reads in place of x, with the same leading dimensions:
+            (…, `spec.gate_features`), which such a layer needs, or (…, I).
         coefficients: E arrays (…, N_e), or the only one, of x's type. A layer without a gate needs them; with
             a gate, they are used in place of what it would compute, and its statistics stay.
         state: the running statistics of the gate and the fixed cores, as `initialize` gives them.
@@ -131,9 +135,10 @@ def apply(
     check_arrays(ops, "parameters", arrays, spec.parameter_shapes, spec, x)
     statistics, fixed = read_state(ops, spec, state, x)
     mixed, moved = read_given(ops, spec, coefficients, x), statistics
+    routed = read_router_input(ops, spec, router_input, x, mixed)
     if mixed is None:
         call = training, previous, generator, all_reduce, all_reduce
-        mixed, _, moved = run_gate(ops, spec, arrays, x, statistics, *call)
+        mixed, _, moved = run_gate(ops, spec, arrays, routed, statistics, *call)
     if fixed:
         arrays, moved = arrays | fixed, fixed | moved
     return LayerOutput(run_mixture(ops, spec, arrays, mixed, x, recompute), mixed, moved)
@@ -158,7 +163,8 @@ def compute_gate(
     Args:
         spec: the layer or block whose gate is computed.
         parameters: the gate's parameters by name (see `spec.gate_shapes`).
-        x, state, training, previous, generator, all_reduce, backend: as for `apply`.
+        x: what the router reads: the layer's input, or the router's own.
+        state, training, previous, generator, all_reduce, backend: as for `apply`.
 
     Raises:
         TensorMoEError: as `apply`, and a layer without a gate.
@@ -168,7 +174,7 @@ def compute_gate(
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
-    check_input(ops, x, spec)
+    check_input(ops, x, spec, "in_features" if spec.gate_features is None else "gate_features")
     check_arrays(ops, "parameters", arrays, spec.gate_shapes, spec, x)
     statistics = {} if state is None else read(ops, "state", state)
     # The gate needs no fixed cores, and hands on those that it gets.

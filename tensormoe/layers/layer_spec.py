@@ -37,6 +37,8 @@ class MuMoESpec(Spec):
         initialization: how cores start: "linear", as one linear layer at the scale of nn.Linear, around which
             the experts of every level differ; or "published", as in the paper's code, where only the first
             level's do.
+        gate_features: the size of an input of the router's own, which comes with each call as
+            `router_input=`; by default the router reads x.
 
     Raises:
         TensorMoEError: a count that is not a positive integer, a gate without experts, a factorization or a
@@ -64,6 +66,7 @@ class MuMoESpec(Spec):
     optimize: Optimize
     memory_limit: int | None
     initialization: str
+    gate_features: int | None
 
     def __init__(
         self,
@@ -76,13 +79,14 @@ class MuMoESpec(Spec):
         optimize: AnyOptimize = "auto",
         memory_limit: int | None = None,
         initialization: str = "linear",
+        gate_features: int | None = None,
     ) -> None:
         self._set(
             in_features=positive_integer("in_features", in_features),
             out_features=positive_integer("out_features", out_features),
         )
         checked = check_factorization(factorization), gate, true_or_false("bias", bias)
-        self._set_shared(experts, *checked, memory_limit, initialization)
+        self._set_shared(experts, *checked, memory_limit, initialization, gate_features)
         self._set(optimize=self._stage("auto").resolve(optimize))
         self._check_plans()
 

@@ -18,6 +18,7 @@ class Names(ABC):
     """What follows from a specification's stages and its gates."""
 
     in_features: int
+    gate_features: int | None
     experts: tuple[int, ...]
     gate: Gate | tuple[Gate, ...] | None
 
@@ -30,6 +31,11 @@ class Names(ABC):
     def levels(self) -> int:
         """The number of expert levels, E."""
         return len(self.experts)
+
+    @property
+    def router_features(self) -> int:
+        """The size of what the router reads: x, or an input of its own."""
+        return self.in_features if self.gate_features is None else self.gate_features
 
     @cached_property
     def parameter_shapes(self) -> Shapes:
@@ -57,7 +63,7 @@ class Names(ABC):
     def gate_levels(self) -> tuple[GateLevel, ...]:
         """The gate of each level, with the names of its arrays."""
         pairs = zip(self.gates, self.experts, strict=False)
-        return tuple(GateLevel(gate, level, self.in_features, n) for level, (gate, n) in enumerate(pairs))
+        return tuple(GateLevel(gate, level, self.router_features, n) for level, (gate, n) in enumerate(pairs))
 
     @cached_property
     def gate_shapes(self) -> Shapes:

@@ -25,6 +25,7 @@ class LayerOptions(TypedDict, total=False):
     optimize: AnyOptimize
     memory_limit: int | None
     initialization: str
+    gate_features: int | None
 
 
 class BlockOptions(TypedDict, total=False):
@@ -38,6 +39,7 @@ class BlockOptions(TypedDict, total=False):
     optimize: AnyOptimize | Sequence[AnyOptimize]
     memory_limit: int | None
     initialization: str
+    gate_features: int | None
 
 
 def check_keywords(module: object, options: Mapping[str, object], fields: type) -> None:

@@ -44,6 +44,7 @@ class Spec(Names, Registered):
     bias: bool | tuple[bool, ...]
     memory_limit: int | None
     initialization: str
+    gate_features: int | None
 
     def _set(self, **values: object) -> None:
         """Set fields of an instance under construction; afterwards it is frozen."""
@@ -58,11 +59,15 @@ class Spec(Names, Registered):
         bias: bool | tuple[bool, ...],
         memory_limit: object,
         initialization: object,
+        gate_features: object,
     ) -> None:
         """Check and set the fields that layers and blocks share; the layers' own are checked already."""
         counts = read_experts(experts)
         one_of("initialization", initialization, INITIALIZATIONS)
         limit = None if memory_limit is None else positive_integer("memory_limit", memory_limit)
+        own = None if gate_features is None else positive_integer("gate_features", gate_features)
+        if gate is None and own is not None:
+            raise TensorMoEError("gate_features", own, "without a gate there is no router: leave it out")
         self._set(
             experts=counts,
             factorization=factorization,
@@ -70,6 +75,7 @@ class Spec(Names, Registered):
             bias=bias,
             memory_limit=limit,
             initialization=initialization,
+            gate_features=own,
         )
 
     def _check_plans(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,8 @@ def _warm(objects: Mapping[str, Backend], spec: Spec, values: Values) -> Values:
     if not values.state:
         return values
     if have_references(spec.gates):
-        moved = compute(spec, values.parameters, values.state, values.x, previous=values.previous).state
+        given: Any = {"previous": values.previous, "router_input": values.router_input}
+        moved = compute(spec, values.parameters, values.state, values.x, **given).state
         return replace(values, state=moved)
     name, ops = next(iter(objects.items()))
     try:
@@ -70,9 +72,9 @@ def _define(spec: Spec, values: Values) -> Results:
     if not have_references(spec.gates):
         return {"weights": weights}
     given = spec, values.parameters, values.state, values.x
-    brought = values.coefficients
-    output = compute(*given, previous=values.previous, given=brought)
-    evaluation = compute(*given, training=False, previous=values.previous, given=brought)
+    known: Any = {"previous": values.previous, "given": values.coefficients}
+    known["router_input"] = values.router_input
+    output, evaluation = compute(*given, **known), compute(*given, training=False, **known)
     return {
         "output": [output.y],
         "coefficients": output.coefficients,

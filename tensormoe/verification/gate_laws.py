@@ -84,7 +84,7 @@ def gate_law_checks(name: str, ops: Backend, spec: Spec, generator: np.random.Ge
 
 
 def _draw(spec: Spec, generator: np.random.Generator) -> _Inputs:
-    x = generator.normal(size=(_TOKENS, spec.in_features)) / np.sqrt(spec.in_features)
+    x = generator.normal(size=(_TOKENS, spec.router_features)) / np.sqrt(spec.router_features)
     return _Inputs(x, draw_previous(spec, generator, _TOKENS))
 
 

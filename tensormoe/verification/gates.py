@@ -24,7 +24,7 @@ def gate_checks(
     spec: Spec, objects: Mapping[str, Backend], generator: np.random.Generator, batch_size: int
 ) -> Iterator[Check]:
     """A gate's coefficients and running statistics in training, in every element type of each backend."""
-    values = [generator.normal(size=(max(batch_size, _BATCH), spec.in_features))]
+    values = [generator.normal(size=(max(batch_size, _BATCH), spec.router_features))]
     # Of a vector, one for each expert, the entries are those of a matrix with one row.
     values += [
         generator.normal(size=shape) / np.sqrt(shape[0] if len(shape) > 1 else 1)

@@ -40,6 +40,7 @@ def module_checks(name: str, ops: Backend, spec: Spec, values: Values) -> Iterat
 
     def define(state: dict[str, NumPyArray], training: bool) -> Output:
         brought: Any = {"previous": values.previous, "given": values.coefficients}
+        brought["router_input"] = values.router_input
         return compute(*given, state, values.x, training=training, **brought)
 
     moved = define(values.state, True)
@@ -100,9 +101,9 @@ def _call(ops: Backend, layer: Any, values: Values) -> list[NumPyArray]:
     """The output and the coefficients of one call, in NumPy."""
     x = ops.from_numpy(values.x[None])
     previous = convert_tokens(ops, values.previous)
-    given = convert_tokens(ops, values.coefficients)
+    given = values.bring(convert_tokens(ops, values.brought) or [])
     with ops.without_gradients():
-        y, coefficients = layer(x, return_coefficients=True, previous=previous, coefficients=given)
+        y, coefficients = layer(x, return_coefficients=True, previous=previous, **given)
     return [ops.to_float64(a)[0] for a in (y, *coefficients)]
 
 

@@ -28,7 +28,8 @@ def noise_checks(
     if have_references(spec.gates):
         normal = [generator.normal(size=(len(values.x), level.own_experts)) for level in spec.gate_levels]
         given = spec, values.parameters, values.state, values.x
-        expected = compute(*given, previous=values.previous, noise=normal).coefficients
+        known: Any = {"previous": values.previous, "noise": normal, "router_input": values.router_input}
+        expected = compute(*given, **known).coefficients
         with step("frameworks", name, "coefficients at given noise"), ops.double_precision():
             results = _compute(ops, spec, values, normal)
         error = float(np.max([np.max(np.abs(a - b)) for a, b in zip(results, expected, strict=True)]))
@@ -47,6 +48,7 @@ def _compute(ops: Backend, spec: Spec, values: Values, normal: list[NumPyArray])
     previous = values.previous and [ops.from_numpy(a) for a in values.previous]
     parameters, x = convert(ops, values.parameters), ops.from_numpy(values.x)
     options: Any = {"state": convert(ops, values.state), "training": True, "previous": previous}
+    options |= values.bring([ops.from_numpy(each) for each in values.brought])
     coefficients = apply(spec, parameters, x, backend=given, **options).coefficients
     return [ops.to_float64(a) for a in coefficients]
 

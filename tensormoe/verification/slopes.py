@@ -27,12 +27,14 @@ class Slope:
 
 def find_slopes(spec: Spec, values: Values, generator: np.random.Generator) -> list[Slope]:
     """Half the squared error along a random direction in x, in given coefficients, and in parameters."""
-    brought = values.coefficients or []
+    brought = values.brought
 
     def loss(x: NumPyArray, *others: NumPyArray) -> float:
         mixed = None if values.coefficients is None else others[: len(brought)]
+        routed = None if values.router_input is None else others[0]
         given = dict(zip(values.parameters, others[len(brought) :], strict=True))
-        known: Any = {"previous": values.previous, "clustered": values.x, "given": mixed}
+        known: Any = {"previous": values.previous, "given": mixed, "router_input": routed}
+        known["clustered"] = values.x if values.router_input is None else values.router_input
         return float(((compute(spec, given, values.state, x, **known).y - values.y) ** 2).sum() / 2)
 
     arrays, slopes = [values.x, *brought, *values.parameters.values()], []

@@ -26,7 +26,7 @@ Results = dict[str, list[NumPyArray]]
 class Values:
     """The inputs of a whole specification; y is the target of training.
 
-    Coefficients are among them if there is no gate.
+    Coefficients are among them if there is no gate, and the router's input if it has one of its own.
     """
 
     parameters: dict[str, NumPyArray]
@@ -35,6 +35,18 @@ class Values:
     y: NumPyArray
     previous: list[NumPyArray] | None
     coefficients: list[NumPyArray] | None = None
+    router_input: NumPyArray | None = None
+
+    @property
+    def brought(self) -> list[NumPyArray]:
+        """What comes with a call besides x, and has gradients: the coefficients, or the router's input."""
+        return self.coefficients or ([] if self.router_input is None else [self.router_input])
+
+    def bring(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        """The keywords of a call for such arrays of a framework."""
+        if self.coefficients is not None:
+            return {"coefficients": [*arrays]}
+        return {} if self.router_input is None else {"router_input": arrays[0]}
 
     @property
     def arrays(self) -> dict[str, NumPyArray]:
@@ -52,7 +64,9 @@ def draw_values(spec: Spec, generator: np.random.Generator, seed: int, batch_siz
     previous, given = draw_previous(spec, generator, batch_size), None
     if spec.gate is None:
         given = [generator.normal(size=(batch_size, n)) for n in spec.experts]
-    return Values(parameters, state, x, y, previous, given)
+    size = spec.gate_features
+    routed = None if size is None else generator.normal(size=(batch_size, size))
+    return Values(parameters, state, x, y, previous, given, routed)
 
 
 def draw_previous(spec: Spec, generator: np.random.Generator, batch_size: int) -> list[NumPyArray] | None:
@@ -87,14 +101,14 @@ def compute_all(ops: Backend, spec: Spec, noisy: Spec, values: Values) -> Result
     x = ops.from_numpy(values.x[None])
     previous = convert_tokens(ops, values.previous)
     # What is given is differentiated like x.
-    tokens = [x, *(convert_tokens(ops, values.coefficients) or [])]
+    tokens = [x, *(convert_tokens(ops, values.brought) or [])]
 
     def step(state: Any, *leaves: Any) -> Any:
         def run(spec: Spec, training: bool, leaves: Sequence[Any]) -> Any:
             x, *given = leaves[: len(tokens)]
             parameters = dict(zip(names, leaves[len(tokens) :], strict=True))
             options: Any = {"state": state, "training": training, "previous": previous, "backend": ops}
-            options["coefficients"] = None if values.coefficients is None else given
+            options |= values.bring(given)
             return apply(spec, parameters, x, **options)
 
         output, coefficients, moved = run(spec, True, leaves)
@@ -129,6 +143,7 @@ def warm(ops: Backend, spec: Spec, values: Values) -> dict[str, NumPyArray]:
     """Running statistics after one call in training, so they are not empty."""
     previous = values.previous and [ops.from_numpy(value) for value in values.previous]
     options: Any = {"state": convert(ops, values.state), "training": True, "previous": previous}
+    options |= values.bring([ops.from_numpy(each) for each in values.brought])
     x, parameters = ops.from_numpy(values.x), convert(ops, values.parameters)
     moved = apply(spec, parameters, x, backend=ops, **options).state
     return {name: ops.to_float64(value) for name, value in moved.items()}

@@ -139,6 +139,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "optimize": lambda s: "auto",
     "memory_limit": lambda s: 10**6,
     "initialization": lambda s: "linear",
+    "gate_features": lambda s: None,
+    "router_input": lambda s: None,
     "nonlinearity": lambda s: "gelu",
     "gated": lambda s: True,
     "input_norm": lambda s: True,

@@ -82,6 +82,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "all_reduce": (weights, double),
     },
     "apply": {
+        "router_input": (apply, X[::-1]),
         "coefficients": (apply, COEFFICIENTS),
         "state": (apply, moved_state()),
         "training": (apply, True),

@@ -72,6 +72,7 @@ _SHARED: dict[str, Any] = {
     "bias": False,
     "memory_limit": layer().plan().largest - 1,
     "initialization": "published",
+    "gate_features": 7,
 }
 
 CHANGES = [
@@ -139,6 +140,8 @@ def outcome(spec: tm.Spec) -> dict[str, Any]:
     counts = spec.previous_experts
     previous = counts and [np.exp(3 * _values("previous", (_TOKENS, k))) for k in counts]
     call: dict[str, Any] = {"previous": previous and [a / a.sum(1, keepdims=True) for a in previous]}
+    if spec.gate_features is not None:
+        call["router_input"] = _values("router_input", (_TOKENS, spec.gate_features))
     results: list[Any] = []
     for training in (True, True, False):
         noise = np.random.default_rng(0) if training else None

@@ -54,6 +54,7 @@ def compute(
     noise: Sequence[NumPyArray] | None = None,
     clustered: NumPyArray | None = None,
     given: Sequence[NumPyArray] | None = None,
+    router_input: NumPyArray | None = None,
 ) -> Output:
     """What a call of a layer or a block gives.
 
@@ -64,22 +65,25 @@ def compute(
         training: whether the gate uses this batch's statistics and moves the running ones.
         previous: the coefficients of the layer before, for a router that uses them.
         noise: standard normal numbers for the noise of each level's gate or router.
-        clustered: x as clusters see it, through which no derivative is taken; x itself by default.
+        clustered: what the router reads as clusters see it, through which no derivative is taken; the same
+            by default.
         given: the coefficients, if there is no gate.
+        router_input: what the router reads; x itself by default.
     """
     if given is not None:
         return Output(mix(spec, parameters, given, x), [*given], dict(state))
     levels, moved = [], dict(state)
+    read = x if router_input is None else router_input
     for number, gate in enumerate(spec.gates):
-        routed = x
+        routed = read
         if previous is not None and isinstance(gate.router, AdaptiveClustering):
-            h, running = x if clustered is None else clustered, initial_clusters(state, number)
+            h, running = read if clustered is None else clustered, initial_clusters(state, number)
             clusters = cluster(gate.router, h, previous[number], running, training)
-            routed = clusters.scale * x
+            routed = clusters.scale * read
             moved |= _by_name(CLUSTER_STATISTICS, number, clusters.statistics)
         running = [state[f"{name}.{number}"] for name in STATISTICS if f"{name}.{number}" in state]
         own, drawn = own_arrays(spec.gate_levels[number], parameters), 0.0 if noise is None else noise[number]
-        level = ExpertLevel(gate, routed, own, running, "float64", training, drawn, number, x)
+        level = ExpertLevel(gate, routed, own, running, "float64", training, drawn, number, read)
         levels.append(level)
         moved |= _by_name(STATISTICS, number, [value for value, _ in levels[-1].statistics])
     coefficients = [level.p for level in levels]
