@@ -1,7 +1,7 @@
 """What layers and blocks share as `flax.nnx.Module`s: parameters and idioms, no mathematics."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Never, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 import jax
@@ -18,6 +18,7 @@ from tensormoe.layers.spec import Spec, check_spec_kind
 from tensormoe.typing import Array
 
 from ._backend import backend
+from ._containers import Cores
 from ._initialization import Seed, check_source, initialize, take
 
 Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
@@ -47,18 +48,6 @@ class Fixed(nnx.Variable[jax.Array]):
         >>> list(nnx.state(layer, Fixed)["cores"])
         ['H']
     """
-
-
-class Cores(nnx.Dict[nnx.Variable[jax.Array]]):
-    """The cores of a network by name, in the network's order, whatever order nnx keeps them in."""
-
-    def __init__(self, variables: Mapping[str, nnx.Variable[jax.Array]]) -> None:
-        super().__init__(variables)
-        # One string, since nnx looks for arrays in a tuple.
-        self._order = " ".join(variables)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._order.split())
 
 
 class Module(nnx.Module):

@@ -14,7 +14,8 @@ from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
-from ._base import Cores, Device, Module
+from ._base import Device, Module
+from ._containers import Cores
 from ._initialization import Seed
 
 
