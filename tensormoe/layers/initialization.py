@@ -176,7 +176,7 @@ def _recipes(stage: Stage, initialization: str, gates: Sequence[Gate] = ()) -> l
     derive, counts = _RECIPES[initialization], Counter(start.kinds)
     shared = {*stage.network.shared} - {*start.squares}
     squares = [(1.0, 0.0) for _ in stage.experts]
-    if gates and initialization == "linear":
+    if gates and stage.experts and initialization == "linear":
         squares = [gate.expected_squares(n) for gate, n in zip(gates, stage.experts, strict=True)]
     recipes: list[list[CoreRecipe]] = []
     for term, order, own in zip(drawn, ordered, names, strict=True):
