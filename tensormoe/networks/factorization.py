@@ -167,7 +167,7 @@ class Factorization(Registered, ABC):
 
     def _check_count(self, sizes: tuple[int, ...], count: int, levels: int) -> None:
         if len(sizes) != count:
-            also = "; each count in experts is a level" if levels > 1 else ""
+            also = "; each count in experts is a level, not a layer" if levels > 1 else ""
             listed = ", ".join(field.name for field in fields(self)) or "no fields"
             raise TensorMoEError(
                 f"{type(self).__name__} {listed}",

@@ -9,9 +9,10 @@ from ..errors import TensorMoEError, mapping, positive_integer
 from ..typing import Array
 from .factorization import Factorization
 from .fixed import Fixed, fill_fixed, read_all_fixed
+from .habits import explain
 from .identities import check_identities, drop_identities
 from .network import Network
-from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, modes
+from .notation import Indices, Notation, expert_modes, is_mode, modes
 
 
 @dataclass(frozen=True)
@@ -211,17 +212,16 @@ class TensorNetwork(Factorization):
     ) -> None:
         parsed = Notation.parse(notation)
         names = parsed.bonds
-        # Without these modes the network is invalid, and einsum's way of writing is the likely reason.
-        hint = "" if {INPUT, OUTPUT} <= {*parsed.indices} else "; separate indices by spaces: 'n r, i r, r o'"
         for name, size in bonds.items():
             if name not in names:
-                unknown = f"unknown bond {name!r}: {notation!r} has no such index{hint}"
+                unknown = f"unknown bond {name!r}: {notation!r} has no such index"
+                unknown += explain(str(notation), bonds, name, names)
                 mode = f"{name!r} is a mode, whose size comes from the layer: leave it out"
                 raise TensorMoEError(name, size, mode if is_mode(name) else unknown)
         for name in names:
             if name not in bonds:
                 remedy = f"bond {name!r} has no size: pass {name}=…; modes are called i, o and n (n1, n2, …)"
-                raise TensorMoEError("notation", notation, remedy + hint)
+                raise TensorMoEError("notation", notation, remedy + explain(str(notation), bonds, name, bonds))
         sizes = tuple((name, positive_integer(f"bond {name}", bonds[name])) for name in names)
         object.__setattr__(self, "text", str(parsed))
         object.__setattr__(self, "ranks", sizes)

@@ -25,6 +25,7 @@ from itertools import islice
 from typing import TypeVar
 
 from ..errors import TensorMoEError, as_tuple, non_negative_integer, positive_integer
+from .habits import suggest
 
 INPUT, OUTPUT = "i", "o"
 # Not a valid index name, so no bond can share it.
@@ -300,6 +301,13 @@ def sum_of_named(terms: Sequence[Sequence[tuple[str, Indices]]]) -> Notation:
 
 @lru_cache(maxsize=1024)
 def _read(text: str) -> Notation:
+    try:
+        return _parse(text)
+    except TensorMoEError as error:
+        raise TensorMoEError(error.argument, error.received, error.remedy + suggest(text)) from error
+
+
+def _parse(text: str) -> Notation:
     return sum_of_named([[_read_core(core) for core in term.split(",")] for term in text.split("+")])
 
 

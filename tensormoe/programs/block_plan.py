@@ -84,7 +84,16 @@ class BlockPlan:
 
     def __str__(self) -> str:
         saved = f"saved for backward: {self.saved:,} elements, {self.saved_recomputing:,} recomputing"
-        return "\n\n".join([*(f"{name} layer\n{plan}" for name, plan in self.layers.items()), saved])
+        return "\n\n".join([*(f"{_title(name, plan)}\n{plan}" for name, plan in self.layers.items()), saved])
+
+
+def _title(name: str, plan: Plan) -> str:
+    """A layer's name and, since (8, 16) could be taken for the experts of two layers, its levels."""
+    counts = [shape[-1] for shape in plan.shapes[1 : 1 + _levels(plan)]]
+    if len(counts) < 2:
+        return f"{name} layer"
+    levels = f"{len(counts)} levels of {' and '.join(map(str, counts))}"
+    return f"{name} layer, {prod(counts):,} experts on {levels}"
 
 
 def _levels(plan: Plan) -> int:

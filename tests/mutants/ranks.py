@@ -1,11 +1,12 @@
-"""Faults in changes of ranks: new values, cuts, gauges and what is redundant."""
+"""Faults in ranks: new values, cuts, gauges, what is redundant or cannot matter; in what errors suggest."""
 
 from mutants.harness import edit
-from mutants.specs import CP, TRAIN
+from mutants.specs import CP, CP_LEVELS, TRAIN
 
 LOWER = "ranks/test_grow_and_truncate.py"
 SAME = "ranks/test_canonicalize_and_simplify.py"
 MATCHING = "layers/test_matching.py"
+HABITS = "networks/test_habits.py"
 
 MUTANTS = [
     edit(
@@ -87,5 +88,21 @@ MUTANTS = [
         "limit",
         TRAIN,
         f"{MATCHING}::test_limits_keep_to_multiples_where_there_are_any",
+    ),
+    edit(
+        "a suggestion takes a bond that is called like a mode for the mode",
+        "networks.habits:_name_outputs",
+        "sorted(others & {*names.values()})",
+        "sorted(others & {*names})",
+        CP,
+        f"{HABITS}::test_the_line_that_is_meant_is_in_the_error",
+    ),
+    edit(
+        "two levels are not told in a block's plan",
+        "programs.block_plan:_title",
+        "len(counts) < 2",
+        "len(counts) < 3",
+        CP_LEVELS,
+        f"{HABITS}::test_a_block_says_that_two_counts_are_two_levels",
     ),
 ]
