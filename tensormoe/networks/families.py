@@ -221,7 +221,9 @@ class TensorNetwork(Factorization):
         for name in names:
             if name not in bonds:
                 remedy = f"bond {name!r} has no size: pass {name}=…; modes are called i, o and n (n1, n2, …)"
-                raise TensorMoEError("notation", notation, remedy + explain(str(notation), bonds, name, bonds))
+                raise TensorMoEError(
+                    "notation", notation, remedy + explain(str(notation), bonds, name, bonds)
+                )
         sizes = tuple((name, positive_integer(f"bond {name}", bonds[name])) for name in names)
         object.__setattr__(self, "text", str(parsed))
         object.__setattr__(self, "ranks", sizes)

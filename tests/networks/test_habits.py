@@ -5,7 +5,7 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tensormoe as tm
@@ -55,6 +55,8 @@ def test_einsum_in_any_letters_is_answered_with_the_same_sum(
     letter = dict(zip("niorst", names, strict=False))
     inputs = ["".join(letter[index] for index in core) for core in drawn]
     text = f"{','.join(inputs)}->{''.join(letter[mode] for mode in 'nio')}"
+    # With the names of modes, another order is a transpose.
+    assume(not {"i", "o"} <= {*text[-3:]} or text.endswith("nio"))
     answer = suggest(text)
     (line,) = re.findall(r"; write '(.*)'$", answer)
     generator = np.random.default_rng(0)
