@@ -39,6 +39,7 @@ from .layers.cores import contract, materialize
 from .layers.functional import apply
 from .layers.initialization import initialize
 from .layers.layer_spec import MuMoESpec
+from .layers.merging import apply_merged, merge
 from .layers.parameters import cores_of
 from .layers.serialization import spec_from_json
 from .layers.soft_moe import soft_moe
@@ -145,6 +146,7 @@ __all__ = [
     "VerificationReport",
     "adaptive_clustering_weights",
     "apply",
+    "apply_merged",
     "available_backends",
     "backend_of",
     "bench",
@@ -166,6 +168,7 @@ __all__ = [
     "load",
     "load_arrays",
     "materialize",
+    "merge",
     "prove",
     "relu",
     "relu_top_k",

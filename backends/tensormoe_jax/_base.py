@@ -13,13 +13,14 @@ from jax.typing import ArrayLike, DTypeLike
 from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.loading import read_arrays
-from tensormoe.layers.parameters import are_levels, group_members, split_name
+from tensormoe.layers.parameters import are_levels, group_members
 from tensormoe.layers.spec import Spec, check_spec_kind
 from tensormoe.typing import Array
 
 from ._backend import backend
 from ._containers import Cores
 from ._initialization import Seed, check_source, initialize, take
+from ._merging import Merging
 
 Device: TypeAlias = jax.Device | jax.sharding.Sharding | None
 Placed = TypeVar("Placed")
@@ -50,7 +51,7 @@ class Fixed(nnx.Variable[jax.Array]):
     """
 
 
-class Module(nnx.Module):
+class Module(Merging):
     """Holds a spec's arrays under the names that `tensormoe.initialize` gives them."""
 
     kind: type[Spec]
@@ -209,11 +210,6 @@ class Module(nnx.Module):
         for group, variables in group_members(held).items():
             listed = are_levels(variables)
             setattr(self, group, nnx.List(variables.values()) if listed else Cores(variables))
-
-    def _variable(self, name: str) -> Any:
-        group, member = split_name(name)
-        members = getattr(self, group)
-        return members[int(member) if isinstance(members, nnx.List) else member]
 
     @overload
     def __call__(

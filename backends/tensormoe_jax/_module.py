@@ -5,11 +5,12 @@ from typing import Unpack
 
 import jax
 from flax import nnx
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.merging import merge, merge_layers
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.networks.factorization import Factorization
 
@@ -88,6 +89,11 @@ class MuMoE(Module):
         weight: jax.Array = materialize(self.spec, self.cores, backend=backend)
         return weight
 
+    def merge(self, coefficients: Sequence[ArrayLike] | ArrayLike) -> jax.Array:
+        """One weight (…, I[+1], O) for each row of coefficients; see `tm.merge`. Differentiable."""
+        weights: jax.Array = merge(self.spec, self.cores, coefficients, backend=backend)
+        return weights
+
 
 class MuMoEBlock(Module):
     """Layers that share one gate, to replace an MLP. See `tm.MuMoEBlockSpec`.
@@ -144,3 +150,8 @@ class MuMoEBlock(Module):
         """The weight tensors of all layers in their order, multiplied out; differentiable."""
         layers = self.spec.layers.items()
         return tuple(materialize(stage, getattr(self, name), backend=backend) for name, stage in layers)
+
+    def merge(self, coefficients: Sequence[ArrayLike] | ArrayLike) -> tuple[jax.Array, ...]:
+        """The weights of all layers for each row of coefficients; see `tm.merge`. Differentiable."""
+        cores = {name: getattr(self, name) for name in self.spec.layers}
+        return merge_layers(self.spec, cores, coefficients, backend=backend)

@@ -11,6 +11,7 @@ from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.initialization import initialize
 from tensormoe.layers.loading import read_arrays
+from tensormoe.layers.merging import apply_merged
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec, check_spec_kind
 from tensormoe.typing import Array, NumPyArray
@@ -226,6 +227,19 @@ class Module:
             backend=backend,
         )
         return (result.y, result.coefficients) if return_coefficients else result.y
+
+    def apply_merged(self, x: NumPyArray, coefficients: Sequence[NumPyArray] | NumPyArray) -> NumPyArray:
+        """Compute y[b, t] = W(a[b]) [x[b, t], 1], with one weight for each sequence; see `tm.apply_merged`.
+
+        Args:
+            x: (…, …, I), whose first axes are those of the coefficients.
+            coefficients: E arrays (…, N_e), or the only one, of x's type.
+
+        Raises:
+            TensorMoEError: as `tm.apply_merged`.
+        """
+        y: NumPyArray = apply_merged(self.spec, self.arrays(), x, coefficients, backend=backend)
+        return y
 
 
 def _check_device(device: object) -> None:

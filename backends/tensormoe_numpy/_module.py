@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.merging import merge, merge_layers
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.networks.factorization import Factorization
 from tensormoe.typing import NumPyArray
@@ -78,6 +79,11 @@ class MuMoE(Module):
         weight: NumPyArray = materialize(self.spec, self.cores, backend=backend)
         return weight
 
+    def merge(self, coefficients: Sequence[NumPyArray] | NumPyArray) -> NumPyArray:
+        """One weight (…, I[+1], O) for each row of coefficients; see `tm.merge`."""
+        weights: NumPyArray = merge(self.spec, self.cores, coefficients, backend=backend)
+        return weights
+
 
 class MuMoEBlock(Module):
     """A μMoE block on NumPy arrays. See `tm.MuMoEBlockSpec`.
@@ -145,3 +151,8 @@ class MuMoEBlock(Module):
         """The weight tensors of all layers in their order, multiplied out."""
         layers = self.spec.layers.items()
         return tuple(materialize(stage, self._members(name), backend=backend) for name, stage in layers)
+
+    def merge(self, coefficients: Sequence[NumPyArray] | NumPyArray) -> tuple[NumPyArray, ...]:
+        """The weights of all layers for each row of coefficients; see `tm.merge`."""
+        cores = {name: self._members(name) for name in self.spec.layers}
+        return merge_layers(self.spec, cores, coefficients, backend=backend)

@@ -18,8 +18,9 @@ from ._backend import backend
 from ._channel import Channel
 from ._checkpoints import check, check_names, check_tensors, note
 from ._containers import LevelTensors, make_group
-from ._described import Described, Groups
+from ._described import Groups
 from ._gate import AllReduce, GateModule
+from ._merging import Merging
 from ._quantized import writable
 from ._values import Device, DType, element_type, fill, on_device, read, reset, take
 
@@ -27,7 +28,7 @@ Coefficients = list[torch.Tensor]
 Mixture = Callable[..., torch.Tensor]
 
 
-class Module(Described):
+class Module(Merging):
     """Holds a spec's tensors in groups, under the names that `tm.initialize` gives them."""
 
     _kind: ClassVar[type[Spec]]
@@ -233,14 +234,6 @@ class Module(Described):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.spec.prepare()
-
-    def _tensors(self, groups: Groups, x: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
-        """The tensors of groups by their full names. Each group is called, as tools hook that."""
-        modules: Mapping[str, Any] = self._modules
-        tensors: dict[str, torch.Tensor] = {}
-        for group in groups:
-            tensors = {**tensors, **modules[group](x)} if tensors else modules[group](x)
-        return tensors
 
     def _cores(self, prefix: str) -> dict[str, torch.Tensor]:
         """The cores of one of the spec's stages, in order."""

@@ -1,5 +1,6 @@
 """What code that expects `nn.Linear` asks of a layer: sizes, element type, device."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -47,3 +48,11 @@ class Described(nn.Module):
         group: Any = self._modules[(self._gate_groups or self._mixture_groups)[0]]
         parameter: torch.Tensor = next(iter(group.values()))
         return parameter
+
+    def _tensors(self, groups: Groups, x: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The tensors of groups by their full names. Each group is called, as tools hook that."""
+        modules: Mapping[str, Any] = self._modules
+        tensors: dict[str, torch.Tensor] = {}
+        for group in groups:
+            tensors = {**tensors, **modules[group](x)} if tensors else modules[group](x)
+        return tensors

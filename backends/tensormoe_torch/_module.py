@@ -9,6 +9,7 @@ from tensormoe.errors import TensorMoEError
 from tensormoe.layers.block_spec import MuMoEBlockSpec
 from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
+from tensormoe.layers.merging import merge, merge_layers
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
 from tensormoe.layers.spec import Spec
 from tensormoe.networks.factorization import Factorization
@@ -96,6 +97,11 @@ class MuMoE(Module):
         weight: torch.Tensor = materialize(self.spec, self._cores("cores"), backend=backend)
         return weight
 
+    def merge(self, coefficients: Sequence[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+        """One weight (…, I[+1], O) for each row of coefficients; see `tm.merge`. Differentiable."""
+        weights: torch.Tensor = merge(self.spec, self._cores("cores"), coefficients, backend=backend)
+        return weights
+
 
 class MuMoEBlock(Module):
     """Layers with one set of coefficients, instead of an MLP. See `tm.MuMoEBlockSpec`.
@@ -174,3 +180,8 @@ class MuMoEBlock(Module):
         """The weight tensors of all layers in their order, multiplied out; differentiable."""
         layers = self.spec.layers.items()
         return tuple(materialize(stage, self._cores(name), backend=backend) for name, stage in layers)
+
+    def merge(self, coefficients: Sequence[torch.Tensor] | torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The weights of all layers for each row of coefficients; see `tm.merge`. Differentiable."""
+        cores = {name: self._cores(name) for name in self.spec.layers}
+        return merge_layers(self.spec, cores, coefficients, backend=backend)

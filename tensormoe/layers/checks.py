@@ -104,6 +104,29 @@ def read_router_input(
     return own
 
 
+def read_sequences(
+    ops: Backend, coefficients: Sequence[Array] | Array, experts: Shape, like: Array, tokens: Shape | None
+) -> tuple[list[Array], Shape]:
+    """Coefficients of whole sequences as E arrays (T, N_e), and the leading axes that they come with.
+
+    Args:
+        ops: the backend object.
+        coefficients: E arrays (…, N_e), or the only one.
+        experts: (N1, …, NE).
+        like: an array of the type and on the device that they are to have.
+        tokens: the leading axes of the tokens, which begin with those of the coefficients, if there are any.
+    """
+    given = coefficients if isinstance(coefficients, list | tuple) else None
+    listed = _as_list("coefficients", coefficients, len(experts)) if given is None else given
+    first = ops.as_array(listed[0]) if len(listed) else None
+    leading = tuple(getattr(first, "shape", ())[:-1])
+    if tokens is not None and tokens[: len(leading)] != leading:
+        remedy = f"the leading axes of x are {tokens}: pass coefficients for each of the first of them"
+        raise TensorMoEError("coefficients[0]", getattr(first, "shape", ()), remedy)
+    arrays = _read_levels(ops, "coefficients", listed, experts, like, like, leading)
+    return [ops.reshape(a, (prod(leading), a.shape[-1])) for a in arrays], leading
+
+
 def read_previous(ops: Backend, spec: Spec, previous: Sequence[Array], x: Array) -> list[Array | None] | None:
     """The coefficients of the layer before, as the gates take them; None where a router does not use them."""
     wanted, keep = spec.previous_experts, spec.takes_leading_axes
@@ -120,6 +143,7 @@ def _read_levels(
     experts: Sequence[int | None],
     x: Array,
     like: Array | None,
+    leading: Shape | None = None,
 ) -> list[Array]:
     if not isinstance(arrays, list | tuple):
         arrays = _as_list(argument, arrays, len(experts))
@@ -127,7 +151,7 @@ def _read_levels(
         raise TensorMoEError(
             argument, len(arrays), f"pass {len(experts)} array(s), one for each expert level"
         )
-    leading = x.shape[:-1]
+    leading = x.shape[:-1] if leading is None else leading
     read: list[Array | None] = []
     for level, n in enumerate(experts):
         if n is None:

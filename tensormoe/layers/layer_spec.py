@@ -155,3 +155,15 @@ class MuMoESpec(Spec):
     def materialization_plan(self) -> Plan:
         """How the cores are multiplied out to the weight tensor."""
         return self.stage.materialization_plan
+
+    @property
+    def merging_plan(self) -> Plan:
+        """How experts are merged; see `Stage.merging_plan`.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> plan = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False).merging_plan
+            >>> plan.macs == 5 * 4 + 5 * 8 * 6
+            True
+        """
+        return self.stage.merging_plan

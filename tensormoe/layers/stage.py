@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 from ..codec import Serializable
-from ..errors import positive_integer
+from ..errors import TensorMoEError, positive_integer
 from ..networks.factorization import Factorization
 from ..networks.network import Network
-from ..programs.contraction import Contraction, layer_contraction, weight_contraction
+from ..programs.contraction import (
+    Contraction,
+    layer_contraction,
+    merging_contraction,
+    weight_contraction,
+)
 from ..programs.path import Optimize, known_name, resolve
 from ..programs.plan import LARGE_BATCH, Plan, for_batch, plan, plans_by_batch
 from ..programs.program import Program
@@ -103,6 +109,18 @@ class Stage(Serializable):
         return plan(weight_contraction(self.network), 1)
 
     @cached_property
+    def merging_plan(self) -> Plan:
+        """How one weight (I[+1], O) for each row of coefficients comes from the cores; see `tensormoe.merge`.
+
+        It is chosen for one row, so that the weight tensor of all experts is not built on the way.
+
+        Raises:
+            TensorMoEError: a stage without experts.
+        """
+        check_experts(self)
+        return plan(merging_contraction(self.network), 1)
+
+    @cached_property
     def programs(self) -> tuple[tuple[int, Program], ...]:
         """The programs of `plans`, each with the smallest batch size that it is chosen for."""
         return tuple((least, each.program) for least, each in self.plans)
@@ -110,3 +128,17 @@ class Stage(Serializable):
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None for an unknown size."""
         return for_batch(self.programs, batch_size)
+
+
+class _Mixed(Protocol):
+    """A stage, a layer or a block."""
+
+    @property
+    def experts(self) -> tuple[int, ...]: ...
+
+
+def check_experts(spec: _Mixed) -> None:
+    """Raise an error unless there are experts to merge."""
+    if not spec.experts:
+        remedy = "there are no experts to merge: materialize gives the weight"
+        raise TensorMoEError("experts", spec.experts, remedy)

@@ -1,4 +1,4 @@
-"""The two contractions of a μMoE layer, as operands and output indices; no arrays, no order of steps."""
+"""The contractions of a μMoE layer, as operands and output indices; no arrays, no order of steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -92,9 +92,16 @@ class Contraction:
         terms = zip(own, split(self.cores, self.counts), strict=True)
         return tuple((*range(self._is_bias(cores), first), *numbers) for numbers, cores in terms)
 
+    @cached_property
+    def is_weight(self) -> bool:
+        """Whether the result is a weight tensor or several, so that x is not among the data."""
+        return INPUT in self.output
+
     def _is_bias(self, cores: Sequence[Operand]) -> bool:
         """Whether cores are a bias, which is not multiplied with the first of the data, x."""
-        return bool(self.data) and not any(self.data[0].indices[-1] in core.indices for core in cores)
+        if self.is_weight or not self.data:
+            return False
+        return not any(self.data[0].indices[-1] in core.indices for core in cores)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -113,10 +120,8 @@ def layer_contraction(network: Network, bias: bool) -> Contraction:
 
     Operands: x, the coefficients of each level, the cores.
     """
-    experts = expert_modes(network.levels)
-    coefficients = [Operand(f"a{e}", (BATCH, mode)) for e, mode in enumerate(experts, start=1)]
     return Contraction(
-        (Operand("x", (BATCH, INPUT)), *coefficients, *_cores(network)),
+        (Operand("x", (BATCH, INPUT)), *_coefficients(network), *_cores(network)),
         (BATCH, OUTPUT),
         tuple(network.sizes.items()),
         affine=bias,
@@ -127,13 +132,24 @@ def layer_contraction(network: Network, bias: bool) -> Contraction:
 
 def weight_contraction(network: Network) -> Contraction:
     """W[n1 … nE, i, o] from its cores."""
-    bias = ("row" if network.bias else "further row") if network.counts and network.has_bias_terms else ""
     return Contraction(
         _cores(network),
         network.carried_modes,
         tuple(network.sizes.items()),
         counts=network.counts,
-        bias=bias,
+        bias=_place_bias(network),
+        fixed=_fixed(network),
+    )
+
+
+def merging_contraction(network: Network) -> Contraction:
+    """W[b, i, o] = Σ W[n1 … nE, i, o] Π_e a_e[b, n_e] from the coefficients of each level and the cores."""
+    return Contraction(
+        (*_coefficients(network), *_cores(network)),
+        (BATCH, INPUT, OUTPUT),
+        tuple(network.sizes.items()),
+        counts=network.counts,
+        bias=_place_bias(network),
         fixed=_fixed(network),
     )
 
@@ -153,6 +169,18 @@ def dense_contraction(contraction: Contraction) -> Contraction:
         counts=(),
         fixed=(),
     )
+
+
+def _place_bias(network: Network) -> str:
+    """The rows of a weight tensor that terms without the input mode stand in."""
+    if not (network.counts and network.has_bias_terms):
+        return ""
+    return "row" if network.bias else "further row"
+
+
+def _coefficients(network: Network) -> tuple[Operand, ...]:
+    experts = enumerate(expert_modes(network.levels), start=1)
+    return tuple(Operand(f"a{level}", (BATCH, mode)) for level, mode in experts)
 
 
 def _cores(network: Network) -> tuple[Operand, ...]:

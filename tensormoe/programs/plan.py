@@ -240,7 +240,10 @@ def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
 
 
 def _plan_table(plan: Plan) -> str:
-    """A plan's steps and totals, next to those of the soft MoE; without experts, of one matrix."""
+    """A plan's steps and totals, next to those of the soft MoE; without experts, of one matrix.
+
+    The plan of a weight tensor has no other next to it.
+    """
     copies = [
         (
             f"   {_show(copy.core, copy.indices)} → {_show(copy.core, copy.order)}",
@@ -255,24 +258,30 @@ def _plan_table(plan: Plan) -> str:
         for number, step in enumerate(plan.steps, start=1)
     ]
     text = table(("step", "kind", "MACs", "elements"), [*copies, *steps], text_columns=2)
-    soft = plan.soft_moe
-    figures = [
-        ("MACs", plan.macs, soft.macs),
-        ("peak live elements", plan.peak, soft.peak),
-        ("saved for backward", plan.saved, soft.saved),
-        ("parameters", plan.parameters, soft.parameters),
-    ]
-    if plan.fixed:
-        figures.append(("fixed elements", plan.fixed, 0))
-    totals = [
-        (name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×" if ours else "–")
-        for name, ours, theirs in figures
-    ]
-    heading = f"total at batch size {plan.batch_size:,}"
-    other = "soft MoE" if len(plan.contraction.data) > 1 else "one matrix"
-    text += "\n\n" + table((heading, "this plan", other, "ratio"), totals)
+    text += "\n\n" + _table_of_totals(plan)
     remarks = fold(*map(str, plan.copies))
     return f"{text}\n\n{remarks}" if remarks else text
+
+
+def _table_of_totals(plan: Plan) -> str:
+    fields = {
+        "MACs": "macs",
+        "peak live elements": "peak",
+        "saved for backward": "saved",
+        "parameters": "parameters",
+        **({"fixed elements": "fixed"} if plan.fixed else {}),
+    }
+    figures = {name: getattr(plan, field) for name, field in fields.items()}
+    heading = f"total at batch size {plan.batch_size:,}"
+    if plan.contraction.is_weight:
+        return table((heading, "this plan"), [(name, f"{ours:,}") for name, ours in figures.items()])
+    compared = [(name, ours, getattr(plan.soft_moe, fields[name])) for name, ours in figures.items()]
+    totals = [
+        (name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×" if ours else "–")
+        for name, ours, theirs in compared
+    ]
+    other = "soft MoE" if len(plan.contraction.data) > 1 else "one matrix"
+    return table((heading, "this plan", other, "ratio"), totals)
 
 
 def for_batch(choices: tuple[tuple[int, Choice], ...], batch_size: int | None) -> Choice:

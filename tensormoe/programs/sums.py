@@ -6,7 +6,7 @@ In a weight tensor, a term without the input mode stands in the last row: zeros 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..networks.notation import INPUT, Indices
+from ..networks.notation import BATCH, INPUT, Indices
 from .contraction import Contraction
 from .instructions import Add, Instruction, Pad, Reshape
 from .lowering import Step, Tensor, lower
@@ -87,7 +87,7 @@ class _Merger:
         if INPUT in tensor.indices:
             return replace(tensor, register=self.emit(Pad(tensor.register, axis, 0, 1)))
         indices = (*tensor.indices[:axis], INPUT, *tensor.indices[axis:])
-        sizes = dict(self.contraction.sizes) | {INPUT: 1}
+        sizes = {BATCH: -1, **dict(self.contraction.sizes), INPUT: 1}
         row = self.emit(Reshape(tensor.register, tuple(sizes[index] for index in indices)))
         return replace(tensor, register=self.emit(Pad(row, axis, rows + further - 1, 0)), indices=indices)
 
@@ -106,7 +106,7 @@ class _Merger:
         trailing = order[order.index(tensor.indices[0]) :] if tensor.indices else ()
         if trailing == tensor.indices:
             return tensor.register
-        sizes = dict(self.contraction.sizes)
+        sizes = {BATCH: -1, **dict(self.contraction.sizes)}
         if INPUT in sizes:
             sizes[INPUT] += self.contraction.bias == "further row"
         shape = tuple(sizes[index] if index in tensor.indices else 1 for index in trailing)

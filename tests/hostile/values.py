@@ -264,6 +264,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "materialize.spec": lambda s: s.layer,
     "contract.spec": lambda s: s.layer,
     "contract.coefficients": lambda s: s.arrays(*((2, n) for n in s.layer.experts)),
+    "merge.spec": lambda s: s.layer,
+    "merge.coefficients": lambda s: s.arrays(*((2, n) for n in s.layer.experts)),
     "assert_equivalent.spec": lambda s: s.layer,
     "inputs_for.spec": lambda s: s.layer,
     "inputs_for.batch_size": lambda s: None,

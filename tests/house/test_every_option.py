@@ -33,6 +33,7 @@ LOOP = tm.SavedLayer(SPEC, *tm.initialize(SPEC))
 CORES = [draws.normal(size=shape) for shape in SPEC.network.shapes.values()]
 COEFFICIENTS = [draws.dirichlet(np.ones(n), 6) for n in SPEC.experts]
 WEIGHT, NETWORK = draws.normal(size=(5, 2, 4, 3)), tm.TensorNetwork("n r, i r, r o", r=3)
+PARAMETERS = tm.initialize(SPEC, 0, "float64")[0]
 PUBLISHED = {
     **{f"MuMoE{each}.factors.{number}": np.ones((4, 2)) for each in ("", "2") for number in range(3)},
     "projs.0": np.ones((4, 4)),
@@ -92,6 +93,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "recompute": RECOMPUTATION,
         "backend": (apply, "torch"),
     },
+    "apply_merged": {"backend": (partial(tm.apply_merged, SPEC, PARAMETERS, X, COEFFICIENTS), "torch")},
     "bench": {
         "backend": "benching/test_bench.py::test_without_a_name_the_first_that_is_installed_is_taken",
         "batch_size": "benching/test_bench.py::test_a_report_holds_what_was_measured",
@@ -137,6 +139,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "dtype": (partial(tm.initialize, SPEC), "float64"),
     },
     "materialize": {"backend": (partial(tm.materialize, SPEC, CORES), "torch")},
+    "merge": {"backend": (partial(tm.merge, SPEC, CORES, COEFFICIENTS), "torch")},
     "prove": {"program": (partial(tm.prove, SPEC.stage.contraction), SPEC.plan().program)},
     "relu_top_k": {"axis": (partial(tm.relu_top_k, LOGITS, 1), 0)},
     "soft_rank": {

@@ -57,8 +57,8 @@ MODULE = [
     edit(
         "PyTorch: a generator is not handed on",
         f"{TORCH}._base:Module.forward",
-        "previous, generator, all_reduce)",
-        "previous, None, all_reduce)",
+        "previous, generator, all_reduce, given)",
+        "previous, None, all_reduce, given)",
         NOISY,
         f"{MODULES}::test_noise_follows_the_generator_of_the_call[torch]",
     ),

@@ -115,7 +115,7 @@ def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
     weight = letters.weight + _bracket(open_)
     if data:
         kept = [index for index in open_ if index not in contraction.output]
-        product = [weight, *(_array_of(op, contraction, letters) for op in (*data[1:], data[0]))]
+        product = [weight, *(_array_of(op, contraction, letters) for op in _in_order(contraction))]
         yield f"{_INDENT}{letters.result}{_bracket(contraction.output)} = {_sum(kept)}{' '.join(product)},"
     end = "," if _has_bias(contraction) else "."
     cores = [term.cores for term in contraction.terms]
@@ -136,13 +136,24 @@ def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
 
 def _input_of(contraction: Contraction) -> str:
     """The input mode."""
-    return contraction.operands[0].indices[-1] if contraction.data else INPUT * bool(contraction.bias)
+    return contraction.operands[0].indices[-1] if _reads_x(contraction) else INPUT * bool(contraction.bias)
+
+
+def _reads_x(contraction: Contraction) -> bool:
+    """Whether the first of the data is the input; those of merged weights are coefficients alone."""
+    return bool(contraction.data) and not contraction.is_weight
+
+
+def _in_order(contraction: Contraction) -> Sequence[Operand]:
+    """The data in the order of the modes of W: the coefficients, then the input."""
+    data = contraction.data
+    return (*data[1:], data[0]) if _reads_x(contraction) else data
 
 
 def _has_bias(contraction: Contraction) -> bool:
-    """Whether there are data, and a bias among the terms or in the last row."""
+    """Whether there is an input, and a bias among the terms or in the last row."""
     biases = (_only_bias(contraction, term.cores) for term in contraction.terms)
-    return bool(contraction.data) and (contraction.affine or any(biases))
+    return _reads_x(contraction) and (contraction.affine or any(biases))
 
 
 def _only_bias(contraction: Contraction, cores: Sequence[Operand]) -> tuple[Operand, ...]:
@@ -205,8 +216,7 @@ def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterato
 
 def _open(contraction: Contraction) -> Indices:
     """The weight tensor's indices: those of cores that the output or the data carry, in W's order."""
-    data = contraction.data
-    order = [index for op in (*data[1:], *data[:1]) for index in op.indices] + [*contraction.output]
+    order = [index for op in _in_order(contraction) for index in op.indices] + [*contraction.output]
     held = {index for core in contraction.cores for index in core.indices}
     return tuple(index for index in dict.fromkeys(order) if index in held)
 

@@ -107,3 +107,16 @@ def test_shares_take_coefficients(experts: Any) -> None:
     result = share(parameters, X, *brought)
     expected = tm.apply(spec, parameters, X, coefficients=brought)
     np.testing.assert_allclose(result.y, expected.y, rtol=1e-5, atol=1e-6)
+
+
+def test_merged_experts_are_jitted_and_differentiated(layer: MuMoE) -> None:
+    tokens = jax.random.normal(jax.random.key(3), (5, 3, 6))
+
+    @nnx.jit
+    def merged(layer: MuMoE, a: Any) -> Any:
+        return jax.grad(lambda a: jnp.sin(layer.apply_merged(tokens, a)).sum())(a)
+
+    mixture = jax.grad(lambda a: jnp.sin(definition(layer, tokens, a[:, None].repeat(3, 1))).sum())(A)
+    np.testing.assert_allclose(merged(layer, A), mixture, rtol=1e-4, atol=1e-5)
+    expected = jnp.einsum("nio,bn->bio", layer.materialize(), A)
+    np.testing.assert_allclose(layer.merge(np.asarray(A)), expected, rtol=1e-5, atol=1e-6)

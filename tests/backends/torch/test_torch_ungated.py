@@ -222,3 +222,23 @@ def test_a_layer_is_sharded(mesh: Any, layer: MuMoE, linear: MuMoE) -> None:
     torch.testing.assert_close(shared(x, coefficients=[a, b]), expected)
     with pytest.raises(tm.TensorMoEError, match="there are none to share out: share out a bond"):
         parallelize_module(linear, mesh, ExpertParallel())
+
+
+def test_merged_experts_are_differentiated_compiled_and_take_autocast(layer: MuMoE) -> None:
+    a, b = (each.detach().requires_grad_() for each in given(5)[1:])
+    tokens = torch.randn(5, 3, 6, dtype=torch.float64)
+    repeated = [each[:, None].expand(-1, 3, -1) for each in (a, b)]
+    leaves, weights = [a, b, *layer.parameters()], torch.randn(5, 3, 5, dtype=torch.float64)
+    expected = torch.autograd.grad((layer(tokens, coefficients=repeated) * weights).sum(), leaves)
+    y = layer.apply_merged(tokens, [a, b])
+    torch.testing.assert_close(torch.autograd.grad((y * weights).sum(), leaves), expected)
+    merged = torch.einsum("mnio,bm,bn->bio", layer.materialize(), a, b)
+    torch.testing.assert_close(layer.merge([a, b]), merged)
+    compiled = torch.compile(layer.apply_merged, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(tokens, [a, b]), y)
+    narrow = MuMoE(6, 5, 4, FAMILY, gate=None, seed=0)
+    a, tokens = torch.randn(5, 4), torch.randn(5, 3, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = narrow.apply_merged(tokens, a)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), narrow.apply_merged(tokens, a), rtol=0.05, atol=0.05)
