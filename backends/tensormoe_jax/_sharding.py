@@ -118,7 +118,7 @@ def apply_shares(
     stages = share_stages(spec, {name: shares[name].shape for name in spec.core_names})
     own = [*mixed]
     if experts is not None:
-        count = next(iter(stages.values())).experts[0]
+        count = max(stage.experts for stage in stages.values())[0]
         start = jax.lax.axis_index(experts) * count
         own[0] = jax.lax.dynamic_slice_in_dim(own[0], start, count, axis=-1)
     axes = tuple(indices.values())

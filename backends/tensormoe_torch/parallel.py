@@ -21,6 +21,7 @@ from tensormoe.errors import TensorMoEError
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.shares import experts_index, mix_shares, rank_index, share_stages
 from tensormoe.layers.spec import Spec
+from tensormoe.networks.notation import expert_modes
 
 from ._base import Module
 
@@ -128,7 +129,7 @@ class _ShareMixture:
         for stage in self.stages.values():
             _ = stage.programs
         self.experts = slice(None)
-        if spec.experts and index == experts_index(spec):
+        if spec.experts and index == expert_modes(spec.levels)[0]:
             count = next(iter(self.stages.values())).experts[0]
             self.experts = slice(mesh.get_local_rank() * count, (mesh.get_local_rank() + 1) * count)
 

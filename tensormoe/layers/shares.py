@@ -152,7 +152,8 @@ def mix_shares(
         stage = stages[prefix]
         cores = [shares[join_name(prefix, name)] for name in stage.network.shapes]
         program = choose_program(ops, stage, tokens)
-        return total(ops.compute(program, (tokens, *mixed), cores, recompute))
+        # A layer without experts takes no coefficients.
+        return total(ops.compute(program, (tokens, *mixed[: stage.levels]), cores, recompute))
 
     *before, last = stages
     hidden = enter(tokens)

@@ -18,13 +18,16 @@ SPECS = [
     tm.MuMoEBlockSpec(5, 7, 6, 4, tm.CP(6), input_norm=True),
     tm.MuMoEBlockSpec(5, 7, 6, (2, 4), tm.Tucker((2, 3, 4, 5))),
     tm.MuMoEBlockSpec(5, 7, 6, 4, tm.TensorRing((2, 3, 4)), gated=True, nonlinearity="silu", input_norm=True),
+    tm.MuMoEBlockSpec(5, 7, 6, 4, (tm.TensorNetwork("i r, r o", r=4), tm.CP(4))),
 ]
 
 
 def bonds(spec: tm.Spec) -> list[str]:
     # In a sum every share would add the terms without the bond again.
     is_sum = any(stage.network.counts for stage in spec.layers.values())
-    return [*([] if is_sum else spec.factorization.bonds(spec.levels)), *expert_modes(spec.levels)]
+    sizes = [stage.network.sizes for stage in spec.layers.values()]
+    every = [index for index in sizes[0] if index not in "io" and all(index in each for each in sizes)]
+    return [index for index in every if not is_sum or index in expert_modes(spec.levels)]
 
 
 CASES = [(spec, index) for spec in SPECS for index in bonds(spec)]
