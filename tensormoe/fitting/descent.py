@@ -95,7 +95,7 @@ class Descent:
     def _absorbed(self) -> dict[str, list[Core]]:
         """The only core of each term that carries a mode, for every mode that has a metric and such cores."""
         terms = self.stage.network.terms
-        held = {*self.stage.network.shared, *dict(self.stage.network.fixed)}
+        held = self.stage.network.held
         carriers = {
             mode: [[core for core in term.cores if mode in core.indices] for term in terms]
             for mode in self.metrics

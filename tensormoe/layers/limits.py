@@ -28,8 +28,7 @@ def rank_limit(network: Network, sizes: Mapping[str, int], bond: str) -> int | N
     """
     carriers = [core for core in network.cores if bond in core.indices]
     # What multiplies a fixed core can make use of more.
-    held = {*network.shared, *dict(network.fixed)}
-    if len(carriers) < 2 or any(core.name in held for core in carriers):
+    if len(carriers) < 2 or any(core.name in network.held for core in carriers):
         return None
     common = set.intersection(*({*core.indices} for core in carriers))
     entries = [prod(sizes[index] for index in core.indices if index not in common) for core in carriers]

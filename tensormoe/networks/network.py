@@ -166,6 +166,11 @@ class Network:
         fixed = dict(self.fixed)
         return tuple(name for name in self.shapes if name not in fixed)
 
+    @cached_property
+    def held(self) -> frozenset[str]:
+        """The names of the cores that take no factor from another: used more than once, or fixed."""
+        return frozenset(self.shared) | frozenset(dict(self.fixed))
+
     @property
     def num_parameters(self) -> int:
         """The number of elements in all cores that are trained, those of a shared one counted once."""

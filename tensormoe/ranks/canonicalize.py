@@ -1,6 +1,6 @@
 """Orthogonal gauges of layers that are trees."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ..errors import TensorMoEError, one_of
 from ..networks.network import Core, Network
 from ..networks.notation import OUTPUT
 from ..typing import NumPyArray
-from .change import RankChange, Step, finish, read_trained
+from .change import RankChange, Step, finish, read_layer
 from .tree import Cores, Tree, find_parts, find_tree, gather, scatter
 
 
@@ -47,7 +47,7 @@ def canonicalize(layer: Layer, /, *, center: str | None = None) -> RankChange:
         >>> bool(np.isclose(np.linalg.norm(cores["core"]), np.linalg.norm(layer.materialize())))
         True
     """
-    weights = read_trained(layer)
+    weights = read_layer(layer)
     if center is not None:
         names = dict.fromkeys(core for weight in weights.values() for core in weight.stage.network.shapes)
         one_of("center", center, tuple(names))
@@ -55,7 +55,7 @@ def canonicalize(layer: Layer, /, *, center: str | None = None) -> RankChange:
     for name, weight in weights.items():
         cores[name] = dict(weight.cores)
         for term in weight.stage.network.terms:
-            for part in _trees(term, weight.stage.network.shared):
+            for part in _trees(term, weight.stage.network.held):
                 main = choose_center(part, center)
                 cores[name] |= orthogonalize(part, cores[name], main)
                 others = ", ".join(core.name for core in part.cores if core.name != main)
@@ -91,12 +91,12 @@ def choose_center(tree: Tree, center: str | None) -> str:
     return max(tree.cores, key=lambda core: (OUTPUT in core.indices, names.index(core.name))).name
 
 
-def _trees(term: Network, shared: tuple[str, ...]) -> list[Tree]:
-    """The trees of a term that have several cores, none of them shared."""
-    parts = [part for part in find_parts(term.cores, term.sizes) if len(part) > 1 and not _has(part, shared)]
+def _trees(term: Network, held: Collection[str]) -> list[Tree]:
+    """The trees of a term that have several cores, none of them shared or fixed."""
+    parts = [part for part in find_parts(term.cores, term.sizes) if len(part) > 1 and not _has(part, held)]
     trees = [find_tree(part, term.sizes) for part in parts]
     return [tree for tree in trees if tree is not None and tree.leads_to(choose_center(tree, None))]
 
 
-def _has(part: tuple[Core, ...], shared: tuple[str, ...]) -> bool:
-    return any(core.name in shared for core in part)
+def _has(part: tuple[Core, ...], held: Collection[str]) -> bool:
+    return any(core.name in held for core in part)

@@ -6,7 +6,6 @@ from typing import Any
 
 from ..checkpoints.copying import check_layer, convert, rebuild
 from ..checkpoints.saved import Layer
-from ..errors import TensorMoEError
 from ..fitting.target import read_values
 from ..layers.each import one_or_each
 from ..layers.parameters import cores_of, join_name
@@ -96,21 +95,6 @@ def read_layer(layer: Layer) -> dict[str, Weight]:
         )
         for name, stage in spec.layers.items()
     }
-
-
-def read_trained(layer: Layer) -> dict[str, Weight]:
-    """The same where all cores may change.
-
-    Raises:
-        TensorMoEError: one is fixed.
-    """
-    weights = read_layer(layer)
-    for name, weight in weights.items():
-        if weight.stage.network.fixed:
-            listed = ", ".join(join_name(name, core) for core, _ in weight.stage.network.fixed)
-            remedy = "a fixed core takes no factor from another: only tm.grow changes ranks beside one"
-            raise TensorMoEError("layer", f"fixed cores {listed}", remedy)
-    return weights
 
 
 def respecify(spec: Spec, factorizations: Mapping[str, Factorization]) -> Spec:

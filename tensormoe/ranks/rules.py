@@ -125,7 +125,7 @@ def add_terms(sketch: Sketch) -> Removal | None:
 def _addable(
     sketch: Sketch, one: tuple[Part, ...], other: tuple[Part, ...]
 ) -> Iterator[list[tuple[Part, Part | None]]]:
-    if any(part.name in sketch.fixed for part in (*one, *other)):
+    if any(part.name in sketch.held for part in (*one, *other)):
         return
     gone: list[tuple[Part, Part | None]]
     if len(one) == len(other) == 1:

@@ -1,7 +1,7 @@
 """The same weight with less: what is redundant in a layer's network is removed."""
 
 from ..checkpoints.saved import Layer
-from .change import RankChange, Step, finish, read_trained, respecify
+from .change import RankChange, Step, finish, read_layer, respecify
 from .distance import Weight
 from .rules import RULES
 from .sketch import Sketch
@@ -14,7 +14,7 @@ def simplify(layer: Layer, /) -> RankChange:
     is left to leave out: values of a bond at which a core is zero; values that are equal in all cores but
     one, which are added; values that a core has no use for, since its other indices have fewer; bonds of size
     1; cores that multiply into one with no more parameters and operations; and terms that differ in one core
-    only. Cores that are used more than once, and bonds that they carry, stay.
+    only. Cores that are used more than once or fixed, and bonds that they carry, stay.
 
     Where only sizes have changed the family stays; otherwise the copy has a `tm.TensorNetwork`. Training goes
     on from the same function, but not along the same way: fewer cores learn at another pace.
@@ -39,7 +39,7 @@ def simplify(layer: Layer, /) -> RankChange:
         >>> layer.spec.num_parameters, simple.spec.num_parameters
         (1702, 242)
     """
-    weights = read_trained(layer)
+    weights = read_layer(layer)
     cores, factorizations, steps = {}, {}, []
     for name, weight in weights.items():
         simple, own = _simplify(name, weight)

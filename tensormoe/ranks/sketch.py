@@ -66,9 +66,9 @@ class Sketch:
         return Sketch(weight.stage, terms)
 
     @property
-    def fixed(self) -> Collection[str]:
-        """The cores that are used more than once: they stay as they are."""
-        return self.stage.network.shared
+    def held(self) -> Collection[str]:
+        """The cores that are used more than once, or fixed: they stay as they are."""
+        return self.stage.network.held
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -80,9 +80,9 @@ class Sketch:
         return sizes
 
     def carriers(self, bond: str) -> list[Part]:
-        """The parts that carry a bond; none if one of them is fixed."""
+        """The parts that carry a bond; none if one of them is held."""
         carriers = [part for part in chain(*self.terms) if bond in part.indices]
-        return [] if any(part.name in self.fixed for part in carriers) else carriers
+        return [] if any(part.name in self.held for part in carriers) else carriers
 
     def exchange(self, *pairs: tuple[Part, Part | None]) -> "Sketch":
         """The sketch with other parts in the place of some; None leaves a part out."""
@@ -107,11 +107,11 @@ class Sketch:
         if self.keeps_structure:
             return with_sizes(family, self.stage.levels, sizes) if sizes else family
         texts = [", ".join(map(self._write, term)) for term in self.terms]
-        return TensorNetwork.with_sizes(" + ".join(texts), sizes)
+        return TensorNetwork.with_sizes(" + ".join(texts), sizes, dict(self.stage.network.fixed))
 
     def _write(self, part: Part) -> str:
         text = " ".join(part.indices)
-        return f"{part.name}: {text}" if part.name in self.fixed else text
+        return f"{part.name}: {text}" if part.name in self.held else text
 
     def grows(self, bond: str) -> bool:
         """Whether the family lets a bond have another size than 1."""

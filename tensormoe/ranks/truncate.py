@@ -15,7 +15,7 @@ from ..memory import check_memory, host_memory
 from ..networks.network import Network
 from ..networks.notation import Notation
 from ..typing import NumPyArray
-from .change import RankChange, Step, finish, read_trained, respecify
+from .change import RankChange, Step, finish, read_layer, respecify
 from .distance import Weight
 from .lower import choose_values, cut_off, find_cut
 from .sizes import compare_sizes, resize
@@ -45,8 +45,8 @@ def truncate(layer: Layer, /, *, iterations: int = 0, **ranks: int) -> RankChang
         A `RankChange` with the measured error, and the method for each bond.
 
     Raises:
-        TensorMoEError: an unknown bond, a larger size, a bond that a shared core ties to another one, or a
-            weight tensor that needs more memory than there is.
+        TensorMoEError: an unknown bond, a larger size, a bond that a shared core ties to another one or that
+            a fixed core carries, or a weight tensor that needs more memory than there is.
 
     Source: Eckart and Young, "The approximation of one matrix by another of lower rank", 1936;
     Vannieuwenhoven et al., "A New Truncation Strategy for the Higher-Order Singular Value Decomposition",
@@ -63,7 +63,7 @@ def truncate(layer: Layer, /, *, iterations: int = 0, **ranks: int) -> RankChang
          cores   r3: 6 → 5   singular values: the best there is
         relative error of the weight: cores 0.0054
     """
-    weights = read_trained(layer)
+    weights = read_layer(layer)
     steps = non_negative_integer("iterations", iterations)
     remedy = "pass a size of at most that, or use tm.grow"
     spec = respecify(layer.spec, resize(layer.spec, ranks, lambda new, old: new <= old, remedy))
@@ -85,9 +85,9 @@ def _truncate(name: str, weight: Weight, after: Stage) -> tuple[dict[str, NumPyA
     for bond, what in compare_sizes(dict(network.bonds), sizes).items():
         _check_alone(weight.stage, bond, sizes[bond])
         term = next(term for term in network.terms if bond in term.sizes)
-        cut = find_cut(term, bond, network.shared)
+        cut = find_cut(term, bond, network.held)
         if cut is None:
-            cores |= choose_values(term, cores, bond, sizes[bond], network.shared)
+            cores |= choose_values(term, cores, bond, sizes[bond], network.held)
         else:
             cores |= cut_off(term, cores, cut, bond, sizes[bond])
         network = _with_size(network, bond, sizes[bond])
@@ -96,7 +96,10 @@ def _truncate(name: str, weight: Weight, after: Stage) -> tuple[dict[str, NumPyA
 
 
 def _check_alone(stage: Stage, bond: str, size: int) -> None:
-    """Raise an error if a shared core ties a bond to others: its values are not theirs."""
+    """Raise an error if a shared core ties a bond to others, or a fixed one carries it."""
+    fixed = [name for name, _ in stage.network.fixed if name in stage.network.axes[bond]]
+    if fixed:
+        raise TensorMoEError(bond, size, f"a fixed core carries it ({', '.join(fixed)}): cut another bond")
     factorization, levels = stage.factorization, stage.levels
     tied = Notation.parse(factorization.notation(levels)).for_levels(levels).find_tied(bond) - {bond}
     if tied:
