@@ -12,7 +12,7 @@ Examples:
 from tensormoe.layers.functional import apply
 
 from ._backend import backend
-from ._base import Fixed
+from ._containers import Fixed
 from ._initialization import initialize
 from ._module import MuMoE, MuMoEBlock
 from ._observer import observer

@@ -12,13 +12,13 @@ from jax.typing import ArrayLike, DTypeLike
 
 from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
-from tensormoe.layers.loading import read_arrays
+from tensormoe.layers.loading import check_fixed, read_arrays
 from tensormoe.layers.parameters import are_levels, group_members
 from tensormoe.layers.spec import Spec, check_spec_kind
 from tensormoe.typing import Array
 
 from ._backend import backend
-from ._containers import Cores
+from ._containers import Cores, Fixed
 from ._initialization import Seed, check_source, initialize, take
 from ._merging import Merging
 
@@ -35,20 +35,6 @@ class ModuleOptions(TypedDict, total=False):
     dtype: DTypeLike | None
     device: Device
     recompute: bool
-
-
-class Fixed(nnx.Variable[jax.Array]):
-    """A core that is not trained: no `nnx.Param`, so that optimizers and `nnx.grad` leave it out.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> from flax import nnx
-        >>> from tensormoe_jax import Fixed, MuMoE
-        >>> mixed = tm.TensorNetwork("H: i q, n q, q o", q=8, fixed={"H": "hadamard"})
-        >>> layer = MuMoE(8, 6, experts=4, factorization=mixed, bias=False, seed=0)
-        >>> list(nnx.state(layer, Fixed)["cores"])
-        ['H']
-    """
 
 
 class Module(Merging):
@@ -185,6 +171,7 @@ class Module(Merging):
             name: self._variable(name) for name in (*self.spec.parameter_shapes, *self.spec.state_shapes)
         }
         values = read_arrays(arrays, {name: tuple(v.shape) for name, v in variables.items()})
+        check_fixed(self.spec, values)
         for name, variable in variables.items():
             # From the host straight to where the variable lives, in shards if it is sharded.
             sharding = getattr(variable.get_value(), "sharding", None)

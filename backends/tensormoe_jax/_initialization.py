@@ -10,7 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 from tensormoe.arrays.numpy_kinds import NUMPY_TYPES
 from tensormoe.errors import TensorMoEError, non_negative_integer
 from tensormoe.layers import initialization
-from tensormoe.layers.loading import read_arrays
+from tensormoe.layers.loading import check_fixed, read_arrays
 from tensormoe.layers.needs import check_parameters
 from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.typing import Array, NumPyArray, Shapes
@@ -83,6 +83,7 @@ def initialize(
 def take(arrays: Mapping[str, Array], spec: Spec, dtype: DTypeLike | None, copy: bool) -> Arrays:
     """Arrays of any framework as JAX arrays of a layer; without a type to convert to, each keeps its own."""
     values = read_arrays(arrays, spec.parameter_shapes | spec.state_shapes)
+    check_fixed(spec, values)
     kinds = {name: _floating(value.dtype if dtype is None else dtype) for name, value in values.items()}
     if dtype is not None:
         # Statistics are float32 at least.

@@ -10,7 +10,7 @@ from tensormoe.arrays.numpy_kinds import NUMPY_TYPES, import_bfloat16
 from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers import functional
 from tensormoe.layers.initialization import initialize
-from tensormoe.layers.loading import read_arrays
+from tensormoe.layers.loading import check_fixed, read_arrays
 from tensormoe.layers.merging import apply_merged
 from tensormoe.layers.parameters import group_members
 from tensormoe.layers.spec import Spec, check_spec_kind
@@ -91,6 +91,7 @@ class Module:
         check_spec_kind(spec, cls.kind)
         _check_device(device)
         values = read_arrays(arrays, spec.parameter_shapes | spec.state_shapes)
+        check_fixed(spec, values)
         kinds = {name: _floating(value.dtype if dtype is None else dtype) for name, value in values.items()}
         if dtype is not None:
             # Statistics are float32 at least.
@@ -150,6 +151,7 @@ class Module:
             True
         """
         values = read_arrays(arrays, self.spec.parameter_shapes | self.spec.state_shapes)
+        check_fixed(self.spec, values)
         for held in (self.parameters, self.state):
             held.update({name: values[name].astype(old.dtype) for name, old in held.items()})
 

@@ -189,7 +189,7 @@ class Module(Merging):
             True
         """
         tensors = writable(self)._all_tensors()
-        fill((tensors[name], value) for name, value in read(arrays, tensors).items())
+        fill((tensors[name], value) for name, value in read(arrays, tensors, self.spec).items())
 
     def arrays(self) -> dict[str, torch.Tensor]:
         """All parameters and running statistics by the names that `tm.initialize` gives them.

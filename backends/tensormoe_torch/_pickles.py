@@ -7,6 +7,7 @@ import torch
 
 from tensormoe.codec import Serializable
 from tensormoe.gates.clustering import FeatureWeights
+from tensormoe.networks.fixed import Fixed
 
 
 def trust_specifications() -> None:
@@ -16,7 +17,7 @@ def trust_specifications() -> None:
     `torch.serialization.add_safe_globals`.
     """
     own = [kind for kind in _subclasses(Serializable) if kind.__module__.startswith("tensormoe.")]
-    torch.serialization.add_safe_globals([*own, FeatureWeights])
+    torch.serialization.add_safe_globals([*own, FeatureWeights, Fixed])
 
 
 def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:

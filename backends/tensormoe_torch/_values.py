@@ -9,7 +9,7 @@ import torch
 from tensormoe.arrays.numpy_kinds import NUMPY_TYPES
 from tensormoe.errors import TensorMoEError
 from tensormoe.layers.initialization import drawn_names, initialize, initialize_constants
-from tensormoe.layers.loading import read_arrays
+from tensormoe.layers.loading import check_fixed, read_arrays
 from tensormoe.layers.spec import Spec
 from tensormoe.typing import NumPyArray
 
@@ -75,9 +75,12 @@ def fill(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         tensor.copy_(_distribute(value, tensor) if hasattr(tensor, "device_mesh") else value)
 
 
-def read(arrays: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def read(
+    arrays: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], spec: Spec
+) -> dict[str, torch.Tensor]:
     """Arrays of any framework as tensors, checked against those that are to take their values."""
     values = read_arrays(arrays, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    check_fixed(spec, values)
     return {name: to_tensor(value) for name, value in values.items()}
 
 
@@ -98,6 +101,7 @@ def take(
     wide = torch.float64 if kind == torch.float64 else torch.float32
     kinds = dict.fromkeys(spec.statistics_shapes, None if kind is None else wide)
     values = read_arrays(arrays, spec.parameter_shapes | spec.state_shapes)
+    check_fixed(spec, values)
     return {name: to_tensor(value, copy).to(target, kinds.get(name, kind)) for name, value in values.items()}
 
 

@@ -8,7 +8,11 @@ from ..arrays.numpy_kinds import NUMPY_TYPES, object_to
 from ..arrays.registry import backend_of
 from ..errors import TensorMoEError
 from ..typing import Array, NumPyArray, Shape, Shapes
-from .parameters import compare_names
+from .names import Names
+from .parameters import compare_names, join_name
+
+# The type with the fewest digits that layers have is bfloat16.
+_ROUNDED = 2**-7
 
 
 def read_arrays(
@@ -45,6 +49,26 @@ def read_arrays(
     if arrays.keys() != shapes.keys():
         raise TensorMoEError(argument, sorted(arrays, key=str), compare_names(arrays, shapes))
     return {name: _read(f"{argument}[{name!r}]", arrays[name], shape) for name, shape in shapes.items()}
+
+
+def check_fixed(spec: Names, values: Mapping[str, NumPyArray], argument: str = "arrays") -> None:
+    """Raise an error if arrays have other values for a fixed core than the specification.
+
+    They may be rounded to a smaller type. Where only a digest is known, nothing is compared.
+    """
+    for prefix, stage in spec.layers.items():
+        for name, fixed in stage.network.fixed:
+            full = join_name(prefix, name)
+            if full not in values or not fixed.is_known:
+                continue
+            wanted = fixed.values(name, stage.network.shapes[name])
+            away = np.abs(np.asarray(values[full], wanted.dtype) - wanted).max(initial=0.0)
+            # As NaN is away from all numbers.
+            if not away <= _ROUNDED * np.abs(wanted).max():
+                remedy = (
+                    "the core is fixed, and the specification has other values: build a layer from theirs"
+                )
+                raise TensorMoEError(f"{argument}[{full!r}]", f"values that differ by {away:.3g}", remedy)
 
 
 def _read(argument: str, array: Array, shape: Shape) -> NumPyArray:

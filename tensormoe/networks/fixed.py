@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,21 @@ class Fixed:
         if self.recipe is not None:
             return repr(self.text)
         return f"<array {self.shape} {self.digest[:8]}>"
+
+    def __getstate__(self) -> dict[str, object]:
+        # What reads weights alone, such as torch.load, knows text and neither bytes nor NumPy's arrays.
+        values = (
+            None if self.array is None else (self.array.dtype.name, self.array.tobytes().decode("latin-1"))
+        )
+        return {"recipe": self.recipe, "shape": self.shape, "digest": self.digest, "values": values}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        values, array = state.pop("values"), None
+        if values is not None:
+            dtype, text = values
+            array = np.frombuffer(text.encode("latin-1"), dtype).reshape(state["shape"])
+        for name, value in {**state, "array": array}.items():
+            object.__setattr__(self, name, value)
 
     @property
     def text(self) -> str:

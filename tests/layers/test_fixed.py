@@ -1,9 +1,11 @@
 """Layers with fixed cores: their state, their start, what is trained, saved, fitted and edited."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from support.frameworks import BACKENDS
 
 import tensormoe as tm
 from tensormoe.layers.functional import compute_gate
@@ -141,6 +143,22 @@ def test_a_fixed_core_has_the_type_of_the_parameters(dtype: str) -> None:
         assert {each.cores[name].dtype.name for name in ("W", "core2")} == {dtype}
         assert each.state["gate_mean.0"].dtype.name == ("float64" if dtype == "float64" else "float32")
         assert each(np.ones((2, 8), each.dtype)).dtype == each.dtype
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arrays_with_other_values_of_a_fixed_core_are_refused(backend: str) -> None:
+    layer = tm.build(spec_of(LORA), backend, seed=0)
+    rounded = tm.build(spec_of(LORA), backend, seed=1, dtype="bfloat16").arrays()
+    layer.load_arrays(rounded)
+    parameters, state = tm.initialize(spec_of(LORA))
+    other = parameters | {"cores.W": state["cores.W"][::-1].copy()}
+    for load in (layer.load_arrays, partial(type(layer).from_arrays, layer.spec)):
+        with pytest.raises(
+            tm.TensorMoEError, match="the core is fixed, and the specification has other values"
+        ):
+            load(other)
+        with pytest.raises(tm.TensorMoEError, match="the core is fixed"):
+            load(parameters | {"cores.W": state["cores.W"] * np.float32(np.nan)})
 
 
 def test_a_block_has_a_core_of_its_own_in_each_layer(tmp_path) -> None:

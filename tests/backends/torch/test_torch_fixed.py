@@ -84,6 +84,18 @@ def test_state_dicts_of_other_values_are_refused() -> None:
         layer.load_state_dict(other.state_dict())
 
 
+@pytest.mark.parametrize("network", [LORA, MIXED], ids=str)
+def test_checkpoints_of_weights_alone_have_the_specification(network: tm.Factorization, tmp_path) -> None:
+    spec = layer_of(network).spec
+    torch.save({"spec": spec}, tmp_path / "spec.pt")
+    again = torch.load(tmp_path / "spec.pt", weights_only=True)["spec"]
+    assert again == spec
+    for name, value in spec.network.fixed_values().items():
+        assert (again.network.fixed_values()[name] == value).all()
+    copied = copy.deepcopy(network)
+    assert copied == network
+
+
 def test_a_compiled_and_a_recomputing_block_train(tmp_path) -> None:
     block = MuMoEBlock(8, 8, 8, 3, MIXED, bias=False, gated=True, seed=0, recompute=True)
     x = torch.randn(4, 8, requires_grad=True)
