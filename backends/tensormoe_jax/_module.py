@@ -37,7 +37,8 @@ class MuMoE(Module):
         dtype: of the parameters; float32 by default.
         device: that holds the parameters, or a sharding; by default JAX's own choice.
         recompute: whether reverse mode keeps only the results of matrix products and recomputes the rest.
-        options: gate, bias, optimize, memory_limit and initialization by keyword, as for `tm.MuMoESpec`.
+        options: gate, bias, optimize, memory_limit, initialization and output_bias by keyword, as for
+            `tm.MuMoESpec`.
 
     Attributes:
         spec: the `tm.MuMoESpec`.
@@ -103,8 +104,8 @@ class MuMoEBlock(Module):
         experts: of all layers.
         factorization: of all layers, or a sequence with one for each.
         rngs, seed, dtype, device, recompute: as for `MuMoE`.
-        options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
-            keyword, as for `tm.MuMoEBlockSpec`.
+        options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit, initialization and
+            output_bias by keyword, as for `tm.MuMoEBlockSpec`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.

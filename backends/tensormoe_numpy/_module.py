@@ -29,7 +29,8 @@ class MuMoE(Module):
         dtype: of the parameters; float32 by default.
         device: "cpu" or None.
         recompute: without effect, since NumPy differentiates nothing.
-        options: gate, bias, optimize, memory_limit and initialization by keyword, as for `tm.MuMoESpec`.
+        options: gate, bias, optimize, memory_limit, initialization and output_bias by keyword, as for
+            `tm.MuMoESpec`.
 
     Attributes:
         spec: the `tm.MuMoESpec`.
@@ -93,8 +94,8 @@ class MuMoEBlock(Module):
         experts: of all layers.
         factorization: of all layers, or a sequence with one for each.
         seed, dtype, device, recompute: as for `MuMoE`.
-        options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit and initialization by
-            keyword, as for `tm.MuMoEBlockSpec`.
+        options: gate, bias, nonlinearity, gated, input_norm, optimize, memory_limit, initialization and
+            output_bias by keyword, as for `tm.MuMoEBlockSpec`.
 
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.

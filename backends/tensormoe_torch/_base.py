@@ -308,5 +308,6 @@ class Module(Merging):
     def extra_repr(self) -> str:
         spec = self.spec
         gate = spec.gate or "gate=None"
-        rest = f"experts={spec.experts}, {spec.factorization}, {gate}, bias={spec.bias}"
+        biases = f"bias={spec.bias}{', output_bias=True' * spec.output_bias}"
+        rest = f"experts={spec.experts}, {spec.factorization}, {gate}, {biases}"
         return substitute(f"{' → '.join(map(str, spec.features))}, {rest}")

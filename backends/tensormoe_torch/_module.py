@@ -31,7 +31,7 @@ class MuMoE(Module):
         factorization: of the weight tensor, such as `tm.CP(rank=64)`.
         gate: the gate; None if coefficients come with each call.
         bias: whether each expert has a bias.
-        optimize, memory_limit, initialization: as for the spec.
+        optimize, memory_limit, initialization, output_bias: as for the spec.
         seed: of the initial values; by default drawn from PyTorch's global generator.
         dtype, device: of the parameters; the type may be given by name.
         recompute: whether training keeps only the results of matrix products for its backward pass and
@@ -113,7 +113,7 @@ class MuMoEBlock(Module):
         nonlinearity: what the first layer's result passes.
         gated: whether that is multiplied with the result of a layer `up`, as in Llama's MLPs.
         input_norm: whether the layers before the last see LayerNorm(x).
-        optimize, memory_limit, initialization: as for the spec.
+        optimize, memory_limit, initialization, output_bias: as for the spec.
         seed, dtype, device, recompute: as for `MuMoE`.
 
     Attributes:

@@ -1,7 +1,10 @@
 """How certain a gate is, how many experts it uses, and what an expert tells of an input's class.
 
 All are entropies in nats of a table of shares. A token's shares are its coefficients divided by their sum; a
-token whose coefficients are all 0 uses no expert and has none.
+token whose coefficients are all 0 uses no expert and has none. With a gate whose coefficients have no fixed
+sum, shares say which experts a token uses and not how much they do: a token with coefficients (0.01, 0.01) is
+one with (5, 5). Measures of tokens, such as `token_entropy` and `mutual_information`, count all tokens alike;
+those of the load, such as `load_entropy`, count a token by its sum.
 """
 
 from collections.abc import Sequence

@@ -61,6 +61,11 @@ def z_loss(logits: Array | Sequence[Array]) -> Array:
     """The router's z-loss: the mean squared logarithm of the softmax's denominator.
 
     Add a thousandth of it to the training loss, so that logits stay small and half precision holds them.
+    Its logarithm is that of a softmax gate. Of another gate it is only a bound, since ln Σ exp z lies from
+    max z to max z + ln N, so that what it holds down is the largest logit. With a gate without a fixed sum,
+    such as "relu", the logits are the coefficients: the loss then shrinks the mixture itself, and the least
+    of it is not at 0 but where Σ exp z = 1, with all logits below 0 and no expert at work. To make such a
+    gate sparse, penalise Σ a.
 
     Args:
         logits: the router's output: one level (…, N), or E arrays (…, N_e), of any framework. In PyTorch a
@@ -93,7 +98,9 @@ def z_loss(logits: Array | Sequence[Array]) -> Array:
 def token_entropy_loss(coefficients: Array | Sequence[Array]) -> Array:
     """The mean entropy of a token's coefficients: small where each token is certain of its expert.
 
-    Use it with `load_entropy_loss`; alone, one expert for all tokens has the least.
+    Use it with `load_entropy_loss`; alone, one expert for all tokens has the least. It sees shares a / Σ a
+    alone: of a gate without a fixed sum it says nothing of how much a token's experts do together, and a
+    token with no expert counts as certain.
 
     Args:
         coefficients: as for `load_balance_loss`.
@@ -124,7 +131,9 @@ def token_entropy_loss(coefficients: Array | Sequence[Array]) -> Array:
 def load_entropy_loss(coefficients: Array | Sequence[Array]) -> Array:
     """The negative entropy of the load: small where all experts do as much.
 
-    Use it in place of `load_balance_loss` for soft gates, which send a token to all experts.
+    Use it in place of `load_balance_loss` for soft gates, which send a token to all experts. Tokens count by
+    their Σ a: of a gate without a fixed sum, those with large coefficients decide, and one without any is
+    left out.
 
     Args:
         coefficients: as for `load_balance_loss`.

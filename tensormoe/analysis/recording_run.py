@@ -44,7 +44,9 @@ def record(
             "attention_mask", if batches have it.
         columns: in the same way, numbers that ride along to the store, by name: {"token": "input_ids"}.
         call: a function of model and batch that runs one, instead.
-        threshold: from which coefficient on a token uses an expert.
+        threshold: from which coefficient on a token uses an expert. Of a gate without a fixed sum, such as
+            "relu", choose one to its scale; means and loads are then those of coefficients as they are, and
+            entropies those of shares a / Σ a.
         store: a folder that does not exist, for all coefficients, labels and columns; it is complete or, if
             anything fails, not there.
         progress: whether to show a progress bar, on standard error.

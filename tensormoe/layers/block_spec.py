@@ -50,6 +50,7 @@ class MuMoEBlockSpec(Spec):
         memory_limit: as for `MuMoESpec`, applied to each layer.
         initialization: as for `MuMoESpec`.
         gate_features: as for `MuMoESpec`.
+        output_bias: as for `MuMoESpec`, after the last layer.
 
     Raises:
         TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity.
@@ -86,6 +87,7 @@ class MuMoEBlockSpec(Spec):
     memory_limit: int | None
     initialization: str
     gate_features: int | None
+    output_bias: bool
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class MuMoEBlockSpec(Spec):
         memory_limit: int | None = None,
         initialization: str = "linear",
         gate_features: int | None = None,
+        output_bias: bool = False,
     ) -> None:
         check_nonlinearity(nonlinearity)
         self._set(
@@ -117,7 +120,7 @@ class MuMoEBlockSpec(Spec):
         networks = [check_factorization(each) for each in for_each("factorization", factorization, names)]
         biases = [true_or_false("bias", each) for each in for_each("bias", bias, names)]
         shared = one_or_each(networks), gate, one_or_each(biases), memory_limit, initialization
-        self._set_shared(experts, *shared, gate_features)
+        self._set_shared(experts, *shared, gate_features, output_bias)
         self._set(optimize=self._resolve(optimize))
         self._check_plans()
 

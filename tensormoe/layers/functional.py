@@ -266,6 +266,8 @@ def run_mixture(
         tokens = ops.compute_precisely(normalize_input, tokens, parameters)
     cores = [parameters[name] for name in spec.core_names]
     y = ops.compute(choose_program(ops, spec, tokens), (tokens, *flat), cores, recompute)
+    if spec.output_bias:
+        y = add_output_bias(ops, y, parameters)
     return unflatten(ops, y, x)
 
 
@@ -277,6 +279,12 @@ def choose_program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:
 def unflatten(ops: Backend, array: Array, x: Array) -> Array:
     """Restore the leading dimensions of x in an array where they were merged."""
     return array if array.ndim == x.ndim else ops.reshape(array, (*x.shape[:-1], array.shape[-1]))
+
+
+def add_output_bias(ops: GateOps, y: Array, parameters: Mapping[str, Array]) -> Array:
+    """The output with what is added to every mixture, in the output's type."""
+    bias = parameters["output.bias"]
+    return y + (bias if bias.dtype == y.dtype else ops.cast(bias, ops.dtype_name(y)))
 
 
 def normalize_input(ops: GateOps, tokens: Array, parameters: Mapping[str, Array]) -> Array:

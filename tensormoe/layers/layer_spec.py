@@ -39,6 +39,8 @@ class MuMoESpec(Spec):
             level's do.
         gate_features: the size of an input of the router's own, which comes with each call as
             `router_input=`; by default the router reads x.
+        output_bias: whether a vector (O,) is added to the mixture, whatever the coefficients are. (What
+            `bias` adds is part of the mixture: Σ a_n b_n.)
 
     Raises:
         TensorMoEError: a count that is not a positive integer, a gate without experts, a factorization or a
@@ -67,6 +69,7 @@ class MuMoESpec(Spec):
     memory_limit: int | None
     initialization: str
     gate_features: int | None
+    output_bias: bool
 
     def __init__(
         self,
@@ -80,13 +83,14 @@ class MuMoESpec(Spec):
         memory_limit: int | None = None,
         initialization: str = "linear",
         gate_features: int | None = None,
+        output_bias: bool = False,
     ) -> None:
         self._set(
             in_features=positive_integer("in_features", in_features),
             out_features=positive_integer("out_features", out_features),
         )
         checked = check_factorization(factorization), gate, true_or_false("bias", bias)
-        self._set_shared(experts, *checked, memory_limit, initialization, gate_features)
+        self._set_shared(experts, *checked, memory_limit, initialization, gate_features, output_bias)
         self._set(optimize=self._stage("auto").resolve(optimize))
         self._check_plans()
 

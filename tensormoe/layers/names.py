@@ -19,7 +19,9 @@ class Names(ABC):
 
     in_features: int
     gate_features: int | None
+    out_features: int
     experts: tuple[int, ...]
+    output_bias: bool
     gate: Gate | tuple[Gate, ...] | None
 
     @property
@@ -85,12 +87,13 @@ class Names(ABC):
 
     @cached_property
     def mixture_shapes(self) -> Shapes:
-        """The shape of all that is no gate's by name: the cores and, if there is one, the input norm."""
-        return {
+        """The shape of all that is no gate's by name: the cores, and the output bias if there is one."""
+        shapes = {
             join_name(prefix, name): shape
             for prefix, layer in self.layers.items()
             for name, shape in layer.network.shapes.items()
         }
+        return shapes | {"output.bias": (self.out_features,)} if self.output_bias else shapes
 
     @cached_property
     def core_names(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class LayerOptions(TypedDict, total=False):
     memory_limit: int | None
     initialization: str
     gate_features: int | None
+    output_bias: bool
 
 
 class BlockOptions(TypedDict, total=False):
@@ -40,6 +41,7 @@ class BlockOptions(TypedDict, total=False):
     memory_limit: int | None
     initialization: str
     gate_features: int | None
+    output_bias: bool
 
 
 def check_keywords(module: object, options: Mapping[str, object], fields: type) -> None:

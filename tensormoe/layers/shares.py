@@ -14,7 +14,7 @@ from ..networks.notation import expert_modes
 from ..typing import Array
 from .checks import flatten
 from .each import one_or_each
-from .functional import choose_program, normalize_input, unflatten
+from .functional import add_output_bias, choose_program, normalize_input, unflatten
 from .parameters import join_name
 from .spec import Spec, check_spec
 from .stage import Stage
@@ -163,4 +163,5 @@ def mix_shares(
         for prefix in gated:
             result = result * run(prefix, hidden)
         hidden = enter(result)
-    return unflatten(ops, run(last, hidden), x)
+    y = run(last, hidden)
+    return unflatten(ops, add_output_bias(ops, y, shares) if spec.output_bias else y, x)

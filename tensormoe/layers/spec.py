@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ..arrays.protocols import Nonlinearity
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
-from ..errors import LARGEST, TensorMoEError, as_tuple, is_listed, one_of, positive_integer
+from ..errors import LARGEST, TensorMoEError, as_tuple, is_listed, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..gates.levels import read_gates
 from ..networks.factorization import Factorization
@@ -45,6 +45,7 @@ class Spec(Names, Registered):
     memory_limit: int | None
     initialization: str
     gate_features: int | None
+    output_bias: bool
 
     def _set(self, **values: object) -> None:
         """Set fields of an instance under construction; afterwards it is frozen."""
@@ -60,6 +61,7 @@ class Spec(Names, Registered):
         memory_limit: object,
         initialization: object,
         gate_features: object,
+        output_bias: object,
     ) -> None:
         """Check and set the fields that layers and blocks share; the layers' own are checked already."""
         counts = read_experts(experts)
@@ -76,6 +78,7 @@ class Spec(Names, Registered):
             memory_limit=limit,
             initialization=initialization,
             gate_features=own,
+            output_bias=true_or_false("output_bias", output_bias),
         )
 
     def _check_plans(self) -> None:

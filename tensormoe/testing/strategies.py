@@ -232,6 +232,7 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         nonlinearity=nonlinearity,
         gated=gated,
         input_norm=input_norm,
+        output_bias=draw(st.booleans()),
     )
 
 

@@ -74,6 +74,8 @@ def _draw(spec: Spec, generator: np.random.Generator, batch_size: int) -> _Given
     if "input_norm.weight" in spec.parameter_shapes:
         parameters |= {"input_norm.weight": first[0], "input_norm.bias": first[-1]}
         x = np.asarray(generator.normal(_OFFSET, size=first.shape))
+    if spec.output_bias:
+        parameters["output.bias"] = generator.normal(size=spec.out_features)
     return _Given(x, coefficients, parameters)
 
 
@@ -86,7 +88,7 @@ def _compare(subject: str, ops: Backend, spec: Spec, given: _Given, precision: P
     hidden = _bend(spec.between, results[0], precision.dtype)
     for factor in results[1:]:
         hidden = _multiply(hidden, factor, precision.dtype)
-    y, bound = _carry(stage, last, given, hidden, precision)
+    y, bound = _shift(_carry(stage, last, given, hidden, precision), given, precision.dtype)
     if result.shape != y.shape:
         yield Check("float", subject, "block's output", float("inf"), 0.0)
     else:
@@ -131,6 +133,16 @@ def _multiply(a: Bounded, b: Bounded, dtype: str) -> Bounded:
     (left, off), (right, wrong) = a, b
     moved = off * np.abs(right) + wrong * np.abs(left) + off * wrong
     return left * right, moved + UNITS[dtype] * (np.abs(left * right) + moved)
+
+
+def _shift(outgoing: Bounded, given: _Given, dtype: str) -> Bounded:
+    """The mixture with the block's output bias, if there is one, and its error."""
+    bias = given.parameters.get("output.bias")
+    if bias is None:
+        return outgoing
+    mixture, error = outgoing
+    y = mixture + bias
+    return y, error + UNITS[dtype] * (np.abs(y) + error)
 
 
 def _carry(stage: Stage, key: str, given: _Given, incoming: Bounded, precision: Precision) -> Bounded:

@@ -141,6 +141,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "initialization": lambda s: "linear",
     "gate_features": lambda s: None,
     "router_input": lambda s: None,
+    "output_bias": lambda s: True,
     "nonlinearity": lambda s: "gelu",
     "gated": lambda s: True,
     "input_norm": lambda s: True,

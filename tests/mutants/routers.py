@@ -1,12 +1,22 @@
 """Faults in the gate's noise and order of steps, and in routers and their clusters."""
 
 from mutants.harness import edit
-from mutants.specs import CLUSTERS, GATED_LEVELS, NOISY
+from mutants.specs import (
+    BIASED,
+    CLUSTERS,
+    COSINES,
+    FEW_FEATURES,
+    GATE_EACH,
+    GATED_LEVELS,
+    LEARNED_NOISE,
+    NOISY,
+)
 
 NOISE = "gates/test_noise.py"
 HEARD = "layers/test_fields.py::test_a_field_that_is_ignored_is_noticed"
 ROUTERS = "gates/test_routers.py"
 BATCHES = f"{ROUTERS}::test_running_statistics_are_averages_of_the_batches_before"
+LEARNED = "gates/test_learned_routers.py"
 EMPTY = f"{ROUTERS}::test_an_empty_batch_moves_nothing"
 PLACE = f"{NOISE}::test_noise_comes_after_the_norm_and_before_the_temperature"
 APART = f"{NOISE}::test_every_entry_of_every_level_has_noise_of_its_own"
@@ -192,4 +202,71 @@ OF_LEVELS = [
     ),
 ]
 
-MUTANTS = [*OF_NOISE, *OF_ROUTERS, *OF_CLUSTERS, *OF_LEVELS]
+OF_PARAMETERS = [
+    edit(
+        "every level has the first one's gate",
+        "gates.levels:compute_levels",
+        "level.gate.compute(",
+        "levels[0].gate.compute(",
+        GATE_EACH,
+        "float",
+    ),
+    edit(
+        "a router's bias is not added",
+        "gates.routers:LinearRouter.logits",
+        "if self.bias else",
+        "if False else",
+        BIASED,
+        "float",
+    ),
+    edit(
+        "cosines grow with the weights",
+        "gates.learned_routers:CosineRouter.logits",
+        "_to_length_1(ops, weights, 0)",
+        "weights",
+        COSINES,
+        "frameworks",
+    ),
+    edit(
+        "a scale is not the power of its parameter",
+        "gates.learned_routers:CosineRouter.logits",
+        'ops.exp(parameters["scale"])',
+        '(1 + parameters["scale"])',
+        COSINES,
+        "frameworks",
+    ),
+    edit(
+        "a projection starts at zero",
+        "gates.learned_routers:LowRankRouter.start",
+        'if name == "projection"',
+        "if False",
+        FEW_FEATURES,
+        f"{LEARNED}::test_routers_start_so_that_all_of_their_parameters_learn",
+    ),
+    edit(
+        "a router's noise has one size for all experts",
+        "gates.learned_routers:NoisyRouter.logits",
+        'ops.matmul(x, parameters["noise"])',
+        'ops.matmul(x, parameters["noise"])[..., :1]',
+        LEARNED_NOISE,
+        "frameworks",
+    ),
+    edit(
+        "a router's noise is added in evaluation",
+        "gates.learned_routers:NoisyRouter.logits",
+        "call.training and",
+        "",
+        LEARNED_NOISE,
+        "frameworks",
+    ),
+    edit(
+        "the output bias is not added",
+        "layers.functional:run_mixture",
+        "if spec.output_bias:",
+        "if False:",
+        BIASED,
+        "frameworks",
+    ),
+]
+
+MUTANTS = [*OF_NOISE, *OF_ROUTERS, *OF_CLUSTERS, *OF_LEVELS, *OF_PARAMETERS]

@@ -73,6 +73,7 @@ _SHARED: dict[str, Any] = {
     "memory_limit": layer().plan().largest - 1,
     "initialization": "published",
     "gate_features": 7,
+    "output_bias": True,
 }
 
 CHANGES = [

@@ -98,7 +98,7 @@ def mix(spec: Spec, parameters: Arrays, coefficients: Sequence[NumPyArray], x: N
         if prefix == "second":
             data = pointwise(spec.between, results["first"]) * results.get("up", 1.0)
         results[prefix] = contract_stage(layer, prefix, parameters, coefficients, data)
-    return results[[*spec.layers][-1]]
+    return results[[*spec.layers][-1]] + parameters.get("output.bias", 0.0)
 
 
 def pointwise(function: Nonlinearity | None, x: NumPyArray) -> NumPyArray:
