@@ -52,7 +52,8 @@ def test_a_recording_of_a_model_equals_all_coefficients_at_once(framework: str) 
     model = build(framework, EXPERTS)
     xs = batches_of(framework)
     labels = [[0, 1, 1, 2], [2, 2, 0, 5]]
-    recorded = record(model, list(zip(xs, labels, strict=True)), labels=1, progress=False)
+    recorded = record(model, list(zip(xs, labels, strict=True)), labels=1, threshold=0.3, progress=False)
+    assert {layer.threshold for layer in recorded.values()} == {0.3}
     names = ["0", "1", "2"] if framework == "torch" else ["layers.0", "layers.1", "layers.2"]
     assert list(recorded) == names
     for layer, levels in zip(recorded.values(), collect(framework, model, xs), strict=True):
