@@ -1,9 +1,10 @@
-"""Faults in what edits make of coefficients and weights, and in what their certificates look at."""
+"""Faults in edits, in what their certificates look at, and in ablations of whole models."""
 
 from mutants.harness import edit
 from mutants.specs import CORES, SPLIT, STEERED
 
 SPLITS = "editing/test_split.py"
+MODELS = "analysis/test_ablation_models.py"
 
 MUTANTS = [
     edit(
@@ -61,5 +62,21 @@ MUTANTS = [
         "right=0 * bias)",
         CORES,
         "editing/test_edits.py::test_biases_are_a_term_of_their_own_where_factors_have_no_row_for_them",
+    ),
+    edit(
+        "a layer that runs again keeps its expert's first output",
+        "analysis.ablation_model:_Batch._run_on",
+        "count == 1",
+        "count >= 1",
+        CORES,
+        f"{MODELS}::test_a_layer_that_runs_twice_loses_its_expert_in_both_calls",
+    ),
+    edit(
+        "an expert counts as unused where any input does without it",
+        "analysis.ablation_run:find_used",
+        ".any(axis=0)",
+        ".all(axis=0)",
+        CORES,
+        f"{MODELS}::test_a_layer_that_runs_twice_loses_its_expert_in_both_calls",
     ),
 ]
