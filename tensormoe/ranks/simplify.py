@@ -45,7 +45,8 @@ def simplify(layer: Layer, /) -> RankChange:
         simple, own = _simplify(name, weight)
         cores[name], factorizations[name] = simple.cores, simple.stage.factorization
         steps += own
-    return finish(layer, respecify(layer.spec, factorizations), weights, cores, steps)
+    spec = respecify(layer.spec, factorizations)
+    return finish(layer, spec, weights, cores, steps, exact=not steps)
 
 
 def _simplify(name: str, weight: Weight) -> tuple[Weight, list[Step]]:
