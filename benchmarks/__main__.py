@@ -28,6 +28,7 @@ CASES = {
     "decoders": "decoders",
     "paths": "paths",
     "experts": "experts",
+    "sparse": "sparse",
     "similarity": "similarity",
     "ablation": "ablation",
     "in_jax": "in_jax",

@@ -103,6 +103,9 @@ TARGETS = (
     Target("experts", "time: 100 × 100 × 100 / 64", "≤", 1.6),
     Target("experts", "memory: 100 × 100 × 100 / 64", "≤", 1.3),
     Target("experts", "time: 1,024 × 1,024 / 64", "≤", 3.0),
+    Target("sparse", "dense, 4 tokens: dense program / gathered", "≥", 2.0),
+    Target("sparse", "dense, 4 tokens: gathered / by hand", "≤", 1.2),
+    Target("sparse", "low-rank, 4 tokens: dense program / gathered", "≥", 2.0),
     Target("similarity", "time: gram", "≤", 2.0),
     Target("similarity", "memory: gram", "≤", 2**30),
     *(

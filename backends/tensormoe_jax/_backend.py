@@ -18,6 +18,7 @@ from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray, Shape
 
 from . import _meshes as sharding
+from ._selection import JaxSelection
 
 
 def _global_x64() -> bool:
@@ -126,7 +127,7 @@ class _Thresholds(ThresholdKernel):
         return value, rest + change
 
 
-class JaxBackend(Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
+class JaxBackend(JaxSelection, Backend, _TensorLyBackend, backend_name="tensormoe-jax"):  # type: ignore[misc, call-arg]
     """Arrays are `jax.Array`, traced or not."""
 
     tensormoe_name = "jax"

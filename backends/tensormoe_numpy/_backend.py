@@ -10,6 +10,7 @@ from tensorly.backend.numpy_backend import NumpyBackend
 from tensormoe.arrays.backend import Backend
 from tensormoe.arrays.numpy_kinds import object_to
 from tensormoe.arrays.protocols import Differentiable, Elementwise, GateOps, Runnable
+from tensormoe.arrays.selection import NumPySelection
 from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray
 
@@ -34,7 +35,7 @@ def _gelu_vjp(ops: GateOps, x: NumPyArray, gradient: NumPyArray) -> NumPyArray:
 _NONLINEARITIES = {"gelu": Elementwise(_gelu, _gelu_vjp)}
 
 
-class NumPyBackend(Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # type: ignore[misc, call-arg]
+class NumPyBackend(NumPySelection, Backend, NumpyBackend, backend_name="tensormoe-numpy"):  # type: ignore[misc, call-arg]
     """NumPy has no automatic differentiation; gradients come from `Program.vjp`."""
 
     tensormoe_name = "numpy"

@@ -28,6 +28,7 @@ from ._private import (
 )
 from ._programs import compute
 from ._recomputation import Replay
+from ._selection import TorchSelection
 from ._thresholds import TorchThresholds
 
 # Up to this many elements, an operation takes about as long as its call: a closed form beats iterating.
@@ -116,7 +117,7 @@ def _may_be_differentiated(tensors: tuple[torch.Tensor, ...]) -> bool:
     return is_in_forward_mode(tensors) or any(is_transformed(tensor) for tensor in tensors)
 
 
-class TorchBackend(Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  # type: ignore[misc, call-arg]
+class TorchBackend(TorchSelection, Measuring, PyTorchBackend, backend_name="tensormoe-torch"):  # type: ignore[misc, call-arg]
     """Arrays are `torch.Tensor`, on any device."""
 
     tensormoe_name = "torch"

@@ -19,7 +19,7 @@ from ._channel import Channel
 from ._checkpoints import check, check_names, check_tensors, note
 from ._containers import LevelTensors, make_group
 from ._described import Groups
-from ._gate import AllReduce, GateModule
+from ._gate import AllReduce, GateModule, active_of
 from ._merging import Merging
 from ._quantized import writable
 from ._values import Device, DType, element_type, fill, on_device, read, reset, take
@@ -135,7 +135,8 @@ class Module(Merging):
         mixed = gate(routed, weights, statistics, previous, generator, all_reduce, given)
         for channel in channels:
             channel.send(mixed)
-        y = self.mixture(backend, self.spec, rest, mixed, x, self.recompute)
+        active = active_of(gate) if given is None else None
+        y = self.mixture(backend, self.spec, rest, mixed, x, self.recompute, active)
         return (y, list(mixed)) if return_coefficients else y
 
     if TYPE_CHECKING:

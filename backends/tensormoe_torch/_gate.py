@@ -13,7 +13,7 @@ from tensormoe.layers.spec import Spec
 
 from ._backend import backend
 from ._distributed import Processes
-from ._private import is_in_backward, is_transformed
+from ._private import has_global_hooks, is_in_backward, is_transformed
 from ._recomputation import FirstRuns, Start
 
 AllReduce = Callable[[torch.Tensor], torch.Tensor]
@@ -101,6 +101,17 @@ class GateModule(nn.Module):
         # torch.jit.script calls it for every module of a model before it compiles one.
         remedy = "μMoE layers cannot be scripted: use torch.export, torch.compile or torch.jit.trace"
         raise TensorMoEError("torch.jit.script", type(self), remedy)
+
+
+def active_of(gate: nn.Module) -> tuple[int, ...] | None:
+    """At most how many of a gate's coefficients differ from 0; None if something else may have made them.
+
+    A hook may, or a module or function in the gate's place.
+    """
+    if type(gate) is not GateModule or gate.spec.active is None:
+        return None
+    replaced = "forward" in vars(gate) or gate._forward_hooks or has_global_hooks()
+    return None if replaced else gate.spec.active
 
 
 class RouterModule(nn.Module):

@@ -70,6 +70,11 @@ _top_hooks: Callable[[bool], object] = getattr(
 )
 
 
+def has_global_hooks() -> bool:
+    """Whether forward hooks of all modules are registered; without PyTorch's list of them, perhaps."""
+    return bool(getattr(torch.nn.modules.module, "_global_forward_hooks", True))
+
+
 def is_in_backward() -> bool:
     """Whether a backward pass calls, as where activation checkpointing runs a function again."""
     return not torch.compiler.is_compiling() and _running_task() != -1

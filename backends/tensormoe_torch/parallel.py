@@ -144,7 +144,9 @@ class _ShareMixture:
         coefficients: Sequence[torch.Tensor],
         x: torch.Tensor,
         recompute: bool,
+        active: tuple[int, ...] | None = None,
     ) -> torch.Tensor:
+        # However few coefficients are active, each process reads all of its share.
         shares = {name: self._share(name, tensor) for name, tensor in parameters.items()}
         mixed = [self._enter(a) for a in coefficients]
         mixed[:1] = [first[..., self.experts] for first in mixed[:1]]

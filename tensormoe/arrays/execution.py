@@ -40,6 +40,14 @@ class Execution(Declared):
         """
         return False
 
+    def can_gather(self, arrays: Sequence[Array]) -> bool:
+        """Whether these arrays can be read by indices: `choose`, `take`, `gather` and their reverses."""
+        return False
+
+    def is_accelerated(self, x: Array) -> bool:
+        """Whether x is on a GPU or the like, where calling an operation takes long compared with its work."""
+        return False
+
     def mixes_precision(self) -> bool:
         """Whether products may mix element types at present, as under PyTorch's autocast."""
         return False

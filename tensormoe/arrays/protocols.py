@@ -50,6 +50,21 @@ class ProgramOps(Protocol):
     def copy(self, array: Array, /) -> Array:
         """A copy in its own memory."""
 
+    def choose(self, coefficients: Array, k: int, /) -> Array:
+        """Places (T, k) of different entries of each row (T, N): all that are not 0, if at most k are."""
+
+    def take(self, coefficients: Array, indices: Array, /) -> Array:
+        """The entries (T, k) at these places of each row (T, N)."""
+
+    def put(self, gradient: Array, indices: Array, like: Array, /) -> Array:
+        """The reverse of `take`: an array of the shape of `like` with these entries, and 0 elsewhere."""
+
+    def gather(self, array: Array, indices: Sequence[Array], axes: Shape, /) -> Array:
+        """The array at indices (T, k) of each of some axes, in ascending order: (T, k, …, other axes)."""
+
+    def scatter(self, gradient: Array, indices: Sequence[Array], axes: Shape, like: Array, /) -> Array:
+        """The reverse of `gather`: zeros of the shape of `like`, and the gradient added where it was read."""
+
     def nonlinear(self, function: Nonlinearity, x: Array, /) -> Array:
         """Apply a nonlinearity to each element."""
 

@@ -58,6 +58,21 @@ class RecordingOps(ProgramDefaults):
     def nonlinear(self, function: Nonlinearity, x: Array, /) -> Array:
         return self.ops.nonlinear(function, x)
 
+    def choose(self, coefficients: Array, k: int, /) -> Array:
+        return self.ops.choose(coefficients, k)
+
+    def take(self, coefficients: Array, indices: Array, /) -> Array:
+        return self.ops.take(coefficients, indices)
+
+    def put(self, gradient: Array, indices: Array, like: Array, /) -> Array:
+        return self.ops.put(gradient, indices, like)
+
+    def gather(self, array: Array, indices: Sequence[Array], axes: Shape, /) -> Array:
+        return self.ops.gather(array, indices, axes)
+
+    def scatter(self, gradient: Array, indices: Sequence[Array], axes: Shape, like: Array, /) -> Array:
+        return self.ops.scatter(gradient, indices, axes, like)
+
     def nonlinear_overwrite(self, function: Nonlinearity, x: Array, /) -> Array:
         return self.ops.nonlinear_overwrite(function, x)
 

@@ -63,6 +63,8 @@ WEIGHTINGS: dict[str, Callable[..., Array]] = {
 # Those whose weights sum to nothing in particular, and among them those that are 0 where all logits are.
 _WITHOUT_SUM = ("relu", "sigmoid", "relu_top_k", "jump_relu")
 _WITHOUT_WEIGHT = ("relu", "relu_top_k", "jump_relu")
+# Those of which at most k weights are not 0.
+_HARD = ("top_k", "relu_top_k")
 # A threshold that hardly any logit passes asks for no larger cores than this sum of squares.
 _LEAST_SQUARE = 1e-4
 
@@ -167,6 +169,17 @@ class Activation(Serializable):
     def total(self) -> float | None:
         """What the weights of a row sum to; None if to no fixed number."""
         return None if self.name in _WITHOUT_SUM else 1.0
+
+    @property
+    def active(self) -> int | None:
+        """At most how many weights of a row differ from 0, whatever the logits; None if all may.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> tm.Activation("top_k", k=2).active, tm.Activation("sparsemax").active
+            (2, None)
+        """
+        return dict(self.options)["k"] if self.name in _HARD else None
 
     @property
     def draws_logits(self) -> bool:

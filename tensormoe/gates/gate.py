@@ -102,6 +102,28 @@ class Gate(Serializable):
         stated: float | None = getattr(self.weighting.function, "total", 1.0)
         return stated
 
+    def active(self, level: int, experts: int) -> int:
+        """At most how many of a token's coefficients of a level differ from 0, whatever the logits are.
+
+        A function of your own as an activation says so by an attribute `active`, a number. Its derivative at
+        the weights that are 0 must be 0.
+
+        Args:
+            level: its number, from 0 on, which says what is steered.
+            experts: how many experts it has.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> tm.Gate(tm.Activation("top_k", k=2)).active(0, 16), tm.Gate().active(0, 16)
+            (2, 16)
+        """
+        k = self.weighting.active
+        if k is None:
+            return experts
+        steps = [step for step in self.steering if step.level == level]
+        further = len({step.expert for step in steps}) + sum(step.added for step in steps)
+        return min(k + further, experts)
+
     @property
     def draws_weights(self) -> bool:
         """Whether the gate's weights start at random, and not at zero."""
@@ -252,6 +274,12 @@ class _Own:
     """A user's function as a gate activation."""
 
     function: Callable[[Array], Array]
+
+    @property
+    def active(self) -> int | None:
+        """What the function says about it."""
+        stated = getattr(self.function, "active", None)
+        return None if stated is None else positive_integer("active", stated)
 
     def weights(self, ops: GateOps, logits: Array, temperature: float) -> Array:
         logits = logits if temperature == 1 else logits / temperature

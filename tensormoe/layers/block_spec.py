@@ -165,7 +165,7 @@ class MuMoEBlockSpec(Spec):
         norms = ("input_norm.weight", "input_norm.bias") if self.input_norm else ()
         return super().mixture_shapes | dict.fromkeys(norms, (self.in_features,))
 
-    def plan(self, batch_size: int = 1024) -> BlockPlan:
+    def plan(self, batch_size: int = 1024, active: int | Sequence[int] | None = None) -> BlockPlan:
         """The plans of all layers; see `MuMoESpec.plan`."""
-        plans = {name: layer.plan(batch_size) for name, layer in self.layers.items()}
+        plans = dict(zip(self.layers, self._plans_at(batch_size, active), strict=True))
         return BlockPlan(plans, self.nonlinearity)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ..arrays.backend import Backend
 from ..arrays.checks import check_real
+from ..programs.sparse import read_active
 from ..typing import Array
 from .checks import (
     NamedArrays,
@@ -15,7 +16,7 @@ from .checks import (
     name_cores,
     read_coefficients,
 )
-from .functional import choose_program, unflatten
+from .functional import choose_program, choose_sparse_program, keep_active, unflatten
 from .layer_spec import MuMoESpec
 from .needs import check_weight
 from .stage import Stage
@@ -27,6 +28,7 @@ def contract(
     coefficients: Sequence[Array],
     x: Array,
     *,
+    active: int | Sequence[int] | None = None,
     backend: Backend | str | None = None,
 ) -> Array:
     """The factorized contraction alone, with your own coefficients.
@@ -37,13 +39,17 @@ def contract(
             order.
         coefficients: E arrays (…, N_e).
         x: (…, I).
+        active: at most how many coefficients of each level differ from 0, if you know. With few vectors, only
+            these experts' slices of the cores are then read, where that is faster; see `Stage.plan`. The
+            derivative with respect to a coefficient that is 0 is then 0.
         backend: a backend object or name; by default the one that x belongs to.
 
     Returns:
         y (…, O).
 
     Raises:
-        TensorMoEError: a wrong shape.
+        TensorMoEError: a wrong shape, or more coefficients than `active` that differ from 0, unless a
+            framework traces.
 
     Examples:
         >>> import numpy as np
@@ -57,13 +63,19 @@ def contract(
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     check_input(ops, x, stage)
+    counts = None if active is None else read_active(active, stage.experts)
+    if counts is not None:
+        coefficients = keep_active(ops, stage, coefficients, x, counts)
     flat = read_coefficients(ops, stage, coefficients, x)
     arrays = {name: ops.as_array(array) for name, array in name_cores(cores, stage).items()}
     check_arrays(ops, "cores", arrays, stage.network.shapes, stage, x)
     tokens = flatten(ops, x, x)
     ordered = [arrays[name] for name in stage.network.shapes]
-    y = ops.compute(choose_program(ops, stage, tokens), (tokens, *flat), ordered)
-    return unflatten(ops, y, x)
+    if counts is None:
+        program = choose_program(ops, stage, tokens)
+    else:
+        program = choose_sparse_program(ops, stage, counts, (tokens, *flat, *ordered))
+    return unflatten(ops, ops.compute(program, (tokens, *flat), ordered), x)
 
 
 def materialize(

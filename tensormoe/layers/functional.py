@@ -9,8 +9,11 @@ from ..errors import true_or_false
 from ..gates.call import Call
 from ..gates.levels import compute_levels
 from ..gates.norms import layer_norm
+from ..programs.plan import for_batch
 from ..programs.program import Program
+from ..programs.sparse import read_active
 from ..typing import AllReduce, Array, State
+from .active import keep_active
 from .checks import (
     NamedArrays,
     check_arrays,
@@ -135,13 +138,15 @@ def apply(
     check_arrays(ops, "parameters", arrays, spec.parameter_shapes, spec, x)
     statistics, fixed = read_state(ops, spec, state, x)
     mixed, moved = read_given(ops, spec, coefficients, x), statistics
+    # Of coefficients that are given, nothing is known.
+    active = spec.active if mixed is None else None
     routed = read_router_input(ops, spec, router_input, x, mixed)
     if mixed is None:
         call = training, previous, generator, all_reduce, all_reduce
         mixed, _, moved = run_gate(ops, spec, arrays, routed, statistics, *call)
     if fixed:
         arrays, moved = arrays | fixed, fixed | moved
-    return LayerOutput(run_mixture(ops, spec, arrays, mixed, x, recompute), mixed, moved)
+    return LayerOutput(run_mixture(ops, spec, arrays, mixed, x, recompute, active), mixed, moved)
 
 
 def compute_gate(
@@ -223,6 +228,7 @@ def mix(
     coefficients: Sequence[Array],
     x: Array,
     *,
+    active: int | Sequence[int] | None = None,
     recompute: bool = False,
     backend: Backend | str | None = None,
 ) -> Array:
@@ -235,20 +241,28 @@ def mix(
         parameters: all parameters by name except the gate's, and fixed cores.
         coefficients: E arrays (…, N_e).
         x: (…, I).
+        active: at most how many coefficients of each level differ from 0, if you know. With few vectors, only
+            these experts' slices of the cores are then read, where that is faster; see `spec.plan`. The
+            derivative with respect to a coefficient that is 0 is then 0.
         recompute, backend: as for `apply`.
 
     Returns:
         y (…, O).
 
     Raises:
-        TensorMoEError: a wrong shape or element type, or a missing name.
+        TensorMoEError: a wrong shape or element type, a missing name, or more coefficients than `active` that
+            differ from 0, unless a framework traces.
     """
     ops = find_backend(backend, x)
     x = ops.as_array(x)
     arrays = read(ops, "parameters", parameters)
     check_input(ops, x, spec)
     check_arrays(ops, "parameters", arrays, spec.mixture_shapes, spec, x)
-    return run_mixture(ops, spec, arrays, coefficients, x, recompute)
+    if active is None:
+        return run_mixture(ops, spec, arrays, coefficients, x, recompute)
+    counts = read_active(active, spec.experts)
+    sparse = keep_active(ops, spec, coefficients, x, counts)
+    return run_mixture(ops, spec, arrays, sparse, x, recompute, counts)
 
 
 def run_mixture(
@@ -258,17 +272,35 @@ def run_mixture(
     coefficients: Sequence[Array],
     x: Array,
     recompute: bool,
+    active: tuple[int, ...] | None = None,
 ) -> Array:
-    """`mix` with parameters that are known to fit, such as a module's own; they are not checked."""
+    """`mix` with parameters that are known to fit, such as a module's own; they are not checked.
+
+    Nor is it checked how many coefficients are `active`.
+    """
     flat = read_coefficients(ops, spec, coefficients, x)
     tokens = flatten(ops, x, x)
     if "input_norm.weight" in parameters:
         tokens = ops.compute_precisely(normalize_input, tokens, parameters)
     cores = [parameters[name] for name in spec.core_names]
-    y = ops.compute(choose_program(ops, spec, tokens), (tokens, *flat), cores, recompute)
+    if active is None:
+        program = choose_program(ops, spec, tokens)
+    else:
+        program = choose_sparse_program(ops, spec, active, (tokens, *flat, *cores))
+    y = ops.compute(program, (tokens, *flat), cores, recompute)
     if spec.output_bias:
         y = add_output_bias(ops, y, parameters)
     return unflatten(ops, y, x)
+
+
+def choose_sparse_program(
+    ops: Backend, spec: Spec | Stage, active: tuple[int, ...], operands: Sequence[Array]
+) -> Program:
+    """The program for these arrays if so many coefficients of each level differ from 0 at most."""
+    if not ops.can_gather(operands):
+        return choose_program(ops, spec, operands[0])
+    programs = spec.programs_for(active, ops.is_accelerated(operands[0]))
+    return for_batch(programs, ops.batch_size(operands[0]) if len(programs) > 1 else None)
 
 
 def choose_program(ops: Backend, spec: Spec | Stage, tokens: Array) -> Program:

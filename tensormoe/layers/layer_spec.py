@@ -128,27 +128,36 @@ class MuMoESpec(Spec):
         """What the layer computes from x, the coefficients and the cores."""
         return self.stage.contraction
 
-    def plan(self, batch_size: int = 1024) -> Plan:
+    def plan(self, batch_size: int = 1024, active: int | Sequence[int] | None = None) -> Plan:
         """How the layer computes a batch of this size: a table of pairwise products with their costs.
 
         Args:
             batch_size: the number of input vectors.
+            active: for the gathered plan, which reads only the slices of so many experts of each level, at
+                any batch size. By default, what the layer runs: that plan if its gate leaves at most so many
+                coefficients other than 0 and few vectors make it faster.
 
         Raises:
-            TensorMoEError: a batch size that is not a positive integer.
+            TensorMoEError: a batch size that is not a positive integer, or a number of active experts that
+                the gate may exceed.
 
         Examples:
             >>> import tensormoe as tm
             >>> plan = tm.MuMoESpec(8, 6, 4, tm.CP(rank=5), bias=False).plan(batch_size=10)
             >>> plan.macs == 10 * 5 * (4 + 8 + 6)
             True
+            >>> gate = tm.Gate(tm.Activation("top_k", k=2))
+            >>> spec = tm.MuMoESpec(64, 64, 256, tm.Dense(), gate, bias=False)
+            >>> spec.stage.plan(batch_size=1).macs / spec.plan(batch_size=1, active=2).macs
+            128.0
         """
-        return self.stage.plan(batch_size)
+        (plan,) = self._plans_at(batch_size, active)
+        return plan
 
     @property
     def plans(self) -> tuple[tuple[int, Plan], ...]:
         """The plans that the layer runs; see `Stage.plans`."""
-        return self.stage.plans
+        return tuple((least, plan) for least, (plan,) in self.plans_for(self.active))
 
     @property
     def default_plan(self) -> Plan:

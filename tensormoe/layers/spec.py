@@ -2,14 +2,12 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from math import ceil, prod
 from operator import attrgetter
 from typing import Any, Self
 
-from ..arrays.protocols import Nonlinearity
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
 from ..errors import LARGEST, TensorMoEError, as_tuple, is_listed, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
@@ -17,14 +15,13 @@ from ..gates.levels import read_gates
 from ..networks.factorization import Factorization
 from ..networks.notation import read_experts
 from ..programs.block_plan import BlockPlan
-from ..programs.plan import LARGE_BATCH, Plan, for_batch
-from ..programs.program import Program, chain
+from ..programs.plan import LARGE_BATCH, Plan
 from .matching import Growing, Growth, choose_growing, most_units, one_budget
-from .names import Names
 from .options import INITIALIZATIONS
+from .plans import Plans
 
 
-class Spec(Names, Registered):
+class Spec(Plans, Registered):
     """What layers and blocks share. Use `MuMoESpec` or `MuMoEBlockSpec`.
 
     Examples:
@@ -104,19 +101,16 @@ class Spec(Names, Registered):
         """
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
+        for accelerated in (False, True) if self.active else ():
+            _ = self.programs_for(self.active, accelerated)
         _ = self.programs, self.core_names, self.array_shapes, self.statistics_shapes
         _ = self.takes_leading_axes, self.previous_experts
         for level in self.gate_levels:
             _ = level.parameters, level.statistics, level.gate.weighting
 
     @abstractmethod
-    def plan(self, batch_size: int = 1024) -> Plan | BlockPlan:
+    def plan(self, batch_size: int = 1024, active: int | Sequence[int] | None = None) -> Plan | BlockPlan:
         """How the output is computed, and what that costs."""
-
-    @property
-    @abstractmethod
-    def between(self) -> Nonlinearity | None:
-        """The nonlinearity before the last stage; None if there is only one stage."""
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -125,23 +119,11 @@ class Spec(Names, Registered):
         hidden = [last.in_features] if before else []
         return (self.in_features, *hidden, self.out_features)
 
-    @cached_property
-    def programs(self) -> tuple[tuple[int, Program], ...]:
-        """The programs that compute the output from the input, the coefficients and all cores.
-
-        Each comes with the smallest batch size that it is chosen for, in descending order down to 0. It can
-        run a batch of any size.
-        """
-        limits = {least for layer in self.layers.values() for least, _ in layer.plans}
-        return tuple((least, self._program(least)) for least in sorted(limits, reverse=True))
-
-    def _program(self, batch_size: int) -> Program:
-        programs = [layer.program_for(batch_size) for layer in self.layers.values()]
-        return chain(programs, [layer.levels for layer in self.layers.values()], self.between or "identity")
-
-    def program_for(self, batch_size: int | None) -> Program:
-        """The program for a batch of this size; None for an unknown size."""
-        return for_batch(self.programs, batch_size)
+        for accelerated in (False, True) if self.active else ():
+            _ = self.programs_for(self.active, accelerated)
+        _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes
+        if self.gate is not None:
+            _ = self.gate.weighting, self.gate.takes_leading_axes
 
     def replace(self, **changes: Any) -> Self:
         """The same specification with some fields changed."""

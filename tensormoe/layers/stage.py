@@ -1,5 +1,6 @@
 """A stage: a factorized weight tensor and its plans, without a gate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -17,6 +18,10 @@ from ..programs.contraction import (
 from ..programs.path import Optimize, known_name, resolve
 from ..programs.plan import LARGE_BATCH, Plan, for_batch, plan, plans_by_batch
 from ..programs.program import Program
+from ..programs.sparse import gathered_plan, read_active, sparse_plans
+
+# Each with the smallest batch size that it is chosen for, in descending order down to 0.
+Programs = tuple[tuple[int, Program], ...]
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,19 @@ class Stage(Serializable):
         """The contraction of x, the coefficients and the cores."""
         return layer_contraction(self.network, self.bias)
 
-    def plan(self, batch_size: int = 1024) -> Plan:
-        """How the output is computed; see `MuMoESpec.plan`."""
+    def plan(self, batch_size: int = 1024, active: int | Sequence[int] | None = None) -> Plan:
+        """How the output is computed; see `MuMoESpec.plan`.
+
+        Args:
+            batch_size: the number of input vectors.
+            active: at most how many coefficients of each level differ from 0, for a gathered plan. A stage
+                has no gate, and takes your word for it.
+        """
         size = positive_integer("batch_size", batch_size)
-        return for_batch(self.plans, size).at(size)
+        if active is None:
+            return for_batch(self.plans, size).at(size)
+        counts = read_active(active, self.experts)
+        return gathered_plan(self.contraction, counts, size, self.optimize, self.memory_limit)
 
     def resolve(self, optimize: object) -> Optimize:
         """Check a search's name or a path; for an optimizer, the path that it finds for large batches."""
@@ -121,9 +135,17 @@ class Stage(Serializable):
         return plan(merging_contraction(self.network), 1)
 
     @cached_property
-    def programs(self) -> tuple[tuple[int, Program], ...]:
+    def programs(self) -> Programs:
         """The programs of `plans`, each with the smallest batch size that it is chosen for."""
         return tuple((least, each.program) for least, each in self.plans)
+
+    def programs_for(self, active: tuple[int, ...] | None, accelerated: bool = False) -> Programs:
+        """As `programs`, for coefficients of which at most so many of each level differ from 0."""
+        if active is None:
+            return self.programs
+        layers = ((self.contraction, self.optimize),)
+        plans = sparse_plans(layers, active, self.memory_limit, accelerated)
+        return tuple((least, each.program) for least, (each,) in plans)
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None for an unknown size."""

@@ -46,6 +46,11 @@ class BlockPlan:
         return sum(plan.macs for plan in self._plans)
 
     @property
+    def traffic(self) -> int:
+        """Elements that the steps of all layers read and write; see `Plan.traffic`."""
+        return sum(plan.traffic for plan in self._plans)
+
+    @property
     def parameters(self) -> int:
         """Elements of the trained cores of all layers."""
         return sum(plan.parameters for plan in self._plans)

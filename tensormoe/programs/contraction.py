@@ -34,6 +34,8 @@ class Contraction:
         bias: "row" if terms without the input mode stand in its last row alone, in place of being the same
             along it; "further row" if that row is one more than the cores have.
         fixed: the names of the cores that are not trained.
+        active: for expert modes of which only so many coefficients of a token may differ from 0: how many.
+            Then only their slices of cores are read; see `gathered`.
     """
 
     operands: tuple[Operand, ...]
@@ -43,6 +45,7 @@ class Contraction:
     counts: tuple[int, ...] = ()
     bias: str = ""
     fixed: tuple[str, ...] = ()
+    active: tuple[tuple[str, int], ...] = ()
 
     @cached_property
     def data(self) -> tuple[Operand, ...]:
@@ -72,6 +75,26 @@ class Contraction:
         names = tell_apart([operand.name for operand in self.operands])
         operands = (Operand(name, each.indices) for name, each in zip(names, self.operands, strict=True))
         return replace(self, operands=tuple(operands))
+
+    @cached_property
+    def gathered(self) -> "Contraction":
+        """What is multiplied: of active modes, for each token its own choice of their slices.
+
+        It has the same operands in the same order; those that carry an active mode carry the batch, too.
+        """
+        if not self.active:
+            return self
+        chosen = dict(self.active)
+        operands = (replace(each, indices=self._gather(each.indices)) for each in self.operands)
+        sizes = tuple((index, chosen.get(index, size)) for index, size in self.sizes)
+        return replace(self, operands=tuple(operands), sizes=sizes, active=())
+
+    def _gather(self, indices: Indices) -> Indices:
+        """The indices of what is gathered: of a core, the batch and the active modes come first."""
+        chosen = tuple(index for index in indices if index in dict(self.active))
+        if not chosen or BATCH in indices:
+            return indices
+        return (BATCH, *chosen, *(index for index in indices if index not in chosen))
 
     @cached_property
     def terms(self) -> tuple["Contraction", ...]:
@@ -112,7 +135,10 @@ class Contraction:
         carried = {index for operand in operands for index in operand.indices}
         sizes = tuple((index, size) for index, size in self.sizes if index in carried)
         output = tuple(index for index in self.output if index in carried)
-        return Contraction(operands, output, sizes, self.affine and self.operands[0] in operands)
+        active = tuple((index, k) for index, k in self.active if index in carried)
+        return Contraction(
+            operands, output, sizes, self.affine and self.operands[0] in operands, active=active
+        )
 
 
 def layer_contraction(network: Network, bias: bool) -> Contraction:
@@ -128,6 +154,20 @@ def layer_contraction(network: Network, bias: bool) -> Contraction:
         counts=network.counts,
         fixed=_fixed(network),
     )
+
+
+def activate(contraction: Contraction, active: Sequence[int]) -> Contraction:
+    """The contraction of a layer of whose coefficients of each level at most so many differ from 0.
+
+    Args:
+        contraction: of x, the coefficients of each level, and cores.
+        active: for each level; a level of which all may differ is left as it is.
+    """
+    sizes = dict(contraction.sizes)
+    modes = (operand.indices[-1] for operand in contraction.data[1:])
+    # A layer of a block may have no experts.
+    chosen = tuple((mode, k) for mode, k in zip(modes, active, strict=False) if k < sizes[mode])
+    return replace(contraction, active=chosen)
 
 
 def weight_contraction(network: Network) -> Contraction:

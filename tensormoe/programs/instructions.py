@@ -37,6 +37,11 @@ class Instruction:
         """The registers whose values `vjp` needs; of the others it needs only the shapes."""
         return ()
 
+    @property
+    def differentiable(self) -> bool:
+        """Whether it has a derivative; otherwise reverse mode takes what it gives as a constant."""
+        return True
+
     def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
         """The result, from the registers."""
         raise NotImplementedError

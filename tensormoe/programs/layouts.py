@@ -103,6 +103,16 @@ class LayoutOps(ProgramDefaults):
     def zeros_like(self, array: Layout, /) -> Layout:
         return Layout.of(array.shape)
 
+    def choose(self, coefficients: Layout, k: int, /) -> Layout:
+        return Layout.of((coefficients.shape[0], k))
+
+    def take(self, coefficients: Layout, indices: Layout, /) -> Layout:
+        return Layout.of(indices.shape)
+
+    def gather(self, array: Layout, indices: Sequence[Layout], axes: Shape, /) -> Layout:
+        rest = (size for axis, size in enumerate(array.shape) if axis not in axes)
+        return Layout.of((indices[0].shape[0], *(each.shape[1] for each in indices), *rest))
+
     def nonlinear(self, function: Nonlinearity, x: Layout, /) -> Layout:
         return Layout.of(x.shape)
 

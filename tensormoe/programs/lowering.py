@@ -13,37 +13,13 @@ from ..networks.notation import BATCH, INPUT, Indices
 from .contraction import Contraction
 from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Reshape, Sum, Transpose
 from .program import Program, released
+from .slices import gather
+from .steps import Step, Tensor
 
 Pair = tuple[int, ...]
 
 # Stands for the batch when layouts are compared; any size well above 1 leads to the same choice.
 _TYPICAL_BATCH = 1024
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A register with a name and the indices of its axes."""
-
-    register: int
-    name: str
-    indices: Indices
-
-
-@dataclass(frozen=True)
-class Step:
-    """One pairwise product of the plan.
-
-    Args:
-        left, right, result: the factors and the product, with their indices.
-        kind: "matmul", "batched matmul" or "multiply".
-        summed: the indices summed over.
-    """
-
-    left: Tensor
-    right: Tensor
-    result: Tensor
-    kind: str
-    summed: Indices
 
 
 @dataclass(frozen=True)
@@ -62,9 +38,10 @@ class _Groups:
 
 def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tuple[Step, ...]]:
     """Lower a path of pairs, given as positions among the live tensors, results appended last."""
+    whole, contraction = contraction, contraction.gathered
     closings = _closings(contraction, path)
     lowering = _Lowering(contraction, closings, _find_readers(contraction, path, closings))
-    live = [Tensor(n, operand.name, operand.indices) for n, operand in enumerate(contraction.operands)]
+    live, slices = gather(whole, lowering.emit)
     for pair in path:
         chosen = [live[position] for position in pair]
         live = [tensor for position, tensor in enumerate(live) if position not in pair]
@@ -77,7 +54,7 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
     lowering.permute(result, contraction.output)
     count = len(contraction.operands)
     instructions = tuple(lowering.instructions)
-    return Program(count, instructions, released(count, instructions)), tuple(lowering.steps)
+    return Program(count, instructions, released(count, instructions)), (*slices, *lowering.steps)
 
 
 def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:

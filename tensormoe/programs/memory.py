@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from .gathering import Gather, Take
 from .instructions import (
     Add,
     Affine,
@@ -21,7 +22,7 @@ from .instructions import (
 # Types are compared exactly: what a class of the user's own returns may be a view of anything.
 _PRODUCTS = (Matmul, Affine)
 # Reverse mode of these returns new memory; of those, possibly a view of the gradient that it is given.
-_COMPUTING = (*_PRODUCTS, Multiply, PointwiseProduct, Sum)
+_COMPUTING = (*_PRODUCTS, Multiply, PointwiseProduct, Sum, Take, Gather)
 _PASSING = (Transpose, Reshape, AppendOne, Pad, Pointwise)
 # Reverse mode of these only reads the gradient.
 _READING = (*_COMPUTING, Transpose, Reshape, AppendOne, Pad, Add)

@@ -148,6 +148,7 @@ def find_path(
     """
     if contraction.counts:
         return _find_paths(contraction, batch_size, optimize, memory_limit, known)
+    contraction = contraction.gathered
     if len(contraction.operands) == 1:
         # Still one step, which sums over the indices that the output lacks.
         return ((0,),)

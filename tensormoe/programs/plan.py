@@ -12,10 +12,11 @@ from ..typing import Shape
 from .contraction import Contraction, dense_contraction
 from .copies import Copy, find_copies
 from .layouts import count_saved
-from .lowering import Step
 from .path import Optimize, Path, find_path
 from .program import Program
+from .steps import Step
 from .sums import lower_sum
+from .traffic import count_traffic
 
 Choice = TypeVar("Choice")
 
@@ -32,7 +33,8 @@ class PlannedStep:
 
     Args:
         expression: the product in index notation, "x[… i] input[i r] → t2[… r]".
-        kind: "matmul", "batched matmul", "multiply" or, between the terms of a sum, "add".
+        kind: "matmul", "batched matmul", "multiply" or, between the terms of a sum, "add"; "gather" where a
+            core's slices are read for each token.
         macs: multiply-accumulates; only products that sum count any.
         size: elements of the result.
 
@@ -87,6 +89,18 @@ class Plan:
         return max(step.size for step in self.steps)
 
     @cached_property
+    def traffic(self) -> int:
+        """Elements that the steps read and write; with few tokens, what takes most of their time.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> stage = tm.MuMoESpec(64, 64, 256, tm.Dense()).stage
+            >>> stage.plan(batch_size=1).traffic // stage.plan(batch_size=1, active=2).traffic
+            42
+        """
+        return count_traffic(self.program, self.shapes)
+
+    @cached_property
     def saved(self) -> int:
         """Elements of intermediate results that training keeps from the forward for the backward pass."""
         return count_saved(self.program, self.shapes, recompute=False)
@@ -132,7 +146,7 @@ class Plan:
 
     def at(self, batch_size: int) -> "Plan":
         """The same path with the costs at another batch size."""
-        return _follow(self.contraction, self.path, non_negative_integer("batch_size", batch_size))
+        return follow(self.contraction, self.path, non_negative_integer("batch_size", batch_size))
 
     def __str__(self) -> str:
         return _plan_table(self)
@@ -163,7 +177,7 @@ def plan(
 
 @lru_cache(maxsize=1024)
 def _plan(contraction: Contraction, batch_size: int, optimize: Optimize, memory_limit: int | None) -> Plan:
-    return _follow(contraction, find_path(contraction, batch_size, optimize, memory_limit), batch_size)
+    return follow(contraction, find_path(contraction, batch_size, optimize, memory_limit), batch_size)
 
 
 @lru_cache(maxsize=1024)
@@ -182,7 +196,7 @@ def plans_by_batch(
     kept: list[tuple[int, Plan]] = []
     largest_batch = LARGE_BATCH
     for least, batch_size in _BUCKETS:
-        plans = [_follow(contraction, path, batch_size) for path in dict.fromkeys(paths)]
+        plans = [follow(contraction, path, batch_size) for path in dict.fromkeys(paths)]
         fitting = [each for each in plans if _fits(each.at(largest_batch), memory_limit)]
         own = min(fitting, key=lambda each: (each.macs, each.peak))
         if kept and own.macs > _WORTHWHILE * kept[-1][1].at(batch_size).macs:
@@ -197,9 +211,9 @@ def _fits(plan: Plan, memory_limit: int | None) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _follow(contraction: Contraction, path: Path, batch_size: int) -> Plan:
+def follow(contraction: Contraction, path: Path, batch_size: int) -> Plan:
     """The plan of a path."""
-    sizes = {**dict(contraction.sizes), BATCH: batch_size}
+    sizes = {**dict(contraction.gathered.sizes), BATCH: batch_size}
     program, steps = _lower(contraction, path)
     planned = tuple(_price(step, sizes) for step in steps)
     return Plan(contraction, batch_size, path, planned, program, _peak(steps, planned))
@@ -214,7 +228,7 @@ def _price(step: Step, sizes: dict[str, int]) -> PlannedStep:
     left, right, result = step.left, step.right, step.result
     size = prod(sizes[index] for index in result.indices)
     macs = size * prod(sizes[index] for index in step.summed) if step.summed else 0
-    sign = "+ " if step.kind == "add" else ""
+    sign = {"add": "+ ", "gather": "at "}.get(step.kind, "")
     expression = (
         f"{_show(left.name, left.indices)} {sign}{_show(right.name, right.indices)} "
         f"→ {_show(result.name, result.indices)}"
@@ -270,6 +284,7 @@ def _table_of_totals(plan: Plan) -> str:
         "saved for backward": "saved",
         "parameters": "parameters",
         **({"fixed elements": "fixed"} if plan.fixed else {}),
+        **({"elements read or written": "traffic"} if plan.contraction.active else {}),
     }
     figures = {name: getattr(plan, field) for name, field in fields.items()}
     heading = f"total at batch size {plan.batch_size:,}"

@@ -7,6 +7,7 @@ from itertools import accumulate
 
 from ..arrays.protocols import Nonlinearity, ProgramOps
 from ..typing import Array, Shape
+from .gathering import Choose, Take
 from .instructions import Instruction, Pointwise, PointwiseProduct, Reshape, Transpose
 from .memory import find_borrowers, find_overwrites
 
@@ -150,7 +151,7 @@ class Program:
         """These operands and all registers that depend on them."""
         depending = set(operands)
         for number, instruction in enumerate(self.instructions):
-            if not depending.isdisjoint(instruction.sources):
+            if instruction.differentiable and not depending.isdisjoint(instruction.sources):
                 depending.add(self.num_operands + number)
         return depending
 
@@ -207,16 +208,24 @@ def chain(programs: Sequence[Program], levels: Sequence[int], function: Nonlinea
     if not before:
         return last
     instructions: list[Instruction] = []
+    # What is chosen by the coefficients is the same in all.
+    choices: dict[Instruction, int] = {}
     own = [program.num_operands - 1 - shared for program, shared in zip(programs, levels, strict=True)]
     starts = [*accumulate(own, initial=1 + max(levels))]
     count = starts[-1]
 
     def append(number: int, x: int) -> int:
         """Add a program that reads x; return its result."""
-        program, start, begin = programs[number], starts[number], count + len(instructions)
+        start = starts[number]
         places: list[int] = [x, *range(1, 1 + levels[number]), *range(start, start + own[number])]
-        places += range(begin, begin + len(program.instructions))
-        instructions.extend(each.rewire(places) for each in program.instructions)
+        for each in programs[number].instructions:
+            moved = each.rewire(places)
+            if moved not in choices:
+                instructions.append(moved)
+            register = choices.get(moved, count + len(instructions) - 1)
+            if isinstance(moved, Choose | Take):
+                choices[moved] = register
+            places.append(register)
         return places[-1]
 
     first, *factors = [append(number, 0) for number in range(len(before))]

@@ -9,9 +9,10 @@ from dataclasses import replace
 from ..networks.notation import BATCH, INPUT, Indices
 from .contraction import Contraction
 from .instructions import Add, Instruction, Pad, Reshape
-from .lowering import Step, Tensor, lower
+from .lowering import lower
 from .path import Path, split_path
 from .program import Program, released
+from .steps import Step, Tensor
 
 
 def lower_sum(contraction: Contraction, path: Path) -> tuple[Program, tuple[Step, ...]]:
@@ -60,7 +61,9 @@ class _Merger:
 
         for step in steps:
             register = registers[step.result.register]
-            names[step.result.name] = self._names.get(register, f"t{len(self.steps) + 1}")
+            # Slices are called like what they are read from.
+            new = step.result.name if step.kind == "gather" else f"t{self._products() + 1}"
+            names[step.result.name] = self._names.get(register, new)
             if register not in self._names:
                 self._record(
                     replace(step, left=move(step.left), right=move(step.right), result=move(step.result))
@@ -73,7 +76,7 @@ class _Merger:
         both = {*left.indices, *right.indices}
         order = tuple(index for index in self.contraction.output if index in both)
         register = self.emit(Add(self._align(left, order), self._align(right, order)))
-        result = Tensor(register, f"t{len(self.steps) + 1}", order)
+        result = Tensor(register, f"t{self._products() + 1}", order)
         self._record(Step(left, right, result, "add", ()))
         return result
 
@@ -96,6 +99,10 @@ class _Merger:
         order = self.contraction.output
         before = order[: order.index(INPUT)]
         return sum(index in before for index in tensor.indices)
+
+    def _products(self) -> int:
+        """How many steps there are that multiply or add."""
+        return sum(step.kind != "gather" for step in self.steps)
 
     def _record(self, step: Step) -> None:
         self._names[step.result.register] = step.result.name

@@ -12,6 +12,7 @@ from ..programs.instructions import Affine, Multiply
 from ..programs.program import Program, released
 from ..typing import NumPyArray
 from .operations import OPERATIONS
+from .selections import SELECTIVE
 from .trials import Trial, cotangent, differentiate
 
 # The relative error that a few roundings may leave; derivatives are compared with differences.
@@ -44,7 +45,8 @@ def check_backend(backend: str | Backend) -> None:
 
 def _find_faults(ops: Backend) -> Iterator[str]:
     for dtype in _TOLERANCES:
-        for trial in OPERATIONS:
+        selective = SELECTIVE if ops.can_gather([ops.from_float64(np.ones(1), dtype)]) else []
+        for trial in (*OPERATIONS, *selective):
             yield from _attempt(f"{trial.name}, {dtype}", partial(_try_operation, ops, trial, dtype))
         for name, attempt in _OTHERS.items():
             yield from _attempt(f"{name}, {dtype}", partial(attempt, ops, dtype))

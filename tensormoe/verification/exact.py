@@ -12,12 +12,13 @@ import numpy as np
 
 from ..errors import TensorMoEError
 from ..layers.stage import Stage
+from ..programs.program import Program
 from ..typing import NumPyArray
 from .arithmetic.residues import PRIME, ResidueOps
 from .arithmetic.rounding import Counted, CountingOps, Precision
 from .attempt import step
 from .floating import name_program
-from .inputs import draw_sample, integer_inputs
+from .inputs import Inputs, draw_sample, integer_inputs, thin
 from .reference.contraction import Reference
 from .reference.families import weight_of_family
 from .report import Check
@@ -55,28 +56,44 @@ def degree(layer: Stage) -> int:
 
 
 def exact_checks(
-    layer: Stage, generator: np.random.Generator, label: str, batch_size: int
+    layer: Stage,
+    generator: np.random.Generator,
+    label: str,
+    batch_size: int,
+    active: tuple[int, ...] | None = None,
 ) -> Iterator[Check]:
-    """The output and gradients of a layer's programs, and its materialization, entry by entry."""
+    """The output and gradients of a layer's programs, and its materialization, entry by entry.
+
+    With so many `active` coefficients of each level, also those of the program that gathers.
+    """
     sample = draw_sample(layer, generator, _SAMPLE)
     inputs = integer_inputs(layer, generator, batch_size, PRIME).restrict(sample)
     reference = Reference(layer, inputs, sample)
     ops = ResidueOps()
-    operands = [ops.from_numpy(value) for value in inputs.operands]
-    expected = [term.value for term in (reference.y, *reference.gradients)]
     for least, program in layer.programs:
-        where = label + name_program(layer, least)
-        with step("exact", _SUBJECT, f"{where}output and gradients"):
-            gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
-            results = reference.select([program.run(ops, operands), *gradients])
-        yield _compare(f"{where}output", results[:1], expected[:1])
-        yield _compare(f"{where}gradients", results[1:], expected[1:])
+        yield from _run(program, inputs, reference, label + name_program(layer, least))
+    if active is not None:
+        few = thin(inputs, active, generator)
+        program = layer.plan(batch_size, active).program
+        yield from _run(program, few, Reference(layer, few, sample, sparse=True), f"{label}gathered, ")
     weight = reference.weight.value
     family = weight_of_family(layer, reference.cores, weight.shape[-2])
     yield _compare(f"{label}network", [weight], [family])
     if is_whole(layer):
-        result = layer.materialization_plan.program.run(ops, operands[1 + layer.levels :])
+        cores = [ops.from_numpy(value) for value in inputs.cores]
+        result = layer.materialization_plan.program.run(ops, cores)
         yield _compare(f"{label}weight", [result], [weight])
+
+
+def _run(program: Program, inputs: Inputs, reference: Reference, where: str) -> Iterator[Check]:
+    ops = ResidueOps()
+    operands = [ops.from_numpy(value) for value in inputs.operands]
+    expected = [term.value for term in (reference.y, *reference.gradients)]
+    with step("exact", _SUBJECT, f"{where}output and gradients"):
+        gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
+        results = reference.select([program.run(ops, operands), *gradients])
+    yield _compare(f"{where}output", results[:1], expected[:1])
+    yield _compare(f"{where}gradients", results[1:], expected[1:])
 
 
 def _compare(quantity: str, results: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:

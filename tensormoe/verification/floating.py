@@ -30,6 +30,7 @@ def float_checks(
     sample: Sample,
     label: str = "",
     types: Sequence[str] = tuple(UNITS),
+    active: tuple[int, ...] | None = None,
 ) -> Iterator[Check]:
     """The output and gradients of a layer's programs in every element type on every device of each backend.
 
@@ -40,19 +41,24 @@ def float_checks(
         sample: the part of the weight tensor that is materialized.
         label: a prefix of the quantities' names.
         types: the element types to compare, if the backend has them.
+        active: if given, the program that gathers so many experts of each level is run, and no other; no more
+            coefficients of a token may differ from 0.
     """
+    programs = layer.programs
+    if active is not None:
+        programs = ((0, layer.plan(len(values.x), active).program),)
     references: dict[str, Reference] = {}
     expected: dict[tuple[Program, Precision], _Expected] = {}
     typed = ((name, dtype) for name, ops in objects.items() for dtype in ops.float_types if dtype in types)
-    for (name, dtype), (least, program) in product(typed, layer.programs):
+    for (name, dtype), (least, program) in product(typed, programs):
         ops = objects[name]
         inputs = values.map(partial(round_to, dtype=dtype))
         if dtype not in references:
-            references[dtype] = Reference(layer, inputs, sample)
+            references[dtype] = Reference(layer, inputs, sample, sparse=active is not None)
         key = program, Precision(dtype, ops.widens_sums)
         if key not in expected:
             expected[key] = _Expected(program, inputs, references[dtype], key[1])
-        where = label + name_program(layer, least)
+        where = label + (name_program(layer, least) if active is None else "gathered, ")
         for device in ops.devices():
             subject = f"{name} {dtype}" + f" {device}" * (device != "cpu")
             compare = _compare(ops, program, inputs, expected[key], (subject, where, device))

@@ -1,7 +1,7 @@
 """Values for a layer's contraction, and the part of a large layer that is small enough to be materialized."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from statistics import mean
 from typing import Any
@@ -61,6 +61,20 @@ class Inputs:
             self.cores,
             _only(self.cotangent, sample[OUTPUT]),
         )
+
+
+def thin(inputs: Inputs, active: tuple[int, ...], generator: np.random.Generator) -> Inputs:
+    """The same with at most so many coefficients of each level other than 0, of each token's own."""
+    levels = zip(inputs.coefficients, active, strict=True)
+    return replace(inputs, coefficients=[_keep(a, k, generator) for a, k in levels])
+
+
+def _keep(a: NumPyArray, k: int, generator: np.random.Generator) -> NumPyArray:
+    order = np.where(a == 0, -1.0, generator.random(a.shape))
+    places = np.argsort(order, axis=1)[:, -k:]
+    kept: Any = np.zeros_like(a)
+    np.put_along_axis(kept, places, np.take_along_axis(a, places, axis=1), axis=1)
+    return np.asarray(kept)
 
 
 def real_inputs(layer: Stage, generator: np.random.Generator, batch_size: int) -> Inputs:

@@ -12,8 +12,8 @@ from ..arrays.registry import check_name, get_backend, installed_backends
 from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of, positive_integer
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
-from ..programs.contraction import layer_contraction, weight_contraction
-from ..programs.program import Program
+from ..programs.contraction import Contraction, activate, layer_contraction, weight_contraction
+from ..programs.program import Program, chain
 from . import exact
 from .arithmetic.residues import PRIME
 from .attempt import StepError, guard, step
@@ -22,7 +22,7 @@ from .capacity import capacity_checks
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
-from .inputs import draw_sample, real_inputs
+from .inputs import draw_sample, real_inputs, thin
 from .needs import check_size
 from .proof.chain import ChainProof, prove_chain
 from .proof.prove import Proof, prove_program
@@ -104,7 +104,7 @@ def verify(
     generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
     run: dict[str, Callable[[], Iterator[Check]]] = {
         "proof": lambda: _proof_checks(spec, layers),
-        "exact": lambda: _exact_checks(layers, generators["exact"], remarks),
+        "exact": lambda: _exact_checks(layers, generators["exact"], remarks, spec.active),
         "float": lambda: _float_checks(spec, layers, objects, generators["float"], batch_size),
         "frameworks": lambda: framework_checks(spec, objects, generators["frameworks"], seed, batch_size),
         "capacity": lambda: capacity_checks(spec, seed, remarks),
@@ -145,10 +145,14 @@ def resolve_backends(backends: Backends) -> dict[str, Backend]:
 
 
 def _exact_checks(
-    layers: Mapping[str, Stage], generator: np.random.Generator, remarks: list[str]
+    layers: Mapping[str, Stage],
+    generator: np.random.Generator,
+    remarks: list[str],
+    active: tuple[int, ...] | None,
 ) -> Iterator[Check]:
     for label, layer in layers.items():
-        yield from guard("exact", exact.exact_checks(layer, generator, label, _EXACT_BATCH), label or "layer")
+        checks = exact.exact_checks(layer, generator, label, _EXACT_BATCH, active if layer.levels else None)
+        yield from guard("exact", checks, label or "layer")
     remarks.append(_chance(layers.values()))
 
 
@@ -161,8 +165,25 @@ def _proof_checks(spec: Spec, layers: Mapping[str, Stage]) -> Iterator[Check]:
         weight, materialization = weight_contraction(layer.network), layer.materialization_plan.program
         yield from _prove_programs(((0, materialization),), f"{label}weight", partial(prove_program, weight))
     if spec.between is not None:
-        chain = partial(prove_chain, contractions, spec.between)
-        yield from _prove_programs(spec.programs, "block, output and gradients", chain)
+        prove = partial(prove_chain, contractions, spec.between)
+        yield from _prove_programs(spec.programs, "block, output and gradients", prove)
+    if spec.active is not None:
+        yield from _prove_gathered(spec, layers, [activate(each, spec.active) for each in contractions])
+
+
+def _prove_gathered(
+    spec: Spec, layers: Mapping[str, Stage], contractions: Sequence[Contraction]
+) -> Iterator[Check]:
+    """Prove the programs that read only the slices of active experts."""
+    active = spec.active or ()
+    programs = [layer.plan(1, active[: layer.levels]).program for layer in layers.values()]
+    for label, program, contraction in zip(layers, programs, contractions, strict=True):
+        quantity = f"{label}gathered, output and gradients"
+        yield from _prove_programs(((0, program),), quantity, partial(prove_program, contraction))
+    if spec.between is not None:
+        whole = chain(programs, [layer.levels for layer in layers.values()], spec.between)
+        prove = partial(prove_chain, contractions, spec.between)
+        yield from _prove_programs(((0, whole),), "block, gathered, output and gradients", prove)
 
 
 def _prove_programs(
@@ -206,6 +227,10 @@ def _float_checks(
         sample = draw_sample(layer, generator, _FLOAT_SAMPLE)
         inputs = real_inputs(layer, generator, batch_size).restrict(sample)
         yield from float_checks(layer, objects, inputs, sample, label)
+        if spec.active is not None and layer.levels:
+            able = {name: ops for name, ops in objects.items() if ops.can_gather([ops.from_numpy(inputs.x)])}
+            few = thin(inputs, spec.active, generator)
+            yield from float_checks(layer, able, few, sample, label, active=spec.active)
     if isinstance(spec.between, str):
         yield from block_checks(spec, objects, generator, batch_size)
     if spec.gates and have_bounds(spec.gates):

@@ -52,6 +52,7 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     },
     "gates": {"SCALES": (5,), "MIDDLE": (4, 130), "LARGE": (3, 140), "TINY": (2, 16), "CHOICE": (3, 64)},
     "compilation": {"BATCHES": (2, 3, 8)},
+    "sparse": {"WIDTH": 8, "HIDDEN": 6, "EXPERTS": 5, "BATCHES": (1, 4), "RANK": 2},
     "similarity": {"INPUTS": 8, "OUTPUTS": 6, "EXPERTS": 5, "RANK": 4},
     "ablation": {"EXPERTS": 16, "RANK": 2, "HIDDEN": 4},
     "recording": {"TOKENS": 100_000, "BATCH": 50_000, "LAYERS": 1, "EXPERTS": 5},

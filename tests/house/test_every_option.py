@@ -106,7 +106,10 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     },
     "build": {"seed": "layers/test_building.py::test_stacked_layers_differ_unless_they_share_a_seed"},
     "canonicalize": {"center": (partial(tm.canonicalize, TRAIN), "input")},
-    "contract": {"backend": (partial(tm.contract, SPEC, CORES, COEFFICIENTS, X), "torch")},
+    "contract": {
+        "backend": (partial(tm.contract, SPEC, CORES, COEFFICIENTS, X), "torch"),
+        "active": (partial(tm.contract, SPEC, CORES, COEFFICIENTS, X), 1),
+    },
     "cores_of": {"layer": (partial(tm.cores_of, BLOCK, tm.initialize(BLOCK)[0], layer="first"), "second")},
     "draw": {
         "levels": "drawing/test_draw.py::test_twenty_cores_stay_apart_and_labels_do_not_cover_each_other",
@@ -280,6 +283,9 @@ def test_strategies_stay_within_their_limits() -> None:
 @pytest.mark.parametrize("spec", [SPEC, BLOCK], ids=["layer", "block"])
 def test_methods_of_specifications_hear_their_options(spec: tm.Spec) -> None:
     assert str(spec.plan()) == str(spec.plan(1024)) != str(spec.plan(7))
+    gathers = spec.replace(gate=tm.Gate(tm.Activation("top_k", k=1)))
+    assert "gather" not in str(gathers.plan(7))
+    assert "gather" in str(gathers.plan(7, active=1))
     grown = spec.matched(220)
     assert grown.num_parameters <= 220
     assert grown == spec.matched(220, bond="r")

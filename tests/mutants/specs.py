@@ -48,6 +48,10 @@ CROSSED = partial(_layer, 3, _network("A: o r, n r, A: i r", r=3))
 _frozen = {"W": np.arange(9.0).reshape(3, 3) - 4}
 LORA = partial(_layer, 3, _network("W: i o + n i r, n r o", r=3, fixed=_frozen))
 MIXED = partial(tm.MuMoESpec, 4, 4, 4, _network("H: i q, n q, q o", q=4, fixed={"H": "hadamard"}), bias=False)
+# A gate that leaves two coefficients of a level other than 0, and cores of one and of two levels.
+TWO = tm.Gate(tm.Activation("top_k", k=2))
+SPARSE = partial(_layer, 3, tm.Dense(), TWO)
+SPARSE_LEVELS = partial(_layer, (3, 3), _network("n1 i n2 o"), TWO)
 # A vector that stretches along the axes of other cores.
 SCALED = partial(_layer, 3, _network("r, n r, i r, o r", r=3))
 # CP with its cores transposed: the same shapes.

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...arrays.protocols import Nonlinearity, ProgramDefaults
-from ...typing import Shape
+from ...arrays.selection import NumPySelection
+from ...typing import Array, Shape
 
 # A Mersenne prime, 2^61 − 1.
 PRIME = 2**61 - 1
@@ -19,7 +20,7 @@ class Residues(np.ndarray[Any, Any]):
         return np.asarray(array % PRIME, dtype=object).view(Residues)
 
 
-class ResidueOps(ProgramDefaults):
+class ResidueOps(NumPySelection, ProgramDefaults):
     """The operations of `ProgramOps` on residues, except nonlinearities, which are not polynomials.
 
     Examples:
@@ -53,6 +54,12 @@ class ResidueOps(ProgramDefaults):
 
     def copy(self, array: Residues, /) -> Residues:
         return self.from_numpy(array)
+
+    def put(self, gradient: Array, indices: Array, like: Array, /) -> Residues:
+        return self.from_numpy(super().put(np.asarray(gradient), indices, like))
+
+    def scatter(self, gradient: Array, indices: Sequence[Array], axes: Shape, like: Array, /) -> Residues:
+        return self.from_numpy(super().scatter(np.asarray(gradient), indices, axes, like))
 
     def nonlinear(self, function: Nonlinearity, x: Residues, /) -> NoReturn:
         raise NotImplementedError(f"{function} is not a polynomial")

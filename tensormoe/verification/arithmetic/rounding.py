@@ -135,6 +135,26 @@ class CountingOps(ProgramDefaults):
         degree = max(array.degree for array in arrays)
         return Counted(shape, arrays[0].precision, degree, max(array.bound for array in arrays))
 
+    def choose(self, coefficients: Counted, k: int, /) -> Counted:
+        return Counted((coefficients.shape[0], k), coefficients.precision, degree=0)
+
+    def take(self, coefficients: Counted, indices: Counted, /) -> Counted:
+        return replace(coefficients, shape=indices.shape)
+
+    def put(self, gradient: Counted, indices: Counted, like: Counted, /) -> Counted:
+        return replace(gradient, shape=tuple(like.shape))
+
+    def gather(self, array: Counted, indices: Sequence[Counted], axes: Shape, /) -> Counted:
+        rest = (size for axis, size in enumerate(array.shape) if axis not in axes)
+        return replace(array, shape=(indices[0].shape[0], *(each.shape[1] for each in indices), *rest))
+
+    def scatter(
+        self, gradient: Counted, indices: Sequence[Counted], axes: Shape, like: Counted, /
+    ) -> Counted:
+        # A token reads each place at most once; frameworks round each addition to the type.
+        additions = indices[0].shape[0] * UNITS[gradient.precision.dtype]
+        return replace(gradient, shape=tuple(like.shape), bound=compound(gradient.bound, additions))
+
     def nonlinear(self, function: Nonlinearity, x: Counted, /) -> Counted:
         raise NotImplementedError(function)
 

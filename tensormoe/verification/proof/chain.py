@@ -20,6 +20,7 @@ from ...errors import TensorMoEError
 from ...networks.notation import BATCH, Indices
 from ...programs.contraction import Contraction, Operand
 from ...programs.program import Program
+from .choices import tell_choices
 from .claims import check_array, difference, gradients_of, products_of, whole_axes
 from .derivation import ProofStep
 from .prove import COTANGENT, Proof, check_program, derive
@@ -102,14 +103,14 @@ def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, progr
         _backward(block, program)
     except LawError as reason:
         raise ProofError("the program", f"it {reason}") from None
-    return ChainProof(block.layers, block.name, steps)
+    return ChainProof(block.stated, block.name, steps)
 
 
 @dataclass(frozen=True)
 class _Block:
     """What should be computed; names are different, except for what layers share with the first."""
 
-    layers: tuple[Contraction, ...]
+    stated: tuple[Contraction, ...]
     nonlinearity: Nonlinearity
 
     @staticmethod
@@ -130,6 +131,11 @@ class _Block:
         marked = [_mark(up, _UP, up.operands[0]) for up in further]
         after = _mark(last, _LAST, Operand(data, (BATCH, last.operands[0].indices[-1] + _LAST)))
         return _Block((first, *marked, after), nonlinearity)
+
+    @cached_property
+    def layers(self) -> tuple[Contraction, ...]:
+        """The layers with an index of its own for each operand of which some places are chosen."""
+        return tuple(map(tell_choices, self.stated))
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ...networks.notation import INPUT, Indices
 from ...programs.contraction import Contraction, Operand
+from .choices import add_choices
 from .symbolic import BIAS, INPUTS, Axis, LawError, Part, Rows, Symbolic, Term, World
 from .trace import ProofError
 
@@ -26,11 +27,15 @@ def products_of(world: World, contraction: Contraction) -> list[Term]:
     products = []
     for term in contraction.terms:
         rows = rows_of(world, contraction, term)
-        product = product_of(world, [op.name for op in term.operands], term.output)
+        product = product_of(world, add_choices(world.choices, _names(term)), term.output)
         # Over a single input there is no sum.
         once = {index for index, _ in rows if world.sizes[index] == 2}
         products.append(replace(product, summed=product.summed - once, rows=rows))
     return products
+
+
+def _names(term: Contraction) -> list[str]:
+    return [op.name for op in term.operands]
 
 
 def rows_of(world: World, contraction: Contraction, term: Contraction) -> frozenset[Rows]:
@@ -48,16 +53,14 @@ def gradients_of(world: World, contraction: Contraction, cotangent: str, operand
     """The gradient with respect to an operand: one product for each term that it is in."""
     terms = [term for term in contraction.terms if operand in term.operands]
     return [
-        gradient_term(
-            world, {cotangent, *(op.name for op in term.operands)}, operand, rows_of(world, contraction, term)
-        )
+        gradient_term(world, {cotangent, *_names(term)}, operand, rows_of(world, contraction, term))
         for term in terms
     ]
 
 
 def gradient_term(world: World, factors: Collection[str], operand: Operand, rows: frozenset[Rows]) -> Term:
     """The gradient of the sum of a product: the product of all factors but the operand."""
-    others = product_of(world, {*factors} - {operand.name}, operand.indices)
+    others = product_of(world, add_choices(world.choices, factors) - {operand.name}, operand.indices)
     short = {(index, INPUTS) for index, data in world.data.items() if data == operand.name}
     # In a single row there is no sum: in the bias row, or in that of the only input.
     once = {index for index, kept in rows if kept == BIAS or world.sizes[index] == 2}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...arrays.nonlinearities import name_of
+from ...programs.gathering import Choose, Gather, Take
 from ...programs.instructions import (
     Add,
     Affine,
@@ -78,6 +79,10 @@ def _describe(
         case PointwiseProduct(function=function):
             law = "the results of the first layer and of up, complete, are u and v"
             return f"{name_of(function)}({names[0]}) {names[1]}", law
+        case Choose(k=k):
+            return f"{k} places of {names[0]}", "any choice"
+        case Take() | Gather():
+            return f"{names[0]} at {', '.join(names[1:])}", "a sum with one term, for each place"
         case Pad():
             return f"{names[0]} with zeros at other rows", "zeros are neutral"
         case AppendOne():

@@ -11,6 +11,7 @@ from ...errors import TensorMoEError
 from ...programs.contraction import Contraction, Operand
 from ...programs.instructions import Instruction
 from ...programs.program import Program
+from .choices import tell_choices
 from .claims import check_array, check_sums, gradients_of, products_of, whole_axes
 from .derivation import ProofStep, line
 from .sharing import group_uses, prove_separately
@@ -67,7 +68,7 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
         ProofError: names the first step that breaks, and why.
     """
     check_program(contraction.arrays, program)
-    names, whole = [op.name for op in contraction.operands], contraction.unshare()
+    names, whole = [op.name for op in contraction.operands], tell_choices(contraction.unshare())
     try:
         program, steps = prove_separately(
             program, group_uses(names), tuple(dict.fromkeys(names)), lambda each: _forward(whole, each)

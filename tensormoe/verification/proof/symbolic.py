@@ -6,13 +6,14 @@ semirings are used. Anything they do not allow raises `LawError`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 from typing import Any
 
 from ...networks.notation import BATCH, INPUT
 from ...programs.contraction import Contraction
+from .choices import Choice, add_choices, find_choices
 
 # Larger than any product of other sizes and prime: multiples of it show how often the batch is a factor.
 ANY_BATCH = 2**521 - 1
@@ -74,6 +75,7 @@ class World:
             weight tensor alone none.
         short: the operands that lack the bias row of their input mode.
         products: the operands that are multiplied with each other: those of each term of a contraction.
+        choices: what chooses some of an index of an operand, by that index.
     """
 
     sizes: dict[str, int]
@@ -81,11 +83,14 @@ class World:
     data: dict[str, str]
     products: tuple[frozenset[str], ...]
     short: frozenset[str]
+    choices: dict[str, Choice] = field(default_factory=dict)
 
     @staticmethod
     def of(contractions: Sequence[Contraction], *further: tuple[str, Sequence[str]]) -> "World":
         """The world of contractions, with further operands given by name and indices."""
+        choices = find_choices(contractions)
         operands = {op.name: op.indices for each in contractions for op in each.operands} | dict(further)
+        operands |= {each.name: each.indices for each in choices.values()}
         names = {index for indices in operands.values() for index in indices}
         carriers = {i: frozenset(name for name, held in operands.items() if i in held) for i in names}
         # Sorted, so that of two sizes the larger one, with a bias, is kept.
@@ -102,8 +107,8 @@ class World:
                 sizes[INPUT] += 1
                 short |= {operand.name for operand in each.operands if INPUT in operand.indices}
         terms = [term for each in contractions for term in each.terms]
-        products = tuple(frozenset(op.name for op in term.operands) for term in terms)
-        return World({BATCH: ANY_BATCH, **sizes}, carriers, data, products, frozenset(short))
+        products = tuple(add_choices(choices, [op.name for op in term.operands]) for term in terms)
+        return World({BATCH: ANY_BATCH, **sizes}, carriers, data, products, frozenset(short), choices)
 
     def operand(self, name: str, indices: Sequence[str]) -> "Symbolic":
         """An operand as an array."""
@@ -123,11 +128,8 @@ class World:
         # In the bias row the factor of x is 1.
         ones = {operand for mode, operand in self.data.items() if term.rows_of(mode) == BIAS}
         present = term.factors | ones
-        waiting = [
-            (self.carriers[index] & factors) - present
-            for factors in self.products
-            if self.carriers[index] & factors
-        ]
+        carrying = (self.carriers[index] & factors for factors in self.products)
+        waiting = [each - present for each in carrying if each]
         return min(waiting, key=len, default=frozenset())
 
     def rows(self, part: Part) -> Rows | None:

@@ -8,10 +8,11 @@ from typing import Any, NoReturn
 from ...arrays.nonlinearities import name_of
 from ...arrays.protocols import Nonlinearity, ProgramDefaults
 from ...typing import Shape
+from .selection import SymbolicSelection
 from .symbolic import ANY_BATCH, LawError, Part, Symbolic, show
 
 
-class SymbolicOps(ProgramDefaults):
+class SymbolicOps(SymbolicSelection, ProgramDefaults):
     """The operations of `ProgramOps`, as far as laws cover them. No nonlinearity is among them."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

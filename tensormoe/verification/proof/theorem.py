@@ -30,6 +30,7 @@ def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
         "",
         *_equations(contraction, _Letters()),
         *_remark_on_sharing(zip(contraction.operands, uses, strict=True)),
+        *_remark_on_choices(contraction),
         *_remark_on_sizes([contraction]),
         "",
         *_proof(steps),
@@ -53,6 +54,7 @@ def chain_theorem(layers: Sequence[Contraction], nonlinearity: str, steps: Seque
         "",
         *_equations(first, _Letters("u", "W", "z")),
         *_second_branch(up),
+        *_remark_on_choices(first),
         *_remark_on_sizes(layers),
         "",
         *_proof(steps),
@@ -182,6 +184,16 @@ def _remark_on_sharing(uses: Iterable[tuple[Operand, Operand]]) -> Iterator[str]
         yield ""
         yield f"One array is used more than once: {', '.join(again)}. What is proved for any values of"
         yield "them holds for equal ones; the gradient of the array is the sum of the gradients of its uses."
+
+
+def _remark_on_choices(contraction: Contraction) -> Iterator[str]:
+    """What is said of indices of which each token has its own choice."""
+    for mode, k in contraction.active:
+        (level,) = (op.name for op in contraction.data if mode in op.indices)
+        yield ""
+        places = "one place" if k == 1 else f"{k} places"
+        yield f"Here {mode} runs over {places} of each token's own, which {level} chooses. This is proved for"
+        yield f"any choice. Where {level} is 0 at all other places, it is the sum over all of {mode}."
 
 
 def _proof(steps: Sequence[ProofStep]) -> Iterator[str]:

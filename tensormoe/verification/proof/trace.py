@@ -89,6 +89,10 @@ class _Traced(Instruction):
     def reads(self) -> tuple[int, ...]:
         return self.traced.reads
 
+    @property
+    def differentiable(self) -> bool:
+        return self.traced.differentiable
+
     def run(self, ops: ProgramOps, registers: Sequence[Any], batch: int) -> Any:
         # No instruction may write to registers but its own.
         held = tuple(registers)

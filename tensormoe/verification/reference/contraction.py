@@ -37,10 +37,12 @@ class Reference:
         sample: the positions of each mode that are materialized. Since the values are 0 elsewhere, sums are
             complete, but outputs and gradients with respect to x and coefficients are known at these
             positions only.
+        sparse: whether gradients with respect to coefficients that are 0 are left out, as 0.
     """
 
-    def __init__(self, layer: Stage, inputs: Inputs, sample: Sample) -> None:
+    def __init__(self, layer: Stage, inputs: Inputs, sample: Sample, sparse: bool = False) -> None:
         network = layer.network
+        self._sparse = sparse
         self._layer, self._sample, self._network = layer, sample, network
         self._features = sample[INPUT][sample[INPUT] < layer.in_features]
         one = np.ones((len(inputs.x), 1), inputs.x.dtype)
@@ -62,7 +64,7 @@ class Reference:
 
     def of(self, inputs: Inputs) -> "Reference":
         """The same for other values."""
-        return Reference(self._layer, inputs, self._sample)
+        return Reference(self._layer, inputs, self._sample, self._sparse)
 
     @property
     def cores(self) -> list[NumPyArray]:
@@ -76,6 +78,8 @@ class Reference:
         for number, term in enumerate(self._data):
             others = [self.weight, *_without(self._data, number), self._cotangent]
             data.append(contract(others, term.indices))
+        kept = zip(data[1:], self._kept, strict=True)
+        data[1:] = [replace(each, value=each.value * ones) for each, ones in kept]
         data[0] = replace(data[0], value=data[0].value[:, : len(self._features)])
         outer = contract([*self._data, self._cotangent], self._network.modes)
         cores = []
@@ -94,7 +98,13 @@ class Reference:
         experts = (self._sample[mode] for mode in expert_modes(self._network.levels))
         positions = [self._sample[OUTPUT], self._features, *experts]
         cut = [array[:, kept] for array, kept in zip(results, positions, strict=False)]
-        return [*cut, *results[len(positions) :]]
+        own = [array * ones for array, ones in zip(cut[2:], self._kept, strict=False)]
+        return [*cut[:2], *own, *results[len(positions) :]]
+
+    @property
+    def _kept(self) -> list[Any]:
+        """What gradients with respect to coefficients are multiplied by: 0 where they are left out."""
+        return [term.value != 0 if self._sparse else 1 for term in self._data[1:]]
 
     def _add_uses(self, gradients: Sequence[IndexedArray]) -> list[IndexedArray]:
         """The gradient of each core: the sum of those of its uses."""
