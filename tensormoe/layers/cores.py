@@ -6,6 +6,7 @@ from ..arrays.backend import Backend
 from ..arrays.checks import check_real
 from ..programs.sparse import read_active
 from ..typing import Array
+from .active import keep_active
 from .checks import (
     NamedArrays,
     check_arrays,
@@ -16,7 +17,7 @@ from .checks import (
     name_cores,
     read_coefficients,
 )
-from .functional import choose_program, choose_sparse_program, keep_active, unflatten
+from .functional import choose_program, choose_sparse_program, unflatten
 from .layer_spec import MuMoESpec
 from .needs import check_weight
 from .stage import Stage

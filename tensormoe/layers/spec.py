@@ -119,12 +119,6 @@ class Spec(Plans, Registered):
         hidden = [last.in_features] if before else []
         return (self.in_features, *hidden, self.out_features)
 
-        for accelerated in (False, True) if self.active else ():
-            _ = self.programs_for(self.active, accelerated)
-        _ = self.programs, self.core_names, self.parameter_shapes, self.state_shapes
-        if self.gate is not None:
-            _ = self.gate.weighting, self.gate.takes_leading_axes
-
     def replace(self, **changes: Any) -> Self:
         """The same specification with some fields changed."""
         return replace(self, **changes)

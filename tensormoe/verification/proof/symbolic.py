@@ -71,8 +71,7 @@ class World:
     Args:
         sizes: of every index.
         carriers: the operands that carry each index.
-        data: for each input mode with a bias row, the operand that stands for itself followed by a 1; of a
-            weight tensor alone none.
+        data: for each input mode with a bias row, the operand that a 1 follows; of a weight alone none.
         short: the operands that lack the bias row of their input mode.
         products: the operands that are multiplied with each other: those of each term of a contraction.
         choices: what chooses some of an index of an operand, by that index.
@@ -146,8 +145,7 @@ class World:
 
     def multiply(self, a: Term, b: Term) -> Term:
         """The product of two sums of products, by the distributive law."""
-        twice = a.factors & b.factors
-        if twice:
+        if twice := a.factors & b.factors:
             raise LawError(f"multiplies {_list(twice)} in twice")
         for one, other in ((a, b), (b, a)):
             for index in sorted(one.summed):
