@@ -42,7 +42,7 @@ EXACT = [
     ),
     edit(
         "exact gradients are compared with themselves",
-        "verification.exact:exact_checks",
+        "verification.exact:_run",
         "results[1:], expected[1:])",
         "results[1:], results[1:])",
         CP,
@@ -50,7 +50,7 @@ EXACT = [
     ),
     edit(
         "the first exact gradient alone is compared",
-        "verification.exact:exact_checks",
+        "verification.exact:_run",
         "results[1:], expected[1:])",
         "results[1:2], expected[1:2])",
         CP,
@@ -126,8 +126,8 @@ FLOAT = [
     edit(
         "float runs the last program alone",
         "verification.floating:float_checks",
-        "product(typed, layer.programs)",
-        "product(typed, layer.programs[-1:])",
+        "product(typed, programs)",
+        "product(typed, programs[-1:])",
         CP,
         f"{EACH}::test_every_program_is_run",
     ),
