@@ -20,7 +20,7 @@ from .checks import (
     read_sequences,
 )
 from .cores import materialize
-from .functional import normalize_input
+from .functional import add_output_bias, normalize_input
 from .layer_spec import MuMoESpec
 from .parameters import join_name
 from .spec import Spec, check_spec
@@ -187,4 +187,6 @@ def run_merged(
             hidden = hidden * run(prefix, tokens)
         tokens = hidden
     y = run(last, tokens)
+    if spec.output_bias:
+        y = add_output_bias(ops, y, parameters)
     return ops.reshape(y, (*x.shape[:-1], y.shape[-1]))

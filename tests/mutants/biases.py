@@ -17,8 +17,8 @@ MUTANTS = [
     edit(
         "a bias is multiplied with x",
         "programs.contraction:Contraction._is_bias",
-        "bool(self.data) and not",
-        "False and not",
+        "return not any(",
+        "return False and not any(",
         BARE,
         f"{_TESTS}::test_a_bias_takes_no_products_with_x",
     ),

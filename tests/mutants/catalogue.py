@@ -22,6 +22,7 @@ from mutants import (
     starts,
     structure,
     torch_modules,
+    ungated,
     values,
     verification,
 )
@@ -52,6 +53,7 @@ AREAS = (
     backends,
     modules,
     torch_modules,
+    ungated,
 )
 MUTANTS: list[Mutant] = [mutant for area in AREAS for mutant in area.MUTANTS]
 

@@ -27,7 +27,7 @@ MUTANTS = [
     edit(
         "each term of a sum has all of the variance",
         "layers.initialization:_recipes",
-        "counts[order.is_bias] ** -0.5",
+        "max(counts[order.is_bias], 1) ** -0.5",
         "1.0",
         SUM,
         "layers/test_sums.py::test_a_sum_starts_at_the_scale_of_a_linear_layer",
@@ -131,7 +131,7 @@ MUTANTS = [
     edit(
         "the gate may differ where experts are equal",
         "verification.capacity:_tensors",
-        "for level, mode in enumerate(experts if spec.gate_shapes else ()):",
+        "for level, mode in enumerate(experts):",
         "for level, mode in ():",
         CP,
         f"{CAPACITY}::test_equal_experts_with_gates_of_their_own_can_be_told_apart",

@@ -106,9 +106,9 @@ CONTRACTION = [
     ),
     edit(
         "coefficients belong to the other level",
-        "programs.contraction:layer_contraction",
-        "enumerate(experts, start=1)",
-        "enumerate(reversed(experts), start=1)",
+        "programs.contraction:_coefficients",
+        "enumerate(expert_modes(network.levels), start=1)",
+        "enumerate(reversed(expert_modes(network.levels)), start=1)",
         CP_LEVELS,
         "exact",
     ),

@@ -129,7 +129,7 @@ def test_a_hook_changes_coefficients_that_were_passed(layer: MuMoE) -> None:
     torch.testing.assert_close(layer(x, coefficients=[a, b]), definition(layer, x, 2 * a, 2 * b))
 
 
-def test_a_routed_layer_after_gets_what_was_passed_and_a_linear_one_between_hands_nothing_on() -> None:
+def test_a_layer_without_experts_between_two_hands_nothing_on() -> None:
     gate = tm.Gate("softmax", None, tm.AdaptiveClustering())
     first = MuMoE(6, 6, 4, FAMILY, gate=None, seed=0)
     between = MuMoE(6, 6, (), FAMILY, gate=None, seed=1)
