@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain, combinations
+from itertools import combinations
 from math import prod
 
 import numpy as np
@@ -96,20 +96,36 @@ def drop_bond(sketch: Sketch) -> Removal | None:
 
 def multiply_cores(sketch: Sketch) -> Removal | None:
     """Multiply two cores into one, if that has no more parameters and takes no more operations."""
-    for one, other in chain(*(combinations(term, 2) for term in sketch.terms)):
-        common = [index for index in one.indices if index in other.indices and not is_mode(index)]
-        summed = [bond for bond in common if len(sketch.carriers(bond)) == 2]
-        if not summed:
-            continue
-        sizes = dict(zip(one.indices + other.indices, one.values.shape + other.values.shape, strict=True))
-        count = prod(size for index, size in sizes.items() if index not in summed)
-        if count > one.values.size + other.values.size:
-            continue
-        joined = sketch.exchange((one, multiply(one, other, summed)), (other, None))
-        if joined.macs() <= sketch.macs():
+    for term in sketch.terms:
+        for one, other in combinations(term, 2):
+            joined, before = _multiply(sketch, term, one, other), one.values.size + other.values.size
+            if joined is None or joined.count() > sketch.count() or joined.macs() > sketch.macs():
+                continue
             told = f"({' '.join(one.indices)}) ({' '.join(other.indices)}) → one core"
-            return joined, told, f"{count:,} parameters, not {one.values.size + other.values.size:,}"
+            after = before + joined.count() - sketch.count()
+            return joined, told, f"{after:,} parameters, not {before:,}"
     return None
+
+
+def _multiply(sketch: Sketch, term: tuple[Part, ...], one: Part, other: Part) -> Sketch | None:
+    """The sketch with the product of two parts; None if no bond is theirs alone."""
+    common = [index for index in one.indices if index in other.indices and not is_mode(index)]
+    summed = [bond for bond in common if len(sketch.carriers(bond)) == 2]
+    if not summed:
+        return None
+    sizes = dict(zip(one.indices + other.indices, one.values.shape + other.values.shape, strict=True))
+    count = prod(size for index, size in sizes.items() if index not in summed)
+    if count > one.values.size + other.values.size:
+        return None
+    product = multiply(one, other, summed)
+    if product.indices:
+        return sketch.exchange((one, product), (other, None))
+    # A number: another core takes it.
+    free = [part for part in term if part not in (one, other) and part.name not in sketch.held]
+    if not free:
+        return None
+    scaled = replace(free[0], values=free[0].values * float(product.values))
+    return sketch.exchange((one, None), (other, None), (free[0], scaled))
 
 
 def add_terms(sketch: Sketch) -> Removal | None:

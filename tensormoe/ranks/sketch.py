@@ -123,6 +123,10 @@ class Sketch:
             return False
         return True
 
+    def count(self) -> int:
+        """The number of all values, those of a shared core counted for each use."""
+        return sum(part.values.size for part in chain(*self.terms))
+
     def macs(self) -> int:
         """Multiply-accumulates of a large batch."""
         stage = replace(self.stage, factorization=self.factorization(), optimize="auto", memory_limit=None)

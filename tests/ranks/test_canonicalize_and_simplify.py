@@ -132,6 +132,7 @@ CASES: list[tuple[tm.Factorization, str]] = [
     (tm.CP(1), "TensorNetwork('n, i, o')"),
     (tm.TensorNetwork("n r, i r, r o, s i, s o", r=2, s=1), "TensorNetwork('n r, i r, r o, i, o', r=2)"),
     (TIED, str(TIED)),
+    (tm.TensorNetwork("n i o, a b, b a", a=2, b=3), "TensorNetwork('n i o')"),
     (tm.CP(30), "CP(rank=30)"),
     # A product of the two would have more parameters.
     (tm.TensorNetwork("n o, i r, r o", r=2), "TensorNetwork('n o, i r, r o', r=2)"),
