@@ -160,6 +160,7 @@ def _read_array(argument: str, value: object) -> Fixed:
         given = np.asarray(value)
         kind = "float32" if given.dtype.name in ("float32", "float16", "bfloat16") else "float64"
         real = given.dtype.kind in "biuf" or given.dtype.name == "bfloat16"
+        real = real and not isinstance(value, np.ma.MaskedArray)
         # What cannot be represented is refused below.
         with np.errstate(all="ignore"):
             array = np.array(given, kind, order="C") + 0 if real else None

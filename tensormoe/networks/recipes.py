@@ -4,6 +4,7 @@ A name is a word, and a number for those that take one. Values are the same for 
 everywhere: two random cores that are to differ need different seeds.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,6 +101,7 @@ RECIPES = {
     "signs": Recipe(_signs, axes=0),
     "hash": Recipe(_hash),
 }
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 # Those that take a number.
 _NUMBERED = ("blocks", "gaussian", "signs", "hash")
 
@@ -108,8 +110,8 @@ def read_recipe(argument: str, text: str) -> tuple[str, int]:
     """The word and the number of a name."""
     word, *numbers = text.split()[:3] or [""]
     recipe = RECIPES.get(word)
-    few = len(numbers) <= 1 and all(each.isascii() and each.isdigit() for each in numbers)
-    number = int(numbers[0][:18]) if numbers and few else recipe.number if recipe else None
+    few = len(numbers) <= 1 and all(_NUMBER.fullmatch(each) for each in numbers)
+    number = int(numbers[0]) if numbers and few else recipe.number if recipe else None
     allowed = word in _NUMBERED or not numbers
     if recipe is None or not few or number is None or not allowed or (word == "blocks" and number < 1):
         known = ", ".join(f"{each} 4" if each == "blocks" else each for each in RECIPES)

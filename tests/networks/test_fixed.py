@@ -151,6 +151,8 @@ def test_an_array_is_copied() -> None:
         ("A: i r, r o", {"A": "hadamard 3"}, "choose one of"),
         ("A: i r, r o", {"A": "gaussian x"}, "choose one of"),
         ("A: i r, r o", {"A": ""}, "choose one of"),
+        ("A: i r, r o", {"A": f"signs {10**18}"}, "choose one of"),
+        ("A: i r, r o", {"A": np.ma.masked_array([[1.0, 2]], [[True, False]])}, "finite real numbers"),
         ("A: i r, r o", {"A": [[1.0, float("nan")]]}, "finite real numbers"),
         ("A: i r, r o", {"A": [[1j, 2]]}, "finite real numbers"),
         ("A: i r, r o", {"A": None}, "finite real numbers"),
