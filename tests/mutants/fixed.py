@@ -85,7 +85,7 @@ MUTANTS = [
         "core.name not in empty, ",
         "False, ",
         LORA,
-        f"{LAYERS}::test_ranks_beside_fixed_cores_grow_and_do_not_change_otherwise",
+        f"{LAYERS}::test_ranks_change_beside_fixed_cores",
     ),
     edit(
         "NumPy: fixed cores have the statistics' type",
