@@ -227,8 +227,9 @@ class Gate(Serializable):
         own, shares = parameters, None
         if self.steering:
             own, shares = part_columns(parameters, self.steering, call.level)
-        routed, changed = self.router.logits(ops, x, own, state, call)
-        moved = {**changed}
+        routed, moved = self.router.logits(ops, x, own, state, call)
+        if self.norm == "batch":
+            moved = {**moved}
         logits = self._normalize(ops, routed, state, moved, call)
         if call.training and self.noise > 0:
             logits = logits + self.noise * ops.normal(logits, call.generator, call.level)

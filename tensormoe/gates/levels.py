@@ -146,13 +146,13 @@ def compute_levels(
     # In half precision near logits trade places, and large ones overflow.
     if wide != dtype:
         x = ops.cast(x, wide)
-    coefficients, logits, moved = [], [], {**state}
+    coefficients, logits, moved, kind = [], [], {**state}, x.dtype
     for level, call in zip(levels, calls, strict=True):
         own = {name: parameters[full] for name, full in level.parameters.items()}
         for name, array in own.items():
-            if array.dtype != x.dtype:
+            if array.dtype != kind:
                 own[name] = ops.cast(array, wide)
-        running = {name: state[full] for name, full in level.statistics.items()}
+        running = {name: state[full] for name, full in level.statistics.items()} if state else state
         a, routed, changed = level.gate.compute(ops, x, own, running, call)
         for name, value in changed.items():
             moved[level.statistics[name]] = value

@@ -12,6 +12,7 @@ from ..arrays.nonlinearities import NONLINEARITIES
 from ..errors import non_negative_integer, positive_integer
 from ..gates.activations import Activation
 from ..gates.gate import Gate
+from ..gates.routers import LinearRouter
 from ..layers.block_spec import MuMoEBlockSpec
 from ..layers.checks import find_stage
 from ..layers.layer_spec import MuMoESpec
@@ -143,7 +144,7 @@ def _products(draw: st.DrawFn, levels: int, max_rank: int) -> Factorization:
 
 
 def gates() -> SearchStrategy[Gate]:
-    """Gates with a linear router: every activation that has an error bound, every norm.
+    """Gates with a linear router, with and without a bias: every activation that has an error bound and norm.
 
     Examples:
         >>> from tensormoe.testing import gates, specs
@@ -151,7 +152,8 @@ def gates() -> SearchStrategy[Gate]:
     """
     options = [Activation("soft_top_k", k=1, eps=0.5), Activation("entmax", alpha=2.5)]
     activations = st.sampled_from(["softmax", "sparsemax", "entmax15", *options])
-    return st.builds(Gate, activations, st.sampled_from(["layer", "batch", None]))
+    routers = st.builds(LinearRouter, bias=st.booleans())
+    return st.builds(Gate, activations, st.sampled_from(["layer", "batch", None]), routers)
 
 
 @st.composite
@@ -169,7 +171,8 @@ def specs(
         draw: passed by hypothesis.
         factorization: a strategy of factorizations, or a function from the number of levels to one; by
             default random networks and the named families.
-        gate: a strategy of gates, or of None; by default `gates()`. A layer without experts has no gate.
+        gate: a strategy of gates, or of None; by default `gates()`. All levels have the same gate, or each
+            its own; a layer without experts has none.
         max_levels: the most expert levels.
         max_size: the largest I, O and N_e.
         min_levels: the fewest expert levels; with 0, some layers have no experts.
@@ -188,7 +191,11 @@ def specs(
     experts = draw(st.lists(sizes, min_size=fewest, max_size=most))
     chosen = factorizations if factorization is None else factorization
     family = draw(chosen(len(experts)) if callable(chosen) else chosen)
-    own = draw(gates() if gate is None else gate) if experts else None
+    every = gates() if gate is None else gate
+    first = draw(every) if experts else None
+    own: Gate | list[Gate] | None = first
+    if first is not None and len(experts) > 1 and draw(st.booleans()):
+        own = [first, *(draw(every) or first for _ in experts[1:])]
     return MuMoESpec(draw(sizes), draw(sizes), tuple(experts), family, own, bias=draw(st.booleans()))
 
 
