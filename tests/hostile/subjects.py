@@ -88,6 +88,9 @@ class Subject:
 # Methods that only the library calls, and parts that layers make.
 EXEMPT = {
     "program_for": "it runs at every call of a layer, with a size that an array has",
+    "programs_for": "as above, with what the gate says of its coefficients",
+    "plans_for": "as above",
+    "Gate.active": "a specification asks it about its own levels",
     "GateModule": "a layer makes it",
     "GateModule.forward": "a layer hands it the tensors that it owns",
     "RouterModule.forward": "as above",

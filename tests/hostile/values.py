@@ -159,6 +159,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "backends": lambda s: (s.framework,),
     "methods": lambda s: ("proof",),
     "batch_size": lambda s: 2,
+    "active": lambda s: None,
+    "MuMoESpec.plan.active": lambda s: s.spec.experts,
     "x": lambda s: s.arrays((2, 3))[0],
     "h": lambda s: s.arrays((6, 3))[0],
     "logits": lambda s: s.arrays((2, 4)),
