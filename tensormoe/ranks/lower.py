@@ -54,7 +54,7 @@ def find_cut(term: Network, bond: str, fixed: Collection[str]) -> Cut | None:
         if core not in left | right:
             part = left if _modes(left) & {*core.indices} and not _modes(right) & {*core.indices} else right
             part |= _reach(term, core, bond)
-    batch = tuple(mode for mode in term.modes if mode in _modes(left) & _modes(right))
+    batch = tuple(sorted(_modes(left) & _modes(right)))
     if not {*batch} <= {*ends[0].indices} & {*ends[1].indices}:
         return None
     sides = [tuple(core for core in term.cores if core in part) for part in (left, right)]
