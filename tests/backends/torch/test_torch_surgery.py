@@ -446,3 +446,17 @@ def test_a_replaced_model_trains_and_compiles() -> None:
     torch.testing.assert_close(compiled(X), module(X))
     module.train()(X).square().mean().backward()
     assert all(p.grad is not None for p in module.parameters())
+
+
+def test_the_layers_of_a_block_may_have_factorizations_of_their_own() -> None:
+    """The first layer has no experts: it is the dense one, and the second starts as equal experts."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"mlp": nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 6))})
+    old, x = model["mlp"], torch.randn(3, 6)
+    each = tm.TensorNetwork("i o"), tm.CP(9)
+    tensormoe_torch.replace(model, "mlp", experts=4, factorization=each, init="fit")
+    assert [stage.experts for stage in model["mlp"].spec.layers.values()] == [(), (4,)]
+    torch.testing.assert_close(model["mlp"](x), old(x), rtol=1e-5, atol=1e-5)
+    linear = nn.ModuleDict({"head": nn.Linear(6, 8)})
+    with pytest.raises(tm.TensorMoEError, match="factorization: received"):
+        tensormoe_torch.replace(linear, "head", experts=4, factorization=each)
