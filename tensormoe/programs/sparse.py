@@ -79,7 +79,7 @@ def _coefficients_first(contraction: Contraction) -> list[Path]:
     """
     levels = len(contraction.data) - 1
     cores = len(contraction.operands) - 1 - levels
-    if cores > 1:
+    if cores > 1 or levels == 0:
         return []
     count = len(contraction.operands)
     pairs = [(0, 1), *((0, count - 1 - done) for done in range(1, levels))]
