@@ -30,8 +30,8 @@ OF_NUMPY = [
     edit(
         "NumPy: evaluation trains",
         f"{BASE}:Module.__call__",
-        "previous=previous,\n            backend",
-        "previous=previous,\n            training=True,\n            backend",
+        "previous=previous,",
+        "previous=previous, training=True,",
         BATCH_NORM,
         f"{MODULES}::test_modules_compute_what_apply_computes_in_evaluation[numpy]",
         ("numpy",),
