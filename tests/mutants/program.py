@@ -220,8 +220,8 @@ GATED = [
     edit(
         "up has the first layer's cores",
         "programs.program:chain",
-        "starts[number], count",
-        "starts[number if x else 0], count",
+        "start = starts[number]",
+        "start = starts[number if x else 0]",
         GATED_BLOCK,
         "proof",
     ),
