@@ -26,6 +26,7 @@ CASES = {
     "gpt2_model": "models",
     "levels": "levels",
     "decoders": "decoders",
+    "structured": "structured",
     "paths": "paths",
     "experts": "experts",
     "sparse": "sparse",

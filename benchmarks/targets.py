@@ -98,6 +98,12 @@ TARGETS = (
     Target("decoders", "training step: ours / by hand", "≤", 1.1),
     Target("one_token", "CP: ours, compiled / MLP, compiled", "≤", 1.2),
     Target("one_token", "TR: ours, compiled / MLP, compiled", "≤", 1.2),
+    *(
+        Target("structured", f"{name}, {count}, {mode}: ours / by hand", "≤", 1.1)
+        for name in ("Monarch", "BTT", "shared BTT")
+        for count in ("1 expert", "4 experts")
+        for mode in ("forward", "training step")
+    ),
     Target("gpt2_model", "swap and undo: ours", "≤", 10),
     Target("gpt2_model", "load: ours / dense", "≤", 1.3),
     Target("experts", "time: 100 × 100 × 100 / 64", "≤", 1.6),

@@ -46,9 +46,11 @@ from .layers.soft_moe import soft_moe
 from .layers.spec import Spec
 from .layers.tensorly import from_tensorly, to_tensorly
 from .networks.factorization import Factorization, Sum
-from .networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
+from .networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
 from .networks.network import Core, Network
 from .networks.notation import expert_modes
+from .networks.structured import BTT, Butterfly, Kronecker, Monarch, TTMatrix
+from .networks.tensor_network import TensorNetwork
 from .programs.block_plan import BlockPlan
 from .programs.plan import Plan
 
@@ -112,20 +114,24 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BTT",
     "CP",
     "Activation",
     "AdaptiveClustering",
     "BenchReport",
     "BlockPlan",
     "BlockProof",
+    "Butterfly",
     "Core",
     "CosineRouter",
     "Dense",
     "Factorization",
     "Fit",
     "Gate",
+    "Kronecker",
     "LinearRouter",
     "LowRankRouter",
+    "Monarch",
     "MuMoEBlockSpec",
     "MuMoESpec",
     "Network",
@@ -138,6 +144,7 @@ __all__ = [
     "SavedLayer",
     "Spec",
     "Sum",
+    "TTMatrix",
     "TensorMoEError",
     "TensorNetwork",
     "TensorRing",

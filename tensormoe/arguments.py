@@ -10,8 +10,8 @@ from .layers.block_spec import MuMoEBlockSpec
 from .layers.layer_spec import MuMoESpec
 from .layers.serialization import spec_from_json
 from .layers.spec import Spec
-from .networks.families import TensorNetwork
 from .networks.notation import INPUT, OUTPUT, Notation
+from .networks.tensor_network import TensorNetwork
 
 # The options that only index notation takes, each with its parsed name.
 _SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}

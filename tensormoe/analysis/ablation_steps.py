@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Protocol, TypeAlias
 
+import numpy as np
+
 from ..arrays.backend import Backend
 from ..layers.functional import choose_program
 from ..layers.stage import Stage
@@ -176,6 +178,9 @@ def make_step(
     modes = expert_modes(stage.levels)
     chosen = zip(ablations.levels, ablations.numbers, strict=True)
     numbers = {modes[level]: own for level, own in chosen} if ablated else {}
+    for split in network.splits:
+        if split.mode in numbers:
+            numbers |= zip(split.parts, np.unravel_index(numbers[split.mode], split.sizes), strict=True)
     kept = tuple(level for level in range(stage.levels) if level not in ablations.levels)
     carrier = _find_carrier(stage, {*numbers}) if ablated and not known else None
     if carrier is not None:

@@ -7,6 +7,7 @@ import opt_einsum
 
 from ..errors import TensorMoEError
 from ..gates.steering import Sharing
+from ..layers.parts import with_whole_modes
 from ..layers.rows import place_rows
 from ..layers.stage import Stage
 from ..memory import check_memory, host_memory
@@ -173,11 +174,12 @@ class Draft:
         )
         numbers = dict(zip(expert_modes(self.stage.levels), place, strict=True))
         operands: list[object] = []
-        symbols = {index: symbol for symbol, index in enumerate(term.sizes)}
-        for core in term.cores:
+        whole, cores = with_whole_modes(term, self.cores)
+        symbols = {index: symbol for symbol, index in enumerate(whole.sizes)}
+        for core in whole.cores:
             chosen = tuple(numbers.get(index, slice(None)) for index in core.indices)
             kept = [symbols[index] for index in core.indices if index not in numbers]
-            operands += [self.cores[core.name][chosen], kept]
+            operands += [cores[core.name][chosen], kept]
         with np.errstate(over="ignore", invalid="ignore"):
             kept = [symbols[mode] for mode in (INPUT, OUTPUT) if mode in term.carried_modes]
             weight: NumPyArray = np.asarray(opt_einsum.contract(*operands, kept))

@@ -12,9 +12,10 @@ from ..layers.each import one_or_each
 from ..layers.parameters import cores_of, join_name
 from ..layers.spec import Spec
 from ..networks.factorization import Factorization
-from ..networks.families import CP, TensorNetwork
+from ..networks.families import CP
 from ..networks.network import Network
 from ..networks.notation import OUTPUT, expert_modes, split
+from ..networks.tensor_network import TensorNetwork
 from ..typing import Array, NumPyArray
 from .draft import Draft
 from .edits import Edit

@@ -182,6 +182,8 @@ def fit_shared(
 ) -> tuple[Cores, int, str]:
     """Cores with expert axes of size 1 for a weight (1, …, 1, I[+1], O), the steps taken, and the method.
 
+    Where modes are split, no closed form is known, and descent takes its place.
+
     The best cores for equal experts have equal experts: each fits as well as the best of them.
     """
     if stage.network.fixed:
@@ -194,7 +196,10 @@ def fit_shared(
             f"one matrix is fitted core by core, and {names} is used more than once: fit one for each expert"
         )
         raise TensorMoEError("factorization", stage.factorization, remedy)
+    stage.network.require_whole("n", "one matrix is fitted by one expert, which has no parts: fit a stack")
     one = shrink(stage)
+    if stage.network.splits:
+        return _fit_stack(Descent(one, weight, metrics), seed, iterations, report)
     rows, columns = weight.shape[-2:]
     generator = np.random.default_rng(seed)
     cores = fit_matrix(one.network, weight.reshape(rows, columns), metrics, generator)

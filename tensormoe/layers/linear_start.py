@@ -5,7 +5,8 @@ layer begins as the one linear layer that the shared parts make up.
 
 Think of the layer as computing from the input to the output: the input cores first, then the mixing cores,
 the cores without modes, and the output cores. A core's *fan* is the number of terms that are summed there,
-the product of the sizes of the bonds that no later core carries (and of I, for the input). Entries have mean
+the product of the sizes of the bonds that no later core carries (and of I, for the input). Parts of a split
+input are bonds with the input; parts of split experts are levels. Entries have mean
 0 and variance 1/fan, so that every core keeps the variance of what it gets, and 1/3 of it once, as in
 nn.Linear. All entries are uncorrelated: this makes the scale right for every network, without an estimate.
 
@@ -33,10 +34,13 @@ from math import prod, sqrt
 
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, expert_modes
+from ..networks.splits import use_parts, whole_names
 from .core_recipe import CoreRecipe, Spread
 from .roles import (
     bonds_of,
     drawing_order,
+    expert_indices,
+    features_of,
     linear_cores,
     matrix_axes,
     shape_along,
@@ -75,7 +79,7 @@ def _choose_identities(network: Network) -> "_Identities":
     chosen = _Identities(network, {})
     for core in network.cores:
         axes = matrix_axes(core, network)
-        if axes is None or {INPUT, OUTPUT} & {*core.indices}:
+        if axes is None or features_of(network) & {*core.indices}:
             continue
         first, second = (core.indices[axis] for axis in axes)
         grown = _Identities(network, {**chosen.bonds, core.name: (first, second)})
@@ -133,16 +137,20 @@ def _laws(network: Network, identities: _Identities, in_features: int) -> dict[s
     """How the start of every core is distributed, and its largest magnitude, by name."""
     linear = [core for core in linear_cores(network) if core.name not in identities.bonds]
     others = [core for core in network.cores if core.name not in identities.bonds]
-    ordered = sorted(others, key=lambda core: _position(core, core in linear))
-    last = {root: core.name for core in ordered for root in identities.roots(core)}
+    parts = {*use_parts((INPUT,), network.splits)} - {INPUT}
+    ordered = sorted(others, key=lambda core: _position(core, core in linear, network))
+    last = {each: core.name for core in ordered for each in identities.roots(core) | parts & {*core.indices}}
     # Without an input mode it is a bias, which starts as that of nn.Linear.
-    source = next(core for core in ordered if core in linear and (INPUT in core.indices or network.is_bias))
+    inputs = {INPUT, *parts}
+    source = next(
+        core for core in ordered if core in linear and (inputs & {*core.indices} or network.is_bias)
+    )
     reached = {root for core in linear for root in identities.roots(core)}
     laws = dict.fromkeys(identities.bonds, ("signs", 1.0))
     for core in ordered:
         fan = prod(network.sizes[root] for root, name in last.items() if name == core.name)
         if core is source:
-            laws[core.name] = "uniform", sqrt(1 / (fan * in_features))
+            laws[core.name] = "uniform", sqrt(1 / (fan if parts else fan * in_features))
         elif core not in linear and identities.roots(core) <= reached:
             laws[core.name] = "signs", sqrt(1 / fan)
         else:
@@ -150,13 +158,15 @@ def _laws(network: Network, identities: _Identities, in_features: int) -> dict[s
     return laws
 
 
-def _position(core: Core, is_linear: bool) -> int:
+def _position(core: Core, is_linear: bool, network: Network) -> int:
     """Where a core stands on the way from the input to the output."""
     if not is_linear:
         return 1
-    if OUTPUT in core.indices:
+    inputs, outputs = ({*use_parts((mode,), network.splits)} & {*core.indices} for mode in (INPUT, OUTPUT))
+    # Of several cores with parts of the input and of the output, the first in the notation comes first.
+    if OUTPUT in outputs or (outputs and not inputs):
         return 3
-    return 0 if INPUT in core.indices else 2
+    return 0 if inputs else 2
 
 
 def _noises(core: Core, network: Network, power: float) -> tuple[Spread, ...]:
@@ -171,7 +181,9 @@ def _noises(core: Core, network: Network, power: float) -> tuple[Spread, ...]:
 
 def _noisy_modes(network: Network) -> dict[str, Core]:
     """The levels of two or more experts that a network carries, each with the core that has its noise."""
-    carried = [mode for mode in expert_modes(network.levels) if mode in network.carried_modes]
+    carried = [
+        mode for mode in expert_indices(network) if any(mode in core.indices for core in network.cores)
+    ]
     experts = [mode for mode in carried if network.sizes[mode] > 1]
     # A fixed core has no noise, unless there is no other.
     cores = sorted(network.cores, key=lambda core: core.name not in network.trained)
@@ -191,6 +203,7 @@ def mixture_square(network: Network, squares: Sequence[tuple[float, float]]) -> 
         squares: of each level, what `Gate.expected_squares` returns.
     """
     by_mode = dict(zip(expert_modes(network.levels), squares, strict=True))
+    by_mode |= {part: by_mode[mode] for part, mode in whole_names(network.splits).items() if mode in by_mode}
     experts = _noisy_modes(network)
     product = prod(together for together, _ in squares)
     for core in network.cores:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Indices, expert_modes, is_mode
+from ..networks.splits import use_parts
 from ..typing import Shape
 from .stage import Stage
 
@@ -12,7 +13,9 @@ from .stage import Stage
 def canonical_network(stage: Stage) -> Network:
     """The network with every core's axes in the order in which its values are drawn."""
     orders = stage.factorization.canonical(stage.levels).cores
-    cores = zip(stage.network.cores, orders, strict=True)
+    # Biases that the network separates follow those of the notation.
+    further = (core.indices for core in stage.network.cores[len(orders) :])
+    cores = zip(stage.network.cores, (*orders, *further), strict=True)
     return replace(stage.network, cores=tuple(Core(core.name, order) for core, order in cores))
 
 
@@ -28,13 +31,24 @@ def linear_cores(network: Network) -> list[Core]:
     """
     plain = [core for core in network.cores if not experts_of(core, network)]
     covered = {index for core in plain for index in core.indices}
-    missing = {INPUT, OUTPUT} - covered
+    missing = features_of(network) - covered
     return [core for core in network.cores if core in plain or missing & set(core.indices)]
 
 
+def features_of(network: Network) -> set[str]:
+    """The input and the output mode of a term, or their parts."""
+    return {*use_parts((INPUT, OUTPUT), network.splits)}
+
+
+def expert_indices(network: Network) -> Indices:
+    """The expert modes of a term, or their parts."""
+    return use_parts(expert_modes(network.levels), network.splits)
+
+
 def experts_of(core: Core, network: Network) -> Indices:
-    """The expert modes that a core carries."""
-    return tuple(index for index in core.indices if index in expert_modes(network.levels))
+    """The expert modes, or their parts, that a core carries."""
+    experts = expert_indices(network)
+    return tuple(index for index in core.indices if index in experts)
 
 
 def bonds_of(core: Core) -> Indices:

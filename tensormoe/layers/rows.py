@@ -1,6 +1,6 @@
 """Sums with biases as sums of terms that all have the same rows, for what is computed from cores alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -9,12 +9,11 @@ import numpy as np
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, expert_modes
 from ..typing import NumPyArray
-
-Cores = Mapping[str, NumPyArray]
+from .parts import Cores, join_terms, with_whole_modes
 
 
 def with_rows(network: Network, cores: Cores, rows: int | None = None) -> tuple[Network, Cores]:
-    """The same weight tensor as terms that all carry the input mode, with all of its rows, or with so many.
+    """The same weight tensor as terms that carry the input mode whole, with all of its rows or with so many.
 
     A term without it gets a further core, which is 1 in the last row and 0 elsewhere. Cores without a row for
     the biases get one of zeros.
@@ -27,6 +26,7 @@ def with_rows(network: Network, cores: Cores, rows: int | None = None) -> tuple[
         >>> print(with_rows(network, {"core1": np.ones((2, 3, 4)), "core2": np.ones((2, 4))})[0])
         n i o + n o, i
     """
+    network, cores = with_whole_modes(network, cores)
     rows = network.weight_rows if rows is None else rows
     missing = rows - network.input_size
     if not missing and not network.has_bias_terms:
@@ -45,11 +45,12 @@ def with_rows(network: Network, cores: Cores, rows: int | None = None) -> tuple[
             row = Core(f"row {number}", (INPUT,))
             filled[row.name] = np.eye(1, rows, rows - 1)[0]
             terms[-1] = (*term.cores, row)
-    return replace(_of_terms(network, terms), input_size=rows, bias=True), filled
+    return replace(join_terms(network, terms), input_size=rows, bias=True), filled
 
 
 def without_bias(network: Network, cores: Cores) -> tuple[Network, Cores]:
     """The weight tensor without its row of biases; experts that have nothing else are equal."""
+    network, cores = with_whole_modes(network, cores)
     kept = {core.name: cores[core.name] for term in network.terms if not term.is_bias for core in term.cores}
     if network.bias:
         for name in {*network.axes[INPUT]} & {*kept}:
@@ -60,7 +61,7 @@ def without_bias(network: Network, cores: Cores) -> tuple[Network, Cores]:
         if mode not in carried:
             ones = Core(f"equal {mode}", (mode,))
             kept[ones.name], terms[0] = np.ones(network.sizes[mode]), (*terms[0], ones)
-    return replace(_of_terms(network, terms), input_size=network.input_size - network.bias, bias=False), kept
+    return replace(join_terms(network, terms), input_size=network.input_size - network.bias, bias=False), kept
 
 
 def place_rows(term: Network, matrix: NumPyArray, rows: int) -> NumPyArray:
@@ -68,8 +69,3 @@ def place_rows(term: Network, matrix: NumPyArray, rows: int) -> NumPyArray:
     if term.is_bias:
         return np.eye(1, rows, rows - 1).T * matrix
     return np.pad(matrix, ((0, rows - len(matrix)), (0, 0)))
-
-
-def _of_terms(network: Network, terms: Sequence[Sequence[Core]]) -> Network:
-    counts = tuple(map(len, terms)) if len(terms) > 1 else ()
-    return replace(network, cores=tuple(chain(*terms)), counts=counts)

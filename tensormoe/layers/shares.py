@@ -89,6 +89,8 @@ def experts_index(spec: Spec) -> str:
     _check_trained(spec)
     if not spec.experts:
         raise TensorMoEError("experts", spec.experts, "there are none to share out: share out a bond")
+    for stage in spec.layers.values():
+        stage.network.require_whole("n", "a share of the experts is not one of their parts: share out a bond")
     return _check_everywhere(spec, expert_modes(spec.levels)[0])
 
 
@@ -108,7 +110,9 @@ def _share(prefix: str, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> St
     if stage.network.counts and any(sizes[bond] != size for bond, size in stage.network.bonds):
         raise TensorMoEError("factorization", stage.factorization, _SUM)
     bonds = {bond: sizes[bond] for bond in stage.factorization.bonds(levels)}
-    experts = tuple(sizes[mode] for mode in expert_modes(levels))
+    experts = tuple(
+        sizes.get(mode, size) for mode, size in zip(expert_modes(levels), stage.experts, strict=True)
+    )
     share = replace(stage, experts=experts, factorization=stage.factorization.with_bonds(bonds))
     for name, shape in share.network.shapes.items():
         given = tuple(shapes[join_name(prefix, name)])

@@ -83,6 +83,9 @@ class Spec(Plans, Registered):
         for name, shape in (self.parameter_shapes | self.state_shapes).items():
             if prod(shape) > LARGEST // 8:
                 raise TensorMoEError(name, shape, "no array has so many elements: choose smaller sizes")
+        if self.initialization == "published" and any(each.network.splits for each in self.layers.values()):
+            remedy = 'no start of networks with split modes is published: use "linear"'
+            raise TensorMoEError("initialization", self.initialization, remedy)
         if self.memory_limit is not None:
             for stage in self.layers.values():
                 _ = stage.plans

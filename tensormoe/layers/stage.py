@@ -81,7 +81,7 @@ class Stage(Serializable):
     @cached_property
     def contraction(self) -> Contraction:
         """The contraction of x, the coefficients and the cores."""
-        return layer_contraction(self.network, self.bias)
+        return layer_contraction(self.network)
 
     def plan(self, batch_size: int = 1024, active: int | Sequence[int] | None = None) -> Plan:
         """How the output is computed; see `MuMoESpec.plan`.

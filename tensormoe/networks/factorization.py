@@ -2,16 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache
-from typing import Any, Self, get_origin, get_type_hints
+from dataclasses import dataclass, replace
+from typing import Self
 
 from ..codec import Registered
 from ..errors import TensorMoEError, as_tuple, is_listed, mapping, positive_integer
 from ..typing import Array
+from .fields import bond_fields, change_sizes, check_order, read_fields, read_sizes, split_fields
 from .fixed import Fixed, choose_free, fill_fixed
 from .network import Core, Network, check_bonds, check_shapes, name_cores
 from .notation import Indices, Notation, is_mode, read_experts, sum_of
+from .splits import SPLIT_MODES, Split, check_level, check_sizes, whole_names
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Factorization(Registered, ABC):
     """Base of all factorizations. To add a family, write a frozen dataclass that returns its notation.
 
     Its fields hold the bonds' sizes, integers or tuples of integers, in the order in which the bonds
-    first appear in the notation; `bonds` and `with_bonds` may be overridden for another order. It then
+    first appear in the notation; `bonds` and `with_bonds` may be overridden for another order. A field named
+    `i`, `o` or `n` that is a tuple splits that mode into parts of these sizes; a bool is a choice. It then
     serializes, plans, runs, initializes and verifies like every other family. The order of a core's indices
     is the order of its axes in memory; if a product reads another order, the plan says which.
 
@@ -42,16 +44,8 @@ class Factorization(Registered, ABC):
     _what = "factorization"
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
-        for field in fields(self):
-            value = getattr(self, field.name)
-            name = f"{type(self).__name__} {field.name}"
-            if hints.get(field.name) is int and is_listed(value):
-                raise TensorMoEError(name, value, "this is one integer, not several")
-            if get_origin(hints.get(field.name)) is tuple and not is_listed(value):
-                raise TensorMoEError(name, value, "pass a tuple of integers, such as (4, 64)")
-            sizes = tuple(positive_integer(name, size) for size in as_tuple(value))
-            object.__setattr__(self, field.name, sizes if is_listed(value) else sizes[0])
+        for name, value in read_fields(self).items():
+            object.__setattr__(self, name, value)
 
     @abstractmethod
     def notation(self, levels: int) -> str | Notation:
@@ -65,6 +59,11 @@ class Factorization(Registered, ABC):
         """
         return Notation.parse(self.notation(levels)).for_levels(levels)
 
+    def splits(self) -> tuple[Split, ...]:
+        """The modes that the notation carries in parts, from the fields named after them."""
+        given = {field.name: getattr(self, field.name) for field in split_fields(type(self))}
+        return tuple(Split.of(mode, given[mode]) for mode in SPLIT_MODES if given.get(mode))
+
     def bonds(self, levels: int) -> dict[str, int]:
         """The size of every bond by name, in order of first appearance in the notation.
 
@@ -73,18 +72,20 @@ class Factorization(Registered, ABC):
                 bond would set the size of another.
         """
         names = Notation.parse(self.notation(levels)).bonds
-        sizes = self._sizes()
+        sizes = read_sizes(self)
         self._check_count(sizes, len(names), levels)
-        self._check_order(names)
+        check_order(self, names)
         return dict(zip(names, sizes, strict=True))
 
     def with_bonds(self, bonds: Mapping[str, int]) -> Self:
         """The same family with these bond sizes, given as `bonds` returns them."""
         sizes = tuple(mapping("bonds", bonds).values())
-        if len(sizes) != len(self._sizes()):
-            remedy = f"pass {len(self._sizes())} bond(s) with the size of each, as bonds(levels) returns them"
+        if len(sizes) != len(read_sizes(self)):
+            remedy = (
+                f"pass {len(read_sizes(self))} bond(s) with the size of each, as bonds(levels) returns them"
+            )
             raise TensorMoEError("bonds", bonds, remedy)
-        return self._with_sizes(sizes)
+        return type(self)(**change_sizes(self, self.arguments, sizes))
 
     def growing_bonds(self, levels: int) -> Indices:
         """The bonds that parameter matching grows together; by default the last one in the notation.
@@ -137,8 +138,9 @@ class Factorization(Registered, ABC):
                 bond in only one core, or a shared core whose uses have different shapes.
         """
         experts = read_experts(experts)
-        levels = len(experts)
-        notation = Notation.parse(self.notation(levels)).check_modes(levels)
+        levels, splits = len(experts), self.splits()
+        check_level(splits, experts)
+        notation = Notation.parse(self.notation(levels)).check_modes(levels, splits)
         bonds = self.bonds(levels)
         check_bonds(notation, bonds)
         names = self.core_names(notation, levels)
@@ -148,47 +150,22 @@ class Factorization(Registered, ABC):
             positive_integer("output_size", output_size),
         )
         fixed = tuple(self.fixed_cores(levels).items())
-        network = Network(named, experts, rows, columns, tuple(bonds.items()), notation.counts, bias, fixed)
+        counts = notation.counts
+        network = Network(named, experts, rows, columns, tuple(bonds.items()), counts, bias, fixed, splits)
+        network = network.separate_biases() if bias else network
+        check_sizes(splits, network.sizes)
         check_shapes(str(notation), network)
         return network
-
-    def _sizes(self) -> tuple[int, ...]:
-        values = [getattr(self, field.name) for field in fields(self)]
-        return tuple(n for v in values for n in (v if isinstance(v, tuple) else (v,)))
-
-    def _with_sizes(self, sizes: tuple[int, ...]) -> Self:
-        values: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            count = len(value) if isinstance(value, tuple) else 1
-            values[field.name] = sizes[:count] if isinstance(value, tuple) else sizes[0]
-            sizes = sizes[count:]
-        return type(self)(**values)
 
     def _check_count(self, sizes: tuple[int, ...], count: int, levels: int) -> None:
         if len(sizes) != count:
             also = "; each count in experts is a level, not a layer" if levels > 1 else ""
-            listed = ", ".join(field.name for field in fields(self)) or "no fields"
+            listed = ", ".join(field.name for field in bond_fields(type(self))) or "no fields"
             raise TensorMoEError(
                 f"{type(self).__name__} {listed}",
                 sizes,
                 f"with {levels} level(s) of experts this takes {count} rank(s), not {len(sizes)}{also}",
             )
-
-    def _check_order(self, bonds: Indices) -> None:
-        """Reject a field that is named after one bond and would set the size of another."""
-        position = 0
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, tuple) and field.name in bonds and field.name != bonds[position]:
-                raise TensorMoEError(
-                    f"{type(self).__name__} {field.name}",
-                    value,
-                    f"it would set the size of bond {bonds[position]!r}; the notation names bonds "
-                    f"in the order {', '.join(bonds)}; put the fields in that order, or override bonds and "
-                    "with_bonds",
-                )
-            position += len(value) if isinstance(value, tuple) else 1
 
 
 @dataclass(frozen=True, init=False)
@@ -242,6 +219,13 @@ class Sum(Factorization):
     def canonical(self, levels: int) -> Notation:
         return self._join(levels, [term.canonical(levels) for term in self.terms])
 
+    def splits(self) -> tuple[Split, ...]:
+        return tuple(
+            split.name_parts(_number("", number))
+            for number, term in enumerate(self.terms, start=1)
+            for split in term.splits()
+        )
+
     def bonds(self, levels: int) -> dict[str, int]:
         bonds: dict[str, int] = {}
         for number, term in enumerate(self.terms, start=1):
@@ -290,11 +274,17 @@ class Sum(Factorization):
         return next((number for number in numbers if name.endswith(_number("", number))), 1)
 
     def _join(self, levels: int, notations: Sequence[Notation]) -> Notation:
-        """One notation, the bonds and names of each term with its number."""
+        """One notation; the bonds, the parts of modes and the names of each term have its number."""
         numbered = [*enumerate((each.for_levels(levels) for each in notations), start=1)]
+        parts = [whole_names(term.splits()) for term in self.terms]
+
+        def rename(index: str, number: int) -> str:
+            own = index in parts[number - 1] or not is_mode(index)
+            return _number(index, number) if own else index
+
         joined = sum_of(
             [
-                [tuple(each if is_mode(each) else _number(each, number) for each in core) for core in cores]
+                [tuple(rename(each, number) for each in core) for core in cores]
                 for number, notation in numbered
                 for cores in notation.terms
             ]
@@ -316,12 +306,3 @@ class Sum(Factorization):
 def _number(name: str, term: int) -> str:
     """A name of a term's own, told from the first term's by the number at its end."""
     return name if term == 1 else f"{name}_{term}"
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    """The types of a class's fields; none if they are names that are not known here."""
-    try:
-        return get_type_hints(kind)
-    except NameError:
-        return {}

@@ -9,6 +9,7 @@ from ..errors import TensorMoEError
 from ..typing import NumPyArray
 from .fixed import Fixed
 from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, modes, split
+from .splits import Split, find_carried, whole_names
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Network:
         counts: how many of the cores each term of a sum has, in order; () if there is only one term.
         bias: whether the last row of the input mode holds biases.
         fixed: the cores that are not trained, by name.
+        splits: the modes whose parts some cores carry. Where the input is among them, biases are a term.
 
     Examples:
         >>> import tensormoe as tm
@@ -65,6 +67,7 @@ class Network:
     counts: tuple[int, ...] = ()
     bias: bool = False
     fixed: tuple[tuple[str, Fixed], ...] = ()
+    splits: tuple[Split, ...] = ()
 
     def __str__(self) -> str:
         named = {*self.shared, *dict(self.fixed)}
@@ -85,6 +88,7 @@ class Network:
                 tuple(bond for bond in self.bonds if any(bond[0] in core.indices for core in term)),
                 bias=self.bias,
                 fixed=tuple(each for each in self.fixed if any(core.name == each[0] for core in term)),
+                splits=find_carried(self.splits, [core.indices for core in term]),
             )
             for term in split(self.cores, self.counts)
         )
@@ -105,10 +109,35 @@ class Network:
         every = tuple((name, fixed[core.name]) for name, core in uses if core.name in fixed)
         return replace(self, cores=cores, fixed=every)
 
+    def separate_biases(self) -> "Network":
+        """The same with biases in a term of their own if cores carry the input in parts: these have no row.
+
+        Each expert of a level has its own bias for each output, unless some terms are biases already.
+        """
+        if all(split.mode != INPUT for split in self.splits):
+            return self
+        whole = replace(self, input_size=self.input_size - 1, bias=False)
+        if whole.has_bias_terms:
+            return whole
+        experts = [*expert_modes(self.levels)]
+        biases = [Core(f"bias{number}", (mode, OUTPUT)) for number, mode in enumerate(experts, start=1)]
+        if len(experts) < 2:
+            biases = [Core("bias", (*experts, OUTPUT))]
+        counts = (*(self.counts or [len(self.cores)]), *[1] * len(biases))
+        return replace(whole, cores=(*self.cores, *biases), counts=counts)
+
     @cached_property
     def carried_modes(self) -> Indices:
-        """The modes that its cores carry, in the weight tensor's order."""
-        return tuple(mode for mode in self.modes if any(mode in core.indices for core in self.cores))
+        """The modes that its cores carry, whole or in parts, in the weight tensor's order."""
+        whole = whole_names(self.splits)
+        carried = {whole.get(index, index) for core in self.cores for index in core.indices}
+        return tuple(mode for mode in self.modes if mode in carried)
+
+    def require_whole(self, mode: str, remedy: str) -> None:
+        """Raise an error if cores carry a mode in parts, where what is asked for takes it whole."""
+        for each in self.splits:
+            if each.mode == mode:
+                raise TensorMoEError("factorization", str(self), f"{each} splits {mode!r}: {remedy}")
 
     @cached_property
     def is_bias(self) -> bool:
@@ -142,9 +171,12 @@ class Network:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """The size of every mode and bond by name."""
+        """The size of every mode, part of a mode, and bond by name."""
         experts = dict(zip(expert_modes(self.levels), self.experts, strict=True))
-        return {**experts, INPUT: self.input_size, OUTPUT: self.output_size, **dict(self.bonds)}
+        parts = {
+            part: size for each in self.splits for part, size in zip(each.parts, each.sizes, strict=True)
+        }
+        return {**experts, INPUT: self.input_size, OUTPUT: self.output_size, **parts, **dict(self.bonds)}
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -241,7 +273,7 @@ def name_cores(notation: Notation, levels: int) -> tuple[str, ...]:
     names = []
     for core in notation.cores:
         carried = [index for index in core if is_mode(index)]
-        names.append(roles[carried[0]] if len(carried) == 1 else "" if carried else "core")
+        names.append(roles.get(carried[0], "") if len(carried) == 1 else "" if carried else "core")
     others = [name for name, own in zip(names, notation.names or [""] * len(names), strict=True) if not own]
     if "" in others or len(set(others)) < len(others):
         return notation.core_numbers

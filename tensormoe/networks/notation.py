@@ -4,10 +4,12 @@
     "i o + n r, i r, r o"  a sum of two terms: what all experts share, and what each adds
     "n i r, n r o + n o"   low-rank experts, each with its own bias
     "n r, A: i r, A: o r"  a core named A, which is used twice
+    "n i1 o1, n i2 o2"     the parts of a split input and output
 
 The order of a core's indices is the order of its axes, in memory too. `i` and `o` are the input and output
 modes, `n` (or `n1`, `n2`, … with several expert levels) the expert modes. Every other name is a bond. A bond
-that occurs in more than two cores is a hyperedge.
+that occurs in more than two cores is a hyperedge. `i1`, `i2`, … and `o1`, `o2`, … are the parts of a split
+mode (`splits.py`), and so are `n1`, `n2`, … where the experts of the only level are split.
 
 The terms of a sum are separated by "+". Each carries the output mode. One without an expert mode is the same
 for all of these experts; one without the input mode is a bias, which multiplies the constant 1. A bond
@@ -26,6 +28,8 @@ from typing import TypeVar
 
 from ..errors import TensorMoEError, as_tuple, non_negative_integer, positive_integer
 from .habits import suggest
+from .splits import Indices as Indices
+from .splits import Split, check_terms, is_part, whole_names
 
 INPUT, OUTPUT = "i", "o"
 # Not a valid index name, so no bond can share it.
@@ -34,7 +38,6 @@ BATCH = "…"
 # of NumPy, and 52 letters in einsum, which a train of this many levels uses up.
 MAX_LEVELS = 24
 
-Indices = tuple[str, ...]
 Item = TypeVar("Item")
 
 _NAME = re.compile(r"[A-Za-z]\w*")
@@ -64,8 +67,8 @@ def modes(levels: int) -> Indices:
 
 
 def is_mode(name: str) -> bool:
-    """Whether `name` denotes an expert, input or output mode rather than a bond."""
-    return name in (INPUT, OUTPUT) or _EXPERT.fullmatch(name) is not None
+    """Whether `name` denotes an expert, input or output mode, or a part of one, rather than a bond."""
+    return name in (INPUT, OUTPUT) or _EXPERT.fullmatch(name) is not None or is_part(name)
 
 
 @dataclass(frozen=True)
@@ -165,31 +168,38 @@ class Notation:
         ]
         return sum_of_named(repeated)
 
-    def check_modes(self, levels: int) -> "Notation":
-        """Check that the cores carry exactly the modes of a layer with `levels` expert levels.
+    def check_modes(self, levels: int, splits: Sequence[Split] = ()) -> "Notation":
+        """Check that the cores carry the modes of a layer with `levels` expert levels, or their parts.
 
-        Returns the notation, with `n1` renamed to `n` if there is only one level.
+        Returns the notation, with `n1` renamed to `n` if there is only one level that is not split.
 
         Raises:
-            TensorMoEError: a mode is in no core, has two names, or belongs to no level.
+            TensorMoEError: a mode is in no core, has two names, or belongs to no level; a term carries some
+                parts of a mode alone.
         """
-        renamed = self.for_levels(levels)
-        present = {name for name in renamed.indices if is_mode(name)}
+        renamed, whole = self.for_levels(levels), whole_names(splits)
+        check_terms(str(self), renamed.terms, splits)
+        carried = [name for name in renamed.indices if is_mode(name)]
+        names = {"n1": "n"} | whole if levels == 1 else whole
+        present = {names.get(name, name) for name in carried}
         faults = [f"mode {name!r} belongs to no expert level" for name in sorted(present - {*modes(levels)})]
         faults += [f"mode {name!r} is in no core" for name in modes(levels) if name not in present]
         faults += [
             f"mode {OUTPUT!r} is not in term {number}, which would add one number to all outputs"
             for number, term in enumerate(renamed.terms, start=1)
-            if not any(OUTPUT in core for core in term)
+            if not any(whole.get(name, name) == OUTPUT for core in term for name in core)
         ]
         if faults:
             known = f"with {levels} level(s) of experts the modes are {', '.join(modes(levels))}"
+            if levels == 1 and "n2" in present:
+                known += "; pass experts=(…, …) for two levels, or n=(…, …) for the parts of one"
             raise TensorMoEError("notation", str(self), f"{faults[0]}: {known}")
         return renamed
 
     def for_levels(self, levels: int) -> "Notation":
         """The same with the names that a layer of so many levels uses: `n` for the only one, not `n1`."""
-        if _check_levels(levels) != 1:
+        # Beside n2, n1 may be a part of the only level.
+        if _check_levels(levels) != 1 or "n2" in self.indices:
             return self
         if {"n", "n1"} <= {*self.indices}:
             raise TensorMoEError("notation", str(self), "n and n1 are the same mode: use one of them")

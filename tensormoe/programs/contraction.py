@@ -6,6 +6,7 @@ from functools import cached_property
 
 from ..networks.network import Network, tell_apart
 from ..networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, modes, split
+from ..networks.splits import Split, find_carried, use_parts, whole_names
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Contraction:
         fixed: the names of the cores that are not trained.
         active: for expert modes of which only so many coefficients of a token may differ from 0: how many.
             Then only their slices of cores are read; see `gathered`.
+        splits: the indices whose parts some of the cores carry. These cores are multiplied with a view of the
+            data, in which the parts take the index's place, and so is the output a view of their product.
     """
 
     operands: tuple[Operand, ...]
@@ -46,6 +49,15 @@ class Contraction:
     bias: str = ""
     fixed: tuple[str, ...] = ()
     active: tuple[tuple[str, int], ...] = ()
+    splits: tuple[Split, ...] = ()
+
+    @cached_property
+    def in_parts(self) -> "Contraction":
+        """The contraction of views: the parts take the place of each split index. For one term."""
+        if not self.splits:
+            return self
+        operands = (Operand(each.name, use_parts(each.indices, self.splits)) for each in self.operands)
+        return replace(self, operands=tuple(operands), output=use_parts(self.output, self.splits), splits=())
 
     @cached_property
     def data(self) -> tuple[Operand, ...]:
@@ -124,7 +136,8 @@ class Contraction:
         """Whether cores are a bias, which is not multiplied with the first of the data, x."""
         if self.is_weight or not self.data:
             return False
-        return not any(self.data[0].indices[-1] in core.indices for core in cores)
+        index, whole = self.data[0].indices[-1], whole_names(self.splits)
+        return all(whole.get(each, each) != index for core in cores for each in core.indices)
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -132,16 +145,17 @@ class Contraction:
         return tuple(dict.fromkeys(operand.name for operand in self.operands))
 
     def _term(self, operands: tuple[Operand, ...]) -> "Contraction":
+        splits = find_carried(self.splits, [operand.indices for operand in operands])
         carried = {index for operand in operands for index in operand.indices}
+        carried |= {split.mode for split in splits}
         sizes = tuple((index, size) for index, size in self.sizes if index in carried)
         output = tuple(index for index in self.output if index in carried)
         active = tuple((index, k) for index, k in self.active if index in carried)
-        return Contraction(
-            operands, output, sizes, self.affine and self.operands[0] in operands, active=active
-        )
+        affine = self.affine and self.operands[0] in operands
+        return Contraction(operands, output, sizes, affine, active=active, splits=splits)
 
 
-def layer_contraction(network: Network, bias: bool) -> Contraction:
+def layer_contraction(network: Network) -> Contraction:
     """y[b, o] = Σ W[n1 … nE, i, o] Π_e a_e[b, n_e] x[b, i] from the cores of W.
 
     Operands: x, the coefficients of each level, the cores.
@@ -150,9 +164,10 @@ def layer_contraction(network: Network, bias: bool) -> Contraction:
         (Operand("x", (BATCH, INPUT)), *_coefficients(network), *_cores(network)),
         (BATCH, OUTPUT),
         tuple(network.sizes.items()),
-        affine=bias,
+        affine=network.bias,
         counts=network.counts,
         fixed=_fixed(network),
+        splits=network.splits,
     )
 
 
@@ -161,9 +176,10 @@ def activate(contraction: Contraction, active: Sequence[int]) -> Contraction:
 
     Args:
         contraction: of x, the coefficients of each level, and cores.
-        active: for each level; a level of which all may differ is left as it is.
+        active: for each level; one of which all may differ is left as it is, and so is one in parts.
     """
-    sizes = dict(contraction.sizes)
+    # The parts of a chosen expert are no choice of parts.
+    sizes = dict(contraction.sizes) | {split.mode: 0 for split in contraction.splits}
     modes = (operand.indices[-1] for operand in contraction.data[1:])
     # A layer of a block may have no experts.
     chosen = tuple((mode, k) for mode, k in zip(modes, active, strict=False) if k < sizes[mode])
@@ -179,6 +195,7 @@ def weight_contraction(network: Network) -> Contraction:
         counts=network.counts,
         bias=_place_bias(network),
         fixed=_fixed(network),
+        splits=network.splits,
     )
 
 
@@ -191,6 +208,7 @@ def merging_contraction(network: Network) -> Contraction:
         counts=network.counts,
         bias=_place_bias(network),
         fixed=_fixed(network),
+        splits=network.splits,
     )
 
 
@@ -208,6 +226,7 @@ def dense_contraction(contraction: Contraction) -> Contraction:
         affine=affine,
         counts=(),
         fixed=(),
+        splits=(),
     )
 
 

@@ -38,10 +38,12 @@ class _Groups:
 
 def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tuple[Step, ...]]:
     """Lower a path of pairs, given as positions among the live tensors, results appended last."""
-    whole, contraction = contraction, contraction.gathered
+    whole, contraction = contraction, contraction.gathered.in_parts
     closings = _closings(contraction, path)
     lowering = _Lowering(contraction, closings, _find_readers(contraction, path, closings))
     live, slices = gather(whole, lowering.emit)
+    views = zip(live, contraction.operands, strict=True)
+    live = [lowering.view(tensor, operand.indices) for tensor, operand in views]
     for pair in path:
         chosen = [live[position] for position in pair]
         live = [tensor for position, tensor in enumerate(live) if position not in pair]
@@ -51,7 +53,7 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
         live.append(lowering.pair(first, second[0], keep, goal) if second else first)
     # A single operand has an empty path.
     result = lowering.sum_dangling(live[0], live, {*contraction.output})
-    lowering.permute(result, contraction.output)
+    lowering.view(lowering.permute(result, contraction.output), whole.output)
     count = len(contraction.operands)
     instructions = tuple(lowering.instructions)
     return Program(count, instructions, released(count, instructions)), (*slices, *lowering.steps)
@@ -126,6 +128,13 @@ class _Lowering:
             return tensor
         axes = tuple(tensor.indices.index(index) for index in order)
         return replace(tensor, register=self.emit(Transpose(tensor.register, axes)), indices=order)
+
+    def view(self, tensor: Tensor, indices: Indices) -> Tensor:
+        """The tensor with the parts of some indices in their place, or these in place of their parts."""
+        if tensor.indices == indices:
+            return tensor
+        shape = tuple(self.size([index]) for index in indices)
+        return replace(tensor, register=self.emit(Reshape(tensor.register, shape)), indices=indices)
 
     def sum_dangling(self, tensor: Tensor, chosen: list[Tensor], keep: set[str]) -> Tensor:
         """Sum over the indices that no other tensor and no output carries."""

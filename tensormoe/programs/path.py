@@ -102,6 +102,7 @@ class _Problem(NamedTuple):
 
 
 def _pose(contraction: Contraction, batch_size: int) -> _Problem:
+    contraction = contraction.in_parts
     sizes = {**dict(contraction.sizes), BATCH: batch_size}
     symbols = {index: opt_einsum.get_symbol(n) for n, index in enumerate(sizes)}
     terms = tuple("".join(symbols[index] for index in op.indices) for op in contraction.operands)

@@ -10,8 +10,8 @@ import opt_einsum
 from ..errors import TensorMoEError
 from ..layers.stage import Stage
 from ..networks.factorization import Factorization
-from ..networks.families import TensorNetwork
 from ..networks.notation import Indices, is_mode
+from ..networks.tensor_network import TensorNetwork
 from ..programs.plan import LARGE_BATCH
 from ..typing import NumPyArray
 from .distance import Weight

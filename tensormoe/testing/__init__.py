@@ -13,7 +13,17 @@ It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
 from ..verification import Inputs
 from .conformance import check_backend
 from .equivalence import assert_equivalent
-from .strategies import blocks, factorizations, gates, inputs_for, networks, register_profiles, specs, sums
+from .strategies import (
+    blocks,
+    factorizations,
+    gates,
+    inputs_for,
+    networks,
+    register_profiles,
+    specs,
+    split_networks,
+    sums,
+)
 
 __all__ = [
     "Inputs",
@@ -26,5 +36,6 @@ __all__ = [
     "networks",
     "register_profiles",
     "specs",
+    "split_networks",
     "sums",
 ]

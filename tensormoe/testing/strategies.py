@@ -1,7 +1,7 @@
 """Hypothesis strategies of networks, factorizations, gates, layers, blocks and inputs."""
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -19,8 +19,9 @@ from ..layers.layer_spec import MuMoESpec
 from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..networks.factorization import Factorization, Sum
-from ..networks.families import CP, Dense, TensorNetwork, TensorRing, TensorTrain, Tucker
+from ..networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
 from ..networks.notation import INPUT, OUTPUT, expert_modes, modes
+from ..networks.tensor_network import TensorNetwork
 from ..typing import NumPyArray
 from ..verification import Inputs
 
@@ -66,9 +67,15 @@ def networks(
 
 @st.composite
 def _networks(
-    draw: st.DrawFn, carried: Sequence[str], max_cores: int, max_bonds: int, max_rank: int
+    draw: st.DrawFn,
+    carried: Sequence[str],
+    max_cores: int,
+    max_bonds: int,
+    max_rank: int,
+    parts: Mapping[str, tuple[int, ...]] | None = None,
 ) -> TensorNetwork:
-    """Random networks that carry these modes."""
+    """Random networks that carry these modes, and these parts of further ones."""
+    carried = (*carried, *(f"{mode}{n}" for mode, sizes in (parts or {}).items() for n in _numbers(sizes)))
     count = draw(st.integers(1, max_cores))
     cores: list[list[str]] = [[] for _ in range(count)]
     members = st.sets(st.integers(0, count - 1), min_size=1, max_size=min(count, 3))
@@ -84,7 +91,30 @@ def _networks(
         for core in joined:
             cores[core].append(name)
     shuffled = [draw(st.permutations(core)) for core in cores if core]
-    return TensorNetwork.with_sizes(", ".join(" ".join(core) for core in shuffled), bonds)
+    notation = ", ".join(" ".join(core) for core in shuffled)
+    return TensorNetwork.with_sizes(notation, bonds, parts=parts)
+
+
+def _numbers(sizes: Sequence[int]) -> range:
+    return range(1, len(sizes) + 1)
+
+
+@st.composite
+def split_networks(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Factorization:
+    """Random networks with split modes, alone or beside another term; `specs` gives layers their sizes.
+
+    Examples:
+        >>> from tensormoe.testing import specs, split_networks
+        >>> layers = specs(split_networks, max_levels=2)
+    """
+    positive_integer("max_rank", max_rank)
+    sizes = st.lists(st.integers(1, 2), min_size=2, max_size=3)
+    # Of experts, only those of a single level can be split.
+    split = draw(st.sets(st.sampled_from([INPUT, OUTPUT, *["n"] * (levels == 1)]), min_size=1))
+    parts = {mode: tuple(draw(sizes)) for mode in sorted(split)}
+    whole = [mode for mode in modes(levels) if mode not in parts]
+    network = draw(_networks(whole, max_cores=4, max_bonds=3, max_rank=max_rank, parts=parts))
+    return Sum([network, draw(networks(levels, 3, 2, max_rank))]) if draw(st.integers(0, 3)) == 3 else network
 
 
 @st.composite
@@ -189,14 +219,22 @@ def specs(
     sizes = st.integers(1, positive_integer("max_size", max_size))
     fewest, most = (len(expert_modes(levels)) for levels in (min_levels, max_levels))
     experts = draw(st.lists(sizes, min_size=fewest, max_size=most))
-    chosen = factorizations if factorization is None else factorization
+    chosen = _any_factorization if factorization is None else factorization
     family = draw(chosen(len(experts)) if callable(chosen) else chosen)
     every = gates() if gate is None else gate
     first = draw(every) if experts else None
     own: Gate | list[Gate] | None = first
     if first is not None and len(experts) > 1 and draw(st.booleans()):
         own = [first, *(draw(every) or first for _ in experts[1:])]
-    return MuMoESpec(draw(sizes), draw(sizes), tuple(experts), family, own, bias=draw(st.booleans()))
+    # The parts of a split mode have its size.
+    fixed = {split.mode: split.size for split in family.splits()}
+    inputs, outputs = (fixed.get(mode) or draw(sizes) for mode in (INPUT, OUTPUT))
+    counts = (fixed["n"],) if "n" in fixed else tuple(experts)
+    return MuMoESpec(inputs, outputs, counts, family, own, bias=draw(st.booleans()))
+
+
+def _any_factorization(levels: int) -> SearchStrategy[Factorization]:
+    return st.one_of(*[factorizations(levels)] * 4, split_networks(levels))
 
 
 @st.composite
@@ -220,20 +258,25 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         >>> test_programs_are_proved()
     """
     like = draw(specs() if layer is None else layer)
-    hidden, nonlinearity = draw(st.integers(1, 4)), draw(st.sampled_from(sorted(NONLINEARITIES)))
+    fixed = {split.mode: split.size for split in like.factorization.splits()}
+    if len({size for mode, size in fixed.items() if mode != "n"}) > 1:
+        # Its parts do not make up both the outputs of one layer and the inputs of the next.
+        like, fixed = like.replace(factorization=draw(factorizations(like.levels))), {}
+    hidden = fixed.get(INPUT) or fixed.get(OUTPUT) or draw(st.integers(1, 4))
+    nonlinearity = draw(st.sampled_from(sorted(NONLINEARITIES)))
     gated, input_norm = draw(st.booleans()), draw(st.booleans())
     layers = [(like.factorization, like.bias)] * (2 + gated)
     if draw(st.booleans()):
         family = st.one_of(networks(like.levels, max_cores=3), networks(0, max_cores=3))
         others = [(draw(family), draw(st.booleans())) for _ in layers[1:]]
         layers = draw(st.permutations([layers[0], *others]))
-    factorizations, biases = zip(*layers, strict=True)
+    families, biases = zip(*layers, strict=True)
     return MuMoEBlockSpec(
         like.in_features,
         hidden,
         like.out_features,
         like.experts,
-        factorizations,
+        families,
         like.gate,
         biases,
         nonlinearity=nonlinearity,

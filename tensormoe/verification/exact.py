@@ -77,7 +77,7 @@ def exact_checks(
         program = layer.plan(batch_size, active).program
         yield from _run(program, few, Reference(layer, few, sample, sparse=True), f"{label}gathered, ")
     weight = reference.weight.value
-    family = weight_of_family(layer, reference.cores, weight.shape[-2])
+    family = weight_of_family(layer, reference.cores, sample)
     yield _compare(f"{label}network", [weight], [family])
     if is_whole(layer):
         cores = [ops.from_numpy(value) for value in inputs.cores]

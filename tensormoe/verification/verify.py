@@ -158,7 +158,7 @@ def _exact_checks(
 
 def _proof_checks(spec: Spec, layers: Mapping[str, Stage]) -> Iterator[Check]:
     # Not the plans' own contractions: a plan may be another layer's.
-    contractions = [layer_contraction(layer.network, layer.bias) for layer in layers.values()]
+    contractions = [layer_contraction(layer.network) for layer in layers.values()]
     for (label, layer), contraction in zip(layers.items(), contractions, strict=True):
         quantity = f"{label}output and gradients"
         yield from _prove_programs(layer.programs, quantity, partial(prove_program, contraction))

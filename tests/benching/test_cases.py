@@ -41,6 +41,7 @@ SMALL: Mapping[str, Mapping[str, object]] = {
         "EXPERTS": 3,
     },
     "levels": {"WIDTH": 8, "EXPERTS": 3, "TOKENS": 6},
+    "structured": {"INPUT": (2, 3), "OUTPUT": (4, 2), "TOKENS": 6},
     "paths": {"BATCHES": (1, 64)},
     "decoders": {"WIDTH": 8, "HIDDEN": 12, "EXPERTS": 16, "CHOSEN": 2, "TOKENS": 6},
     "experts": {

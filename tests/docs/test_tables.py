@@ -11,12 +11,14 @@ import tensormoe as tm
 from tensormoe.arrays.nonlinearities import NONLINEARITIES
 from tensormoe.gates.activations import WEIGHTINGS
 from tensormoe.gates.gate import NORMS
-from tensormoe.networks import families
+from tensormoe.networks import families, structured
 
 PAGES_WITH_COUNTS = ("verification.md", "mutants.md")
 DOCS = Path(__file__).parents[2] / "docs"
 NAMED = {
-    kind for kind in vars(families).values() if isinstance(kind, type) and issubclass(kind, tm.Factorization)
+    kind
+    for kind in (*vars(families).values(), *vars(structured).values())
+    if isinstance(kind, type) and issubclass(kind, tm.Factorization)
 } - {tm.Factorization, tm.TensorNetwork}
 
 
@@ -41,7 +43,7 @@ def code(cell: str) -> str:
 
 
 def test_every_named_family_is_listed_with_the_notation_that_it_writes() -> None:
-    rows = table("notation.md", "family | notation")
+    rows = table("notation.md", "family | notation") + table("notation.md", "structured family | notation")
     listed = [eval(code(row[0]), {"tm": tm}) for row in rows]
     assert {type(family) for family in listed} == NAMED
     for family, row in zip(listed, rows, strict=True):

@@ -187,6 +187,9 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "testing.sums": dict.fromkeys(
         ("levels", "max_rank"), "house/test_every_option.py::test_strategies_stay_within_their_limits"
     ),
+    "testing.split_networks": dict.fromkeys(
+        ("levels", "max_rank"), "house/test_every_option.py::test_strategies_stay_within_their_limits"
+    ),
     "testing.networks": dict.fromkeys(
         ("levels", "max_cores", "max_bonds", "max_rank"),
         "house/test_every_option.py::test_strategies_stay_within_their_limits",
@@ -270,7 +273,7 @@ def test_strategies_stay_within_their_limits() -> None:
     within(testing.specs(max_levels=2), lambda spec: spec.levels, 2)
     within(testing.specs(min_levels=3), lambda spec: -spec.levels, -3)
     within(testing.specs(max_size=3), lambda spec: max(spec.experts), 3)
-    for make in (testing.networks, testing.factorizations, testing.sums):
+    for make in (testing.networks, testing.factorizations, testing.sums, testing.split_networks):
         bonds = partial(lambda levels, each: [*each.bonds(levels).values()], 2)
         within(make(levels=2, max_rank=3), lambda each, bonds=bonds: max(bonds(each), default=0), 3)
     few = testing.networks(levels=1, max_cores=2, max_bonds=1)

@@ -17,8 +17,8 @@ MUTANTS = [
     edit(
         "a bias is multiplied with x",
         "programs.contraction:Contraction._is_bias",
-        "return not any(",
-        "return False and not any(",
+        "return all(",
+        "return False and all(",
         BARE,
         f"{_TESTS}::test_a_bias_takes_no_products_with_x",
     ),
@@ -88,9 +88,9 @@ MUTANTS = [
     ),
     edit(
         "the definition has a bias in its first row",
-        "verification.reference.contraction:last_row",
-        "row[-1]",
-        "row[0]",
+        "verification.reference.contraction:complete_terms",
+        "network.weight_rows - 1",
+        "0",
         BARE,
         "exact",
     ),

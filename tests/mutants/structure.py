@@ -99,7 +99,7 @@ CONTRACTION = [
     edit(
         "the bias is forgotten",
         "programs.contraction:layer_contraction",
-        "affine=bias",
+        "affine=network.bias",
         "affine=False",
         CP,
         "exact",

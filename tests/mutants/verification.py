@@ -212,7 +212,7 @@ PROOF = [
     edit(
         "proofs are of the plan's own contraction",
         "verification.verify:_proof_checks",
-        "[layer_contraction(layer.network, layer.bias) for",
+        "[layer_contraction(layer.network) for",
         "[layer.default_plan.contraction for",
         CP,
         f"{EACH}::test_a_layer_that_runs_another_layers_plan_is_refused[verify]",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import tensormoe as tm
+from tensormoe.networks.network import Network
 from tensormoe.testing import Inputs
 
 
@@ -47,12 +48,19 @@ def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
         lacking = [mode for mode in modes if not any(mode in core for core in indices)]
         constants = [np.eye(1, n, n - 1)[0] if m == modes[-2] else np.ones(n) for m, n in sizes.items()]
         constants = [constant for mode, constant in zip(sizes, constants, strict=True) if mode in lacking]
+        # A mode in parts is 1 where they number its value, the first part by the largest steps.
+        parts, made = _make_up(network, letters, sizes, "".join(indices))
+        lacking, constants = _without([*parts], lacking, constants)
         # A term without a row for biases is in the others.
         rows, some = letters["rows"], np.eye(sizes[modes[-2]])[: network.input_size]
         inner = [core.replace(modes[-2], rows) for core in indices]
-        outer = [modes[-2] + rows] if modes[-2] not in lacking else []
+        outer = [modes[-2] + rows] if modes[-2] not in lacking and modes[-2] not in parts else []
         terms.append(
-            ([*inner, *lacking, *outer], [*cores, *constants, *([some.T] if outer else [])], len(cores))
+            (
+                [*inner, *lacking, *outer, *parts.values()],
+                [*cores, *constants, *([some.T] if outer else []), *made],
+                len(cores),
+            )
         )
     weight = sum(_einsum(indices, modes, cores) for indices, cores, _ in terms)
 
@@ -71,6 +79,28 @@ def truth(spec: tm.MuMoESpec, values: Inputs) -> Truth:
         for name in arrays
     ]
     return Truth(weight, y, [of_z[:, : spec.in_features], *of_coefficients, *of_arrays])
+
+
+def _make_up(
+    network: Network, letters: dict[str, str], sizes: dict[str, int], carried: str
+) -> tuple[dict[str, str], list[Any]]:
+    """For each mode of which a term carries parts: its indices with them, and what is 1 where they belong."""
+    indices, arrays = {}, []
+    for split in network.splits:
+        mode = letters[split.mode]
+        if letters[split.parts[0]] in carried:
+            numbers = np.arange(np.prod(split.sizes)).reshape(split.sizes)
+            indices[mode] = mode + "".join(letters[part] for part in split.parts)
+            arrays.append(1.0 * (np.arange(sizes[mode]).reshape(-1, *[1] * len(split.sizes)) == numbers))
+            # Padding has numbers beyond the mode's, and a bias a row beyond those.
+            arrays[-1][network.sizes[split.mode] :] = 0
+    return indices, arrays
+
+
+def _without(left: list[str], lacking: list[str], constants: list[Any]) -> tuple[list[str], list[Any]]:
+    """What a term lacks, and the constants for it, without some modes."""
+    kept = [(mode, each) for mode, each in zip(lacking, constants, strict=True) if mode not in left]
+    return [mode for mode, _ in kept], [each for _, each in kept]
 
 
 def _gradients(terms: list[str], result: str, operands: list[Any], cotangent: Any) -> list[Any]:

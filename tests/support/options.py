@@ -15,6 +15,8 @@ import tensormoe as tm
 from tensormoe.gates.steering import Steering
 
 RING = tm.TensorNetwork("n a b, b i c, c o a", a=8, b=8, c=8)
+TRAIN = (2, 4), (4, 2), (2,)
+SPLIT = tm.TensorNetwork("n i1 o, i2 o", i=(2, 4))
 PATH = ((0, 3), (0, 2), (1, 2), (0, 1))
 _TOKENS = 12
 
@@ -124,6 +126,24 @@ CHANGES = [
     _family(tm.TensorRing, "ranks", tm.TensorRing((2, 3, 4)), tm.TensorRing((2, 3, 5))),
     _family(tm.TensorTrain, "ranks", tm.TensorTrain((2, 3)), tm.TensorTrain((2, 5))),
     _family(tm.TensorNetwork, "text", RING, tm.TensorNetwork("n a c, a b i, o b c", a=8, b=8, c=8)),
+    _family(tm.Kronecker, "i", tm.Kronecker((2, 4), (4, 2)), tm.Kronecker((4, 2), (4, 2))),
+    _family(tm.Kronecker, "o", tm.Kronecker((2, 4), (4, 2)), tm.Kronecker((2, 4), (2, 4))),
+    _family(tm.Kronecker, "rank", tm.Kronecker((2, 4), (4, 2)), tm.Kronecker((2, 4), (4, 2), 3)),
+    _family(tm.Kronecker, "shared", tm.Kronecker((2, 4), (4, 2)), tm.Kronecker((2, 4), (4, 2), shared=True)),
+    _family(tm.Monarch, "i", tm.Monarch((2, 4), (4, 2)), tm.Monarch((4, 2), (4, 2))),
+    _family(tm.Monarch, "o", tm.Monarch((2, 4), (4, 2)), tm.Monarch((2, 4), (2, 4))),
+    _family(tm.Monarch, "shared", tm.Monarch((2, 4), (4, 2)), tm.Monarch((2, 4), (4, 2), shared=True)),
+    _family(tm.BTT, "i", tm.BTT((2, 4), (4, 2), 2), tm.BTT((4, 2), (4, 2), 2)),
+    _family(tm.BTT, "o", tm.BTT((2, 4), (4, 2), 2), tm.BTT((2, 4), (2, 4), 2)),
+    _family(tm.BTT, "rank", tm.BTT((2, 4), (4, 2), 2), tm.BTT((2, 4), (4, 2), 3)),
+    _family(tm.BTT, "shared", tm.BTT((2, 4), (4, 2), 2), tm.BTT((2, 4), (4, 2), 2, shared=True)),
+    _family(tm.Butterfly, "i", tm.Butterfly((2, 4), (4, 2)), tm.Butterfly((4, 2), (4, 2))),
+    _family(tm.Butterfly, "o", tm.Butterfly((2, 4), (4, 2)), tm.Butterfly((2, 4), (2, 4))),
+    _family(tm.TTMatrix, "i", tm.TTMatrix((2, 4), (4, 2), (2,)), tm.TTMatrix((4, 2), (4, 2), (2,))),
+    _family(tm.TTMatrix, "o", tm.TTMatrix((2, 4), (4, 2), (2,)), tm.TTMatrix((2, 4), (2, 4), (2,))),
+    _family(tm.TTMatrix, "ranks", tm.TTMatrix((2, 4), (4, 2), (2,)), tm.TTMatrix((2, 4), (4, 2), (3,))),
+    _family(tm.TTMatrix, "shared", tm.TTMatrix(*TRAIN), tm.TTMatrix((2, 4), (4, 2), (2, 2), shared=True)),
+    _family(tm.TensorNetwork, "parts", SPLIT, tm.TensorNetwork(SPLIT.text, i=(4, 2))),
     _family(tm.Sum, "terms", tm.CP(2) + tm.Dense(), tm.CP(3) + tm.Dense()),
     _family(tm.TensorNetwork, "ranks", RING, tm.TensorNetwork(RING.text, a=8, b=8, c=7)),
 ]

@@ -327,8 +327,20 @@ def test_what_is_proved_is_right(case: tuple[Contraction, Program], seed: int) -
 
 def sum_of_products(contraction: Contraction, values: list[IndexedArray]) -> Any:
     """What the definition gives, one product for each term."""
-    products = ([values[position] for position in own] for own in contraction.positions)
+    terms = zip(contraction.terms, contraction.positions, strict=True)
+    products = (
+        [*(values[position] for position in own), *make_up(term, values[0].value.dtype)]
+        for term, own in terms
+    )
     return reduce(operator.add, (contract(own, contraction.output).value for own in products))
+
+
+def make_up(term: Contraction, dtype: Any) -> list[IndexedArray]:
+    """What is 1 where the parts of a mode number its value."""
+    numbers = [np.arange(split.size).reshape(split.sizes) for split in term.splits]
+    ones = [np.arange(each.size).reshape(-1, *[1] * each.ndim) == each for each in numbers]
+    pairs = zip(term.splits, ones, strict=True)
+    return [IndexedArray((split.mode, *split.parts), (1 * each).astype(dtype)) for split, each in pairs]
 
 
 class Booleans:
@@ -357,7 +369,7 @@ def test_what_is_proved_holds_in_another_semiring(spec: tm.MuMoESpec, seed: int)
         shape = [sizes[index] for index in op.indices]
         terms.append(IndexedArray(op.indices, generator.random(shape) < 0.7))
     given = [term.value for term in terms]
-    if spec.bias:
+    if spec.contraction.affine:
         given[0] = given[0][:, :-1]
         terms[0].value[:, -1] = True
     tm.prove(spec.default_plan)

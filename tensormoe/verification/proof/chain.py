@@ -25,10 +25,11 @@ from .claims import check_array, difference, gradients_of, products_of, whole_ax
 from .derivation import ProofStep
 from .prove import COTANGENT, Proof, check_program, derive
 from .sharing import group_uses, prove_separately
-from .symbolic import LawError, Symbolic, Term, World
+from .symbolic import Symbolic, read_operand
 from .symbolic_ops import SymbolicOps
 from .theorem import chain_theorem
 from .trace import ProofError, differentiate
+from .world import LawError, Term, World
 
 # The results of the layers before the last, with their names in theorems.
 _RESULTS = (("u", "the first layer"), ("v", "up"))
@@ -212,7 +213,7 @@ class _ChainOps(SymbolicOps):
             if reason is not None:
                 verb = f"applies {self._block.name} to" if name == "u" else "multiplies by"
                 raise LawError(f"{verb} what is not {name}, {whose}'s result: {reason}")
-        return self._world.operand(self._block.hidden.name, self._block.hidden.indices)
+        return read_operand(self._world, self._block.hidden.name, self._block.hidden.indices)
 
     def _part(
         self, function: Nonlinearity, results: Sequence[Symbolic], gradient: Symbolic, position: int
@@ -224,12 +225,12 @@ class _ChainOps(SymbolicOps):
         reason = difference(gradient, axes, expected)
         if reason is not None:
             raise LawError(f"carries back what is not the gradient of {hidden.name}: {reason}")
-        return self._world.operand(f"∂{_RESULTS[position][0]}", self._block.before[position].output)
+        return read_operand(self._world, f"∂{_RESULTS[position][0]}", self._block.before[position].output)
 
 
 def _forward(block: _Block, program: Program) -> tuple[ProofStep, ...]:
     world = World.of(block.layers)
-    operands = [world.operand(op.name, op.indices) for op in block.operands]
+    operands = [read_operand(world, op.name, op.indices) for op in block.operands]
     names = [op.name for op in block.operands]
     result, steps = derive(program, _ChainOps(block, world), names, operands)
     output = block.last.output
@@ -240,8 +241,8 @@ def _forward(block: _Block, program: Program) -> tuple[ProofStep, ...]:
 def _backward(block: _Block, program: Program) -> None:
     """Check each gradient: from ∂y in the last layer, from ∂u and ∂v in the others; their sum, if shared."""
     world = World.of(block.layers, *((name, layer.output) for name, layer in block.cotangents.items()))
-    operands = [world.operand(op.name, op.indices) for op in block.operands]
-    cotangent = world.operand(COTANGENT, block.last.output)
+    operands = [read_operand(world, op.name, op.indices) for op in block.operands]
+    cotangent = read_operand(world, COTANGENT, block.last.output)
     for gradients in differentiate(program, _ChainOps(block, world), operands, cotangent):
         for op, operand, gradient in zip(block.operands, operands, gradients, strict=True):
             expected = [*_gradients(block, world, op)]
@@ -293,4 +294,8 @@ def _mark(contraction: Contraction, mark: str, data: Operand) -> Contraction:
         operands=(data, *coefficients, *marked),
         output=rename(contraction.output),
         sizes=tuple(sizes),
+        splits=tuple(
+            replace(split, mode=rename((split.mode,))[0], parts=rename(split.parts))
+            for split in contraction.splits
+        ),
     )

@@ -6,8 +6,9 @@ from dataclasses import replace
 from ...networks.notation import INPUT, Indices
 from ...programs.contraction import Contraction, Operand
 from .choices import add_choices
-from .symbolic import BIAS, INPUTS, Axis, LawError, Part, Rows, Symbolic, Term, World
+from .symbolic import Symbolic
 from .trace import ProofError
+from .world import BIAS, INPUTS, Axis, LawError, Part, Rows, Term, World
 
 
 def whole_axes(world: World, indices: Indices) -> tuple[Axis, ...]:
@@ -19,7 +20,8 @@ def product_of(world: World, factors: Collection[str], kept: Indices) -> Term:
     """All factors, summed over every index that is not kept."""
     names = frozenset(factors)
     carried = {index for index, carriers in world.carriers.items() if carriers & names}
-    return Term(names, frozenset(index for index in carried - {*kept} if world.sizes[index] > 1))
+    summed = (each for each in carried - world.expand(kept) if world.is_digit(each))
+    return Term(names, frozenset(index for index in summed if world.sizes[index] > 1))
 
 
 def products_of(world: World, contraction: Contraction) -> list[Term]:
@@ -44,7 +46,7 @@ def rows_of(world: World, contraction: Contraction, term: Contraction) -> frozen
         data = contraction.data[:1]
         inputs = {index for op in data if op in term.operands for index in op.indices} & {*world.data}
         return frozenset((index, INPUTS) for index in inputs if not contraction.affine)
-    if not any(INPUT in op.indices for op in term.operands):
+    if INPUT not in term.output:
         return frozenset({(INPUT, BIAS)})
     return frozenset({(INPUT, INPUTS)} if contraction.bias == "further row" else ())
 
@@ -64,7 +66,7 @@ def gradient_term(world: World, factors: Collection[str], operand: Operand, rows
     short = {(index, INPUTS) for index, data in world.data.items() if data == operand.name}
     # In a single row there is no sum: in the bias row, or in that of the only input.
     once = {index for index, kept in rows if kept == BIAS or world.sizes[index] == 2}
-    return replace(others, summed=others.summed - once, rows=rows | short)
+    return replace(others, summed=others.summed - world.expand(once), rows=rows | short)
 
 
 def check_sums(sources: Sequence[Symbolic], result: Symbolic) -> None:

@@ -19,7 +19,8 @@ from ...programs.instructions import (
     Sum,
     Transpose,
 )
-from .symbolic import Axis, Symbolic
+from .symbolic import Symbolic
+from .world import Axis
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from .choices import tell_choices
 from .claims import check_array, check_sums, gradients_of, products_of, whole_axes
 from .derivation import ProofStep, line
 from .sharing import group_uses, prove_separately
-from .symbolic import LawError, Symbolic, World
+from .symbolic import Symbolic, read_operand
 from .symbolic_ops import SymbolicOps
 from .theorem import theorem
 from .trace import ProofError, check_releases, differentiate, trace
+from .world import LawError, World
 
 # The name of the output's cotangent; the operands may not have it.
 COTANGENT = "∂y"
@@ -110,7 +111,7 @@ def derive(
 def _forward(contraction: Contraction, program: Program) -> tuple[ProofStep, ...]:
     world = World.of([contraction])
     names = [op.name for op in contraction.operands]
-    operands = [world.operand(op.name, op.indices) for op in contraction.operands]
+    operands = [read_operand(world, op.name, op.indices) for op in contraction.operands]
     result, steps = derive(program, SymbolicOps(), names, operands)
     axes = whole_axes(world, contraction.output)
     check_array("the result", result, axes, products_of(world, contraction))
@@ -120,8 +121,8 @@ def _forward(contraction: Contraction, program: Program) -> tuple[ProofStep, ...
 def _backward(contraction: Contraction, program: Program) -> None:
     """Check that the gradient with respect to each operand is the sum of the products of all others."""
     world = World.of([contraction], (COTANGENT, contraction.output))
-    operands = [world.operand(op.name, op.indices) for op in contraction.operands]
-    cotangent = world.operand(COTANGENT, contraction.output)
+    operands = [read_operand(world, op.name, op.indices) for op in contraction.operands]
+    cotangent = read_operand(world, COTANGENT, contraction.output)
     for gradients in differentiate(program, SymbolicOps(), operands, cotangent):
         for op, operand, gradient in zip(contraction.operands, operands, gradients, strict=True):
             expected = gradients_of(world, contraction, COTANGENT, op)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from ...networks.notation import BATCH
 from ...typing import Shape
 from .choices import Choice
-from .symbolic import Axis, LawError, Part, Symbolic, Term, World
+from .symbolic import Symbolic, read_operand
+from .world import Axis, LawError, Part, Term, World
 
 
 class SymbolicSelection:
@@ -15,7 +16,7 @@ class SymbolicSelection:
     def choose(self, coefficients: Symbolic, k: int, /) -> Symbolic:
         """The places, as a product of no operand: only `take`, `gather` and their reverses know it."""
         choice = _choice_of(coefficients, 1)
-        if coefficients != coefficients.world.operand(choice.operand, (BATCH, choice.whole)):
+        if coefficients != read_operand(coefficients.world, choice.operand, (BATCH, choice.whole)):
             raise LawError("chooses by something else than a level's coefficients")
         if k != coefficients.world.sizes[choice.mode]:
             raise LawError(
@@ -27,12 +28,12 @@ class SymbolicSelection:
         (choice,) = _read(coefficients, [indices], (1,))
         world = coefficients.world
         spread = replace(coefficients, axes=(coefficients.axes[0], (), coefficients.axes[1]))
-        return _sum(spread * world.operand(choice.name, choice.indices), [2])
+        return _sum(spread * read_operand(world, choice.name, choice.indices), [2])
 
     def put(self, gradient: Symbolic, indices: Symbolic, like: Symbolic, /) -> Symbolic:
         (choice,) = _read(like, [indices], (1,))
         spread = replace(gradient, axes=(*gradient.axes, ()))
-        return _sum(spread * like.world.operand(choice.name, choice.indices), [1])
+        return _sum(spread * read_operand(like.world, choice.name, choice.indices), [1])
 
     def gather(self, array: Symbolic, indices: Sequence[Symbolic], axes: Shape, /) -> Symbolic:
         choices, count = _read(array, indices, axes), len(axes)
@@ -81,7 +82,7 @@ def _places(world: World, mode: str) -> Symbolic:
 
 def _align(world: World, choice: Choice, mode: int, whole: int, ndim: int) -> Symbolic:
     """A choice's array with the batch first and its other indices at these axes of so many."""
-    array = world.operand(choice.name, choice.indices)
+    array = read_operand(world, choice.name, choice.indices)
     axes: list[Axis] = [()] * ndim
     axes[0], axes[mode], axes[whole] = array.axes
     return replace(array, axes=tuple(axes))

@@ -9,7 +9,8 @@ from ...arrays.nonlinearities import name_of
 from ...arrays.protocols import Nonlinearity, ProgramDefaults
 from ...typing import Shape
 from .selection import SymbolicSelection
-from .symbolic import ANY_BATCH, LawError, Part, Symbolic, show
+from .symbolic import Symbolic
+from .world import ANY_BATCH, LawError, Part, show
 
 
 class SymbolicOps(SymbolicSelection, ProgramDefaults):
@@ -98,9 +99,10 @@ class SymbolicOps(SymbolicSelection, ProgramDefaults):
 
 def _index_along(arrays: Sequence[Symbolic], axis: int) -> str:
     """The index that ranges along an axis make up. Axes of size 1 name none; rows that were taken do."""
-    named = [part.index for array in arrays for part in array.axes[axis]]
+    world = arrays[0].world
+    named = [world.mode_of(part.index) for array in arrays for part in array.axes[axis]]
     named += [index for array in arrays for term in array.terms for index, _ in sorted(term.rows)]
-    named += arrays[0].world.data
+    named += world.data
     if not named:
         raise LawError("puts together what has no index")
     return named[0]

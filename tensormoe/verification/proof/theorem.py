@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ...networks.notation import BATCH, INPUT, Indices
+from ...networks.splits import whole_names
 from ...programs.contraction import Contraction, Operand
 from ...terminal import substitute
 from .derivation import ProofStep
@@ -100,7 +101,12 @@ def _on_coefficients(layers: Sequence[Contraction]) -> str:
 
 def _general(contractions: Sequence[Contraction]) -> str:
     """The indices whose sizes may be any."""
-    free = {i: None for each in contractions for i, size in each.sizes if size > 1 and i != _single(each)}
+    free = {
+        index: None
+        for each in contractions
+        for index, size in each.sizes
+        if size > 1 and index != _single(each) and all(index != split.mode for split in each.splits)
+    }
     return ", ".join(free)
 
 
@@ -123,12 +129,16 @@ def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
     cores = [term.cores for term in contraction.terms]
     if _input_of(contraction):
         cores = [(*term, *_only_bias(contraction, term)) for term in cores]
-    bonds = [[index for index, _ in term.sizes if index not in open_] for term in contraction.terms]
+    known = {*open_, *whole_names(contraction.splits)}
+    bonds = [[index for index, _ in term.sizes if index not in known] for term in contraction.terms]
     yield from _equal(f"{_INDENT}{weight}", contraction, letters, zip(bonds, cores, strict=True), end)
     if _has_bias(contraction):
         first = contraction.operands[0]
         extended = f"{letters.data} = ({first.name}, 1)"
         yield f"{_INDENT}{extended}, so that the last row of {first.indices[-1]} holds the biases."
+    for split in contraction.splits:
+        parts = ", ".join(split.parts)
+        yield f"{_INDENT}{split.mode} stands for {parts}: {split.parts[0]} varies slowest."
     if any(_only_bias(contraction, term.cores) for term in contraction.terms):
         index = _input_of(contraction)
         yield f"{_INDENT}δ[{index}] is 1 in the last row of {index} and 0 in all others: its term is a bias."
@@ -161,7 +171,7 @@ def _has_bias(contraction: Contraction) -> bool:
 def _only_bias(contraction: Contraction, cores: Sequence[Operand]) -> tuple[Operand, ...]:
     """What restricts a term of a sum to the last row; nothing if it is not a bias."""
     index = _input_of(contraction)
-    if not contraction.counts or not index or any(index in core.indices for core in cores):
+    if not contraction.counts or not index or index in _carried(contraction, cores):
         return ()
     return (Operand("δ", (index,)),)
 
@@ -229,13 +239,21 @@ def _conclusion(contraction: Contraction, steps: Sequence[ProofStep]) -> Iterato
 def _open(contraction: Contraction) -> Indices:
     """The weight tensor's indices: those of cores that the output or the data carry, in W's order."""
     order = [index for op in _in_order(contraction) for index in op.indices] + [*contraction.output]
-    held = {index for core in contraction.cores for index in core.indices}
+    held = _carried(contraction, contraction.cores)
     return tuple(index for index in dict.fromkeys(order) if index in held)
+
+
+def _carried(contraction: Contraction, cores: Sequence[Operand]) -> set[str]:
+    """The indices that cores carry, and those of which they carry parts."""
+    whole = whole_names(contraction.splits)
+    return {each for core in cores for index in core.indices for each in (index, whole.get(index, index))}
 
 
 def _summed(term: Contraction) -> list[str]:
     """What a product is summed over; a sum over an index of size 1 is left out."""
-    return [index for index, size in term.sizes if index not in term.output and size > 1]
+    inner = term.in_parts
+    held = {index for op in inner.operands for index in op.indices} - {*inner.output}
+    return [index for index, size in term.sizes if index in held and size > 1]
 
 
 def _equal(

@@ -9,7 +9,8 @@ from ...arrays.protocols import ProgramOps
 from ...errors import TensorMoEError
 from ...programs.instructions import Instruction
 from ...programs.program import Program
-from .symbolic import LawError, Symbolic
+from .symbolic import Symbolic
+from .world import LawError
 
 # What is called with an instruction's number, counted from 1, the instruction, its sources and its result.
 Note = Callable[[int, Instruction, Sequence[Symbolic], Symbolic], None]

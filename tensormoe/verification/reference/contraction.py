@@ -15,6 +15,7 @@ import numpy as np
 from ...layers.stage import Stage
 from ...networks.network import Network
 from ...networks.notation import BATCH, INPUT, OUTPUT, Indices, expert_modes, split
+from ...networks.splits import Split
 from ...typing import NumPyArray
 from ..inputs import Inputs, Sample
 
@@ -57,8 +58,7 @@ class Reference:
             for core in network.cores
         ]
         self._cores = [replace(core, value=core.value[self._positions(core.indices)]) for core in cores]
-        row = IndexedArray((INPUT,), last_row(network)[sample[INPUT]])
-        self._terms = with_rows(split(self._cores, network.counts), row)
+        self._terms = complete_terms(network, split(self._cores, network.counts), sample)
         self.weight = multiply_out(self._terms, {mode: len(sample[mode]) for mode in network.modes})
         self.y = contract([self.weight, *self._data], (BATCH, OUTPUT))
 
@@ -140,21 +140,31 @@ def fill_rows(network: Network, indices: Indices, value: NumPyArray) -> NumPyArr
     return np.asarray(filled)
 
 
-def last_row(network: Network) -> NumPyArray:
-    """A vector of Python's integers that is 1 in the last row of W, and 0 in the others."""
-    row = np.zeros(network.weight_rows, dtype=int)
-    row[-1] = 1
-    return row
+def complete_terms(
+    network: Network, terms: Sequence[Sequence[IndexedArray]], sample: Sample
+) -> list[Sequence[IndexedArray]]:
+    """The cores of each term with constants, which make up modes: sums of products with these are W.
+
+    A term without the input mode is multiplied with what is 1 in the last row alone; one with the parts of a
+    mode with what is 1 where they make up the mode's number.
+    """
+    completed: list[Sequence[IndexedArray]] = []
+    for term, cores in zip(network.terms, terms, strict=True):
+        constants = [_make_up(network, each, sample[each.mode]) for each in term.splits]
+        if term.is_bias:
+            row = sample[INPUT] == network.weight_rows - 1
+            constants.append(IndexedArray((INPUT,), row.astype(int)))
+        dtype = cores[0].value.dtype
+        completed.append([*cores, *(replace(each, value=each.value.astype(dtype)) for each in constants)])
+    return completed
 
 
-def with_rows(terms: Sequence[Sequence[IndexedArray]], row: IndexedArray) -> list[Sequence[IndexedArray]]:
-    """The cores of each term; where none carries the input mode, times what is 1 in the last row alone."""
-    return [
-        term
-        if any(INPUT in core.indices for core in term)
-        else [*term, replace(row, value=row.value.astype(term[0].value.dtype))]
-        for term in terms
-    ]
+def _make_up(network: Network, split: Split, positions: NumPyArray) -> IndexedArray:
+    """What is 1 where the parts of a mode make up its number, at some of its positions."""
+    size = network.sizes[split.mode]
+    # The row of the biases has no parts.
+    rows = np.pad(np.eye(size, prod(split.sizes), dtype=int), ((0, 1), (0, 0)))
+    return IndexedArray((split.mode, *split.parts), rows[positions].reshape(len(positions), *split.sizes))
 
 
 def multiply_out(terms: Sequence[Sequence[IndexedArray]], sizes: Mapping[str, int]) -> IndexedArray:

@@ -5,43 +5,59 @@ Kolda and Bader, "Tensor Decompositions and Applications", 2009, sections 3 and 
 Decomposition", 2011, equation 1.3; Zhao et al., "Tensor Ring Decomposition", 2016, equation 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import reduce
 from itertools import islice
+from math import prod
 
 import numpy as np
 
 from ...layers.stage import Stage
 from ...networks.factorization import Factorization, Sum
 from ...networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
+from ...networks.notation import Indices
 from ...typing import NumPyArray
 from .contraction import IndexedArray, contract
 
 Cores = Sequence[NumPyArray]
+Positions = Mapping[str, NumPyArray]
 
 
-def weight_of_family(layer: Stage, cores: Cores, rows: int | None = None) -> NumPyArray:
-    """W (N1, …, NE, I[+1], O) from the cores, without the network; with fewer rows, if they are a sample.
+def weight_of_family(layer: Stage, cores: Cores, sample: Positions | None = None) -> NumPyArray:
+    """W (N1, …, NE, I[+1], O) from the cores, without the network; at a sample's positions alone.
 
     The named families have formulas; any other is computed from its notation, parsed independently.
     """
-    return _weight(layer.factorization, layer.levels, cores, layer.rows if rows is None else rows)
+    network = layer.network
+    everywhere = zip(network.modes, network.weight_shape, strict=True)
+    positions = sample or {mode: np.arange(size) for mode, size in everywhere}
+    count = _count_cores(layer.factorization, layer.levels)
+    weight = _weight(layer.factorization, layer.levels, cores[:count], positions)
+    # What a split input has no row for is added level by level.
+    for number, bias in enumerate(cores[count:]):
+        axes = [axis for axis in range(layer.levels) if axis != number]
+        row = np.expand_dims(bias, (*axes, layer.levels) if layer.levels else 0)
+        zeros = np.zeros((*row.shape[:-2], len(positions["i"]) - 1, row.shape[-1]), row.dtype)
+        weight = weight + np.concatenate([zeros, row], axis=-2)
+    return weight
 
 
-def _weight(factorization: Factorization, levels: int, cores: Cores, rows: int) -> NumPyArray:
-    """The weight tensor with so many rows; where a sum's term lacks an expert mode, that axis has size 1."""
+def _weight(factorization: Factorization, levels: int, cores: Cores, positions: Positions) -> NumPyArray:
+    """The weight tensor at positions; where a sum's term lacks an expert mode, that axis has size 1."""
+    rows = len(positions["i"])
     if isinstance(factorization, Sum):
         following = iter(cores)
         counts = [_count_cores(term, levels) for term in factorization.terms]
         weights = [
-            _weight(term, levels, list(islice(following, count)), rows)
+            _weight(term, levels, list(islice(following, count)), positions)
             for term, count in zip(factorization.terms, counts, strict=True)
         ]
         return sum(weights[1:], weights[0])
     formula = _FORMULAS.get(type(factorization))
     if formula is not None:
         return _fill(formula(cores), rows)
-    return _multiply_out(str(factorization.notation(levels)), levels, cores, rows)
+    return _multiply_out(factorization, levels, cores, positions)
 
 
 def _fill(weight: NumPyArray, rows: int) -> NumPyArray:
@@ -107,19 +123,26 @@ _FORMULAS: dict[type, Callable[[Cores], NumPyArray]] = {
 }
 
 
-def _multiply_out(notation: str, levels: int, cores: Cores, rows: int) -> NumPyArray:
+def _multiply_out(
+    factorization: Factorization, levels: int, cores: Cores, positions: Positions
+) -> NumPyArray:
     """The sum over the terms of a notation; an axis of size 1 for an expert mode that none carries.
 
-    A term without `i` is in the last row.
+    A term without `i` is in the last row. Each entry of a split mode is computed from those of its parts.
     """
+    notation, rows = str(factorization.notation(levels)), len(positions["i"])
+    splits = [_Numbers(each.mode, each.parts, each.sizes, positions) for each in factorization.splits()]
     following = iter(cores)
     output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
     total = None
     for term in notation.split("+"):
         named = [core.split(":")[-1].split() for core in term.split(",")]
-        if levels == 1:
-            named = [["n1" if index == "n" else index for index in core] for core in named]
         arrays = [IndexedArray(tuple(each), core) for each, core in zip(named, following, strict=False)]
+        for split in splits:
+            arrays = [split.read(array) for array in arrays]
+        if levels == 1:
+            arrays = [replace(each, indices=_first_level(each.indices)) for each in arrays]
+        named = [[*array.indices] for array in arrays]
         kept = tuple(index for index in output if any(index in core for core in named))
         lacking = tuple(axis for axis, index in enumerate(output) if index not in kept)
         weight = np.expand_dims(contract(arrays, kept).value, lacking)
@@ -129,3 +152,28 @@ def _multiply_out(notation: str, levels: int, cores: Cores, rows: int) -> NumPyA
         weight = _fill(weight, rows)
         total = weight if total is None else total + weight
     return np.asarray(total)
+
+
+def _first_level(indices: Indices) -> Indices:
+    return tuple("n1" if index == "n" else index for index in indices)
+
+
+class _Numbers:
+    """The numbers that parts of a mode have at some of its positions, by division with remainder."""
+
+    def __init__(self, mode: str, parts: Indices, sizes: Sequence[int], positions: Positions) -> None:
+        whole = prod(sizes)
+        self._mode, rest = mode, positions[mode][positions[mode] < whole]
+        self._numbers: dict[str, NumPyArray] = {}
+        for part, size in zip(parts, sizes, strict=True):
+            whole //= size
+            self._numbers[part], rest = np.divmod(rest, whole)
+
+    def read(self, array: IndexedArray) -> IndexedArray:
+        """A core with an axis for the mode in place of those for its parts."""
+        own = [index for index in array.indices if index in self._numbers]
+        if not own:
+            return array
+        axes = [array.indices.index(index) for index in own]
+        values = np.moveaxis(array.value, axes, range(len(axes)))[tuple(self._numbers[each] for each in own)]
+        return IndexedArray((self._mode, *(each for each in array.indices if each not in own)), values)

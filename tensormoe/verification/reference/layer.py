@@ -16,7 +16,7 @@ from ...layers.stage import Stage
 from ...networks.notation import BATCH, INPUT, OUTPUT, expert_modes, split
 from ...typing import NumPyArray
 from .clustering import CLUSTER_STATISTICS, cluster, initial_clusters
-from .contraction import IndexedArray, contract, fill_rows, last_row, multiply_out, with_rows
+from .contraction import IndexedArray, complete_terms, contract, fill_rows, multiply_out
 from .gate import STATISTICS, ExpertLevel, own_arrays
 from .own import compute_own
 
@@ -130,7 +130,9 @@ def _terms(layer: Stage, prefix: str, parameters: Arrays) -> Sequence[Sequence[I
         IndexedArray(core.indices, fill_rows(network, core.indices, parameters[f"{prefix}.{core.name}"]))
         for core in network.cores
     ]
-    return with_rows(split(cores, network.counts), IndexedArray((INPUT,), last_row(network)))
+    everywhere = zip(network.modes, network.weight_shape, strict=True)
+    sample = {mode: np.arange(size) for mode, size in everywhere}
+    return complete_terms(network, split(cores, network.counts), sample)
 
 
 def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:

@@ -1,0 +1,179 @@
+"""Split modes: a mode whose values are numbered by those of several parts, the first of which varies slowest.
+
+With `i=(24, 32)`, the input i = 32 i1 + i2 has the parts i1 and i2. Cores carry the parts; the weight tensor
+has the mode itself.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
+
+from ..errors import TensorMoEError, as_tuple, is_listed, positive_integer
+
+Indices = tuple[str, ...]
+
+# In a sum, the number of its term is at the end of a part's name.
+_PART = re.compile(r"[io]\d+(_\d+)*|n\d+(_\d+)+")
+
+# Modes that can be split: the experts of the only level, the input, the output.
+SPLIT_MODES = ("n", "i", "o")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A mode in parts: i of 768 values as i1 of 24 and i2 of 32.
+
+    Args:
+        mode: the mode's name.
+        parts: the names of its parts; the first varies slowest.
+        sizes: the size of each part.
+
+    Examples:
+        >>> from tensormoe.networks.splits import Split
+        >>> split = Split.of("i", (24, 32))
+        >>> split.parts, split.size, str(split)
+        (('i1', 'i2'), 768, 'i=(24, 32)')
+    """
+
+    mode: str
+    parts: Indices
+    sizes: tuple[int, ...]
+
+    @staticmethod
+    def of(mode: str, sizes: object) -> "Split":
+        """The split of a mode, with the names of parts that a notation uses: i1, i2, …
+
+        Raises:
+            TensorMoEError: fewer than two sizes, or one that is not a positive integer.
+        """
+        values = as_tuple(sizes)
+        if not is_listed(sizes) or len(values) < 2:
+            remedy = (
+                f"{mode!r} is a mode, whose size comes from the layer: leave it out, or pass the sizes of "
+                f"two or more parts, which the notation calls {mode}1, {mode}2, …"
+            )
+            raise TensorMoEError(mode, sizes, remedy)
+        checked = tuple(positive_integer(mode, size) for size in values)
+        return Split(mode, tuple(f"{mode}{number}" for number in range(1, len(values) + 1)), checked)
+
+    @property
+    def size(self) -> int:
+        """The number of values that the parts have together."""
+        return prod(self.sizes)
+
+    def name_parts(self, end: str) -> "Split":
+        """The same with this at the end of each part's name."""
+        return replace(self, parts=tuple(part + end for part in self.parts))
+
+    def __str__(self) -> str:
+        return f"{self.mode}={self.sizes}"
+
+
+def is_part(name: str) -> bool:
+    """Whether `name` can only be that of a part of a split mode; n1 is also that of a level of experts."""
+    return _PART.fullmatch(name) is not None
+
+
+def whole_names(splits: Iterable[Split]) -> dict[str, str]:
+    """The mode of each part, by the part's name."""
+    return {part: split.mode for split in splits for part in split.parts}
+
+
+def use_parts(indices: Indices, splits: Iterable[Split]) -> Indices:
+    """Indices with the parts of a mode in its place."""
+    parts = {split.mode: split.parts for split in splits}
+    return tuple(part for index in indices for part in parts.get(index, (index,)))
+
+
+def find_carried(splits: Iterable[Split], cores: Iterable[Indices]) -> tuple[Split, ...]:
+    """The splits whose parts some of these cores carry."""
+    carried = {index for core in cores for index in core}
+    return tuple(split for split in splits if carried & {*split.parts})
+
+
+def check_terms(notation: str, terms: Sequence[Sequence[Indices]], splits: Sequence[Split]) -> None:
+    """Reject a term that carries some of a mode's parts, or the mode and its parts, and a split of no use."""
+    for split in splits:
+        for number, term in enumerate(terms, start=1):
+            carried = {index for core in term for index in core}
+            missing = [part for part in split.parts if part not in carried]
+            where = f"term {number}" if len(terms) > 1 else "the notation"
+            if missing and len(missing) < len(split.parts):
+                remedy = f"{where} lacks {missing[0]!r}, and a term carries all parts of {split} or none"
+                raise TensorMoEError("notation", notation, remedy)
+            others = {split.mode, *(p for other in splits if other != split for p in _same(other, split))}
+            if not missing and carried & others:
+                remedy = (
+                    f"{where} carries {min(carried & others)!r} beside the parts of {split}: use only these"
+                )
+                raise TensorMoEError("notation", notation, remedy)
+        if not find_carried([split], [core for term in terms for core in term]):
+            parts = " and ".join(map(repr, split.parts[:2]))
+            remedy = (
+                f"{notation!r} does not carry {parts}, the parts of {split.mode!r}: use them, or leave it out"
+            )
+            raise TensorMoEError(split.mode, split.sizes, remedy)
+    known = whole_names(splits)
+    for name in sorted({index for term in terms for core in term for index in core} - {*known}):
+        if is_part(name):
+            remedy = f"{name!r} is a part of {name[0]!r}: pass {name[0]}=(…), the size of each of its parts"
+            raise TensorMoEError("notation", notation, remedy)
+
+
+def check_level(splits: Sequence[Split], experts: Sequence[int]) -> None:
+    """Reject a split of experts in a layer with another number of levels than one."""
+    for split in splits:
+        if split.mode == "n" and len(experts) != 1:
+            remedy = (
+                f"{split} splits the experts of one level, and experts={tuple(experts)} has {len(experts)}: "
+                f"pass experts={split.size}, or leave out n where n1, n2, … are levels"
+            )
+            raise TensorMoEError("n", split.sizes, remedy)
+
+
+def check_sizes(splits: Sequence[Split], sizes: Mapping[str, int]) -> None:
+    """Reject parts that do not make up their mode, and splits of one mode that share no finer one."""
+    for split in splits:
+        whole = sizes[split.mode]
+        if split.size != whole:
+            what = {"i": "inputs", "o": "outputs"}.get(split.mode, "experts")
+            remedy = (
+                f"these parts make {split.size:,} of {whole:,} {what}: pass sizes whose product is {whole:,}"
+            )
+            raise TensorMoEError(split.mode, split.sizes, remedy)
+        for other in splits:
+            if other.mode == split.mode:
+                refine(split, other)
+
+
+def refine(split: Split, other: Split) -> tuple[int, ...]:
+    """The sizes of the finest parts of two splits of one mode, the slowest first.
+
+    Raises:
+        TensorMoEError: a part of one of them ends within a part of the other.
+
+    Examples:
+        >>> from tensormoe.networks.splits import Split, refine
+        >>> refine(Split.of("i", (24, 32)), Split.of("i", (4, 192)))
+        (4, 6, 32)
+    """
+    steps = sorted({step for each in (split, other) for step in _steps(each.sizes)})
+    for inner, outer in pairwise(steps):
+        if outer % inner:
+            remedy = (
+                f"beside {split.sizes}, its parts end within parts of the other term: nest one in the other"
+            )
+            raise TensorMoEError(split.mode, other.sizes, remedy)
+    return tuple(outer // inner for inner, outer in reversed([*pairwise(steps)]))
+
+
+def _steps(sizes: Sequence[int]) -> list[int]:
+    """How many values lie between neighbours of each part, and those of all."""
+    return [prod(sizes[place:]) for place in range(len(sizes) + 1)]
+
+
+def _same(other: Split, split: Split) -> Indices:
+    """The parts of another split of the same mode."""
+    return other.parts if other.mode == split.mode else ()
