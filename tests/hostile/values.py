@@ -447,6 +447,7 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.SavedLayer: lambda s: tm.SavedLayer(s.spec, *_initialize(s.spec)),
     tm.MuMoESpec: lambda s: s.layer,
     tm.MuMoEBlockSpec: lambda s: s.block,
+    tm.LowRankRouter: lambda s: tm.LowRankRouter(2),
     tm.CP: lambda s: tm.CP(2),
     tm.Sum: lambda s: tm.CP(2) + tm.Dense(),
     tm.Tucker: lambda s: tm.Tucker((2, 2, 2)),

@@ -17,6 +17,7 @@ from tensormoe.gates.steering import Steering
 RING = tm.TensorNetwork("n a b, b i c, c o a", a=8, b=8, c=8)
 TRAIN = (2, 4), (4, 2), (2,)
 SPLIT = tm.TensorNetwork("n i1 o, i2 o", i=(2, 4))
+NAMED = tm.TensorNetwork("H: n r, i r, o r", r=2)
 PATH = ((0, 3), (0, 2), (1, 2), (0, 1))
 _TOKENS = 12
 
@@ -145,6 +146,9 @@ CHANGES = [
     _family(tm.TTMatrix, "shared", tm.TTMatrix(*TRAIN), tm.TTMatrix((2, 4), (4, 2), (2, 2), shared=True)),
     _family(tm.TensorNetwork, "parts", SPLIT, tm.TensorNetwork(SPLIT.text, i=(4, 2))),
     _family(tm.Sum, "terms", tm.CP(2) + tm.Dense(), tm.CP(3) + tm.Dense()),
+    _family(
+        tm.TensorNetwork, "fixed", NAMED, tm.TensorNetwork(NAMED.text, r=2, fixed={"H": np.ones((8, 2))})
+    ),
     _family(tm.TensorNetwork, "ranks", RING, tm.TensorNetwork(RING.text, a=8, b=8, c=7)),
 ]
 
