@@ -54,7 +54,7 @@ class Recipe:
 
     experts: int | tuple[int, ...] | None
     factorization: Factorization | Sequence[Factorization] | None
-    gate: Gate | None
+    gate: Gate | Sequence[Gate] | None
     match: str | None
     build: Build | None
 

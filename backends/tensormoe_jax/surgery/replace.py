@@ -47,7 +47,7 @@ def replace(
     *,
     experts: int | tuple[int, ...] | None = None,
     factorization: Factorization | Sequence[Factorization] | None = None,
-    gate: Gate | None = Gate(),
+    gate: Gate | Sequence[Gate] | None = Gate(),
     match: str | None = None,
     init: str = "fresh",
     dry_run: bool = False,

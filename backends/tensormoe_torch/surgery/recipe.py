@@ -30,7 +30,7 @@ class Recipe:
 
     experts: int | tuple[int, ...] | None = None
     factorization: Factorization | Sequence[Factorization] | None = None
-    gate: Gate | None = Gate()
+    gate: Gate | Sequence[Gate] | None = Gate()
     match: str | None = None
     build: Build | None = None
 
