@@ -146,8 +146,7 @@ def _addable(
     gone: list[tuple[Part, Part | None]]
     if len(one) == len(other) == 1:
         for (wide,), (narrow,) in ((one, other), (other, one)):
-            same_rows = (INPUT in wide.indices) == (INPUT in narrow.indices)
-            if {*narrow.indices} <= {*wide.indices} and same_rows:
+            if {*narrow.indices} <= {*wide.indices} and _has_rows(wide) == _has_rows(narrow):
                 yield [(wide, _add(wide, narrow)), (narrow, None)]
                 return
     elif _rename(one) == _rename(other):
@@ -157,6 +156,11 @@ def _addable(
             first, second = (different or pairs)[0]
             gone = [(part, None) for part in other]
             yield [(first, Part(first.name, first.indices, first.values + second.values)), *gone]
+
+
+def _has_rows(part: Part) -> bool:
+    """Whether a core carries the input, whole or in parts; otherwise it is a bias."""
+    return any(is_mode(index) and index.startswith(INPUT) for index in part.indices)
 
 
 def _add(wide: Part, narrow: Part) -> Part:

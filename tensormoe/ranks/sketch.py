@@ -107,7 +107,9 @@ class Sketch:
         if self.keeps_structure:
             return with_sizes(family, self.stage.levels, sizes) if sizes else family
         texts = [", ".join(map(self._write, term)) for term in self.terms]
-        return TensorNetwork.with_sizes(" + ".join(texts), sizes, dict(self.stage.network.fixed))
+        network = self.stage.network
+        parts = {each.mode: each.sizes for each in network.splits}
+        return TensorNetwork.with_sizes(" + ".join(texts), sizes, dict(network.fixed), parts)
 
     def _write(self, part: Part) -> str:
         text = " ".join(part.indices)

@@ -169,6 +169,17 @@ def _with_zeros(layer: tm.SavedLayer) -> tm.SavedLayer:
     return tm.SavedLayer(layer.spec, values, layer.state)
 
 
+def test_parts_of_modes_keep_their_sizes() -> None:
+    network = tm.TensorNetwork("n i1 r, i2 r s, s o", i=(2, 4), r=3, s=5)
+    layer = saved(tm.MuMoESpec(8, 6, 4, network, bias=False))
+    weight = np.asarray(layer.build("numpy").materialize())
+    for change in (tm.simplify(layer), tm.canonicalize(layer), tm.grow(layer, s=9), tm.truncate(layer, s=5)):
+        np.testing.assert_allclose(change.layer.build("numpy").materialize(), weight, atol=1e-12)
+    assert str(tm.simplify(layer).spec.factorization) == "TensorNetwork('n i1 r, i2 r o', r=3, i=(2, 4))"
+    biased = saved(tm.MuMoESpec(8, 6, 4, tm.TensorNetwork("n i1 i2 o + n o", i=(2, 4)), bias=False))
+    assert tm.simplify(biased).spec == biased.spec
+
+
 def test_what_grow_added_is_taken_away_bit_for_bit() -> None:
     layer = layer_of(tm.CP(3))
     back = tm.simplify(tm.grow(layer, r=7).layer)
