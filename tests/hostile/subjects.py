@@ -117,6 +117,7 @@ EXEMPT = {
     "RankChange": "grow, truncate, canonicalize and simplify make it",
     "change": "edit hands an edit the layer that it changes",
     "change_gate": "as above, and the gate's weights",
+    "change_gates": "only the library calls it, with functions of a gate",
     "places": "as above, with the layer's experts",
     "carry": "as above, with those that differ",
     "LayerRecording": "a recording makes it",
