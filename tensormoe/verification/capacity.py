@@ -160,7 +160,9 @@ class _Tensor:
 
 
 def _tensors(spec: Spec, parameters: Mapping[str, NumPyArray]) -> list[_Tensor]:
-    experts = expert_modes(spec.levels)
+    # Experts in parts don't change places one by one: whether any are equal is not looked for.
+    split = {each.mode for stage in spec.layers.values() for each in stage.network.splits}
+    experts = tuple(_FIXED if mode in split else mode for mode in expert_modes(spec.levels))
     tensors = []
     for prefix, stage in spec.layers.items():
         for core in stage.network.cores:
