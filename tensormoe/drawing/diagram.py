@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import TensorMoEError
 from ..networks.network import Core
 from ..networks.notation import INPUT, OUTPUT, is_mode
+from ..networks.splits import is_part
 from ..typing import NumPyArray
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def lay_out(cores: Sequence[Core]) -> Diagram:
     bundles: Counter[tuple[int, int]] = Counter()
     for index in dict.fromkeys(name for core in cores for name in core.indices):
         carriers = [number for number, core in enumerate(cores) if index in core.indices]
-        if not is_mode(index) and len(carriers) == 2:
+        if not mode_of(index) and len(carriers) == 2:
             pair = (carriers[0], carriers[1])
             lines.append(Line(*pair, index, bend=bundles[pair]))
             bundles[pair] += 1
@@ -76,13 +77,18 @@ def lay_out(cores: Sequence[Core]) -> Diagram:
             meeting = len(nodes)
             nodes.append(Node("point", index))
             lines += [Line(meeting, core, index) for core in carriers]
-        if is_mode(index) or len(carriers) == 1:
+        if mode_of(index) or len(carriers) == 1:
             lines.append(Line(meeting, len(nodes), index))
             nodes.append(Node("end", index))
     spread = [_spread(line, bundles) for line in lines]
     places = _place(nodes, spread)
     _fan_out(places, nodes, spread)
     return Diagram(tuple(nodes), tuple(spread), _turn(places, nodes))
+
+
+def mode_of(index: str) -> str:
+    """Which mode an index is, or is a part of: i, o, or n of any level; nothing for a bond."""
+    return index[0] if is_mode(index) or is_part(index) else ""
 
 
 def _spread(line: Line, bundles: Counter[tuple[int, int]]) -> Line:
@@ -142,18 +148,16 @@ def _fan_out(places: NumPyArray, nodes: Sequence[Node], lines: Sequence[Line]) -
 
 def _turn(places: NumPyArray, nodes: list[Node]) -> NumPyArray:
     """Turn and mirror so that the input's line ends to the left of the output's, and experts' lie above."""
-    ends = {node.name: places[number] for number, node in enumerate(nodes) if node.kind == "end"}
+    ends: dict[str, list[int]] = {}
+    for number, node in enumerate(nodes):
+        if node.kind == "end":
+            ends.setdefault(mode_of(node.name), []).append(number)
     centre = places.mean(axis=0)
-    goal, source = ends.get(OUTPUT, centre), ends.get(INPUT, centre)
-    x, y = goal - source
+    sides = [places[ends[mode]].mean(axis=0) if mode in ends else centre for mode in (INPUT, OUTPUT)]
+    x, y = sides[1] - sides[0]
     length = np.hypot(x, y) or 1.0
     turned: NumPyArray = (places - centre) @ np.array([[x, -y], [y, x]]) / length
-    above = [
-        number
-        for number, node in enumerate(nodes)
-        if node.kind == "end" and is_mode(node.name) and node.name not in (INPUT, OUTPUT)
-    ]
-    if above and turned[above, 1].mean() < 0:
+    if "n" in ends and turned[ends["n"], 1].mean() < 0:
         turned[:, 1] *= -1
     return turned
 

@@ -13,9 +13,10 @@ from ..errors import TensorMoEError
 from ..layers.spec import Spec
 from ..networks.factorization import Factorization
 from ..networks.network import Core, Network
-from ..networks.notation import INPUT, OUTPUT, Notation, is_mode, split
+from ..networks.notation import INPUT, OUTPUT, Notation, split
+from ..networks.splits import Split, is_part
 from ..typing import NumPyArray
-from .diagram import RADIUS, Diagram, lay_out
+from .diagram import RADIUS, Diagram, lay_out, mode_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,8 @@ def draw(
     a free end is a mode of W: inputs to the left, outputs to the right, experts above. Where an index belongs
     to more than two cores, or a mode to more than one, its lines meet in a point. Terms of a sum stand side
     by side. Cores with experts are red, those with the inputs alone blue, those with the outputs alone green,
-    others grey. A core that is used more than once shows its name. A bond of size 1 is dotted.
+    others grey. A core that is used more than once shows its name, and so does a fixed one, which is hollow.
+    A bond of size 1 is dotted.
 
     Args:
         what: index notation, a factorization, a network, or a specification, of which each layer has a row.
@@ -93,6 +95,7 @@ class _Shown:
     text: str
     terms: tuple[tuple[Core, ...], ...]
     sizes: Mapping[str, int]
+    fixed: frozenset[str]
 
     @property
     def shared(self) -> set[str]:
@@ -109,11 +112,28 @@ def _read(what: object, levels: int | None) -> list[_Shown]:
         remedy = 'pass notation such as "n r, i r, r o", a factorization, a network, or a specification'
         raise TensorMoEError("what", what, remedy)
     named = Notation.parse(what if isinstance(what, str) else what.notation(1 if levels is None else levels))
-    count = len({*filter(is_mode, named.indices)} - {INPUT, OUTPUT}) if levels is None else levels
-    notation = named.at_levels(count).check_modes(count)
-    sizes = {} if isinstance(what, str) else what.bonds(count)
+    splits = _name_parts(named) if isinstance(what, str) else what.splits()
+    count = _count_levels(named, splits) if levels is None else levels
+    notation = named.at_levels(count).check_modes(count, splits)
     cores = [Core(name, core) for name, core in zip(notation.core_numbers, notation.cores, strict=True)]
-    return [_Shown(str(notation), split(cores, notation.counts), sizes)]
+    terms = split(cores, notation.counts)
+    if isinstance(what, str):
+        return [_Shown(str(notation), terms, {}, frozenset())]
+    parts = {part: size for each in splits for part, size in zip(each.parts, each.sizes, strict=True)}
+    return [_Shown(str(notation), terms, parts | what.bonds(count), frozenset(what.fixed_cores(count)))]
+
+
+def _name_parts(notation: Notation) -> tuple[Split, ...]:
+    """The splits of input and output that a notation without sizes names."""
+    parts = {mode: [each for each in notation.indices if is_part(each) and each[0] == mode] for mode in "io"}
+    return tuple(Split.of(mode, (1,) * len(each)) for mode, each in parts.items() if len(each) > 1)
+
+
+def _count_levels(notation: Notation, splits: Sequence[Split]) -> int:
+    """The levels that a notation names; its n1, n2, … may also be parts of the only one."""
+    if any(each.mode == "n" for each in splits):
+        return 1
+    return len([index for index in notation.indices if mode_of(index) == "n"])
 
 
 def _fold(heading: str, width: int) -> list[str]:
@@ -123,7 +143,9 @@ def _fold(heading: str, width: int) -> list[str]:
 
 
 def _of_network(network: Network) -> _Shown:
-    return _Shown(str(network), split(network.cores, network.counts), network.sizes)
+    return _Shown(
+        str(network), split(network.cores, network.counts), network.sizes, frozenset(dict(network.fixed))
+    )
 
 
 def _measure(row: Sequence[Diagram]) -> tuple[float, float]:
@@ -143,7 +165,7 @@ def _draw_row(axis: "Axes", shown: _Shown, row: Sequence[Diagram]) -> None:
         if number:
             _write(axis, (left - BESIDE / 2, 0.0), "+", style.SMALL + 3)
         _draw_lines(axis, diagram, places, shown.sizes)
-        _draw_nodes(axis, diagram, places, term, shown.shared)
+        _draw_nodes(axis, diagram, places, term, shown)
         left += float(highest[0] - lowest[0]) + BESIDE
     axis.set(xlim=(0, wide), ylim=(-high / 2, high / 2), aspect="equal")
     axis.axis("off")
@@ -155,7 +177,7 @@ def _draw_lines(axis: "Axes", diagram: Diagram, places: NumPyArray, sizes: Mappi
     for line in diagram.lines:
         start, end = places[line.start], places[line.end]
         curve = _bow(start, end, line.bend)
-        dashes = ":" if sizes.get(line.index) == 1 and not is_mode(line.index) else "-"
+        dashes = ":" if sizes.get(line.index) == 1 and not mode_of(line.index) else "-"
         axis.plot(*curve.T, color=style.QUIET, linewidth=1.1, linestyle=dashes, zorder=1)
         text = f"{line.index} = {sizes[line.index]:,}" if line.index in sizes else line.index
         if diagram.nodes[line.end].kind == "end":
@@ -164,7 +186,7 @@ def _draw_lines(axis: "Axes", diagram: Diagram, places: NumPyArray, sizes: Mappi
         elif diagram.nodes[line.start].kind == "core":
             taken.append(_most_apart(curve[8:17], taken))
             _write(axis, taken[-1], text, style.TINY + 0.5)
-        elif line.index not in named and not is_mode(line.index):
+        elif line.index not in named and not mode_of(line.index):
             taken.append(_most_apart(start + AROUND, taken))
             _write(axis, taken[-1], text, style.TINY + 0.5)
         named.add(line.index)
@@ -190,7 +212,7 @@ def _most_apart(candidates: NumPyArray, taken: Sequence[NumPyArray]) -> NumPyArr
 
 
 def _draw_nodes(
-    axis: "Axes", diagram: Diagram, places: NumPyArray, term: Sequence[Core], shared: set[str]
+    axis: "Axes", diagram: Diagram, places: NumPyArray, term: Sequence[Core], shown: _Shown
 ) -> None:
     from matplotlib.patches import Circle
 
@@ -198,15 +220,18 @@ def _draw_nodes(
         if node.kind == "point":
             axis.add_patch(Circle(tuple(place), POINT, facecolor=style.QUIET, edgecolor="none", zorder=2))
         elif node.kind == "core":
-            color = _color(term[number])
-            axis.add_patch(Circle(tuple(place), RADIUS, facecolor=color, edgecolor="white", zorder=3))
-            if node.name in shared:
-                _write(axis, place, node.name, style.SMALL, "white")
+            color, hollow = _color(term[number]), node.name in shown.fixed
+            face, edge = ("white", color) if hollow else (color, "white")
+            axis.add_patch(
+                Circle(tuple(place), RADIUS, facecolor=face, edgecolor=edge, linewidth=1.5, zorder=3)
+            )
+            if hollow or node.name in shown.shared:
+                _write(axis, place, node.name, style.SMALL, edge)
 
 
 def _color(core: Core) -> str:
     """What a core is for, by the modes that it carries."""
-    carried = {index for index in core.indices if is_mode(index)}
+    carried = {mode_of(index) for index in core.indices} - {""}
     if carried - {INPUT, OUTPUT}:
         return EXPERT
     return READS if carried == {INPUT} else WRITES if carried == {OUTPUT} else INNER

@@ -124,6 +124,26 @@ def test_a_notation_has_the_levels_that_it_names() -> None:
     assert {"n1", "n2"} <= {*places(tm.draw("n r, i r, r o", levels=2))}
 
 
+def test_parts_of_modes_end_where_their_modes_do() -> None:
+    for what in ("n i1 o1, n i2 o2", tm.Kronecker(i=(2, 3), o=(4, 5))):
+        at = {name.split(" =")[0]: place for name, place in places(tm.draw(what)).items()}
+        assert at["i1"][0] + at["i2"][0] < at["o1"][0] + at["o2"][0]
+        assert {"n", "i1", "i2", "o1", "o2"} <= {*at}
+    spec = tm.MuMoESpec(6, 20, 8, tm.Kronecker(i=(2, 3), o=(4, 5)))
+    assert {"i1 = 2", "i2 = 3", "o1 = 4", "o2 = 5", "n = 8", "+"} <= {*places(tm.draw(spec))}
+    groups = tm.TensorNetwork("n1 i r, n1 n2 r o", n=(4, 2), r=3)
+    assert {"n1 = 4", "n2 = 2", "r = 3"} <= {*places(tm.draw(groups))}
+
+
+def test_fixed_cores_are_hollow_and_show_their_name() -> None:
+    network = tm.TensorNetwork("H: i q, n q, q o", q=8, fixed={"H": "hadamard"})
+    for what in (network, tm.MuMoESpec(8, 6, 5, network, bias=False)):
+        figure = tm.draw(what)
+        (cores,) = circles(figure)
+        assert [each.get_facecolor() == (1.0, 1.0, 1.0, 1.0) for each in cores] == [True, False, False]
+        assert "H" in places(figure)
+
+
 def test_a_block_has_a_row_for_each_layer() -> None:
     block = tm.MuMoEBlockSpec(5, 7, 6, 3, tm.CP(4))
     figure = tm.draw(block)
