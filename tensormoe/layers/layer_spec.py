@@ -149,7 +149,7 @@ class MuMoESpec(Spec):
             >>> gate = tm.Gate(tm.Activation("top_k", k=2))
             >>> spec = tm.MuMoESpec(64, 64, 256, tm.Dense(), gate, bias=False)
             >>> spec.stage.plan(batch_size=1).macs / spec.plan(batch_size=1, active=2).macs
-            128.0
+            128.5
         """
         (plan,) = self._plans_at(batch_size, active)
         return plan
