@@ -254,8 +254,9 @@ def test_unfit_json_is_refused() -> None:
         ({"activation": {"k": 2}}, "gate activation: received None"),
         ({"activation": {"name": "top_k", "k": 2, "eps": 1}}, "option of top_k: received 'eps'"),
         ({"router": "Linear"}, "router: received 'Linear'"),
-        ({"router": {"type": "Cosine"}}, "router type: received 'Cosine'; choose one of .*'Linear'"),
-        ({"router": {"type": "Linear", "bias": True}}, "router field: received 'bias'"),
+        ({"router": {"type": "Quadratic"}}, "router type: received 'Quadratic'; choose one of .*'Linear'"),
+        ({"router": {"type": "Linear", "scale": 2}}, "router field: received 'scale'"),
+        ({"router": {"type": "Linear", "bias": "yes"}}, "bias: received 'yes'"),
         ({"router": {"type": "AdaptiveClustering", "eps": "small"}}, "eps: received 'small'"),
     ):
         with pytest.raises(tm.TensorMoEError, match=match):

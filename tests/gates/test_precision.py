@@ -60,9 +60,8 @@ def logits_by_formula(router: tm.Router, x: np.ndarray, g: np.ndarray, a: np.nda
 def test_half_precision_chooses_the_experts_of_exact_logits(backend: str, dtype: str, router: str) -> None:
     experts, k, ops = (64, 48), 2, tm.get_backend(backend)
     gate = tm.Gate(tm.Activation("top_k", k=k), None, replace(ROUTERS[router]))
-    clusters = (4, 4)
     if router != "linear":
-        gate = replace(gate, router=replace(ROUTERS[router], clusters=clusters))
+        gate = replace(gate, router=replace(ROUTERS[router], clusters=4))
     spec = tm.MuMoESpec(128, 8, experts, tm.CP(4), gate)
     generator = np.random.default_rng(0)
     data = tokens(200, 128)
@@ -71,7 +70,7 @@ def test_half_precision_chooses_the_experts_of_exact_logits(backend: str, dtype:
     a = round_values(backend, dtype, data.soft)
     parameters = {f"gate_weights.{level}": ops.from_float64(g, dtype) for level, g in enumerate(weights)}
     state = {name: ops.from_float64(np.zeros(shape), "float32") for name, shape in spec.state_shapes.items()}
-    previous = [ops.from_float64(a, dtype) for _ in clusters]
+    previous = [ops.from_float64(a, dtype) for _ in experts]
     call: dict[str, Any] = {"state": state, "training": True, "previous": previous}
     coefficients, logits, _ = compute_gate(spec, parameters, ops.from_float64(x, dtype), **call)
     for ours, mixed, g in zip(logits, coefficients, weights, strict=True):

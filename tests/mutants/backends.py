@@ -211,8 +211,8 @@ GATES = [
     ),
     edit(
         "PyTorch: top-k starts at the largest",
-        f"{TORCH}:TorchBackend.kth_largest",
-        "[..., -1:]",
+        f"{TORCH}:TorchBackend.beyond_largest",
+        "[..., k - 1 : k]",
         "[..., :1]",
         TOP_K,
         "frameworks",

@@ -133,15 +133,15 @@ def _remembered(
 
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         known: dict[Hashable, planning.Plan] = {}
-        follow = planning._follow.__wrapped__
+        follow = planning.follow.__wrapped__
 
         def remembered(contraction: Contraction, *further: object) -> planning.Plan:
             return known.setdefault(key(contraction), follow(contraction, *further))
 
-        monkeypatch.setattr(planning, "_follow", remembered)
+        monkeypatch.setattr(planning, "follow", remembered)
         _ = before().default_plan
 
-    return Mutant(f"plans are remembered by {by} alone", "programs.plan:_follow", patch, spec, "exact")
+    return Mutant(f"plans are remembered by {by} alone", "programs.plan:follow", patch, spec, "exact")
 
 
 def _shapes(contraction: Contraction) -> Hashable:

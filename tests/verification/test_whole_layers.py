@@ -139,10 +139,10 @@ def test_all_levels_with_one_noise_are_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_noise_before_the_norm_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = tm.Gate._normalize
 
-    def normalize(self: tm.Gate, ops: Any, logits: Any, level: int, state: Any, call: Any) -> Any:
+    def normalize(self: tm.Gate, ops: Any, logits: Any, state: Any, moved: Any, call: Any) -> Any:
         if self.noise and call.training:
-            logits = logits + self.noise * ops.normal(logits, None, level)
-        return right(self, ops, logits, level, state, call)
+            logits = logits + self.noise * ops.normal(logits, None, call.level)
+        return right(self, ops, logits, state, moved, call)
 
     monkeypatch.setattr(tm.Gate, "_normalize", normalize)
     noisy = LAYER.replace(gate=tm.Gate("softmax", noise=0.3))
@@ -161,16 +161,17 @@ routers = st.builds(
     eps=st.sampled_from([1e-4, 0.1]),
     shrinkage=st.sampled_from([0.0, 2.0, 20.0]),
     momentum=st.sampled_from([0.1, 0.7, 1.0]),
-    clusters=st.sampled_from([None, (4, 3)]),
 )
 
 
-@given(routers, st.integers(0, 2**32), st.booleans())
+@given(routers, st.sampled_from([None, (4, 3)]), st.integers(0, 2**32), st.booleans())
 def test_clusters_are_those_of_their_definition(
-    router: tm.AdaptiveClustering, seed: int, training: bool
+    router: tm.AdaptiveClustering, clusters: tuple[int, int] | None, seed: int, training: bool
 ) -> None:
     """Every option, over two calls, so that running statistics are used that have moved."""
-    spec = LAYER.replace(gate=tm.Gate("softmax", None, router))
+    gate = tm.Gate("softmax", None, router)
+    gates = [replace(gate, router=replace(router, clusters=each)) for each in clusters or ()]
+    spec = LAYER.replace(gate=gates or gate)
     generator = np.random.default_rng(seed)
     parameters, state = tm.initialize(spec, seed % 1000, "float64")
     parameters = {name: value + generator.normal(size=value.shape) for name, value in parameters.items()}
