@@ -10,7 +10,7 @@ import tensormoe as tm
 
 IN, OUT, EXPERTS = 64, 10, 16
 # Characters of a line that the page shows without a bar to scroll.
-LONGEST = 95
+LONGEST = 100
 
 
 @dataclass(frozen=True)
