@@ -26,9 +26,9 @@ MUTANTS = [
     ),
     edit(
         "the axes of slices are named in another order than they have",
-        "programs.slices:_gather",
-        "(BATCH, *modes, *rest)",
-        "(BATCH, *modes[::-1], *rest)",
+        "programs.contraction:Contraction._gather",
+        "(BATCH, *chosen, *(",
+        "(BATCH, *chosen[::-1], *(",
         SPARSE_LEVELS,
         "proof",
     ),

@@ -65,9 +65,9 @@ MUTANTS = [
     ),
     edit(
         "experts in parts start equal",
-        "layers.roles:expert_indices",
-        "use_parts(expert_modes(network.levels), network.splits)",
-        "expert_modes(network.levels)",
+        "layers.linear_start:_noisy_modes",
+        "in expert_indices(network)",
+        "in expert_modes(network.levels)",
         GROUPS,
         f"{_TESTS}::test_experts_in_parts_start_different",
     ),
