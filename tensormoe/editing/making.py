@@ -14,7 +14,7 @@ from ..layers.spec import Spec
 from ..networks.factorization import Factorization
 from ..networks.families import CP
 from ..networks.network import Network
-from ..networks.notation import OUTPUT, expert_modes, split
+from ..networks.notation import INPUT, OUTPUT, expert_modes, split
 from ..networks.tensor_network import TensorNetwork
 from ..typing import Array, NumPyArray
 from .draft import Draft
@@ -73,8 +73,19 @@ def _biases(rank: int, levels: int) -> Factorization:
 
 
 def _grow(spec: Spec, term: Factorization) -> Spec:
-    """The specification with one term more in layers with experts, and without a path of the old terms."""
+    """The specification with one term more in layers with experts, and without a path of the old terms.
+
+    Raises:
+        TensorMoEError: a layer adds a term of biases by itself, whose place is after all others.
+    """
     stages = spec.layers.values()
+    for stage in stages:
+        if stage.bias and any(each.mode == INPUT for each in stage.network.splits):
+            remedy = (
+                "this edit adds a term, and with bias=True a network with a split input has its biases as a "
+                "last term of its own: build it with bias=False, and write a bias as a term, as in + n o"
+            )
+            raise TensorMoEError("edits", str(stage.network), remedy)
     grown = [stage.factorization + term if stage.experts else stage.factorization for stage in stages]
     optimize = spec.arguments["optimize"]
     kept = optimize if isinstance(optimize, str) else "auto"

@@ -240,14 +240,18 @@ def fractions(spec: tm.MuMoESpec, cores: dict[str, Any]) -> np.ndarray:
     """The weight tensor in rational numbers, term by term and product by product."""
     network, total = spec.network, np.zeros(spec.network.weight_shape, dtype=object)
     for term in network.terms:
-        axes = [*network.modes, *(index for index, _ in term.bonds)]
+        parts = {each.mode: each.parts for each in term.splits}
+        modes = [part for mode in network.modes for part in parts.get(mode, (mode,))]
+        axes = [*modes, *(index for index, _ in term.bonds)]
         product = np.full([1] * len(axes), Fraction(1), dtype=object)
         for core in term.cores:
             exact = np.vectorize(Fraction, otypes=[object])(cores[core.name])
             order = sorted(range(exact.ndim), key=lambda axis: axes.index(core.indices[axis]))
             shape = [network.sizes[index] if index in core.indices else 1 for index in axes]
             product = product * exact.transpose(order).reshape(shape)
-        part = product.sum(axis=tuple(range(len(network.modes), len(axes))))
+        summed = product.sum(axis=tuple(range(len(modes), len(axes))))
+        sizes = [network.sizes[mode] if mode in term.carried_modes else 1 for mode in network.modes]
+        part = summed.reshape(sizes)
         # A bias is in the last row, for which other cores may have none.
         rows = slice(-1, None) if term.is_bias else slice(network.input_size)
         total[..., rows, :] = total[..., rows, :] + part
