@@ -120,7 +120,8 @@ def test_the_published_mean_expert_shrinks_with_every_linear_core(factorization,
     assert 0.6 < np.mean(actual) / expected < 1.6
 
 
-@given(specs())
+# No start of networks with split modes is published.
+@given(specs().filter(lambda spec: not spec.network.splits))
 def test_published_experts_of_further_levels_start_equal(spec: tm.MuMoESpec) -> None:
     weight = weight_of(spec.replace(initialization="published"), 0)
     assert np.abs(weight).max() > 0

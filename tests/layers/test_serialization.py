@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tensormoe as tm
 from tensormoe.layers.serialization import spec_data
-from tensormoe.testing import specs
+from tensormoe.testing import blocks, specs
 
 infinity = float("inf")
 positive = st.floats(min_value=1e-300, allow_nan=False, allow_infinity=False)
@@ -49,15 +49,12 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
-@given(specs(), gates, st.sampled_from(["auto", "greedy"]), st.sampled_from([None, 2**62]))
+@given(specs(), blocks(), gates, st.sampled_from(["auto", "greedy"]), st.sampled_from([None, 2**62]))
 def test_every_specification_returns_from_strict_json(
-    spec: tm.MuMoESpec, gate: tm.Gate, optimize: str, memory_limit: int | None
+    layer: tm.MuMoESpec, block: tm.MuMoEBlockSpec, gate: tm.Gate, optimize: str, memory_limit: int | None
 ) -> None:
-    layer = spec.replace(gate=gate, optimize=optimize, memory_limit=memory_limit)
-    block = tm.MuMoEBlockSpec(
-        4, 3, 2, layer.experts, layer.factorization, gate, False, "relu", True, True, optimize, memory_limit
-    )
-    for each in (layer, block):
+    for drawn in (layer, block):
+        each = drawn.replace(gate=gate, optimize=optimize, memory_limit=memory_limit)
         data = strict(each.to_json())
         assert data == each.to_dict()
         assert data["format"] == 1

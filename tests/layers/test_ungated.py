@@ -49,12 +49,12 @@ def test_any_layer_at_coefficients_of_the_call_is_the_definition(
     assert result.state == {}
 
 
-@given(specs(gate=st.none(), min_levels=0), st.booleans())
-def test_any_such_layer_or_block_survives_json(spec: tm.MuMoESpec, is_block: bool) -> None:
-    if is_block:
-        fields = spec.factorization, None, spec.bias
-        block = tm.MuMoEBlockSpec(spec.in_features, 3, spec.out_features, spec.experts, *fields)
-        assert tm.spec_from_json(block.to_json()) == block
+UNGATED = specs(gate=st.none(), min_levels=0)
+
+
+@given(UNGATED, blocks(UNGATED))
+def test_any_such_layer_or_block_survives_json(spec: tm.MuMoESpec, block: tm.MuMoEBlockSpec) -> None:
+    assert tm.spec_from_json(block.to_json()) == block
     assert tm.spec_from_json(spec.to_json()) == spec
     assert spec.num_parameters == spec.network.num_parameters
     assert {*spec.parameter_shapes} == {*spec.core_names}

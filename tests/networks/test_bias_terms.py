@@ -120,8 +120,12 @@ def test_experts_with_biases_are_edited_and_certified() -> None:
     edited = tm.editing.edit(layer, [tm.editing.Ablate(1)])
     assert [*edited.certificate().unchanged.values()] == [2]
     close(edited.layer.materialize()[1], np.zeros((6, 4)))
-    with pytest.raises(tm.TensorMoEError, match="bias=True"):
-        tm.editing.edit(layer, [tm.editing.AddBias(0, 2, 0.5)])
+    biased = tm.editing.edit(layer, [tm.editing.AddBias(0, 2, 0.5)])
+    assert [*biased.certificate().unchanged.values()] == [2]
+    change = biased.layer.materialize() - layer.materialize()
+    expected = np.zeros_like(change)
+    expected[0, -1, 2] = 0.5
+    close(change, expected)
 
 
 def test_blocks_have_biases_of_their_own() -> None:
