@@ -20,7 +20,7 @@ from .checks import (
     read_sequences,
 )
 from .cores import materialize
-from .functional import add_output_bias, normalize_input
+from .in_turn import compute_in_turn
 from .layer_spec import MuMoESpec
 from .parameters import join_name
 from .spec import Spec, check_spec
@@ -167,8 +167,6 @@ def run_merged(
     check_experts(spec)
     levels, leading = read_sequences(ops, coefficients, spec.experts, x, tuple(x.shape[:-1]))
     tokens = ops.reshape(x, (prod(leading), prod(x.shape[len(leading) : -1]), x.shape[-1]))
-    if "input_norm.weight" in parameters:
-        tokens = ops.compute_precisely(normalize_input, tokens, parameters)
 
     def run(prefix: str, tokens: Array) -> Array:
         stage = spec.layers[prefix]
@@ -179,14 +177,5 @@ def run_merged(
             weights = ops.compute(stage.materialization_plan.program, (), cores)
         return ops.affine(tokens, weights) if stage.network.has_bias else ops.matmul(tokens, weights)
 
-    *before, last = spec.layers
-    if before:
-        first, *gated = before
-        hidden = ops.nonlinear(spec.between or "identity", run(first, tokens))
-        for prefix in gated:
-            hidden = hidden * run(prefix, tokens)
-        tokens = hidden
-    y = run(last, tokens)
-    if spec.output_bias:
-        y = add_output_bias(ops, y, parameters)
+    y = compute_in_turn(ops, spec, parameters, tokens, run)
     return ops.reshape(y, (*x.shape[:-1], y.shape[-1]))

@@ -14,7 +14,8 @@ from ..networks.notation import expert_modes
 from ..typing import Array
 from .checks import flatten
 from .each import one_or_each
-from .functional import add_output_bias, choose_program, normalize_input, unflatten
+from .functional import choose_program, unflatten
+from .in_turn import compute_in_turn
 from .parameters import join_name
 from .spec import Spec, check_spec
 from .stage import Stage
@@ -148,8 +149,6 @@ def mix_shares(
         recompute: as for `apply`.
     """
     tokens = flatten(ops, x, x)
-    if "input_norm.weight" in shares:
-        tokens = ops.compute_precisely(normalize_input, tokens, shares)
     mixed = [flatten(ops, a, x) for a in coefficients]
 
     def run(prefix: str, tokens: Array) -> Array:
@@ -159,13 +158,4 @@ def mix_shares(
         # A layer without experts takes no coefficients.
         return total(ops.compute(program, (tokens, *mixed[: stage.levels]), cores, recompute))
 
-    *before, last = stages
-    hidden = enter(tokens)
-    if before:
-        first, *gated = before
-        result = ops.nonlinear(spec.between or "", run(first, hidden))
-        for prefix in gated:
-            result = result * run(prefix, hidden)
-        hidden = enter(result)
-    y = run(last, hidden)
-    return unflatten(ops, add_output_bias(ops, y, shares) if spec.output_bias else y, x)
+    return unflatten(ops, compute_in_turn(ops, spec, shares, tokens, run, enter), x)

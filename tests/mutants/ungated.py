@@ -77,9 +77,9 @@ MUTANTS = [
     ),
     edit(
         "the second branch of a gated block is not merged",
-        "layers.merging:run_merged",
-        "hidden = hidden * run(prefix, tokens)",
-        "hidden = hidden * 1.0",
+        "layers.in_turn:compute_in_turn",
+        "result = result * run(prefix, hidden)",
+        "result = result * 1.0",
         CP,
         f"{_MERGING}::test_a_module_computes_with_one_weight_for_each_sequence[(2,)-block-numpy]",
         ("numpy",),
