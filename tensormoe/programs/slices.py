@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ..networks.notation import BATCH
+from ..networks.notation import BATCH, Indices
 from .contraction import Contraction
 from .gathering import Choose, Gather, Take
 from .instructions import Instruction
@@ -25,8 +25,8 @@ def gather(contraction: Contraction, emit: Emit) -> tuple[list[Tensor], list[Ste
         (level,) = (each for each in whole if each.indices == (BATCH, mode))
         places[mode] = replace(level, register=emit(Choose(level.register, k)))
     tensors, steps = [], []
-    for each in whole:
-        slices = _gather(each, places, emit)
+    for each, operand in zip(whole, contraction.gathered.operands, strict=True):
+        slices = _gather(each, operand.indices, places, emit)
         tensors.append(slices)
         if slices is not each:
             (*_, last) = (index for index in each.indices if index in places)
@@ -34,15 +34,13 @@ def gather(contraction: Contraction, emit: Emit) -> tuple[list[Tensor], list[Ste
     return tensors, steps
 
 
-def _gather(tensor: Tensor, places: Mapping[str, Tensor], emit: Emit) -> Tensor:
-    """An operand at the chosen places of the active modes that it carries."""
+def _gather(tensor: Tensor, order: Indices, places: Mapping[str, Tensor], emit: Emit) -> Tensor:
+    """An operand at the chosen places of the active modes that it carries, with its axes in this order."""
     modes = [index for index in tensor.indices if index in places]
     if not modes:
         return tensor
     chosen = tuple(places[mode].register for mode in modes)
     if BATCH in tensor.indices:
-        return Tensor(emit(Take(tensor.register, *chosen)), f"{tensor.name}*", tensor.indices)
+        return Tensor(emit(Take(tensor.register, *chosen)), f"{tensor.name}*", order)
     axes = tuple(tensor.indices.index(mode) for mode in modes)
-    rest = (index for index in tensor.indices if index not in modes)
-    register = emit(Gather(tensor.register, axes, chosen))
-    return Tensor(register, f"{tensor.name}*", (BATCH, *modes, *rest))
+    return Tensor(emit(Gather(tensor.register, axes, chosen)), f"{tensor.name}*", order)
