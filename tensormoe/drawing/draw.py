@@ -14,7 +14,7 @@ from ..layers.spec import Spec
 from ..networks.factorization import Factorization
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Notation, split
-from ..networks.splits import Split, is_part
+from ..networks.splits import Split, is_part, part_sizes
 from ..typing import NumPyArray
 from .diagram import RADIUS, Diagram, lay_out, mode_of
 
@@ -119,8 +119,8 @@ def _read(what: object, levels: int | None) -> list[_Shown]:
     terms = split(cores, notation.counts)
     if isinstance(what, str):
         return [_Shown(str(notation), terms, {}, frozenset())]
-    parts = {part: size for each in splits for part, size in zip(each.parts, each.sizes, strict=True)}
-    return [_Shown(str(notation), terms, parts | what.bonds(count), frozenset(what.fixed_cores(count)))]
+    sizes = part_sizes(splits) | what.bonds(count)
+    return [_Shown(str(notation), terms, sizes, frozenset(what.fixed_cores(count)))]
 
 
 def _name_parts(notation: Notation) -> tuple[Split, ...]:

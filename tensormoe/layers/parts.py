@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 
 from ..networks.network import Core, Network
+from ..networks.splits import part_sizes
 from ..typing import NumPyArray
 
 Cores = Mapping[str, NumPyArray]
@@ -40,8 +41,8 @@ def with_whole_modes(network: Network, cores: Cores) -> tuple[Network, Cores]:
             filled[core.name] = ones.reshape(-1, *split.sizes)
             made.append(core)
         terms.append((*term.cores, *made))
-    parts = [pair for split in network.splits for pair in zip(split.parts, split.sizes, strict=True)]
-    return replace(join_terms(network, terms), bonds=(*network.bonds, *parts), splits=()), filled
+    bonds = (*network.bonds, *part_sizes(network.splits).items())
+    return replace(join_terms(network, terms), bonds=bonds, splits=()), filled
 
 
 def join_terms(network: Network, terms: Sequence[Sequence[Core]]) -> Network:

@@ -9,7 +9,7 @@ from ..errors import TensorMoEError
 from ..typing import NumPyArray
 from .fixed import Fixed
 from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, modes, split
-from .splits import Split, find_carried, whole_names
+from .splits import Split, find_carried, part_sizes, whole_names
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,8 @@ class Network:
     def sizes(self) -> dict[str, int]:
         """The size of every mode, part of a mode, and bond by name."""
         experts = dict(zip(expert_modes(self.levels), self.experts, strict=True))
-        parts = {
-            part: size for each in self.splits for part, size in zip(each.parts, each.sizes, strict=True)
-        }
-        return {**experts, INPUT: self.input_size, OUTPUT: self.output_size, **parts, **dict(self.bonds)}
+        modes = {**experts, INPUT: self.input_size, OUTPUT: self.output_size}
+        return {**modes, **part_sizes(self.splits), **dict(self.bonds)}
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -81,6 +81,11 @@ def whole_names(splits: Iterable[Split]) -> dict[str, str]:
     return {part: split.mode for split in splits for part in split.parts}
 
 
+def part_sizes(splits: Iterable[Split]) -> dict[str, int]:
+    """The size of each part, by its name."""
+    return {part: size for split in splits for part, size in zip(split.parts, split.sizes, strict=True)}
+
+
 def use_parts(indices: Indices, splits: Iterable[Split]) -> Indices:
     """Indices with the parts of a mode in its place."""
     parts = {split.mode: split.parts for split in splits}
