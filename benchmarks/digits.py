@@ -26,12 +26,10 @@ FAMILIES = {
 }
 
 
-def train(spec: tm.MuMoESpec, digits: Digits, seed: int, epochs: int) -> tuple[float, list[float]]:
-    """The test accuracy, and how much each level's coefficients vary between test images."""
-    x, labels, x_test, labels_test = (
-        torch.from_numpy(array) for array in (digits.x, digits.labels, digits.x_test, digits.labels_test)
-    )
-    layer = tm.build(spec, "torch", seed=seed)
+def train(spec: tm.Spec, digits: Digits, seed: int, epochs: int) -> torch.nn.Module:
+    """The layer after its last step; a seed sets the initial values and the order of the data."""
+    x, labels = torch.from_numpy(digits.x), torch.from_numpy(digits.labels)
+    layer: torch.nn.Module = tm.build(spec, "torch", seed=seed)
     optimizer = torch.optim.Adam(layer.parameters(), lr=RATE)
     generator = np.random.default_rng(seed)
     for _ in range(epochs):
@@ -40,9 +38,14 @@ def train(spec: tm.MuMoESpec, digits: Digits, seed: int, epochs: int) -> tuple[f
             optimizer.zero_grad()
             cross_entropy(layer(x[batch]), labels[batch]).backward()
             optimizer.step()
+    return layer
+
+
+def assess(layer: torch.nn.Module, digits: Digits) -> tuple[float, list[float]]:
+    """The test accuracy, and how much each level's coefficients vary between test images."""
     with torch.no_grad():
-        y, coefficients = layer(x_test, return_coefficients=True)
-    accuracy = (y.argmax(-1) == labels_test).float().mean()
+        y, coefficients = layer(torch.from_numpy(digits.x_test), return_coefficients=True)
+    accuracy = np.mean(y.argmax(-1).numpy() == digits.labels_test)
     return float(accuracy), [float(a.std(0).max()) for a in coefficients]
 
 
@@ -65,7 +68,10 @@ def main() -> None:
             first: list[float] = []
             for side, spec in sides.items():
                 matched = spec.matched(budget)
-                runs = [train(matched, digits, seed, options.epochs) for seed in range(options.seeds)]
+                runs = [
+                    assess(train(matched, digits, seed, options.epochs), digits)
+                    for seed in range(options.seeds)
+                ]
                 accuracies = [100 * accuracy for accuracy, _ in runs]
                 first = first or accuracies
                 gains = [own - other for own, other in zip(accuracies, first, strict=True)]

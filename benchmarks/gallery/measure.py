@@ -4,19 +4,17 @@ import warnings
 from statistics import mean, stdev
 from typing import TypedDict
 
-import numpy as np
-import torch
 from scipy.stats import t
-from torch.nn.functional import cross_entropy
 
 import tensormoe as tm
-from tensormoe.demo.data import Digits, load
+from benchmarks.digits import BATCH, assess, train
+from tensormoe.demo.data import load
 
 from .structures import Structure
 
 # Parameters, gate and bias included, up to which bonds grow.
 BUDGET = 6_000
-SEEDS, EPOCHS, BATCH, RATE = 5, 30, 64, 3e-3
+SEEDS, EPOCHS = 5, 30
 FRAMEWORKS = ("numpy", "torch", "jax")
 
 
@@ -48,26 +46,8 @@ def measure(structure: Structure) -> Measured:
     spec = match(structure.build())
     verified = tm.verify(spec, FRAMEWORKS).passed
     digits = load(1, BATCH, "float32")
-    return {"accuracies": [train(spec, digits, seed) for seed in range(SEEDS)], "verified": verified}
-
-
-def train(spec: tm.Spec, digits: Digits, seed: int) -> float:
-    """The test accuracy after the last step of Adam; a seed sets initial values and the order of the data."""
-    x, labels, x_test, labels_test = (
-        torch.from_numpy(array) for array in (digits.x, digits.labels, digits.x_test, digits.labels_test)
-    )
-    layer = tm.build(spec, "torch", seed=seed)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=RATE)
-    generator = np.random.default_rng(seed)
-    for _ in range(EPOCHS):
-        order = torch.from_numpy(generator.permutation(len(x)))
-        for batch in order.split(BATCH):
-            optimizer.zero_grad()
-            cross_entropy(layer(x[batch]), labels[batch]).backward()
-            optimizer.step()
-    with torch.no_grad():
-        correct = layer(x_test).argmax(-1) == labels_test
-        return round(float(correct.double().mean()), 4)
+    layers = (train(spec, digits, seed, EPOCHS) for seed in range(SEEDS))
+    return {"accuracies": [round(assess(each, digits)[0], 4) for each in layers], "verified": verified}
 
 
 def interval(accuracies: list[float]) -> str:

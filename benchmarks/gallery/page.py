@@ -10,7 +10,8 @@ import matplotlib
 
 import tensormoe as tm
 
-from .measure import BUDGET, EPOCHS, RATE, SEEDS, Measured, interval, match
+from ..digits import RATE
+from .measure import BUDGET, EPOCHS, SEEDS, Measured, interval, match
 from .structures import EXPERTS, IN, OUT, STRUCTURES, Structure
 
 DOCS = Path(__file__).parents[2] / "docs"
