@@ -43,6 +43,7 @@ def train(spec: tm.Spec, digits: Digits, seed: int, epochs: int) -> torch.nn.Mod
 
 def assess(layer: torch.nn.Module, digits: Digits) -> tuple[float, list[float]]:
     """The test accuracy, and how much each level's coefficients vary between test images."""
+    layer.eval()
     with torch.no_grad():
         y, coefficients = layer(torch.from_numpy(digits.x_test), return_coefficients=True)
     accuracy = np.mean(y.argmax(-1).numpy() == digits.labels_test)
