@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from ..codec import Registered
-from ..errors import TensorMoEError, as_tuple, is_listed, mapping, positive_integer
+from ..errors import TensorMoEError, as_tuple, is_listed, mapping, positive_integer, true_or_false
 from ..typing import Array
 from .fields import bond_fields, change_sizes, check_order, read_fields, read_sizes, split_fields
 from .fixed import Fixed, choose_free, fill_fixed
@@ -137,7 +137,7 @@ class Factorization(Registered, ABC):
             TensorMoEError: malformed notation, a missing or unexpected mode, a wrong number of bond sizes, a
                 bond in only one core, or a shared core whose uses have different shapes.
         """
-        experts = read_experts(experts)
+        experts, bias = read_experts(experts), true_or_false("bias", bias)
         levels, splits = len(experts), self.splits()
         check_level(splits, experts)
         notation = Notation.parse(self.notation(levels)).check_modes(levels, splits)

@@ -37,7 +37,7 @@ def chain(framework: str, seed: int = 0, tail: bool = True) -> tuple[Any, list[s
         rest = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
         return nnx.Sequential(build("jax", SMALL, seed), nnx.tanh, rest), ["layers.0"]
     layers = [build(framework, FIRST, seed), build(framework, LAST, seed + 1)]
-    mirror = torch.nn.Linear(3, 3)
+    mirror = torch.nn.Linear(3, 3, bias=False)
     torch.nn.init.normal_(mirror.weight, generator=torch.Generator().manual_seed(0))
     parts = [layers[0], torch.nn.Tanh(), torch.nn.Dropout(0.9), layers[1], *[mirror] * tail]
     return torch.nn.Sequential(*parts), ["0", "3"]
