@@ -13,7 +13,7 @@ export TENSORMOE_TEST_BACKENDS
 # Workers take tests from each other at the end: some tests take as long as a thousand others.
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: demo test integrations verify lint types doctest docs imports bench oldest dist check clean
+.PHONY: demo test integrations verify lint types doctest docs imports bench experiments oldest dist check clean
 
 demo: $(VENV)/demo,$(FRAMEWORK)
 	$(BIN)/tensormoe demo
@@ -46,6 +46,10 @@ imports:
 
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks $(CASE) --json results/bench.json --figures results
+
+# What is missing in benchmarks/experiments/results, and docs/claims.md; NAME=selection for one of them.
+experiments: $(VENV)/experiments
+	$(BIN)/python -m benchmarks.experiments $(NAME)
 
 # The tests on the oldest versions that pyproject.toml allows, in an environment of their own.
 oldest: pyproject.toml constraints-oldest.txt

@@ -1,0 +1,145 @@
+"""What an experiment is: a configuration, what varies in it, how one trial runs, and what all of them say."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from tensormoe.errors import TensorMoEError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .results import Results
+
+Scalar: TypeAlias = str | int | float | bool
+# What JSON holds and the results keep.
+Value: TypeAlias = Scalar | Sequence["Value"] | Mapping[str, "Value"] | None
+# One choice of what varies, such as {"experts": 16, "gate": "softmax"}.
+Cell: TypeAlias = Mapping[str, Scalar]
+Verdict: TypeAlias = Literal["holds", "does not hold at this size", "not testable here"]
+
+# In the order of the page.
+NAMES: tuple[str, ...] = ()
+
+
+class Configuration(Protocol):
+    """What every configuration has: the number of seeds, which are 0, 1, …"""
+
+    @property
+    def seeds(self) -> int: ...
+
+
+C = TypeVar("C", bound=Configuration)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell with one seed, and where it may keep files.
+
+    Args:
+        cell: what varies between trials.
+        seed: of initial values, order of the data and whatever else is random.
+        shared: a folder that all trials of a configuration share, for what they have in common, such as a
+            pretrained network. Files in it must appear whole (see `checkpoints.prepare`).
+        own: a folder for checkpoints of this trial, which outlives a killed process and goes when the trial
+            is finished.
+        tell: shows a short text and the share of the trial that is done, from 0 to 1.
+    """
+
+    cell: Cell
+    seed: int
+    shared: Path
+    own: Path
+    tell: Callable[[str, float], None] = lambda text, share: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial measured.
+
+    Args:
+        measures: what is the same whenever the trial is run with the same versions.
+        timings: what is not: seconds and bytes.
+    """
+
+    measures: Mapping[str, Value]
+    timings: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an experiment says of one claim; a row of the page.
+
+    Args:
+        claim: what was published, in our words.
+        source: author, year, and where.
+        ran: what was run here.
+        result: numbers with their intervals, all from the results.
+        verdict: "holds", "does not hold at this size" or "not testable here".
+        why: what might explain it, if it does not hold.
+    """
+
+    claim: str
+    source: str
+    ran: str
+    result: str
+    verdict: Verdict
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page, drawn when it is needed."""
+
+    name: str
+    caption: str
+    draw: Callable[[], "Figure"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page says of an experiment: findings, pictures, and more text, such as tables."""
+
+    findings: Sequence[Finding]
+    pictures: Sequence[Picture] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[C]):
+    """An experiment, which a module of this folder has under the name EXPERIMENT.
+
+    Args:
+        name: that of the module and of its presets' file.
+        title: its heading on the page.
+        configuration: a frozen dataclass, whose fields the presets give.
+        cells: what varies, in the order to run it in.
+        run: one trial. It must follow from the configuration, the cell and the seed alone.
+        report: findings and pictures from the results.
+        threads: of PyTorch. One is fastest for small layers.
+    """
+
+    name: str
+    title: str
+    configuration: type[C]
+    cells: Callable[[C], Sequence[Cell]]
+    run: Callable[[C, Trial], Outcome]
+    report: Callable[[C, "Results"], Report]
+    threads: int = 1
+
+    def trials(self, configuration: C) -> list[tuple[Cell, int]]:
+        """All cells with all seeds: first every cell with the first seed."""
+        cells = self.cells(configuration)
+        return [(cell, seed) for seed in range(configuration.seeds) for cell in cells]
+
+
+def find(name: str) -> Experiment[Configuration]:
+    """The experiment of a name of this folder, or of a module of your own, such as "my_package.my_module"."""
+    if name not in NAMES and "." not in name:
+        remedy = f"choose one of {', '.join(NAMES)}, or pass the module of your own experiment, with a dot"
+        raise TensorMoEError("experiment", name, remedy)
+    module = import_module(name if "." in name else f"{__package__}.{name}")
+    experiment: Experiment[Configuration] = module.EXPERIMENT
+    return experiment

@@ -1,0 +1,136 @@
+"""One loop around torch.optim for all experiments, which goes on from its checkpoint."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from tensormoe.errors import TensorMoEError
+
+from . import checkpoints
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: AdamW with a rate, a schedule and no surprises.
+
+    Args:
+        steps, batch: of how many batches of how many examples.
+        rate, decay, betas: AdamW's.
+        warmup: steps in which the rate rises from 0.
+        schedule: "constant", or "linear" or "cosine" down to `last` times the rate.
+        last: of the rate, at the end.
+        clip: the largest norm of the gradient; 0 for any.
+        every: steps between checkpoints.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    warmup: int = 0
+    schedule: str = "constant"
+    last: float = 0.0
+    clip: float = 0.0
+    every: int = 500
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise TensorMoEError("schedule", self.schedule, f"choose one of {', '.join(SCHEDULES)}")
+
+    def factor(self, step: int) -> float:
+        """What the rate is multiplied by at a step."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        falling = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + cos(pi * share)) / 2}[self.schedule]
+        return falling if self.schedule == "constant" else self.last + (1 - self.last) * falling
+
+
+def classify(model: torch.nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """The mean cross-entropy of logits."""
+    return cross_entropy(model(x), labels)
+
+
+def train(
+    model: torch.nn.Module,
+    data: Sequence[Tensor],
+    recipe: Recipe,
+    seed: int,
+    *,
+    loss: Callable[..., Tensor] = classify,
+    checkpoint: Path | None = None,
+    watch: Callable[[int, float], float | None] | None = None,
+) -> list[tuple[int, float]]:
+    """Train a model in place, and return what was watched: steps, each with a value.
+
+    The order of the data follows from the seed and the step alone, so that a run that goes on from its
+    checkpoint sees what one that was never stopped sees.
+
+    Args:
+        model: any module.
+        data: tensors of as many examples, which the batches are taken from.
+        recipe: the optimizer's settings.
+        seed: of the order.
+        loss: of the model and a batch of each tensor.
+        checkpoint: a file to keep the state in, and to go on from if it is there.
+        watch: gets the number of steps that are done and the last loss. What it returns is kept, such as the
+            loss on validation data every 100 steps; None is not.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay
+    )
+    first, kept = checkpoints.restore(checkpoint, model, optimizer) if checkpoint else (0, [])
+    model.train()
+    for step in range(first, recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate * recipe.factor(step)
+        batch = positions(len(data[0]), recipe.batch, seed, step)
+        optimizer.zero_grad()
+        value = loss(model, *(each[batch] for each in data))
+        value.backward()  # type: ignore[no-untyped-call]
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimizer.step()
+        seen = watch(step + 1, value.item()) if watch else None
+        if seen is not None:
+            kept.append((step + 1, seen))
+            model.train()
+        if checkpoint and (step + 1) % recipe.every == 0:
+            checkpoints.save(checkpoint, model, optimizer, step + 1, kept)
+    model.eval()
+    return kept
+
+
+def positions(count: int, batch: int, seed: int, step: int) -> Tensor:
+    """The examples of a step: each epoch has an order of its own and leaves out what fills no batch."""
+    batch = min(batch, count)
+    epoch, place = divmod(step, count // batch)
+    return _order(count, seed, epoch)[place * batch : (place + 1) * batch]
+
+
+_ORDERS: dict[tuple[int, int, int], Tensor] = {}
+
+
+def _order(count: int, seed: int, epoch: int) -> Tensor:
+    """The order of an epoch; only the latest is kept."""
+    name = (count, seed, epoch)
+    if name not in _ORDERS:
+        _ORDERS.clear()
+        _ORDERS[name] = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(count))
+    return _ORDERS[name]
+
+
+def accuracy(model: torch.nn.Module, x: Tensor, labels: Tensor) -> float:
+    """The share of examples whose class has the largest logit, in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        return float((model(x).argmax(-1) == labels).double().mean())
