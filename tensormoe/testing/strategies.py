@@ -266,8 +266,7 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
     nonlinearity = draw(st.sampled_from(sorted(NONLINEARITIES)))
     gated, input_norm = draw(st.booleans()), draw(st.booleans())
     layers = [(like.factorization, like.bias)] * (2 + gated)
-    # The prover refuses x that one layer reads in parts, and another whole beside a bias.
-    if draw(st.booleans()) and not (gated and INPUT in fixed):
+    if draw(st.booleans()):
         family = st.one_of(networks(like.levels, max_cores=3), networks(0, max_cores=3))
         others = [(draw(family), draw(st.booleans())) for _ in layers[1:]]
         layers = draw(st.permutations([layers[0], *others]))

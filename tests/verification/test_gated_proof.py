@@ -138,3 +138,66 @@ def test_a_plain_block_has_no_product() -> None:
     count = plain.program_for(None).num_operands
     with pytest.raises(tm.ProofError, match=r"gives something else than gelu\(u\)"):
         prove_chain(layers, "gelu", Program(count, tuple(steps), released(count, steps)))
+
+
+PARTS = [
+    tm.TensorNetwork("n i1 r, i2 r, r o", i=(2, 3), r=2),
+    tm.TensorNetwork("n i1 i2 o", i=(3, 2)),
+    tm.TensorNetwork("n i1 i2 o", i=(1, 6)) + tm.TensorNetwork("i o"),
+    tm.CP(2),
+]
+SPLITS = [(one, other) for one in PARTS for other in PARTS if one != other]
+
+
+@pytest.mark.parametrize("bias", [(True, True, True), (True, False, True), (False, True, False)])
+@pytest.mark.parametrize("families", SPLITS)
+def test_each_layer_may_read_the_input_in_parts_of_its_own(families: Any, bias: Any) -> None:
+    block = tm.MuMoEBlockSpec(6, 3, 2, 3, (*families, tm.CP(2)), bias=bias, gated=True)
+    proof = tm.prove(block)
+    assert len(proof.chain.steps) == len(block.programs[0][1].instructions)
+    assert "x″[" not in str(proof.chain)
+
+
+def test_a_single_input_may_be_in_parts_beside_a_bias() -> None:
+    families = (tm.TensorNetwork("i1 i2 o, n o", i=(1, 1)), tm.Dense(), tm.CP(2))
+    assert tm.prove(tm.MuMoEBlockSpec(1, 3, 2, 3, families, gated=True))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_each_layer_may_have_experts_in_parts_of_its_own(gated: bool) -> None:
+    families = [
+        tm.TensorNetwork("n1 r, n2 r, i r, o r", n=(2, 3), r=2),
+        tm.TensorNetwork("n1 n2 i o", n=(3, 2)),
+        tm.CP(2),
+    ]
+    gate = tm.Gate(tm.Activation("top_k", k=2))
+    block = tm.MuMoEBlockSpec(3, 4, 2, 6, tuple(families[: 2 + gated]), gate, gated=gated)
+    assert tm.prove(block)
+    assert tm.prove(block.plan(2, active=2))
+
+
+IN_PARTS = tm.MuMoEBlockSpec(6, 6, 6, 3, (PARTS[1], tm.Dense(), tm.CP(2)), gated=True)
+
+
+def test_an_input_in_the_parts_of_another_layer_is_refused() -> None:
+    other = IN_PARTS.replace(factorization=(tm.TensorNetwork("n i1 i2 o", i=(2, 3)), tm.Dense(), tm.CP(2)))
+    for proved, program in ((IN_PARTS, other), (other, IN_PARTS)):
+        layers = [stage.contraction for stage in proved.layers.values()]
+        with pytest.raises(tm.ProofError, match=r"splits an index|on the left"):
+            prove_chain(layers, "gelu", program.program_for(None))
+
+
+def test_steps_that_break_have_the_number_and_the_registers_of_the_given_program() -> None:
+    program = IN_PARTS.program_for(None)
+    layers = [stage.contraction for stage in IN_PARTS.layers.values()]
+    place = next(n for n, each in enumerate(program.instructions) if isinstance(each, PointwiseProduct))
+    steps = [*program.instructions]
+    steps[place] = PointwiseProduct(*steps[place].sources, "relu")
+    wrong = Program(program.num_operands, tuple(steps), released(program.num_operands, steps))
+    with pytest.raises(tm.ProofError) as error:
+        prove_chain(layers, "gelu", wrong)
+    assert error.value.step == place + 1
+    assert str(steps[place]) in str(error.value)
+    early = ((program.num_operands,), *program.releases[1:])
+    with pytest.raises(tm.ProofError, match="which was released"):
+        prove_chain(layers, "gelu", Program(program.num_operands, program.instructions, early))

@@ -11,16 +11,14 @@ f′(u) v, or ∂v, which stands for that gradient times f(u).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 from ...arrays.nonlinearities import name_of
 from ...arrays.protocols import Nonlinearity
-from ...errors import TensorMoEError
-from ...networks.notation import BATCH, Indices
 from ...programs.contraction import Contraction, Operand
 from ...programs.program import Program
-from .choices import tell_choices
+from .apart import read_apart
+from .block import RESULTS, Block, program_data
 from .claims import check_array, difference, gradients_of, products_of, whole_axes
 from .derivation import ProofStep
 from .prove import COTANGENT, Proof, check_program, derive
@@ -28,13 +26,8 @@ from .sharing import group_uses, prove_separately
 from .symbolic import Symbolic, read_operand
 from .symbolic_ops import SymbolicOps
 from .theorem import chain_theorem
-from .trace import ProofError, differentiate
+from .trace import ProofError, differentiate, renumber
 from .world import LawError, Term, World
-
-# The results of the layers before the last, with their names in theorems.
-_RESULTS = (("u", "the first layer"), ("v", "up"))
-# What distinguishes the last layer's names, and those of up.
-_LAST, _UP = "′", "″"
 
 
 @dataclass(frozen=True)
@@ -93,87 +86,28 @@ def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, progr
         ProofError: names the first step that breaks, and why.
         TensorMoEError: contractions that do not fit each other, or a program for other operands.
     """
-    block = _Block.of(layers, nonlinearity)
-    uses = group_uses(_name_uses(layers))
+    block = Block.of(layers, nonlinearity)
+    uses = group_uses(_name_uses(block, layers))
     arrays = [block.operands[each[0]] for each in uses]
-    check_program(arrays, program)
+    cores = arrays[len(block.data) :]
+    check_program((*program_data(block.stated), *cores), program)
+    apart, origins = read_apart(program, block.find_places(len(cores)))
     try:
-        program, steps = prove_separately(
-            program, uses, [array.name for array in arrays], lambda each: _forward(block, each)
+        separate, steps = prove_separately(
+            apart, uses, [array.name for array in arrays], lambda each: _forward(block, each)
         )
-        _backward(block, program)
+        _backward(block, separate)
     except LawError as reason:
         raise ProofError("the program", f"it {reason}") from None
+    except ProofError as error:
+        raise renumber(error, program, origins) from None
     return ChainProof(block.stated, block.name, steps)
-
-
-@dataclass(frozen=True)
-class _Block:
-    """What should be computed; names are different, except for what layers share with the first."""
-
-    stated: tuple[Contraction, ...]
-    nonlinearity: Nonlinearity
-
-    @staticmethod
-    def of(layers: Sequence[Contraction], nonlinearity: Nonlinearity) -> "_Block":
-        """Contractions with their names made different."""
-        first, *further, last = (layer.unshare() for layer in layers)
-        shared, hidden = _coefficients(_find_mixed(layers)), _size(first, first.output[-1])
-        fits = [_coefficients(layer) in ((), shared) for layer in layers]
-        for up, fit in zip(further, fits[1:], strict=False):
-            if not fit or (up.operands[0], _size(up, up.output[-1])) != (first.operands[0], hidden):
-                remedy = "up takes what the first takes, and gives as much"
-                raise TensorMoEError("contractions", (hidden, _size(up, up.output[-1])), remedy)
-        inputs = _size(last, last.operands[0].indices[-1]) - last.affine
-        if not fits[-1] or hidden != inputs:
-            remedy = "the second takes what the first gives, and the same coefficients"
-            raise TensorMoEError("contractions", (hidden, inputs), remedy)
-        data = f"{name_of(nonlinearity)}(u)" + " v" * len(further)
-        marked = [_mark(up, _UP, up.operands[0]) for up in further]
-        after = _mark(last, _LAST, Operand(data, (BATCH, last.operands[0].indices[-1] + _LAST)))
-        return _Block((first, *marked, after), nonlinearity)
-
-    @cached_property
-    def layers(self) -> tuple[Contraction, ...]:
-        """The layers with an index of its own for each operand of which some places are chosen."""
-        return tuple(map(tell_choices, self.stated))
-
-    @property
-    def name(self) -> str:
-        """What the nonlinearity is called."""
-        return name_of(self.nonlinearity)
-
-    @property
-    def before(self) -> tuple[Contraction, ...]:
-        """The layers of x."""
-        return self.layers[:-1]
-
-    @property
-    def last(self) -> Contraction:
-        """The layer after the nonlinearity."""
-        return self.layers[-1]
-
-    @cached_property
-    def operands(self) -> tuple[Operand, ...]:
-        """What the program takes."""
-        return (*_data(self.layers), *(core for layer in self.layers for core in layer.cores))
-
-    @property
-    def hidden(self) -> Operand:
-        """f(u), or f(u) v."""
-        return self.last.operands[0]
-
-    @property
-    def cotangents(self) -> dict[str, Contraction]:
-        """The layers by the name of what stands for the gradient of their results."""
-        names = [f"∂{result}" for result, _ in _RESULTS]
-        return {**dict(zip(names, self.before, strict=False)), COTANGENT: self.last}
 
 
 class _ChainOps(SymbolicOps):
     """Symbolic operations with one nonlinearity, of a block's hidden values alone."""
 
-    def __init__(self, block: _Block, world: World) -> None:
+    def __init__(self, block: Block, world: World) -> None:
         self._block, self._world = block, world
 
     def nonlinear(self, function: Nonlinearity, x: Symbolic, /) -> Symbolic:
@@ -207,7 +141,7 @@ class _ChainOps(SymbolicOps):
             raise LawError(f"applies {name_of(function)} where {self._block.name} is asked for")
         if len(results) != len(self._block.before):
             raise LawError(f"gives something else than {self._block.hidden.name}")
-        for (name, whose), layer, result in zip(_RESULTS, self._block.before, results, strict=False):
+        for (name, whose), layer, result in zip(RESULTS, self._block.before, results, strict=False):
             expected = products_of(self._world, layer)
             reason = difference(result, whole_axes(self._world, layer.output), expected)
             if reason is not None:
@@ -225,20 +159,19 @@ class _ChainOps(SymbolicOps):
         reason = difference(gradient, axes, expected)
         if reason is not None:
             raise LawError(f"carries back what is not the gradient of {hidden.name}: {reason}")
-        return read_operand(self._world, f"∂{_RESULTS[position][0]}", self._block.before[position].output)
+        return read_operand(self._world, f"∂{RESULTS[position][0]}", self._block.before[position].output)
 
 
-def _forward(block: _Block, program: Program) -> tuple[ProofStep, ...]:
+def _forward(block: Block, program: Program) -> tuple[ProofStep, ...]:
     world = World.of(block.layers)
     operands = [read_operand(world, op.name, op.indices) for op in block.operands]
-    names = [op.name for op in block.operands]
-    result, steps = derive(program, _ChainOps(block, world), names, operands)
+    result, steps = derive(program, _ChainOps(block, world), block.labels, operands)
     output = block.last.output
     check_array("the result", result, whole_axes(world, output), products_of(world, block.last))
     return steps
 
 
-def _backward(block: _Block, program: Program) -> None:
+def _backward(block: Block, program: Program) -> None:
     """Check each gradient: from ∂y in the last layer, from ∂u and ∂v in the others; their sum, if shared."""
     world = World.of(block.layers, *((name, layer.output) for name, layer in block.cotangents.items()))
     operands = [read_operand(world, op.name, op.indices) for op in block.operands]
@@ -249,53 +182,13 @@ def _backward(block: _Block, program: Program) -> None:
             check_array(f"the gradient of {op.name}", gradient, operand.axes, expected)
 
 
-def _gradients(block: _Block, world: World, operand: Operand) -> Iterator[Term]:
+def _gradients(block: Block, world: World, operand: Operand) -> Iterator[Term]:
     """The gradient with respect to an operand: one product for each layer, and term, that it is in."""
     for cotangent, layer in block.cotangents.items():
         yield from gradients_of(world, layer, cotangent, operand)
 
 
-def _name_uses(layers: Sequence[Contraction]) -> list[tuple[int, str]]:
+def _name_uses(block: Block, layers: Sequence[Contraction]) -> list[tuple[int, str]]:
     """The names of the data and of all cores, each with its layer's number."""
-    data = [(0, operand.name) for operand in _data(layers)]
+    data = [(0, operand.name) for operand in block.data]
     return [*data, *((number, core.name) for number, layer in enumerate(layers) for core in layer.cores)]
-
-
-def _size(contraction: Contraction, index: str) -> int:
-    return dict(contraction.sizes)[index]
-
-
-def _coefficients(contraction: Contraction) -> tuple[Operand, ...]:
-    return contraction.data[1:]
-
-
-def _find_mixed(layers: Sequence[Contraction]) -> Contraction:
-    """A layer with experts; any if there is none."""
-    return max(layers, key=lambda layer: len(layer.data))
-
-
-def _data(layers: Sequence[Contraction]) -> tuple[Operand, ...]:
-    """The input of the first layer, and the coefficients."""
-    return (layers[0].data[0], *_coefficients(_find_mixed(layers)))
-
-
-def _mark(contraction: Contraction, mark: str, data: Operand) -> Contraction:
-    """The contraction of `data`, and with a mark at all names but its own and the coefficients'."""
-    coefficients = _coefficients(contraction)
-    kept = {BATCH, *data.indices, *(index for op in coefficients for index in op.indices)}
-
-    def rename(indices: Indices) -> Indices:
-        return tuple(index if index in kept else index + mark for index in indices)
-
-    marked = [Operand(core.name + mark, rename(core.indices)) for core in contraction.cores]
-    sizes = zip(rename(tuple(dict(contraction.sizes))), dict(contraction.sizes).values(), strict=True)
-    return replace(
-        contraction,
-        operands=(data, *coefficients, *marked),
-        output=rename(contraction.output),
-        sizes=tuple(sizes),
-        splits=tuple(
-            replace(split, mode=rename((split.mode,))[0], parts=rename(split.parts))
-            for split in contraction.splits
-        ),
-    )

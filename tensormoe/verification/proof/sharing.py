@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ...programs.instructions import Binary, Instruction, Pointwise, PointwiseProduct
 from ...programs.program import Program, released
-from .trace import ProofError
+from .trace import ProofError, renumber
 
 Result = TypeVar("Result")
 
@@ -116,17 +116,14 @@ class _Template:
         steps = [(instruction, [*sources]) for instruction, sources in self._steps]
         for read, use in zip(self._reads, chosen, strict=True):
             steps[read.step][1][read.position] = use
-        instructions = tuple(_rewire(*step) for step in steps)
+        instructions = tuple(rewire(*step) for step in steps)
         return Program(self._count, instructions, released(self._count, instructions))
 
     def translate(self, error: ProofError | None) -> ProofError:
         """An error with the number of the given program's step."""
-        if error is None or error.step is None:
-            return error or ProofError("the program", "no assignment of a shared core's uses was tried")
-        number = self._origins[error.step - 1]
-        return ProofError(
-            f"step {number + 1}: {self._program.instructions[number]}", error.remedy, number + 1
-        )
+        if error is None:
+            return ProofError("the program", "no assignment of a shared core's uses was tried")
+        return renumber(error, self._program, self._origins)
 
     def _left(self, chosen: Sequence[int]) -> list[int]:
         """The uses that the reader after these may stand for."""
@@ -177,7 +174,7 @@ class _Template:
             waiting[register] = written
 
 
-def _rewire(instruction: Instruction, sources: Sequence[int]) -> Instruction:
+def rewire(instruction: Instruction, sources: Sequence[int]) -> Instruction:
     """An instruction that reads these registers; one register may become two."""
     if isinstance(instruction, Binary):
         return replace(instruction, source=sources[0], other=sources[1])

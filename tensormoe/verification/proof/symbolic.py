@@ -109,9 +109,12 @@ def _stretch(a: Symbolic, b: Any) -> tuple[Axis, ...]:
 def _check_rows(array: Symbolic, indices: set[str]) -> None:
     """Raise an error if some of an input mode's rows are to be stretched along that mode."""
     for index in sorted(indices):
-        kept = {term.rows_of(index) for term in array.terms} - {None}
+        mode = array.world.mode_of(index)
+        # Digits number the inputs alone.
+        within = {None} if index == mode else {None, INPUTS}
+        kept = {term.rows_of(mode) for term in array.terms} - within
         if kept:
-            raise LawError(f"repeats {show_rows(kept.pop())} of {index} at other rows of {index}")
+            raise LawError(f"repeats {show_rows(kept.pop())} of {mode} at other rows of {mode}")
 
 
 def _cuts(key: Any, count: int) -> list[slice]:

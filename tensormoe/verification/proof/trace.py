@@ -41,6 +41,20 @@ class ProofError(TensorMoEError):
         self.step = step
 
 
+def renumber(error: ProofError, program: Program, origins: Sequence[int]) -> ProofError:
+    """An error of a program that was rewritten, with the step of the given one.
+
+    Args:
+        error: of the rewritten program.
+        program: the given one.
+        origins: the number of each rewritten step there, from 0 on.
+    """
+    if error.step is None:
+        return error
+    number = origins[error.step - 1]
+    return ProofError(f"step {number + 1}: {program.instructions[number]}", error.remedy, number + 1)
+
+
 def trace(program: Program, note: Note | None = None) -> Program:
     """The same program, whose instructions call `note`; one that breaks raises a `ProofError`."""
     numbered = enumerate(program.instructions, start=1)
