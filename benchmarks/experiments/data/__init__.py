@@ -1,0 +1,1 @@
+"""What the experiments learn from: images and texts in files as they are published, and what is at hand."""
