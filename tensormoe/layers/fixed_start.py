@@ -3,9 +3,9 @@
 A start is derived as if all cores were drawn. What fixed cores have more or less of, in the mean square, goes
 to a core of the same term, so that the output keeps its scale.
 
-Beside a term in which everything is fixed, such as a frozen weight, the other terms start at zero: the layer
-starts as what is fixed. One core of each has a start of zero, around which its experts differ as ever (Hu et
-al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
+Beside a term in which everything is fixed, such as a frozen weight, the other terms start at zero, biases
+too: the layer starts as what is fixed. One core of each has a start of zero, around which its experts differ
+as ever (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021).
 """
 
 from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ class FixedStart:
 
     Args:
         squares: the mean square of each by name.
-        frozen: whether biases, or other terms, are beside one in which all is fixed.
+        frozen: whether terms that are biases, and others, are beside one in which all is fixed.
         kinds: for each term with something to train, whether it is a bias.
     """
 
@@ -43,6 +43,8 @@ class FixedStart:
         trained = tuple(any(core.name not in squares for core in term.cores) for term in network.terms)
         pairs = [*zip(network.terms, trained, strict=True)]
         frozen = frozenset(term.is_bias for term, some in pairs if not some)
+        # A bias beside a frozen weight would change what the weight computes.
+        frozen |= {True} if False in frozen else frozenset()
         return cls(squares, frozen, tuple(term.is_bias for term, some in pairs if some))
 
     def adapt(

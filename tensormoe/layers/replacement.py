@@ -6,6 +6,8 @@ from typing import Generic, Protocol, TypeVar
 
 from ..errors import TensorMoEError, one_of
 from ..tables import table
+from .each import spread
+from .freezing import describe_added
 from .spec import Spec
 
 M = TypeVar("M")
@@ -29,6 +31,7 @@ class Row:
         parameters_before, parameters_after: elements.
         macs_before, macs_after: multiply-accumulates a token, the router's included; None if they are not
             known.
+        fixed: elements that are there now and are not trained, such as frozen weights.
 
     Examples:
         >>> from tensormoe.layers.replacement import Row
@@ -44,6 +47,7 @@ class Row:
     parameters_after: int
     macs_before: int | None
     macs_after: int | None
+    fixed: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,14 @@ class Replacement(Generic[M]):
         self._note()
 
     def __str__(self) -> str:
-        columns = ("module", "before", "after", "parameters", "→", "MACs a token", "→")
-        rows = [_cells(row) for row in self.rows]
+        fixed = sum(row.fixed for row in self.rows)
+        also = ("fixed",) if fixed else ()
+        columns = ("module", "before", "after", "parameters", "→", *also, "MACs a token", "→")
+        rows = [_cells(row, bool(fixed)) for row in self.rows]
         total = (
             sum(row.parameters_before for row in self.rows),
             sum(row.parameters_after for row in self.rows),
+            *([fixed] if fixed else []),
             _total([row.macs_before for row in self.rows]),
             _total([row.macs_after for row in self.rows]),
         )
@@ -101,7 +108,9 @@ def check_recipe(experts: object, factorization: object, match: object, build: o
 def describe_spec(spec: Spec) -> str:
     """A specification in the table's words."""
     counts = " × ".join(map(str, spec.experts))
-    return f"{counts} experts, {spec.factorization}" if counts else str(spec.factorization)
+    each = dict.fromkeys(map(describe_added, spread(spec.factorization, len(spec.layers))))
+    told = next(iter(each)) if len(each) == 1 else f"({', '.join(each)})"
+    return f"{counts} experts, {told}" if counts else told
 
 
 def match_costs(spec: Spec, match: str | None, parameters: int, macs: int | None, name: str) -> Spec:
@@ -124,9 +133,10 @@ def match_costs(spec: Spec, match: str | None, parameters: int, macs: int | None
         raise TensorMoEError(f"{error.argument} of {name}", error.received, error.remedy) from error
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, fixed: bool) -> tuple[str, ...]:
     shared = f" (and {len(row.names) - 1} more)" if len(row.names) > 1 else ""
-    figures = row.parameters_before, row.parameters_after, row.macs_before, row.macs_after
+    parameters = row.parameters_before, row.parameters_after, *([row.fixed] if fixed else [])
+    figures = *parameters, row.macs_before, row.macs_after
     return (row.names[0] + shared, row.before, row.after, *map(_figure, figures))
 
 

@@ -284,6 +284,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "where": lambda s: "0",
     "match": lambda s: None,
     "init": lambda s: "fresh",
+    "frozen": lambda s: False,
     "dry_run": lambda s: True,
     "build": lambda s: None,
     "weight_decay": lambda s: 0.1,

@@ -370,3 +370,42 @@ def test_a_single_layer_goes_to_the_hub_and_back_by_a_class_that_takes_its_speci
         assert loaded.layer.spec == spec
         x = torch.randn(3, 8)
         assert torch.equal(loaded(x), saved(x))
+
+
+def test_experts_beside_frozen_weights_train_alone_and_a_checkpoint_has_each_weight_once(
+    tmp_path: Path,
+) -> None:
+    """GPT-2's MLPs and projections: the same logits at first and after `undo`; from disk, the same bits."""
+    from safetensors import safe_open
+
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(gpt2()).eval().requires_grad_(False)
+    expected, dense = (
+        model(**TOKENS).logits,
+        {name: value.clone() for name, value in model.named_parameters()},
+    )
+    lora = tm.TensorNetwork("n i r, n r o", r=2)
+    reports = [replace(model, name, experts=4, factorization=lora, frozen=True) for name in ("mlp", "c_attn")]
+    torch.testing.assert_close(model(**TOKENS).logits, expected, rtol=0, atol=1e-6)
+    trained = {name for name, each in model.named_parameters() if each.requires_grad}
+    assert len(trained) == 2 * (2 * 2 + 1) + 2 * (2 + 1)
+    optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=1e-2)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(**TOKENS, labels=TOKENS["input_ids"]).loss.backward()
+        optimizer.step()
+    assert (model(**TOKENS).logits - expected).abs().max() > 1e-3
+    mlp = model.transformer.h[1].mlp
+    assert torch.equal(mlp.first["W"], dense["transformer.h.1.mlp.c_fc.weight"])
+    assert torch.equal(mlp.second["B"], dense["transformer.h.1.mlp.c_proj.bias"])
+    model.save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        shapes = [tuple(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
+    # Two layers' c_fc, which is there once for each, and no trained core of this shape.
+    assert shapes.count((32, 128)) == 2
+    assert (tmp_path / "config.json").read_text(encoding="utf-8").count("sha256") == 2 * 3
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(loaded(**TOKENS).logits, model(**TOKENS).logits)
+    for report in reversed(reports):
+        report.undo()
+    assert torch.equal(model(**TOKENS).logits, expected)

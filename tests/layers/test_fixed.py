@@ -241,3 +241,16 @@ def test_shares_over_devices_are_refused() -> None:
     for choose in (experts_index, rank_index):
         with pytest.raises(tm.TensorMoEError, match="a fixed core is not shared out"):
             choose(spec_of(MIXED))
+
+
+def test_biases_beside_a_frozen_weight_start_at_zero_too() -> None:
+    spec = spec_of(tm.TensorNetwork("W: i o + n i r, n r o + n o", r=3, fixed={"W": WEIGHT}))
+    parameters, state = tm.initialize(spec, dtype="float64")
+    x = np.random.default_rng(1).normal(size=(20, 8))
+    np.testing.assert_allclose(tm.apply(spec, parameters, x, state=state).y, x @ WEIGHT, atol=1e-12)
+    bias = parameters["cores.core4"]
+    assert all((one != other).all() for one, other in pairwise(bias))
+    # A bias that is frozen says nothing of the weight.
+    other = tm.TensorNetwork("n r, i r, r o + B: o", r=3, fixed={"B": WEIGHT[0]})
+    parameters, state = tm.initialize(spec_of(other), dtype="float64")
+    assert np.abs(tm.apply(spec_of(other), parameters, x, state=state).y - WEIGHT[0]).min() > 1e-6

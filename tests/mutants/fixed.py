@@ -5,6 +5,7 @@ from mutants.specs import LORA, MIXED
 
 NETWORKS, LAYERS = "networks/test_fixed.py", "layers/test_fixed.py"
 IDENTITIES = "networks/test_identities.py"
+FROZEN = "backends/torch/test_torch_frozen.py"
 
 MUTANTS = [
     edit(
@@ -62,6 +63,38 @@ MUTANTS = [
         "{*self.squares, *shared}",
         LORA,
         f"{LAYERS}::test_a_layer_beside_a_frozen_weight_starts_as_the_weight_and_learns",
+    ),
+    edit(
+        "biases beside a frozen weight start as usual",
+        "layers.fixed_start:FixedStart.of",
+        "if False in frozen",
+        "if False",
+        LORA,
+        f"{LAYERS}::test_biases_beside_a_frozen_weight_start_at_zero_too",
+    ),
+    edit(
+        "a frozen weight has the biases of another layer",
+        "layers.freezing:freeze",
+        "zip(weights, biases, added, strict=True)",
+        "zip(weights, biases[::-1], added, strict=True)",
+        LORA,
+        f"{FROZEN}::test_only_experts_and_their_gates_train_and_the_weights_are_buffers",
+    ),
+    edit(
+        "a gate may scale a frozen weight",
+        "layers.freezing:freeze",
+        "if gate.total != 1:",
+        "if gate.total == 0:",
+        LORA,
+        f"{FROZEN}::test_what_cannot_be_frozen_is_refused_and_nothing_changes",
+    ),
+    edit(
+        "the table says that a frozen weight is a factorization like others",
+        "layers.freezing:_describe",
+        "bool(names) and",
+        "not names and",
+        LORA,
+        f"{FROZEN}::test_undo_and_a_dry_run_leave_the_model_and_the_table_says_what_is_trained",
     ),
     edit(
         "exact arithmetic draws fixed integers",

@@ -1,13 +1,16 @@
 """Linear maps, whatever class of Flax computes them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from tensormoe.errors import TensorMoEError
+from tensormoe.typing import NumPyArray
 
 # The last axis of x meets a matrix, which may be transposed; letters or an ellipsis stand before it.
 _PRODUCT = re.compile(r"(?P<rows>(?:\.\.\.)?[a-zA-Z]*)(?P<i>\w),(?P<matrix>\w\w)->(?P=rows)(?P<o>\w)")
@@ -42,6 +45,30 @@ class Linear:
         """The sizes I and O."""
         rows, columns = self.module.kernel.shape
         return (columns, rows) if self.transposed else (rows, columns)
+
+
+def read_weights(
+    name: str, linears: Sequence[Linear], argument: str, value: object
+) -> tuple[list[NumPyArray], list[NumPyArray | None]]:
+    """The weights and biases of linear maps, in float64 where they are, otherwise in float32.
+
+    Raises:
+        TensorMoEError: names the module, and the argument that needs values where there are none.
+    """
+    biases = [
+        None if each.vector is None else _to_numpy(name, each.vector, argument, value) for each in linears
+    ]
+    return [_to_numpy(name, each.matrix, argument, value) for each in linears], biases
+
+
+def _to_numpy(name: str, array: object, argument: str, value: object) -> NumPyArray:
+    if not isinstance(array, jax.Array | np.ndarray) or isinstance(array, jax.core.Tracer):
+        remedy = f"{name} has no values, while JAX traces or evaluates shapes: load them first"
+        raise TensorMoEError(argument, value, remedy)
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        remedy = f"the weights of {name} lie on several hosts: gather them first"
+        raise TensorMoEError(argument, value, remedy)
+    return np.asarray(array).astype("float64" if array.dtype == "float64" else "float32")
 
 
 def read_linear(module: object) -> Linear | None:

@@ -11,6 +11,7 @@ from flax import nnx
 from tensormoe.errors import TensorMoEError
 from tensormoe.gates.gate import Gate
 from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.freezing import freeze
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.places import ask
 from tensormoe.layers.replacement import Row, describe_spec, match_costs
@@ -19,6 +20,7 @@ from tensormoe.networks.factorization import Factorization
 
 from .dense import Dense, read_dense
 from .find import Place
+from .linear import read_weights
 
 Build: TypeAlias = Callable[[nnx.Module], Spec | nnx.Module]
 
@@ -42,10 +44,11 @@ class Design:
         spec = self.new if isinstance(self.new, Spec) else getattr(self.new, "spec", None)
         if isinstance(spec, Spec):
             after, parameters, macs = describe_spec(spec), spec.num_parameters, spec.macs
+            fixed = spec.num_fixed
         else:
-            after, parameters, macs = type(self.new).__name__, count(self.new), None
+            after, parameters, macs, fixed = type(self.new).__name__, count(self.new), None, 0
         before = type(self.place.module).__name__, count(self.place.module), _macs(self.dense)
-        return Row(self.place.names, before[0], after, before[1], parameters, before[2], macs)
+        return Row(self.place.names, before[0], after, before[1], parameters, before[2], macs, fixed)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Recipe:
     gate: Gate | Sequence[Gate] | None
     match: str | None
     build: Build | None
+    frozen: bool = False
 
     def design(self, place: Place) -> Design:
         """What takes the place of a module.
@@ -67,7 +71,7 @@ class Recipe:
         if self.build is None:
             dense: Dense | None = read_dense(place)
             assert dense is not None
-            new: Spec | nnx.Module = self._write(dense)
+            new: Spec | nnx.Module = self._write(place, dense)
         else:
             new = ask("build", self.build, place.name, place.module)
             dense = _read(place, new)
@@ -77,17 +81,22 @@ class Recipe:
             new = match_costs(new, self.match, count(place.module), _macs(dense), place.name)
         return Design(place, dense, new)
 
-    def _write(self, dense: Dense) -> Spec:
+    def _write(self, place: Place, dense: Dense) -> Spec:
         """The specification with the sizes, the bias and the nonlinearity of what is there."""
         assert self.experts is not None
         assert self.factorization is not None
-        shared = self.experts, self.factorization, self.gate, dense.bias
+        # Frozen biases are beside the frozen weights.
+        shared = self.experts, self.factorization, self.gate, dense.bias and not self.frozen
         (in_features, hidden), out_features = dense.linears[0].sizes, dense.linears[-1].sizes[1]
+        gated = len(dense.linears) == 3
         if dense.nonlinearity is None:
             network = check_factorization(self.factorization)
-            return MuMoESpec(in_features, out_features, self.experts, network, *shared[2:])
-        gated = len(dense.linears) == 3
-        return MuMoEBlockSpec(in_features, hidden, out_features, *shared, dense.nonlinearity, gated=gated)
+            spec: Spec = MuMoESpec(in_features, out_features, self.experts, network, *shared[2:])
+        else:
+            spec = MuMoEBlockSpec(in_features, hidden, out_features, *shared, dense.nonlinearity, gated=gated)
+        if not self.frozen:
+            return spec
+        return freeze(*read_weights(place.name, dense.linears, "frozen", True), spec, place.name)
 
 
 def count(module: object) -> int:

@@ -8,6 +8,7 @@ from flax import nnx
 from tensormoe.errors import TensorMoEError, one_of, true_or_false
 from tensormoe.fitting.from_dense import STARTS
 from tensormoe.gates.gate import Gate
+from tensormoe.layers.freezing import check_frozen
 from tensormoe.layers.replacement import Replacement, check_recipe
 from tensormoe.networks.factorization import Factorization
 
@@ -50,6 +51,7 @@ def replace(
     gate: Gate | Sequence[Gate] | None = Gate(),
     match: str | None = None,
     init: str = "fresh",
+    frozen: bool = False,
     dry_run: bool = False,
     build: Build | None = None,
     rngs: nnx.Rngs | None = None,
@@ -76,6 +78,8 @@ def replace(
             at most its multiply-accumulates a token; None for the rank that the factorization has.
         init: "fresh" for initial values; "upcycle" for experts that start near the weights that are
             replaced and "fit" for experts equal to them, exactly where the ranks allow, as `tm.upcycle`.
+        frozen: whether what is replaced stays, as fixed cores W and B, and `factorization` is what experts
+            add to it. The model computes what it did, and the added cores learn from there.
         dry_run: whether to leave the model as it is and only report.
         build: a function from the old module to a specification, or to a module, where `experts` and
             `factorization` are not enough.
@@ -89,7 +93,10 @@ def replace(
     Raises:
         TensorMoEError: nothing fits `where`, a module that is neither linear nor an MLP, dropout in one,
             layers that are stacked in one module, a parameter that other modules share, a budget that is too
-            small, weights to start from that are not known, or neither rngs nor a seed.
+            small, weights to start from or to freeze that are not known, a gate that would scale frozen ones,
+            or neither rngs nor a seed.
+
+    Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, for frozen weights.
 
     Examples:
         >>> import tensormoe as tm, tensormoe_jax
@@ -107,7 +114,8 @@ def replace(
     one_of("init", init, STARTS)
     true_or_false("dry_run", dry_run)
     check_recipe(experts, factorization, match, build)
-    recipe = Recipe(experts, factorization, gate, match, build)
+    check_frozen(frozen, init, build)
+    recipe = Recipe(experts, factorization, gate, match, build, frozen)
     links = list(walk(model))
     designs = [recipe.design(place) for place in find(model, links, where)]
     rows = tuple(each.describe() for each in designs)

@@ -18,6 +18,7 @@ from tensormoe.typing import NumPyArray
 from .._base import Device, Module
 from .._initialization import check_source
 from .._module import MuMoE, MuMoEBlock
+from .linear import read_weights
 from .recipe import Design
 
 
@@ -61,22 +62,10 @@ def _read(design: Design, spec: Spec, init: str, seed: int) -> dict[str, NumPyAr
     name = design.place.name
     if design.dense is None:
         raise TensorMoEError("init", init, f"the weights of {name} are not known: start fresh, and load them")
-    weights = [_to_numpy(name, init, each.matrix) for each in design.dense.linears]
-    biases = [
-        None if each.vector is None else _to_numpy(name, init, each.vector) for each in design.dense.linears
-    ]
+    weights, biases = read_weights(name, design.dense.linears, "init", init)
     wide = design.dense.linears[0].matrix.dtype == jnp.float64
     dtype = "float64" if wide else "float32"
     return start_from(weights, biases, spec, init, name=name, seed=seed, dtype=dtype)
-
-
-def _to_numpy(name: str, init: str, array: object) -> NumPyArray:
-    if not isinstance(array, jax.Array | np.ndarray) or isinstance(array, jax.core.Tracer):
-        remedy = f"{name} has no values, while JAX traces or evaluates shapes: load them first"
-        raise TensorMoEError("init", init, remedy)
-    if isinstance(array, jax.Array) and not array.is_fully_addressable:
-        raise TensorMoEError("init", init, f"the weights of {name} lie on several hosts: gather them first")
-    return np.asarray(array).astype("float64")
 
 
 def _draw_seed(rngs: nnx.Rngs) -> int:

@@ -8,6 +8,7 @@ from torch import nn
 from tensormoe.errors import TensorMoEError
 from tensormoe.gates.gate import Gate
 from tensormoe.layers.block_spec import MuMoEBlockSpec
+from tensormoe.layers.freezing import freeze
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.places import ask
 from tensormoe.layers.replacement import check_recipe, match_costs
@@ -17,6 +18,7 @@ from tensormoe.networks.factorization import Factorization
 from .dense import Dense, read_dense
 from .design import Design
 from .find import Place
+from .linear import read_weights
 from .nonlinearity import name_nonlinearity
 from .trial import computes_its_parts
 
@@ -33,6 +35,7 @@ class Recipe:
     gate: Gate | Sequence[Gate] | None = Gate()
     match: str | None = None
     build: Build | None = None
+    frozen: bool = False
 
     def check(self) -> None:
         """Raise an error for what can be known before any module is looked at."""
@@ -52,6 +55,8 @@ class Recipe:
         )
         if not isinstance(new, Spec | nn.Module):
             raise TensorMoEError(f"build for {place.name}", new, "return a specification, or a module")
+        if self.frozen and dense is not None and isinstance(new, Spec):
+            new = freeze(*read_weights(place.name, dense.linears, "frozen", True), new, place.name)
         design = Design(place, dense, new)
         if self.match is None or not isinstance(new, Spec):
             return design
@@ -71,7 +76,8 @@ class Recipe:
             raise TensorMoEError(place.name, dense.inner, remedy)
         assert self.experts is not None
         assert self.factorization is not None
-        shared = self.experts, self.factorization, self.gate, dense.bias
+        # Frozen biases are beside the frozen weights.
+        shared = self.experts, self.factorization, self.gate, dense.bias and not self.frozen
         first, second = dense.first, dense.second
         if second is None:
             network = check_factorization(self.factorization)

@@ -9,6 +9,7 @@ from torch import nn
 from tensormoe.errors import TensorMoEError, one_of, true_or_false
 from tensormoe.fitting.from_dense import STARTS
 from tensormoe.gates.gate import Gate
+from tensormoe.layers.freezing import check_frozen
 from tensormoe.networks.factorization import Factorization
 
 from .exchange import design, exchange
@@ -26,6 +27,7 @@ def replace(
     gate: Gate | Sequence[Gate] | None = Gate(),
     match: str | None = None,
     init: str = "fresh",
+    frozen: bool = False,
     dry_run: bool = False,
     build: Build | None = None,
 ) -> Replacement[nn.Module]:
@@ -50,6 +52,8 @@ def replace(
         init: "fresh" for initial values; "upcycle" for experts that start near the weights that are
             replaced and "fit" for experts equal to them, exactly where the ranks allow, as `tm.upcycle`.
             `torch.manual_seed` determines what is random.
+        frozen: whether what is replaced stays, as fixed cores W and B, and `factorization` is what experts
+            add to it. The model computes what it did, and the added cores learn from there.
         dry_run: whether to leave the model as it is and only report.
         build: a function from the old module to a specification, or to a module, where `experts` and
             `factorization` are not enough.
@@ -59,8 +63,10 @@ def replace(
 
     Raises:
         TensorMoEError: nothing fits `where`, a module that is neither linear nor a known MLP, an unknown
-            nonlinearity, a parameter that other modules share, a budget that is too small, or weights to
-            start from that are not known.
+            nonlinearity, a parameter that other modules share, a budget that is too small, weights to
+            start from or to freeze that are not known, or a gate that would scale frozen ones.
+
+    Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, for frozen weights.
 
     Examples:
         >>> import tensormoe as tm, tensormoe_torch
@@ -77,7 +83,8 @@ def replace(
         raise TensorMoEError("model", type(model), "pass a torch.nn.Module")
     one_of("init", init, STARTS)
     true_or_false("dry_run", dry_run)
-    designs = design(model, where, Recipe(experts, factorization, gate, match, build))
+    check_frozen(frozen, init, build)
+    designs = design(model, where, Recipe(experts, factorization, gate, match, build, frozen))
     if dry_run:
         return Replacement(tuple(describe(each, each.new) for each in designs))
     return exchange(model, designs, init, partial(_note, model))

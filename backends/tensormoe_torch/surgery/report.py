@@ -33,10 +33,13 @@ class Swap:
 def describe(design: Design, new: Spec | nn.Module) -> Row:
     """The row of a replaced module; in a dry run a specification stands for what would be built."""
     spec = getattr(new, "spec", None) if isinstance(new, nn.Module) else new
+    fixed = 0
     if isinstance(spec, Spec):
         after, parameters, macs = describe_spec(spec), spec.num_parameters, spec.macs
+        fixed = spec.num_fixed
     elif isinstance(new, nn.Module):
         after, macs = type(new).__name__, None
         parameters = sum(parameter.numel() for parameter in new.parameters())
     before = type(design.place.module).__name__ + (f", {design.outside}" if design.outside else "")
-    return Row(design.place.names, before, after, design.parameters, parameters, design.macs, macs)
+    costs = design.parameters, parameters, design.macs, macs
+    return Row(design.place.names, before, after, *costs, fixed)

@@ -6,11 +6,11 @@ import torch
 
 from tensormoe.errors import TensorMoEError
 from tensormoe.fitting.from_dense import start_from
-from tensormoe.typing import NumPyArray
 
 from .._base import Module
-from .._values import draw_seed, has_values
+from .._values import draw_seed
 from .design import Design
+from .linear import read_weights
 
 
 def start(module: Any, design: Design, init: str) -> None:
@@ -29,15 +29,8 @@ def start(module: Any, design: Design, init: str) -> None:
     name, linears = design.place.name, design.linears
     if not linears or not isinstance(module, Module):
         raise TensorMoEError("init", init, f"the weights of {name} are not known: start fresh, and load them")
-    if not all(has_values(each.matrix) for each in linears):
-        raise TensorMoEError("init", init, f"{name} has no values yet, on the meta device: load them first")
+    weights, biases = read_weights(name, linears, "init", init)
     dtype = "float64" if module.dtype == torch.float64 else "float32"
-    weights = [_read(each.matrix) for each in linears]
-    biases = [None if each.vector is None else _read(each.vector) for each in linears]
     module.load_arrays(
         start_from(weights, biases, module.spec, init, name=name, seed=draw_seed(), dtype=dtype)
     )
-
-
-def _read(tensor: torch.Tensor) -> NumPyArray:
-    return tensor.detach().to("cpu", torch.float64).numpy()
