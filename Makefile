@@ -13,7 +13,7 @@ export TENSORMOE_TEST_BACKENDS
 # Workers take tests from each other at the end: some tests take as long as a thousand others.
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: demo test integrations verify lint types doctest docs imports bench experiments oldest dist check clean
+.PHONY: demo test integrations verify lint types doctest docs imports bench experiments oldest dist coq proofs check clean
 
 demo: $(VENV)/demo,$(FRAMEWORK)
 	$(BIN)/tensormoe demo
@@ -67,6 +67,14 @@ dist: $(VENV)/release
 	cd build && empty/bin/python ../tests/house/smoke.py
 
 check: test lint types doctest integrations docs imports dist
+
+# Coq from the system's packages, where it is missing: tests that need it are skipped without it.
+coq:
+	@.ci/install-coq
+
+# The theorems about gates, and what they assume.
+proofs: coq
+	$(PYTHON) proofs/check.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest build dist site
