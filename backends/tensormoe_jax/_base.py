@@ -194,8 +194,9 @@ class Module(Merging):
         kinds: dict[str, Callable[[jax.Array], Any]] = dict.fromkeys(spec.fixed_shapes, Fixed)
         kinds |= dict.fromkeys(spec.statistics_shapes, nnx.BatchStat)
         held = {name: kinds.get(name, nnx.Param)(arrays[name]) for name in spec.array_shapes}
-        for group, variables in group_members(held).items():
-            listed = are_levels(variables)
+        # All cores of a layer may be shared with others.
+        for group, variables in group_members(held, spec.layers).items():
+            listed = group not in spec.layers and are_levels(variables)
             setattr(self, group, nnx.List(variables.values()) if listed else Cores(variables))
 
     @overload

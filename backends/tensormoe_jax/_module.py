@@ -12,6 +12,7 @@ from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.merging import merge, merge_layers
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
+from tensormoe.layers.parameters import cores_of
 from tensormoe.networks.factorization import Factorization
 
 from ._backend import backend
@@ -110,6 +111,7 @@ class MuMoEBlock(Module):
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
         first, second: the cores of each layer by name; of a gated block also `up`.
+        shared: the cores that several layers use, by name, if there are any; they are in no other group.
         gate_weights: the gate's parameters, (D, N_e) for each level; none without a gate.
 
     Examples:
@@ -127,6 +129,7 @@ class MuMoEBlock(Module):
     first: Cores
     up: Cores
     second: Cores
+    shared: Cores
 
     def __init__(
         self,
@@ -147,12 +150,17 @@ class MuMoEBlock(Module):
         spec = MuMoEBlockSpec(in_features, hidden_features, out_features, experts, factorization, **options)
         super().__init__(spec, seed=seed, rngs=rngs, dtype=dtype, device=device, recompute=recompute)
 
+    def _cores(self, layer: str) -> dict[str, nnx.Variable[jax.Array]]:
+        """All cores that a layer uses."""
+        variables = {name: self._variable(name) for name in self.spec.core_names}
+        return cores_of(self.spec, variables, layer)
+
     def materialize(self) -> tuple[jax.Array, ...]:
         """The weight tensors of all layers in their order, multiplied out; differentiable."""
         layers = self.spec.layers.items()
-        return tuple(materialize(stage, getattr(self, name), backend=backend) for name, stage in layers)
+        return tuple(materialize(stage, self._cores(name), backend=backend) for name, stage in layers)
 
     def merge(self, coefficients: Sequence[ArrayLike] | ArrayLike) -> tuple[jax.Array, ...]:
         """The weights of all layers for each row of coefficients; see `tm.merge`. Differentiable."""
-        cores = {name: getattr(self, name) for name in self.spec.layers}
+        cores = {name: self._cores(name) for name in self.spec.layers}
         return merge_layers(self.spec, cores, coefficients, backend=backend)

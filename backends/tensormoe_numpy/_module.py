@@ -10,6 +10,7 @@ from tensormoe.layers.cores import materialize
 from tensormoe.layers.layer_spec import MuMoESpec
 from tensormoe.layers.merging import merge, merge_layers
 from tensormoe.layers.options import BlockOptions, LayerOptions, check_keywords
+from tensormoe.layers.parameters import cores_of
 from tensormoe.networks.factorization import Factorization
 from tensormoe.typing import NumPyArray
 
@@ -148,12 +149,21 @@ class MuMoEBlock(Module):
         """The second layer's cores by name."""
         return self._members("second")
 
+    @property
+    def shared(self) -> dict[str, NumPyArray]:
+        """The cores that several layers use, by name; none in most blocks."""
+        return self._members("shared")
+
+    def _cores(self, layer: str) -> dict[str, NumPyArray]:
+        """All cores that a layer uses."""
+        return cores_of(self.spec, self.arrays(), layer)
+
     def materialize(self) -> tuple[NumPyArray, ...]:
         """The weight tensors of all layers in their order, multiplied out."""
         layers = self.spec.layers.items()
-        return tuple(materialize(stage, self._members(name), backend=backend) for name, stage in layers)
+        return tuple(materialize(stage, self._cores(name), backend=backend) for name, stage in layers)
 
     def merge(self, coefficients: Sequence[NumPyArray] | NumPyArray) -> tuple[NumPyArray, ...]:
         """The weights of all layers for each row of coefficients; see `tm.merge`."""
-        cores = {name: self._members(name) for name in self.spec.layers}
+        cores = {name: self._cores(name) for name in self.spec.layers}
         return merge_layers(self.spec, cores, coefficients, backend=backend)

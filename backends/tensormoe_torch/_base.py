@@ -10,7 +10,7 @@ from tensormoe.errors import TensorMoEError, true_or_false
 from tensormoe.layers.checks import check_input, check_types, read_given, read_router_input
 from tensormoe.layers.functional import run_mixture
 from tensormoe.layers.needs import check_parameters
-from tensormoe.layers.parameters import group_members
+from tensormoe.layers.parameters import SHARED, group_members, name_core
 from tensormoe.layers.spec import Spec, check_spec
 from tensormoe.terminal import substitute
 
@@ -52,7 +52,8 @@ class Module(Merging):
             for name, shape in spec.array_shapes.items()
         }
         tensors |= {name: nn.Parameter(tensors[name]) for name in spec.parameter_shapes}
-        for group, members in group_members(tensors).items():
+        # All cores of a layer may be shared with others.
+        for group, members in group_members(tensors, spec.layers).items():
             self.add_module(group, make_group(spec, group, members))
         if spec.gate is None:
             self.gate_weights = LevelTensors(spec, "gate_weights", {})
@@ -238,8 +239,9 @@ class Module(Merging):
 
     def _cores(self, prefix: str) -> dict[str, torch.Tensor]:
         """The cores of one of the spec's stages, in order."""
-        shapes = self.spec.layers[prefix].network.shapes
-        return dict(zip(shapes, self._tensors((prefix,)).values(), strict=True))
+        stage = self.spec.layers[prefix]
+        tensors = self._tensors((prefix, SHARED) if stage.joint else (prefix,))
+        return {name: tensors[name_core(prefix, stage, name)] for name in stage.network.shapes}
 
     def _all_tensors(self) -> dict[str, torch.Tensor]:
         return self._tensors((*self._mixture_groups, *self._gate_groups, *self._state_groups))

@@ -149,4 +149,5 @@ class LevelTensors(TensorGroup):
 
 def make_group(spec: Spec, prefix: str, tensors: Mapping[str, torch.Tensor]) -> TensorGroup:
     """The group for tensors: a sequence if there is one for each expert level."""
-    return (LevelTensors if are_levels(tensors) else NamedTensors)(spec, prefix, tensors)
+    is_mapping = prefix in spec.layers or not are_levels(tensors)
+    return (NamedTensors if is_mapping else LevelTensors)(spec, prefix, tensors)

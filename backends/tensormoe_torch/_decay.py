@@ -6,6 +6,7 @@ from typing import TypedDict
 from torch import nn
 
 from tensormoe.errors import TensorMoEError, number_from
+from tensormoe.layers.parameters import name_core
 from tensormoe.networks.notation import INPUT, OUTPUT
 
 from ._base import Module
@@ -68,6 +69,7 @@ def _shares(module: Module) -> Iterator[tuple[nn.Parameter, float]]:
         for term in stage.network.terms:
             trained = [core for core in term.cores if core.name in term.trained]
             names = [core.name for core in trained if {INPUT, OUTPUT} & {*core.indices}]
-            present = [parameters[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in parameters]
+            full = [name_core(prefix, stage, name) for name in names]
+            present = [parameters[name] for name in full if name in parameters]
             share = 0.0 if term.is_bias or not names else 1 / len(names)
             yield from ((parameter, share) for parameter in present)

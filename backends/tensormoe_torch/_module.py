@@ -119,6 +119,7 @@ class MuMoEBlock(Module):
     Attributes:
         spec: the `tm.MuMoEBlockSpec`.
         first, second: the cores of each layer by name; of a gated block also `up`.
+        shared: the cores that several layers use, by name, if there are any; they are in no other group.
         gate_weights: the gate's parameters, (D, N_e) for each level; none without a gate.
         gate: as for `MuMoE`.
         input_norm: weight and bias of the input's LayerNorm, if there is one.
@@ -138,6 +139,7 @@ class MuMoEBlock(Module):
     first: NamedTensors
     up: NamedTensors
     second: NamedTensors
+    shared: NamedTensors
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from ..arrays.registry import backend_of, get_module
 from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of
 from ..fitting.target import read_values
 from ..layers.functional import apply, normalize_input
-from ..layers.parameters import join_name
+from ..layers.parameters import name_core
 from ..layers.spec import Spec
 from ..memory import check_memory, host_memory
 from ..typing import Array, NumPyArray, Shape
@@ -97,8 +97,8 @@ class Subject:
 
     def cores(self, stage: str) -> dict[str, Array]:
         """The cores of one of the spec's layers by name."""
-        shapes = self.spec.layers[stage].network.shapes
-        return {name: self.arrays[join_name(stage, name)] for name in shapes}
+        layer = self.spec.layers[stage]
+        return {name: self.arrays[name_core(stage, layer, name)] for name in layer.network.shapes}
 
 
 def read_subject(layer: Any, x: Array, previous: Sequence[Array] | None) -> Subject:

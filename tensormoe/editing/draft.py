@@ -140,8 +140,8 @@ class Draft:
         """The core whose rows are experts, and which the term's weights are linear in."""
         modes = {*expert_modes(self.stage.levels)}
         carrying = [core for core in term.cores if modes & {*core.indices}]
-        # A shared core's rows are more than experts, and a fixed one's are not changed.
-        held = {*self.stage.network.shared, *dict(self.stage.network.fixed)}
+        # A shared core's rows are more than experts, or other layers', and a fixed one's are not changed.
+        held = self.stage.network.held
         whole = [core for core in carrying if modes <= {*core.indices} and core.name not in held]
         return whole[0] if whole and (len(carrying) == 1 or not several) else None
 

@@ -9,7 +9,7 @@ from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError
 from ..fitting.target import read_values
 from ..layers.each import one_or_each
-from ..layers.parameters import cores_of, join_name
+from ..layers.parameters import cores_of, join_name, name_core
 from ..layers.spec import Spec
 from ..networks.factorization import Factorization
 from ..networks.families import CP
@@ -43,7 +43,9 @@ def make(layer: Layer, edits: Sequence[Edit]) -> tuple[Spec, dict[str, Array]]:
                 f"{error.argument} of edit {number}", error.received, error.remedy
             ) from error
     changed = {
-        join_name(name, core): draft.cores[core] for name, draft in drafts.items() for core in draft.changed
+        name_core(name, draft.stage, core): draft.cores[core]
+        for name, draft in drafts.items()
+        for core in draft.changed
     }
     changed |= {name: values for name, values in weights.items() if values.shape != arrays[name].shape}
     beside = {name: draft.finish() for name, draft in drafts.items()}

@@ -77,6 +77,10 @@ def upcycle(
     """
     check_spec(spec)
     one_of("dtype", dtype, DTYPES)
+    for stage in spec.layers.values():
+        if stage.joint:
+            remedy = "layers share it, and each starts as another matrix: upcycle without shared="
+            raise TensorMoEError("shared", stage.joint[0], remedy)
     for gate in spec.gates:
         if gate.total != 1:
             remedy = "only with coefficients that sum to 1 is the mixture the dense layer: pass such a gate"

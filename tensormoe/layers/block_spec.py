@@ -14,6 +14,7 @@ from ..programs.block_plan import BlockPlan
 from ..programs.path import AnyOptimize, Optimize
 from ..typing import Shapes
 from .each import for_each, one_or_each, spread
+from .joint import check_joint, join_layers
 from .spec import Spec, check_factorization
 from .stage import Stage
 
@@ -51,9 +52,12 @@ class MuMoEBlockSpec(Spec):
         initialization: as for `MuMoESpec`.
         gate_features: as for `MuMoESpec`.
         output_bias: as for `MuMoESpec`, after the last layer.
+        shared: the names of cores that are one parameter in all layers that have a core of this name: labels
+            of a notation, as in "A: i r", or a family's, such as "expert1". They must have the same shape.
 
     Raises:
-        TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity.
+        TensorMoEError: as `MuMoESpec`, and for an unknown nonlinearity, or for shared cores of different
+            shapes.
 
     Source: Oldfield et al., "Multilinear Mixture of Experts: Scalable Expert Specialization through
     Factorization", 2024, the μMoE blocks that replace MLPs; Shazeer, "GLU Variants Improve Transformer",
@@ -71,6 +75,8 @@ class MuMoEBlockSpec(Spec):
         >>> decoders = block.replace(factorization=(tm.TensorNetwork("i o"), tm.TensorNetwork("n o, i o")))
         >>> {name: stage.experts for name, stage in decoders.layers.items()}
         {'first': (), 'second': (256,)}
+        >>> block.replace(shared="expert1").num_parameters == block.num_parameters - 256 * 552
+        True
     """
 
     in_features: int
@@ -88,6 +94,7 @@ class MuMoEBlockSpec(Spec):
     initialization: str
     gate_features: int | None
     output_bias: bool
+    shared: tuple[str, ...]
 
     def __init__(
         self,
@@ -106,6 +113,7 @@ class MuMoEBlockSpec(Spec):
         initialization: str = "linear",
         gate_features: int | None = None,
         output_bias: bool = False,
+        shared: str | Sequence[str] = (),
     ) -> None:
         check_nonlinearity(nonlinearity)
         self._set(
@@ -119,8 +127,9 @@ class MuMoEBlockSpec(Spec):
         names = tuple(self._sizes)
         networks = [check_factorization(each) for each in for_each("factorization", factorization, names)]
         biases = [true_or_false("bias", each) for each in for_each("bias", bias, names)]
-        shared = one_or_each(networks), gate, one_or_each(biases), memory_limit, initialization
-        self._set_shared(experts, *shared, gate_features, output_bias)
+        common = one_or_each(networks), gate, one_or_each(biases), memory_limit, initialization
+        self._set_shared(experts, *common, gate_features, output_bias)
+        self._set(shared=check_joint(shared, self._separate(("auto",) * len(names))))
         self._set(optimize=self._resolve(optimize))
         self._check_plans()
 
@@ -136,6 +145,11 @@ class MuMoEBlockSpec(Spec):
         return {**before, "second": (self.hidden_features, self.out_features)}
 
     def _stages(self, optimize: Sequence[Optimize]) -> dict[str, Stage]:
+        """The layers, each with the names of the cores that it shares with others."""
+        return join_layers(self._separate(optimize), self.shared)
+
+    def _separate(self, optimize: Sequence[Optimize]) -> dict[str, Stage]:
+        """The layers with cores of their own."""
         count = len(self._sizes)
         networks, biases = spread(self.factorization, count), spread(self.bias, count)
         carried = [Notation.parse(each.notation(self.levels)).has_experts for each in networks]

@@ -6,7 +6,8 @@ otherwise.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from .core_recipe import CoreRecipe, Shift
 from .fixed_start import FixedStart
 from .linear_start import linear_recipe, mixture_square
 from .needs import check_drawing
-from .parameters import join_name
+from .parameters import join_name, name_core
 from .published_start import published_recipe
 from .roles import canonical_network
 from .shared_start import share
@@ -147,11 +148,11 @@ def recipes(spec: Spec) -> dict[str, CoreRecipe]:
         cores.input uniform (8, 5) 0.354
         cores.output uniform (6, 5) 0.775
     """
-    cores = {
-        join_name(prefix, core.name): core
-        for prefix, stage in spec.layers.items()
-        for core in _recipes(stage, spec.initialization, spec.gates)
-    }
+    joined = any(stage.joint for stage in spec.layers.values())
+    groups = [spec.layers] if joined else [{name: stage} for name, stage in spec.layers.items()]
+    cores: dict[str, CoreRecipe] = {}
+    for layers in groups:
+        cores |= _recipes(layers, spec.initialization, spec.gates)
     return cores | _gate_recipes(spec)
 
 
@@ -167,14 +168,29 @@ def _gate_recipes(spec: Spec) -> dict[str, CoreRecipe]:
     return drawn
 
 
-def _recipes(stage: Stage, initialization: str, gates: Sequence[Gate] = ()) -> list[CoreRecipe]:
-    """The recipe of every core of a stage; the terms of a sum share the variance, and so do its biases."""
+def _recipes(
+    layers: Mapping[str, Stage], initialization: str, gates: Sequence[Gate] = ()
+) -> dict[str, CoreRecipe]:
+    """The recipe of every trained core of layers that may share cores, by full name."""
+    terms: list[list[CoreRecipe]] = []
+    names: list[list[str]] = []
+    fixed: set[str] = set()
+    for prefix, stage in layers.items():
+        terms += _derive(stage, initialization, gates)
+        uses = (term.cores for term in stage.network.terms)
+        names += [[name_core(prefix, stage, core.name) for core in cores] for cores in uses]
+        fixed |= {name_core(prefix, stage, name) for name, _ in stage.network.fixed}
+    return {name: each for name, each in share(terms, names, fixed).items() if name not in fixed}
+
+
+def _derive(stage: Stage, initialization: str, gates: Sequence[Gate]) -> list[list[CoreRecipe]]:
+    """The recipe of every use of a core; the terms of a sum share the variance, and so do its biases."""
     # Each use of a shared core is derived as if it were a core of its own, and each fixed core as if drawn.
     drawn, ordered = (each.unshare().terms for each in (canonical_network(stage), stage.network))
     names = [[core.name for core in term.cores] for term in stage.network.terms]
     start = FixedStart.of(stage.network)
     derive, counts = _RECIPES[initialization], Counter(start.kinds)
-    shared = {*stage.network.shared} - {*start.squares}
+    shared = {*stage.network.shared, *stage.joint} - {*start.squares}
     squares = [(1.0, 0.0) for _ in stage.experts]
     if gates and stage.experts and initialization == "linear":
         squares = [gate.expected_squares(n) for gate, n in zip(gates, stage.experts, strict=True)]
@@ -183,8 +199,7 @@ def _recipes(stage: Stage, initialization: str, gates: Sequence[Gate] = ()) -> l
         derived = list(derive(term, order, stage.in_features))
         factor = max(counts[order.is_bias], 1) ** -0.5 / mixture_square(term, squares) ** 0.5
         recipes.append(start.adapt(derived, own, shared, factor, order.is_bias))
-    trained = {*stage.network.trained}
-    return [each for each in share(recipes, names, start.squares) if each.name in trained]
+    return recipes
 
 
 def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:
@@ -198,9 +213,11 @@ def draw_cores(stage: Stage, seed: int) -> dict[str, NumPyArray]:
         ['expert1', 'input', 'output']
     """
     source = NumPySource(np.random.default_rng(seed))
-    cores = {core.name: np.array(core.draw(source), order="C") for core in _recipes(stage, "linear")}
-    cores |= {name: np.asarray(value, "float64") for name, value in stage.network.fixed_values().items()}
-    return {name: cores[name] for name in stage.network.shapes}
+    recipes = _recipes({"cores": replace(stage, joint=())}, "linear")
+    cores = {name: np.array(core.draw(source), order="C") for name, core in recipes.items()}
+    fixed = stage.network.fixed_values().items()
+    cores |= {join_name("cores", name): np.asarray(value, "float64") for name, value in fixed}
+    return {name: cores[join_name("cores", name)] for name in stage.network.shapes}
 
 
 class NumPySource:

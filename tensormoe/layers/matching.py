@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..errors import TensorMoEError, one_of, positive_integer, positive_number
 from ..networks.factorization import Factorization
 from ..networks.notation import Indices
 from .each import one_or_each
+from .joint import tie_indices, tied_mode
 from .limits import limit_sizes
 from .stage import Stage
 
@@ -76,10 +78,21 @@ class Growth:
         }
 
     def _sizes(self, units: int) -> dict[str, dict[str, int]]:
-        return {
+        sizes = {
             name: limit_sizes(self.layers[name].network, own, self.unit)
             for name, own in self._wanted(units).items()
         }
+        for tie in self._ties:
+            growing = [(name, bond) for name, bond in tie if bond in sizes.get(name, {})]
+            least = min((sizes[name][bond] for name, bond in growing), default=0)
+            for name, bond in growing:
+                sizes[name][bond] = least
+        return sizes
+
+    @cached_property
+    def _ties(self) -> list[set[tuple[str, str]]]:
+        """The bonds that layers which share cores make equally large."""
+        return tie_indices(self.layers)
 
 
 def choose_growing(layers: Mapping[str, Stage], bond: Growing | None) -> dict[str, dict[str, float]]:
@@ -104,7 +117,26 @@ def choose_growing(layers: Mapping[str, Stage], bond: Growing | None) -> dict[st
         }
         if not any(own.values()):
             raise TensorMoEError("bond", (), "growing_bonds is empty: name a bond here")
+    _tie(layers, own)
     return {name: each for name, each in own.items() if each}
+
+
+def _tie(layers: Mapping[str, Stage], own: dict[str, dict[str, float]]) -> None:
+    """Let what shared cores make equally large grow together, in all layers.
+
+    Raises:
+        TensorMoEError: nothing is left that can grow.
+    """
+    for tie in tie_indices(layers):
+        shares = [own[name][bond] for name, bond in tie if bond in own.get(name, {})]
+        mode = tied_mode(tie, layers)
+        for name, bond in tie if shares else ():
+            if mode is None:
+                own.setdefault(name, {})[bond] = max(shares)
+            else:
+                own.get(name, {}).pop(bond, None)
+                if not any(own.values()):
+                    raise TensorMoEError("bond", bond, f"a shared core makes it as large as {mode}")
 
 
 def _family_choice(stage: Stage) -> Indices:

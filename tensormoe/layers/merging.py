@@ -22,7 +22,7 @@ from .checks import (
 from .cores import materialize
 from .in_turn import compute_in_turn
 from .layer_spec import MuMoESpec
-from .parameters import join_name
+from .parameters import name_core
 from .spec import Spec, check_spec
 from .stage import Stage, check_experts
 
@@ -170,7 +170,7 @@ def run_merged(
 
     def run(prefix: str, tokens: Array) -> Array:
         stage = spec.layers[prefix]
-        cores = [parameters[join_name(prefix, name)] for name in stage.network.shapes]
+        cores = [parameters[name_core(prefix, stage, name)] for name in stage.network.shapes]
         if stage.experts:
             weights = ops.compute(stage.merging_plan.program, levels, cores)
         else:

@@ -10,7 +10,7 @@ from ..gates.gate import Gate
 from ..gates.levels import GateLevel
 from ..gates.steering import Step
 from ..typing import Shapes
-from .parameters import join_name
+from .parameters import join_name, name_core
 from .stage import Stage
 
 
@@ -89,7 +89,7 @@ class Names(ABC):
     def mixture_shapes(self) -> Shapes:
         """The shape of all that is no gate's by name: the cores, and the output bias if there is one."""
         shapes = {
-            join_name(prefix, name): shape
+            name_core(prefix, layer, name): shape
             for prefix, layer in self.layers.items()
             for name, shape in layer.network.shapes.items()
         }
@@ -97,10 +97,13 @@ class Names(ABC):
 
     @cached_property
     def core_names(self) -> tuple[str, ...]:
-        """The names of all cores, fixed ones included, layer by layer."""
-        return tuple(
-            join_name(prefix, name) for prefix, layer in self.layers.items() for name in layer.network.shapes
+        """The names of all cores, each once, fixed ones included, layer by layer."""
+        names = (
+            name_core(prefix, layer, name)
+            for prefix, layer in self.layers.items()
+            for name in layer.network.shapes
         )
+        return tuple(dict.fromkeys(names))
 
     @cached_property
     def bond_axes(self) -> dict[str, dict[str, int]]:
@@ -122,7 +125,7 @@ class Names(ABC):
         axes: dict[str, dict[str, int]] = {}
         for prefix, layer in self.layers.items():
             for index, cores in layer.network.axes.items():
-                named = {join_name(prefix, core): axis for core, axis in cores.items()}
+                named = {name_core(prefix, layer, core): axis for core, axis in cores.items()}
                 axes[index] = axes.get(index, {}) | named
         return axes
 

@@ -42,6 +42,7 @@ class BlockOptions(TypedDict, total=False):
     initialization: str
     gate_features: int | None
     output_bias: bool
+    shared: str | Sequence[str]
 
 
 def check_keywords(module: object, options: Mapping[str, object], fields: type) -> None:

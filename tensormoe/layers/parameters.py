@@ -8,6 +8,9 @@ from .stage import Stage
 
 Member = TypeVar("Member")
 
+# The group of the cores that several layers of a block share.
+SHARED = "shared"
+
 
 class Layered(Protocol):
     """A specification, which names each stage after the group of its cores."""
@@ -20,6 +23,19 @@ class Layered(Protocol):
 def join_name(group: str, member: str) -> str:
     """The full name of a group's member: "cores.input" for the core "input" of the group "cores"."""
     return f"{group}.{member}"
+
+
+def name_core(layer: str, stage: Stage, core: str) -> str:
+    """The full name of a layer's core: in its layer's group, or in that of the cores that layers share.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.parameters import name_core
+        >>> block = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5), shared="expert1")
+        >>> [name_core("first", block.layers["first"], core) for core in ("expert1", "input")]
+        ['shared.expert1', 'first.input']
+    """
+    return join_name(SHARED if core in stage.joint else layer, core)
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -46,19 +62,19 @@ def compare_names(given: Iterable[object], wanted: Iterable[str]) -> str:
     return "; ".join([*told, f"pass exactly these arrays by name: {', '.join(wanted) or 'none'}"])
 
 
-def group_members(arrays: Mapping[str, Member]) -> dict[str, dict[str, Member]]:
-    """Group arrays by the first part of their names, as modules hold them.
+def group_members(arrays: Mapping[str, Member], groups: Iterable[str] = ()) -> dict[str, dict[str, Member]]:
+    """Group arrays by the first part of their names, as modules hold them; some groups come first.
 
     Examples:
         >>> from tensormoe.layers.parameters import group_members
         >>> group_members({"cores.input": 1, "cores.output": 2, "gate_weights.0": 3})
         {'cores': {'input': 1, 'output': 2}, 'gate_weights': {'0': 3}}
     """
-    groups: dict[str, dict[str, Member]] = {}
+    grouped: dict[str, dict[str, Member]] = {group: {} for group in groups}
     for name, array in arrays.items():
         prefix, member = split_name(name)
-        groups.setdefault(prefix, {})[member] = array
-    return groups
+        grouped.setdefault(prefix, {})[member] = array
+    return grouped
 
 
 def are_levels(members: Iterable[str]) -> bool:
@@ -97,7 +113,8 @@ def cores_of(spec: Layered, parameters: Mapping[str, Member], layer: str | None 
     prefixes = tuple(spec.layers)
     prefix = prefixes[0] if layer is None and len(prefixes) == 1 else layer
     one_of("layer", prefix, prefixes)
-    cores = {name: join_name(str(prefix), name) for name in spec.layers[str(prefix)].network.shapes}
+    stage = spec.layers[str(prefix)]
+    cores = {name: name_core(str(prefix), stage, name) for name in stage.network.shapes}
     mapping("parameters", parameters)
     missing = [name for name in cores.values() if name not in parameters]
     if missing:

@@ -6,8 +6,9 @@ from functools import cached_property
 
 from ..arrays.protocols import Nonlinearity
 from ..errors import TensorMoEError, positive_integer
+from ..programs.block_plan import chain_plans
 from ..programs.plan import Plan, for_batch
-from ..programs.program import Program, chain
+from ..programs.program import Program
 from ..programs.sparse import read_active, sparse_plans
 from .names import Names
 from .stage import Programs
@@ -76,8 +77,7 @@ class Plans(Names):
         return {}
 
     def _chain(self, plans: Sequence[Plan]) -> Program:
-        levels = [layer.levels for layer in self.layers.values()]
-        return chain([plan.program for plan in plans], levels, self.between or "identity")
+        return chain_plans(plans, self.between or "identity")
 
     def program_for(self, batch_size: int | None) -> Program:
         """The program for a batch of this size; None for an unknown size."""

@@ -6,8 +6,10 @@ may ask for more of its cores' product than another does of its own: what a term
 to a core that it does not share.
 
 Where all uses ask for the same kind of start, such as an identity, the core starts so; otherwise it is
-uniform. The entries of a core that meets itself, as in A Aᵀ, are not independent: on the diagonal their
-squares add up, so that such a network starts at a somewhat larger scale.
+uniform. The layers of a block that share cores are like terms of a sum here.
+
+The entries of a core that meets itself, as in A Aᵀ, are not independent: on the diagonal their squares add
+up, so that such a network starts at a somewhat larger scale.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,8 +23,8 @@ from .core_recipe import CoreRecipe
 
 def share(
     terms: Sequence[Sequence[CoreRecipe]], names: Sequence[Sequence[str]], fixed: Collection[str] = ()
-) -> list[CoreRecipe]:
-    """One recipe for each core, from those of its uses in each term and the cores' names; some are fixed."""
+) -> dict[str, CoreRecipe]:
+    """One recipe for each core by name, from those of its uses in each term and the cores' names."""
     uses: dict[str, list[CoreRecipe]] = {}
     for recipe, name in zip(chain(*terms), chain(*names), strict=True):
         uses.setdefault(name, []).append(recipe)
@@ -31,7 +33,7 @@ def share(
     if len(terms) > 1:
         for term, own in zip(terms, names, strict=True):
             _balance(term, own, shared, fixed, joined)
-    return [*joined.values()]
+    return joined
 
 
 def choose_scaled(

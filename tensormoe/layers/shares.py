@@ -16,7 +16,7 @@ from .checks import flatten
 from .each import one_or_each
 from .functional import choose_program, unflatten
 from .in_turn import compute_in_turn
-from .parameters import join_name
+from .parameters import name_core
 from .spec import Spec, check_spec
 from .stage import Stage
 
@@ -30,6 +30,17 @@ def _check_trained(spec: Spec) -> None:
         names = ", ".join(spec.fixed_shapes)
         remedy = "a fixed core is not shared out: let every device have the whole layer"
         raise TensorMoEError("factorization", f"fixed cores {names}", remedy)
+
+
+def _check_aligned(spec: Spec) -> None:
+    """Refuse cores of several layers that are written differently: their shares would not be the same."""
+    written: dict[str, tuple[str, ...]] = {}
+    for stage in spec.layers.values():
+        for core in (each for each in stage.network.cores if each.name in stage.joint):
+            other = written.setdefault(core.name, core.indices)
+            if other != core.indices:
+                remedy = f"layers share it as {' '.join(other)!r} and as {str(core)!r}: write it alike in all"
+                raise TensorMoEError("shared", core.name, remedy)
 
 
 def rank_index(spec: Spec, bond: str | None = None) -> str:
@@ -46,6 +57,7 @@ def rank_index(spec: Spec, bond: str | None = None) -> str:
     """
     check_spec(spec)
     _check_trained(spec)
+    _check_aligned(spec)
     stages = spec.layers.values()
     bonds = tuple(dict.fromkeys(name for stage in stages for name, _ in stage.network.bonds))
     whole = one_or_each([stage.factorization for stage in stages])
@@ -88,6 +100,7 @@ def experts_index(spec: Spec) -> str:
     """
     check_spec(spec)
     _check_trained(spec)
+    _check_aligned(spec)
     if not spec.experts:
         raise TensorMoEError("experts", spec.experts, "there are none to share out: share out a bond")
     for stage in spec.layers.values():
@@ -102,11 +115,11 @@ def share_stages(spec: Spec, shapes: Mapping[str, Sequence[int]]) -> dict[str, S
 
 def _share(prefix: str, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> Stage:
     for name in stage.network.shared:
-        if tuple(shapes[join_name(prefix, name)]) != stage.network.shapes[name]:
+        if tuple(shapes[name_core(prefix, stage, name)]) != stage.network.shapes[name]:
             raise TensorMoEError("factorization", stage.factorization, _SHARED)
     sizes: dict[str, int] = {}
     for core in stage.network.cores:
-        sizes |= zip(core.indices, shapes[join_name(prefix, core.name)], strict=True)
+        sizes |= zip(core.indices, shapes[name_core(prefix, stage, core.name)], strict=True)
     levels = stage.levels
     if stage.network.counts and any(sizes[bond] != size for bond, size in stage.network.bonds):
         raise TensorMoEError("factorization", stage.factorization, _SUM)
@@ -116,10 +129,10 @@ def _share(prefix: str, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> St
     )
     share = replace(stage, experts=experts, factorization=stage.factorization.with_bonds(bonds))
     for name, shape in share.network.shapes.items():
-        given = tuple(shapes[join_name(prefix, name)])
+        given = tuple(shapes[name_core(prefix, stage, name)])
         if given != shape:
             remedy = f"the other cores' shares make it {shape}: share out one index in all of its cores"
-            raise TensorMoEError(join_name(prefix, name), given, remedy)
+            raise TensorMoEError(name_core(prefix, stage, name), given, remedy)
     return share
 
 
@@ -153,7 +166,7 @@ def mix_shares(
 
     def run(prefix: str, tokens: Array) -> Array:
         stage = stages[prefix]
-        cores = [shares[join_name(prefix, name)] for name in stage.network.shapes]
+        cores = [shares[name_core(prefix, stage, name)] for name in stage.network.shapes]
         program = choose_program(ops, stage, tokens)
         # A layer without experts takes no coefficients.
         return total(ops.compute(program, (tokens, *mixed[: stage.levels]), cores, recompute))

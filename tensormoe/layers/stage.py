@@ -1,7 +1,7 @@
 """A stage: a factorized weight tensor and its plans, without a gate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -38,6 +38,7 @@ class Stage(Serializable):
         bias: whether to append a constant 1 to x.
         optimize: how to find the path: the name of a search, or the path itself.
         memory_limit: the largest intermediate allowed, in elements, or None.
+        joint: the names of the cores that other layers of a block use, too.
 
     Examples:
         >>> import tensormoe as tm
@@ -56,6 +57,7 @@ class Stage(Serializable):
     bias: bool
     optimize: Optimize = "auto"
     memory_limit: int | None = None
+    joint: tuple[str, ...] = ()
 
     @property
     def levels(self) -> int:
@@ -66,7 +68,8 @@ class Stage(Serializable):
     def network(self) -> Network:
         """The factorization's network at these sizes."""
         rows = self.in_features + self.bias
-        return self.factorization.network(self.experts, rows, self.out_features, self.bias)
+        network = self.factorization.network(self.experts, rows, self.out_features, self.bias)
+        return replace(network, joint=self.joint) if self.joint else network
 
     @property
     def num_parameters(self) -> int:

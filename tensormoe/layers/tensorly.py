@@ -37,7 +37,7 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
         The cores by parameter name, contiguous in the notation's order.
 
     Raises:
-        TensorMoEError: another family, another structure, or a wrong shape.
+        TensorMoEError: another family, another structure, a wrong shape, or a layer that shares cores.
 
     Source: Kossaifi et al., "TensorLy: Tensor Learning in Python", 2019.
 
@@ -56,6 +56,11 @@ def from_tensorly(spec: MuMoESpec | Stage, factors: Any, prefix: str = "cores") 
     if not isinstance(prefix, str):
         remedy = 'pass "cores", or in a block the name of the layer, such as "first"'
         raise TensorMoEError("prefix", prefix, remedy)
+    if stage.joint:
+        remedy = (
+            "other layers of the block use them, too, and factors are one layer's: build it without shared="
+        )
+        raise TensorMoEError("spec", f"shared cores {', '.join(stage.joint)}", remedy)
     arrays = _flatten(stage, factors)
     cores: dict[str, Array] = {}
     for (name, given, order), array in zip(_orders(stage), arrays, strict=True):

@@ -47,6 +47,7 @@ class Network:
         bias: whether the last row of the input mode holds biases.
         fixed: the cores that are not trained, by name.
         splits: the modes whose parts some cores carry. Where the input is among them, biases are a term.
+        joint: the names of the cores that other layers of a block use, too.
 
     Examples:
         >>> import tensormoe as tm
@@ -68,6 +69,7 @@ class Network:
     bias: bool = False
     fixed: tuple[tuple[str, Fixed], ...] = ()
     splits: tuple[Split, ...] = ()
+    joint: Indices = ()
 
     def __str__(self) -> str:
         named = {*self.shared, *dict(self.fixed)}
@@ -198,8 +200,8 @@ class Network:
 
     @cached_property
     def held(self) -> frozenset[str]:
-        """The names of the cores that take no factor from another: used more than once, or fixed."""
-        return frozenset(self.shared) | frozenset(dict(self.fixed))
+        """The names of the cores that take no factor from another: used again, also elsewhere, or fixed."""
+        return frozenset((*self.shared, *self.joint, *dict(self.fixed)))
 
     @property
     def num_parameters(self) -> int:

@@ -1,15 +1,16 @@
 """Plans of blocks: their layers as one program, and its costs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
 from ..arrays.protocols import Nonlinearity
 from ..typing import Shape
+from .contraction import name_operands
 from .layouts import count_saved
 from .plan import Plan
-from .program import Program, chain
+from .program import Program, chain_registers
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class BlockPlan:
     @cached_property
     def program(self) -> Program:
         """The program of all layers as one: of x, the coefficients, and the cores of each."""
-        return chain([plan.program for plan in self._plans], [*map(_levels, self._plans)], self.nonlinearity)
+        return chain_plans(self._plans, self.nonlinearity)
 
     @property
     def batch_size(self) -> int:
@@ -42,8 +43,27 @@ class BlockPlan:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all layers."""
-        return sum(plan.macs for plan in self._plans)
+        """Multiply-accumulates of all layers; those of a step that several take are counted once."""
+        return sum(plan.macs for plan in self._plans) - self.common
+
+    @cached_property
+    def common(self) -> int:
+        """Multiply-accumulates that are spared, since layers that share cores have steps in common.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> block = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5), shared="expert1")
+            >>> block.plan(batch_size=10).common == 10 * 4 * 5
+            True
+        """
+        _, registers = _chain(self._plans, self.nonlinearity)
+        known: set[int] = set()
+        spared = 0
+        for plan, places in zip(self._plans, registers, strict=True):
+            results = [places[register] for register in plan.results]
+            spared += sum(step.macs for step, at in zip(plan.steps, results, strict=True) if at in known)
+            known |= {*results}
+        return spared
 
     @property
     def traffic(self) -> int:
@@ -52,8 +72,9 @@ class BlockPlan:
 
     @property
     def parameters(self) -> int:
-        """Elements of the trained cores of all layers."""
-        return sum(plan.parameters for plan in self._plans)
+        """Elements of the trained cores of all layers, those of a shared one counted once."""
+        fixed = {(n, name) for n, plan in enumerate(self._plans) for name in plan.contraction.fixed}
+        return sum(prod(shape) for name, shape in self._cores.items() if name not in fixed)
 
     @property
     def peak(self) -> int:
@@ -81,8 +102,18 @@ class BlockPlan:
         """The shapes of what the program takes: x, the coefficients, and the cores of all layers."""
         mixed = max(self._plans, key=_levels)
         coefficients = mixed.shapes[1 : 1 + _levels(mixed)]
-        cores = (shape for plan in self._plans for shape in plan.shapes[1 + _levels(plan) :])
-        return (self._plans[0].shapes[0], *coefficients, *cores)
+        return (self._plans[0].shapes[0], *coefficients, *self._cores.values())
+
+    @property
+    def _cores(self) -> dict[tuple[int, str], Shape]:
+        """The shapes of the cores of all layers, those of a shared one once."""
+        names = name_operands([plan.contraction for plan in self._plans])
+        pairs = zip(names, self._plans, strict=True)
+        return {
+            name: shape
+            for own, plan in pairs
+            for name, shape in zip(own, plan.shapes[1 + _levels(plan) :], strict=True)
+        }
 
     def __repr__(self) -> str:
         return f"<BlockPlan: {self.macs:,} MACs at batch size {self.batch_size:,}>"
@@ -90,6 +121,16 @@ class BlockPlan:
     def __str__(self) -> str:
         saved = f"saved for backward: {self.saved:,} elements, {self.saved_recomputing:,} recomputing"
         return "\n\n".join([*(f"{_title(name, plan)}\n{plan}" for name, plan in self.layers.items()), saved])
+
+
+def chain_plans(plans: Sequence[Plan], function: Nonlinearity) -> Program:
+    """The program of layers as one, which takes each shared core once."""
+    return _chain(plans, function)[0]
+
+
+def _chain(plans: Sequence[Plan], function: Nonlinearity) -> tuple[Program, list[list[int]]]:
+    names = name_operands([plan.contraction for plan in plans])
+    return chain_registers([plan.program for plan in plans], [*map(_levels, plans)], function, names)
 
 
 def _title(name: str, plan: Plan) -> str:

@@ -39,6 +39,7 @@ class Contraction:
             Then only their slices of cores are read; see `gathered`.
         splits: the indices whose parts some of the cores carry. These cores are multiplied with a view of the
             data, in which the parts take the index's place, and so is the output a view of their product.
+        joint: the names of the cores that other contractions of a block use, too: the same arrays.
     """
 
     operands: tuple[Operand, ...]
@@ -50,6 +51,7 @@ class Contraction:
     fixed: tuple[str, ...] = ()
     active: tuple[tuple[str, int], ...] = ()
     splits: tuple[Split, ...] = ()
+    joint: tuple[str, ...] = ()
 
     @cached_property
     def in_parts(self) -> "Contraction":
@@ -168,7 +170,24 @@ def layer_contraction(network: Network) -> Contraction:
         counts=network.counts,
         fixed=_fixed(network),
         splits=network.splits,
+        joint=network.joint,
     )
+
+
+def name_operands(contractions: Sequence[Contraction]) -> list[list[tuple[int, str]]]:
+    """What names the cores of each of a block's layers among those of all; joint ones have the same name.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.programs.contraction import name_operands
+        >>> block = tm.MuMoEBlockSpec(8, 16, 6, 4, tm.CP(rank=5), shared=("expert1",))
+        >>> name_operands([stage.contraction for stage in block.layers.values()])[1]
+        [(-1, 'expert1'), (1, 'input'), (1, 'output')]
+    """
+    return [
+        [(-1 if core.name in each.joint else number, core.name) for core in each.arrays[len(each.data) :]]
+        for number, each in enumerate(contractions)
+    ]
 
 
 def activate(contraction: Contraction, active: Sequence[int]) -> Contraction:
@@ -227,6 +246,7 @@ def dense_contraction(contraction: Contraction) -> Contraction:
         counts=(),
         fixed=(),
         splits=(),
+        joint=(),
     )
 
 

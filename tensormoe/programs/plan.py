@@ -129,6 +129,11 @@ class Plan:
         return plan(dense_contraction(self.contraction), self.batch_size)
 
     @property
+    def results(self) -> tuple[int, ...]:
+        """The program's register of each step's result."""
+        return tuple(step.result.register for step in _lower(self.contraction, self.path)[1])
+
+    @property
     def parameters(self) -> int:
         """Elements of the operands without a batch that are trained: the cores."""
         return self._count_cores(fixed=False)

@@ -1,9 +1,9 @@
 """A lowered contraction: straight-line instructions, run forwards and backwards."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
+from itertools import chain as join
 
 from ..arrays.protocols import Nonlinearity, ProgramOps
 from ..typing import Array, Shape
@@ -190,7 +190,22 @@ def released(num_operands: int, instructions: Sequence[Instruction]) -> tuple[tu
     )
 
 
-def chain(programs: Sequence[Program], levels: Sequence[int], function: Nonlinearity) -> Program:
+def chain(
+    programs: Sequence[Program],
+    levels: Sequence[int],
+    function: Nonlinearity,
+    cores: Sequence[Sequence[Hashable]] | None = None,
+) -> Program:
+    """The programs of layers as one; see `chain_registers`."""
+    return chain_registers(programs, levels, function, cores)[0]
+
+
+def chain_registers(
+    programs: Sequence[Program],
+    levels: Sequence[int],
+    function: Nonlinearity,
+    cores: Sequence[Sequence[Hashable]] | None = None,
+) -> tuple[Program, list[list[int]]]:
     """The programs of layers as one: the last reads what the others make of the first operand.
 
     That is the first program's result after the nonlinearity; with three programs, times the second's result.
@@ -200,37 +215,41 @@ def chain(programs: Sequence[Program], levels: Sequence[int], function: Nonlinea
         levels: how many operands that follow the first one are the coefficients, for each program. The same
             coefficients serve all programs; one without experts takes none.
         function: the nonlinearity.
+        cores: what names the operands that each program has of its own: those of one name are one operand,
+            and what several programs make of it alike is computed once. By default no two are the same.
 
     Returns:
-        A program that takes the first operand, the coefficients, and those that each program has of its own.
+        A program that takes the first operand, the coefficients, and those that the programs have of their
+        own; and for each program where its registers are.
     """
     *before, last = programs
     if not before:
-        return last
-    instructions: list[Instruction] = []
-    # What is chosen by the coefficients is the same in all.
-    choices: dict[Instruction, int] = {}
+        return last, [[*range(last.num_operands + len(last.instructions))]]
     own = [program.num_operands - 1 - shared for program, shared in zip(programs, levels, strict=True)]
-    starts = [*accumulate(own, initial=1 + max(levels))]
-    count = starts[-1]
+    names = cores or [[(number, place) for place in range(size)] for number, size in enumerate(own)]
+    operands = {name: place for place, name in enumerate(dict.fromkeys(join(*names)), start=1 + max(levels))}
+    merges, count = len(operands) < sum(own), 1 + max(levels) + len(operands)
+    instructions: list[Instruction] = []
+    # What is chosen by the coefficients is the same in all, and what is made of the same cores.
+    known: dict[Instruction, int] = {}
 
-    def append(number: int, x: int) -> int:
-        """Add a program that reads x; return its result."""
-        start = starts[number]
-        places: list[int] = [x, *range(1, 1 + levels[number]), *range(start, start + own[number])]
+    def append(number: int, x: int) -> list[int]:
+        """Add a program that reads x; return where its registers are."""
+        places: list[int] = [x, *range(1, 1 + levels[number]), *(operands[name] for name in names[number])]
         for each in programs[number].instructions:
             moved = each.rewire(places)
-            if moved not in choices:
+            if moved not in known:
                 instructions.append(moved)
-            register = choices.get(moved, count + len(instructions) - 1)
-            if isinstance(moved, Choose | Take):
-                choices[moved] = register
+            register = known.get(moved, count + len(instructions) - 1)
+            if merges or isinstance(moved, Choose | Take):
+                known[moved] = register
             places.append(register)
-        return places[-1]
+        return places
 
-    first, *factors = [append(number, 0) for number in range(len(before))]
+    registers = [append(number, 0) for number in range(len(before))]
+    first, *factors = [places[-1] for places in registers]
     instructions.append(
         PointwiseProduct(first, factors[0], function) if factors else Pointwise(first, function)
     )
-    append(len(before), count + len(instructions) - 1)
-    return Program(count, tuple(instructions), released(count, instructions))
+    registers.append(append(len(before), count + len(instructions) - 1))
+    return Program(count, tuple(instructions), released(count, instructions)), registers

@@ -8,7 +8,7 @@ from ..checkpoints.copying import check_layer, convert, rebuild
 from ..checkpoints.saved import Layer
 from ..fitting.target import read_values
 from ..layers.each import one_or_each
-from ..layers.parameters import cores_of, join_name
+from ..layers.parameters import cores_of, name_core
 from ..layers.spec import Spec
 from ..networks.factorization import Factorization
 from ..tables import fold, table
@@ -89,7 +89,7 @@ def read_layer(layer: Layer) -> dict[str, Weight]:
         name: Weight(
             stage,
             {
-                core: read_values(join_name(name, core), array)
+                core: read_values(name_core(name, stage, core), array)
                 for core, array in cores_of(spec, arrays, name).items()
             },
         )
@@ -130,7 +130,7 @@ def finish(
     for name, stage in spec.layers.items():
         like = next(iter(cores_of(layer.spec, arrays, name).values()))
         for core in stage.network.shapes:
-            full = join_name(name, core)
+            full = name_core(name, stage, core)
             given[full] = convert("layer", full, cores[name][core], arrays.get(full, like))
     names = (*spec.parameter_shapes, *spec.state_shapes)
     changed = rebuild(layer, spec, {name: given[name] for name in names})

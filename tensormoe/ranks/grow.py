@@ -18,7 +18,7 @@ from ..checkpoints.saved import Layer
 from ..errors import TensorMoEError, non_negative_integer
 from ..layers.initialization import NumPySource, recipes
 from ..layers.needs import check_drawing
-from ..layers.parameters import join_name
+from ..layers.parameters import name_core
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT
 from ..typing import NumPyArray
@@ -74,12 +74,13 @@ def grow(layer: Layer, /, *, seed: int = 0, **ranks: int) -> RankChange:
     source, drawn = NumPySource(np.random.default_rng(number)), recipes(spec)
     cores, steps = {}, []
     for name, weight in weights.items():
-        network = spec.layers[name].network
-        started = {core: drawn[join_name(name, core)].fill().draw(source) for core in network.trained}
+        stage = spec.layers[name]
+        network = stage.network
+        started = {core: drawn[name_core(name, stage, core)].fill().draw(source) for core in network.trained}
         started |= {core: weight.cores[core] for core, _ in network.fixed}
         told = compare_sizes(dict(weight.stage.network.bonds), dict(network.bonds))
         # Beside a frozen weight one core starts at zero: with two, neither would learn.
-        empty = [core for core in network.trained if drawn[join_name(name, core)].bound == 0]
+        empty = [core for core in network.trained if drawn[name_core(name, stage, core)].bound == 0]
         zeros = {bond: choose_zero(network, bond, empty) for bond in told}
         cores[name] = _grow(weight, network, zeros, started)
         steps += [Step(name, told[bond], f"zeros in {core.name}") for bond, core in zeros.items()]
@@ -96,7 +97,7 @@ def choose_zero(network: Network, bond: str, empty: Collection[str] = ()) -> Cor
     if fixed:
         remedy = f"a fixed core carries it ({', '.join(fixed)}): grow another bond, or add a term"
         raise TensorMoEError("bond", bond, remedy)
-    carriers = [core for core in network.cores if bond in core.indices and core.name not in network.shared]
+    carriers = [core for core in network.cores if bond in core.indices and core.name not in network.held]
     if not carriers:
         remedy = (
             f"only cores that are used more than once carry it ({', '.join(network.axes[bond])}): zeros in "

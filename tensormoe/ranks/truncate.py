@@ -100,6 +100,10 @@ def _check_alone(stage: Stage, bond: str, size: int) -> None:
     fixed = [name for name, _ in stage.network.fixed if name in stage.network.axes[bond]]
     if fixed:
         raise TensorMoEError(bond, size, f"a fixed core carries it ({', '.join(fixed)}): cut another bond")
+    joint = [name for name in stage.joint if name in stage.network.axes[bond]]
+    if joint:
+        remedy = f"layers share a core that carries it ({', '.join(joint)}): cut another bond"
+        raise TensorMoEError(bond, size, remedy)
     factorization, levels = stage.factorization, stage.levels
     tied = Notation.parse(factorization.notation(levels)).for_levels(levels).find_tied(bond) - {bond}
     if tied:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..analysis.similarity import cosines, norms
 from ..analysis.spectrum import spectrum
-from ..layers.parameters import join_name
+from ..layers.parameters import name_core
 from ..typing import NumPyArray
 
 # Beyond it the matrix of all pairs has more entries than a picture shows, and takes long to cluster.
@@ -62,7 +62,7 @@ def weigh(layer: Any, load: NumPyArray) -> dict[str, Weights]:
     for name, stage in spec.layers.items():
         if not stage.experts:
             continue
-        cores = {core: arrays[join_name(name, core)] for core in stage.network.shapes}
+        cores = {core: arrays[name_core(name, stage, core)] for core in stage.network.shapes}
         lengths = norms(stage, cores)
         compared = cosines(stage, cores) if 1 < len(lengths) <= MOST_COMPARED else None
         spectra = np.stack([spectrum(stage, int(expert), cores) for expert in used])

@@ -4,7 +4,7 @@ The error is carried through the block: what comes in is multiplied by absolute 
 layer adds the rounding of its own program. In half precision, the input's norm is computed in float32.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from ..arrays.backend import Backend
 from ..arrays.protocols import Nonlinearity
 from ..layers.functional import mix
-from ..layers.parameters import join_name
+from ..layers.parameters import name_core
 from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..typing import NumPyArray
@@ -65,11 +65,13 @@ def _draw(spec: Spec, generator: np.random.Generator, batch_size: int) -> _Given
     parameters: dict[str, NumPyArray] = {}
     for key, inputs in stages.items():
         stage = spec.layers[key]
-        names = [join_name(key, name) for name in stage.network.shapes]
-        own = dict(zip(names, inputs.cores, strict=True))
+        names = [name_core(key, stage, name) for name in stage.network.shapes]
+        # What layers share is drawn once.
+        own = dict(zip(names, inputs.cores, strict=True)) | _take(parameters, names)
         result = contract_stage(stage, key, own, coefficients, inputs.x)
         # A power of two changes no rounding. Squares and products of results must not overflow.
-        own[names[-1]] = own[names[-1]] * 2.0 ** (1 - round(np.log2(np.max(np.abs(result)))))
+        for name in [each for each in names if each not in parameters][-1:]:
+            own[name] = own[name] * 2.0 ** (1 - round(np.log2(np.max(np.abs(result)))))
         parameters |= own
     if "input_norm.weight" in spec.parameter_shapes:
         parameters |= {"input_norm.weight": first[0], "input_norm.bias": first[-1]}
@@ -77,6 +79,10 @@ def _draw(spec: Spec, generator: np.random.Generator, batch_size: int) -> _Given
     if spec.output_bias:
         parameters["output.bias"] = generator.normal(size=spec.out_features)
     return _Given(x, coefficients, parameters)
+
+
+def _take(parameters: Mapping[str, NumPyArray], names: Sequence[str]) -> dict[str, NumPyArray]:
+    return {name: parameters[name] for name in names if name in parameters}
 
 
 def _compare(subject: str, ops: Backend, spec: Spec, given: _Given, precision: Precision) -> Iterator[Check]:
@@ -148,7 +154,7 @@ def _shift(outgoing: Bounded, given: _Given, dtype: str) -> Bounded:
 def _carry(stage: Stage, key: str, given: _Given, incoming: Bounded, precision: Precision) -> Bounded:
     """A stage's result, and its error: that of what comes in, and that of the stage's own program."""
     x, error = incoming
-    cores = [given.parameters[join_name(key, name)] for name in stage.network.shapes]
+    cores = [given.parameters[name_core(key, stage, name)] for name in stage.network.shapes]
     operands = [x, *given.coefficients[: stage.levels], *cores]
     counted = [Counted(value.shape, precision) for value in operands]
     program = stage.program_for(len(x))

@@ -24,7 +24,7 @@ from ..gates.activations import Activation
 from ..gates.gate import Gate
 from ..gates.routers import AdaptiveClustering, LinearRouter
 from ..layers.initialization import initialize
-from ..layers.parameters import join_name
+from ..layers.parameters import name_core
 from ..layers.spec import Spec
 from ..networks.notation import expert_modes, is_mode
 from ..typing import NumPyArray
@@ -172,7 +172,7 @@ def _tensors(spec: Spec, parameters: Mapping[str, NumPyArray]) -> list[_Tensor]:
                 for index in core.indices
             )
             # Minus zero is zero.
-            tensors.append(_Tensor(parameters[join_name(prefix, core.name)] + 0.0, indices))
+            tensors.append(_Tensor(parameters[name_core(prefix, stage, core.name)] + 0.0, indices))
     for level, mode in enumerate(experts):
         for name, indices in (("weights", (_FIXED, mode)), ("bias", (mode,))):
             if (values := parameters.get(f"gate_{name}.{level}")) is not None:

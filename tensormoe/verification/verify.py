@@ -12,8 +12,9 @@ from ..arrays.registry import check_name, get_backend, installed_backends
 from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of, positive_integer
 from ..layers.spec import Spec, check_spec
 from ..layers.stage import Stage
+from ..programs.block_plan import chain_plans
 from ..programs.contraction import Contraction, activate, layer_contraction, weight_contraction
-from ..programs.program import Program, chain
+from ..programs.program import Program
 from . import exact
 from .arithmetic.residues import PRIME
 from .attempt import StepError, guard, step
@@ -176,12 +177,12 @@ def _prove_gathered(
 ) -> Iterator[Check]:
     """Prove the programs that read only the slices of active experts."""
     active = spec.active or ()
-    programs = [layer.plan(1, active[: layer.levels]).program for layer in layers.values()]
-    for label, program, contraction in zip(layers, programs, contractions, strict=True):
+    plans = [layer.plan(1, active[: layer.levels]) for layer in layers.values()]
+    for label, plan, contraction in zip(layers, plans, contractions, strict=True):
         quantity = f"{label}gathered, output and gradients"
-        yield from _prove_programs(((0, program),), quantity, partial(prove_program, contraction))
+        yield from _prove_programs(((0, plan.program),), quantity, partial(prove_program, contraction))
     if spec.between is not None:
-        whole = chain(programs, [layer.levels for layer in layers.values()], spec.between)
+        whole = chain_plans(plans, spec.between)
         prove = partial(prove_chain, contractions, spec.between)
         yield from _prove_programs(((0, whole),), "block, gathered, output and gradients", prove)
 

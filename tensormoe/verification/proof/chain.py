@@ -38,14 +38,16 @@ class ChainProof:
         layers: what the layers compute, in the names of the theorem.
         nonlinearity: the name of f.
         steps: of the whole program.
+        equal: for each further use of a core, what it is called, and what the first use is.
     """
 
     layers: tuple[Contraction, ...]
     nonlinearity: str
     steps: tuple[ProofStep, ...]
+    equal: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return chain_theorem(self.layers, self.nonlinearity, self.steps)
+        return chain_theorem(self.layers, self.nonlinearity, self.steps, self.equal)
 
     def __repr__(self) -> str:
         return f"<ChainProof: {len(self.steps)} steps>"
@@ -79,6 +81,7 @@ def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, progr
     Args:
         layers: the contractions of the layers, which share the coefficients: the first and the last one, or
             those of a gated block: the first, up and the last. Those without experts take no coefficients.
+            Their joint cores are one array for all.
         nonlinearity: the function of each element that is applied to the first one's result.
         program: of x, the coefficients, and the cores of each layer.
 
@@ -101,7 +104,8 @@ def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, progr
         raise ProofError("the program", f"it {reason}") from None
     except ProofError as error:
         raise renumber(error, program, origins) from None
-    return ChainProof(block.stated, block.name, steps)
+    equal = [(block.operands[n].name, block.operands[each[0]].name) for each in uses for n in each[1:]]
+    return ChainProof(block.stated, block.name, steps, tuple(equal))
 
 
 class _ChainOps(SymbolicOps):
@@ -189,6 +193,7 @@ def _gradients(block: Block, world: World, operand: Operand) -> Iterator[Term]:
 
 
 def _name_uses(block: Block, layers: Sequence[Contraction]) -> list[tuple[int, str]]:
-    """The names of the data and of all cores, each with its layer's number."""
+    """The names of the data and of all cores, each with its layer's number; joint cores have none."""
     data = [(0, operand.name) for operand in block.data]
-    return [*data, *((number, core.name) for number, layer in enumerate(layers) for core in layer.cores)]
+    numbered = [(number, layer, core.name) for number, layer in enumerate(layers) for core in layer.cores]
+    return [*data, *((-1 if name in layer.joint else number, name) for number, layer, name in numbered)]

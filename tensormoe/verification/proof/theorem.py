@@ -30,7 +30,9 @@ def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
         "the program computes",
         "",
         *_equations(contraction, _Letters()),
-        *_remark_on_sharing(zip(contraction.operands, uses, strict=True)),
+        *_remark_on_sharing(
+            (own.name, use.name) for own, use in zip(contraction.operands, uses, strict=True)
+        ),
         *_remark_on_choices(contraction),
         *_remark_on_sizes([contraction]),
         "",
@@ -41,7 +43,12 @@ def theorem(contraction: Contraction, steps: Sequence[ProofStep]) -> str:
     return substitute("\n".join(lines))
 
 
-def chain_theorem(layers: Sequence[Contraction], nonlinearity: str, steps: Sequence[ProofStep]) -> str:
+def chain_theorem(
+    layers: Sequence[Contraction],
+    nonlinearity: str,
+    steps: Sequence[ProofStep],
+    equal: Iterable[tuple[str, str]] = (),
+) -> str:
     """The theorem that a program computes layers with a nonlinearity before the last, with its proof."""
     first, *up, last = layers
     f, result = nonlinearity, f"t{steps[-1].number}"
@@ -55,6 +62,7 @@ def chain_theorem(layers: Sequence[Contraction], nonlinearity: str, steps: Seque
         "",
         *_equations(first, _Letters("u", "W", "z")),
         *_second_branch(up),
+        *_remark_on_sharing(equal),
         *_remark_on_choices(first),
         *_remark_on_sizes(layers),
         "",
@@ -187,9 +195,9 @@ def _remark_on_sizes(contractions: Sequence[Contraction]) -> Iterator[str]:
         yield f"These have size 1 and are left out of the sums below: {', '.join(fixed)}."
 
 
-def _remark_on_sharing(uses: Iterable[tuple[Operand, Operand]]) -> Iterator[str]:
+def _remark_on_sharing(uses: Iterable[tuple[str, str]]) -> Iterator[str]:
     """What is said of a core that is used more than once."""
-    again = [f"{separate.name} is {use.name}" for separate, use in uses if separate.name != use.name]
+    again = [f"{separate} is {use}" for separate, use in uses if separate != use]
     if again:
         yield ""
         yield f"One array is used more than once: {', '.join(again)}. What is proved for any values of"

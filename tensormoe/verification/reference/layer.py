@@ -127,8 +127,9 @@ def _terms(layer: Stage, prefix: str, parameters: Arrays) -> Sequence[Sequence[I
     """The cores of each term."""
     network = layer.network
     cores = [
-        IndexedArray(core.indices, fill_rows(network, core.indices, parameters[f"{prefix}.{core.name}"]))
+        IndexedArray(core.indices, fill_rows(network, core.indices, parameters[f"{group}.{core.name}"]))
         for core in network.cores
+        for group in ("shared" if core.name in layer.joint else prefix,)
     ]
     everywhere = zip(network.modes, network.weight_shape, strict=True)
     sample = {mode: np.arange(size) for mode, size in everywhere}
@@ -144,7 +145,7 @@ def _input_norm(parameters: Arrays, x: NumPyArray) -> NumPyArray:
 def contract_stage(
     layer: Stage, prefix: str, parameters: Arrays, coefficients: Sequence[NumPyArray], x: NumPyArray
 ) -> NumPyArray:
-    """A stage's output (T, O); its cores are the parameters with this prefix."""
+    """A stage's output (T, O); its cores are the parameters with this prefix, or shared ones."""
     z = np.concatenate([x, np.ones((len(x), 1))], axis=1) if layer.network.has_bias else x
     modes = expert_modes(layer.levels)
     # A layer without experts takes none.
