@@ -120,7 +120,9 @@ class BlockPlan:
 
     def __str__(self) -> str:
         saved = f"saved for backward: {self.saved:,} elements, {self.saved_recomputing:,} recomputing"
-        return "\n\n".join([*(f"{_title(name, plan)}\n{plan}" for name, plan in self.layers.items()), saved])
+        shared = [f"in common to layers that share cores: {self.common:,} MACs"] if self.common else []
+        tables = (f"{_title(name, plan)}\n{plan}" for name, plan in self.layers.items())
+        return "\n\n".join([*tables, *shared, saved])
 
 
 def chain_plans(plans: Sequence[Plan], function: Nonlinearity) -> Program:

@@ -207,6 +207,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "i": lambda s: (2, 2),
     "o": lambda s: (2, 2),
     "shared": lambda s: False,
+    "MuMoEBlockSpec.shared": lambda s: (),
+    "MuMoEBlock.shared": lambda s: (),
     "parts": lambda s: {},
     "activation": lambda s: "softmax",
     "norm": lambda s: "batch",

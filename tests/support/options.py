@@ -89,6 +89,7 @@ CHANGES = [
         nonlinearity="relu",
         gated=True,
         input_norm=True,
+        shared=("core1",),
         **_SHARED,
     ),
     *_each(
