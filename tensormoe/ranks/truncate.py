@@ -46,7 +46,8 @@ def truncate(layer: Layer, /, *, iterations: int = 0, **ranks: int) -> RankChang
 
     Raises:
         TensorMoEError: an unknown bond, a larger size, a bond that a shared core ties to another one or that
-            a fixed core carries, or a weight tensor that needs more memory than there is.
+            a fixed core or one of several layers carries, or a weight tensor that needs more memory than
+            there is.
 
     Source: Eckart and Young, "The approximation of one matrix by another of lower rank", 1936;
     Vannieuwenhoven et al., "A New Truncation Strategy for the Higher-Order Singular Value Decomposition",
@@ -68,6 +69,7 @@ def truncate(layer: Layer, /, *, iterations: int = 0, **ranks: int) -> RankChang
     remedy = "pass a size of at most that, or use tm.grow"
     spec = respecify(layer.spec, resize(layer.spec, ranks, lambda new, old: new <= old, remedy))
     if steps:
+        _check_separate(layer.spec, steps)
         _check_needs(weights, spec)
     cores, told = {}, []
     for name, weight in weights.items():
@@ -124,6 +126,14 @@ def _improve(
     descent = Descent(after, weight.materialize(), {})
     ordered = {name: np.ascontiguousarray(cores[name]) for name in after.network.shapes}
     return descent.minimize(ordered, iterations, lambda step, error: None)[0]
+
+
+def _check_separate(spec: Spec, iterations: int) -> None:
+    """Refuse to move the cores of one layer that another one uses, too."""
+    joint = dict.fromkeys(name for stage in spec.layers.values() for name in stage.joint)
+    if joint:
+        remedy = f"each layer would move the cores that they share ({', '.join(joint)}): pass iterations=0"
+        raise TensorMoEError("iterations", iterations, remedy)
 
 
 def _check_needs(weights: Mapping[str, Weight], spec: Spec) -> None:

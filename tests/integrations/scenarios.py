@@ -58,7 +58,8 @@ def steps(module: nn.Module, x: torch.Tensor) -> None:
 
 def modules() -> Iterator[nn.Module]:
     yield from (layer(family) for family in FAMILIES)
-    yield MuMoEBlock(8, 12, 8, 4, tm.CP(3), gate=tm.Gate("softmax"), input_norm=True, seed=0)
+    shared = "expert1"
+    yield MuMoEBlock(8, 12, 8, 4, tm.CP(3), gate=tm.Gate("softmax"), input_norm=True, shared=shared, seed=0)
 
 
 def fsdp2(rank: int, world: int, folder: Path) -> None:

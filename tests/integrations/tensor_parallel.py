@@ -35,8 +35,9 @@ def modules(family: tm.Factorization) -> Iterator[nn.Module]:
     router = tm.AdaptiveClustering(statistics="batch")
     levels = (4, 2) if isinstance(family, tm.CP | tm.Dense) else 4
     yield MuMoE(8, 6, levels, family, gate=tm.Gate("softmax", "batch", router), seed=0)
-    gated = isinstance(family, tm.TensorRing)
-    yield MuMoEBlock(8, 12, 8, 4, family, gate=tm.Gate("softmax"), input_norm=True, gated=gated, seed=0)
+    options = {"gated": isinstance(family, tm.TensorRing), "input_norm": True, "seed": 0}
+    shared = ("expert1",) if isinstance(family, tm.CP | tm.TensorRing) else ()
+    yield MuMoEBlock(8, 12, 8, 4, family, gate=tm.Gate("softmax"), shared=shared, **options)
 
 
 def train(module: nn.Module) -> list[torch.Tensor]:
