@@ -58,6 +58,24 @@ Proof.
     pose proof (Rle_abs (y - x)). lra.
 Qed.
 
+(** The slope of [x]₊^a is a [x]₊^(a − 1), except at 0. *)
+Lemma power_slope a x : x <> 0 -> derivable_pt_lim (power a) x (a * power (a - 1) x).
+Proof.
+  intros Z. destruct (Rlt_dec 0 x) as [X | X].
+  - apply (derivable_pt_lim_locally_ext (fun y => Rpower y a) _ x 0 (x + 1)); [lra | |].
+    + intros y Y. unfold power. destruct (Rlt_dec 0 y); [reflexivity | lra].
+    + unfold power. destruct (Rlt_dec 0 x); [apply derivable_pt_lim_power; exact X | lra].
+  - apply (derivable_pt_lim_locally_ext (fun _ => 0) _ x (x - 1) 0); [lra | |].
+    + intros y Y. rewrite power_low; lra.
+    + rewrite power_low, Rmult_0_r by lra. apply derivable_pt_lim_const.
+Qed.
+
+Lemma power_power a b x : power b (power a x) = power (a * b) x.
+Proof.
+  unfold power. destruct (Rlt_dec 0 x); [| destruct (Rlt_dec 0 0); lra].
+  destruct (Rlt_dec 0 (Rpower x a)) as [| P]; [apply Rpower_mult | exfalso; apply P, exp_pos].
+Qed.
+
 Lemma power_one x : power 1 x = part x.
 Proof.
   unfold power, part. destruct (Rlt_dec 0 x) as [X | X].
@@ -150,5 +168,44 @@ Proof. apply jacobian_symmetric. Qed.
 Theorem entmax_jacobian_rows_sum_to_zero alpha p :
   let slope k := power (2 - alpha) (p k) in ∀ n < N, Σ m < N, jacobian N slope n m = 0.
 Proof. apply jacobian_rows_sum_to_zero. intros. apply power_nonneg. Qed.
+
+(** The formula is the derivative, if the threshold has one: where logits change in a direction d, and none of
+    them lies at the threshold, the weights have the derivative J d. *)
+Theorem entmax_derivative alpha z d tau change :
+  let weight t n := power (/ (alpha - 1)) ((alpha - 1) * (z n + t * d n) - tau t) in
+  let slope n := power (2 - alpha) (weight 0 n) in
+  1 < alpha -> (forall t, Σ n < N, weight t n = 1) -> derivable_pt_lim tau 0 change ->
+  (∀ n < N, (alpha - 1) * z n <> tau 0) ->
+  ∀ n < N, derivable_pt_lim (fun t => weight t n) 0 (centre N slope d n).
+Proof.
+  intros weight slope A E T Apart. pose (a := / (alpha - 1)). pose (x n := (alpha - 1) * z n - tau 0).
+  assert (At0 : forall n, (alpha - 1) * (z n + 0 * d n) - tau 0 = x n) by (intros n; unfold x; ring).
+  assert (Slope : forall n, slope n = power (a - 1) (x n)).
+  { intros n. unfold slope, weight. rewrite At0, power_power. f_equal. unfold a. field. lra. }
+  pose (rate n := slope n * (d n - a * change)).
+  assert (Rate : ∀ n < N, derivable_pt_lim (fun t => weight t n) 0 (rate n)).
+  { intros n Hn. unfold rate, weight. rewrite Slope.
+    replace (power (a - 1) (x n) * (d n - a * change))
+      with (a * power (a - 1) (x n) * ((alpha - 1) * d n - change)) by (unfold a; field; lra).
+    apply (derivable_pt_lim_comp (fun t => (alpha - 1) * (z n + t * d n) - tau t) (power a)).
+    - apply (derivable_pt_lim_minus (fun t => (alpha - 1) * (z n + t * d n)) tau); [| exact T].
+      intros e He. exists (mkposreal 1 Rlt_0_1). intros h Hh _.
+      replace (((alpha - 1) * (z n + (0 + h) * d n) - (alpha - 1) * (z n + 0 * d n)) / h - (alpha - 1) * d n)
+        with 0 by (field; exact Hh).
+      rewrite Rabs_R0. exact He.
+    - rewrite At0. apply power_slope. unfold x. pose proof (Apart n Hn). lra. }
+  assert (Nothing : sum N rate = 0).
+  { apply (uniqueness_limite (fun t => sum N (weight t)) 0); [apply sum_derivative, Rate |].
+    intros e He. exists (mkposreal 1 Rlt_0_1). intros h Hh _.
+    rewrite (E (0 + h) : sum N (weight (0 + h)) = 1), (E 0 : sum N (weight 0) = 1).
+    replace ((1 - 1) / h - 0) with 0 by (field; exact Hh). rewrite Rabs_R0. exact He. }
+  assert (Some : sum N slope <> 0).
+  { intros Z. pose proof (E 0) as One. rewrite sum_zeros in One; [lra |]. intros n Hn.
+    pose proof (term_le_sum N slope n (fun m _ => power_nonneg _ _) Hn) as L. rewrite Z, Slope in L.
+    unfold weight. rewrite At0. unfold power in *. destruct (Rlt_dec 0 (x n)); [| reflexivity].
+    pose proof (exp_pos ((a - 1) * ln (x n))). unfold Rpower in L. lra. }
+  intros n Hn. rewrite <- (centre_is_the_change N slope d rate (a * change) Some (fun m _ => eq_refl) Nothing n Hn).
+  apply Rate, Hn.
+Qed.
 
 End Entmax.

@@ -79,14 +79,6 @@ Proof.
   - replace (z n + 0 * d n) with (z n) by ring. apply derivable_pt_lim_exp.
 Qed.
 
-Lemma sum_derivative M (f : R -> nat -> R) (slope : nat -> R) t :
-  (∀ n < M, derivable_pt_lim (fun t => f t n) t (slope n)) ->
-    derivable_pt_lim (fun t => sum M (f t)) t (sum M slope).
-Proof.
-  intros D. induction M as [| M IH]; cbn; [apply derivable_pt_lim_const |].
-  apply (derivable_pt_lim_plus (fun t => sum M (f t)) (fun t => f t M)); [apply IH; auto | apply D; lia].
-Qed.
-
 (** The formula is the derivative, at all logits and in each direction d. *)
 Theorem softmax_derivative z d : ∀ n < N,
   derivable_pt_lim (fun t => softmax (fun m => z m + t * d m) n) 0 (centre N (softmax z) d n).

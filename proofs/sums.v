@@ -84,6 +84,15 @@ Proof.
   rewrite IH, <- sum_add. reflexivity.
 Qed.
 
+(** The derivative of a sum is the sum of the derivatives. *)
+Lemma sum_derivative N (f : R -> nat -> R) (slope : nat -> R) t :
+  (∀ n < N, derivable_pt_lim (fun t => f t n) t (slope n)) ->
+    derivable_pt_lim (fun t => sum N (f t)) t (sum N slope).
+Proof.
+  intros D. induction N as [| N IH]; cbn; [apply derivable_pt_lim_const |].
+  apply (derivable_pt_lim_plus (fun t => sum N (f t)) (fun t => f t N)); [apply IH; auto | apply D; lia].
+Qed.
+
 (** The identity matrix: 1 where the indices are equal, otherwise 0. *)
 Definition identity (n m : nat) : R := if Nat.eq_dec n m then 1 else 0.
 
