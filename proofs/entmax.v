@@ -204,7 +204,8 @@ Proof.
     pose proof (term_le_sum N slope n (fun m _ => power_nonneg _ _) Hn) as L. rewrite Z, Slope in L.
     unfold weight. rewrite At0. unfold power in *. destruct (Rlt_dec 0 (x n)); [| reflexivity].
     pose proof (exp_pos ((a - 1) * ln (x n))). unfold Rpower in L. lra. }
-  intros n Hn. rewrite <- (centre_is_the_change N slope d rate (a * change) Some (fun m _ => eq_refl) Nothing n Hn).
+  intros n Hn.
+  rewrite <- (centre_is_the_change N slope d rate (a * change) Some (fun _ _ => eq_refl) Nothing n Hn).
   apply Rate, Hn.
 Qed.
 
