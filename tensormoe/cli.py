@@ -1,4 +1,4 @@
-"""The command line: `tensormoe demo | draw | plan | prove | verify | bench | analyze`."""
+"""The command line: `tensormoe demo | draw | plan | prove | check | verify | bench | analyze`."""
 
 import argparse
 import os
@@ -18,6 +18,7 @@ from .reporting import Report, analyze
 from .tables import fold
 from .terminal import ERRORS
 from .verification import METHODS, VerificationReport, verify
+from .verification.coq.check import check_file
 from .verification.proof.trace import ProofError
 from .verification.prove import prove
 
@@ -118,7 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(run=_plan)
 
     proof = _layer_command(commands, "prove", "print the proof that a layer's program is right")
+    text = "where to write the proof as a certificate, which Coq checks"
+    proof.add_argument("--coq", type=Path, metavar="FILE", help=text)
     proof.set_defaults(run=_prove)
+
+    certificate = commands.add_parser(
+        "check", help="ask Coq, if it is installed, whether a certificate holds"
+    )
+    certificate.add_argument("certificate", type=Path, help="a file that tensormoe prove --coq wrote")
+    certificate.set_defaults(run=_check)
 
     check = _layer_command(commands, "verify", "verify that a layer computes the mixture of all its experts")
     check.add_argument(
@@ -243,12 +252,23 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _prove(options: argparse.Namespace, rest: list[str]) -> int:
+    check_place("--coq", options.coq)
     spec = read_spec(options, rest)
     try:
-        print(prove(spec))
+        proof = prove(spec)
     except ProofError as error:
         return _stop(f"tensormoe: not proved: {error}", 1)
+    if options.coq is not None:
+        options.coq.write_text(proof.to_coq(), encoding="utf-8")
+    print(proof)
     return 0
+
+
+def _check(options: argparse.Namespace, rest: list[str]) -> int:
+    check_rest(rest)
+    verdict = check_file(options.certificate)
+    print(verdict)
+    return 0 if verdict.passed else 1
 
 
 def _verify(options: argparse.Namespace, rest: list[str]) -> int:

@@ -12,6 +12,8 @@ from ..layers.stage import Stage
 from ..tables import fold, table, versions
 
 METHODS = ("proof", "exact", "float", "frameworks", "capacity")
+# By a program that is not part of Python: used only where it is named.
+OPTIONAL_METHODS = ("coq",)
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,10 @@ class Check:
     """One comparison.
 
     Args:
-        method: one of `METHODS`.
+        method: one of `METHODS`, or of `OPTIONAL_METHODS`.
         subject: what was run, such as "torch float32".
         quantity: what was compared, such as "gradients".
-        error: the deviation. Proof: 1 if there is none. Exact: the number of wrong entries. Float: the
+        error: the deviation. Proof, Coq: 1 if there is none. Exact: the number of wrong entries. Float: the
             difference, where its ratio to the bound is largest. Frameworks: the largest
             difference, relative to the largest entry. Capacity: the number of values that add nothing.
         bound: the largest error that passes.
@@ -113,7 +115,7 @@ def _table(checks: Sequence[Check]) -> str:
 
 
 def _figures(check: Check) -> tuple[str, str, str]:
-    if check.method == "proof" or check.reason:
+    if check.method in ("proof", "coq") or check.reason:
         return "–", "–", "–"
     if check.method in ("exact", "capacity"):
         return f"{check.error:.0f}", "0", "–"

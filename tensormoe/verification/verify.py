@@ -20,6 +20,7 @@ from .arithmetic.residues import PRIME
 from .attempt import StepError, guard, step
 from .blocks import block_checks
 from .capacity import capacity_checks
+from .certificates import certify_layers, coq_checks
 from .floating import float_checks
 from .frameworks import framework_checks
 from .gates import gate_checks
@@ -28,7 +29,7 @@ from .needs import check_size
 from .proof.chain import ChainProof, prove_chain
 from .proof.prove import Proof, prove_program
 from .reference.gate import have_bounds
-from .report import METHODS, Check, VerificationReport
+from .report import METHODS, OPTIONAL_METHODS, Check, VerificationReport
 from .unchecked import find_unchecked
 
 # Names or objects, or a single one; None for all that are installed.
@@ -46,7 +47,7 @@ def verify(
     methods: Sequence[str] | str = METHODS,
     batch_size: int = 5,
 ) -> VerificationReport:
-    """Verify that a layer computes the soft MoE that it stands for, by up to five methods.
+    """Verify that a layer computes the soft MoE that it stands for, by up to six methods.
 
     - "proof": the programs of each layer, and its materialization, are proved for all values and sizes (see
       `tensormoe.prove`).
@@ -61,6 +62,8 @@ def verify(
       is checked for what any gate must do.
     - "capacity": no experts, and no values of a bond, start such that gradient descent can never tell them
       apart. Those that do are named.
+    - "coq", only if you name it: Coq checks a certificate of each layer's programs (see `Proof.to_coq`). It
+      must be installed, and takes seconds for each.
 
     A large weight tensor is sampled: a random part of its experts, inputs and outputs is materialized.
 
@@ -69,7 +72,7 @@ def verify(
         backends: names or backend objects, or a single one. By default every installed one; any that you
             name must be installed.
         seed: the seed of the random values.
-        methods: some of the five, or the name of one.
+        methods: some of the six, or the name of one; by default the first five.
         batch_size: the number of input vectors.
 
     Returns:
@@ -78,7 +81,8 @@ def verify(
 
     Raises:
         TensorMoEError: an unknown or missing backend, an unknown method, cores too large for exact
-            arithmetic, or more memory than the machine has.
+            arithmetic, more memory than the machine has, Coq that is not installed, or a layer that
+            certificates cannot speak about.
 
     Examples:
         >>> import tensormoe as tm
@@ -94,6 +98,7 @@ def verify(
     given = check_backends(backends)
     if computing:
         check_size(spec, batch_size)
+    certificates = certify_layers(spec) if "coq" in chosen else {}
     objects = resolve_backends(given) if computing else {}
     layers = {"" if key == "cores" else f"{key} layer, ": layer for key, layer in spec.layers.items()}
     if "exact" in chosen:
@@ -109,6 +114,7 @@ def verify(
         "float": lambda: _float_checks(spec, layers, objects, generators["float"], batch_size),
         "frameworks": lambda: framework_checks(spec, objects, generators["frameworks"], seed, batch_size),
         "capacity": lambda: capacity_checks(spec, seed, remarks),
+        "coq": lambda: coq_checks(certificates),
     }
     checks: list[Check] = []
     for method in chosen:
@@ -120,12 +126,12 @@ def verify(
 
 def check_methods(methods: Sequence[str] | str) -> tuple[str, ...]:
     """Check the names of methods; return them in the order in which they run."""
-    given = as_tuple(methods)
+    given, known = as_tuple(methods), (*METHODS, *OPTIONAL_METHODS)
     for method in given:
-        one_of("methods", method, METHODS)
+        one_of("methods", method, known)
     if not given:
         raise TensorMoEError("methods", methods, f"name at least one of {', '.join(METHODS)}")
-    return tuple(method for method in METHODS if method in given)
+    return tuple(method for method in known if method in given)
 
 
 def check_backends(backends: Backends) -> tuple[str | Backend, ...] | None:

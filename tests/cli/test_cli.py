@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,24 @@ def test_prove_prints_the_theorem(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prove", *NOTATION, "--bond", "r=5"]) == 0
     spec = tm.MuMoESpec(8, 6, (4, 3), tm.TensorNetwork(NOTATION[0], r=5))
     assert capsys.readouterr().out == f"{tm.prove(spec)}\n"
+
+
+def test_a_certificate_is_written_and_checked_where_coq_is_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "layer.v"
+    assert main(["prove", *NOTATION, "--bond", "r=5", "--coq", str(path)]) == 0
+    spec = tm.MuMoESpec(8, 6, (4, 3), tm.TensorNetwork(NOTATION[0], r=5))
+    assert path.read_text(encoding="utf-8") == tm.prove(spec).to_coq()
+    assert capsys.readouterr().out == f"{tm.prove(spec)}\n"
+    if shutil.which("coqc"):
+        path.write_text("Definition certificate := (program_is_soft_moe).\n", encoding="utf-8")
+        assert main(["check", str(path)]) == 1
+        assert "Coq refuses the file" in capsys.readouterr().out
+        assert main(["check", str(tmp_path / "none.v")]) == 2
+    monkeypatch.setenv("PATH", "")
+    assert main(["check", str(path)]) == 2
+    assert "Coq is not installed, or coqc is not on PATH: apt install coq" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
     },
     "plan": {"--batch-size": (["--batch-size", "7"], "batch_size", 7)},
     "prove": {},
+    "check": {},
     "verify": {
         "--method": (["--method", "exact,float"], "methods", ("exact", "float")),
         "--backend": (["--backend", "numpy"], "backends", ("numpy",)),
@@ -76,7 +77,8 @@ OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
 }
 # What is done with the result; tested below.
 OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
-LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze")]
+OF_A_PROOF = {"prove": {"--coq"}}
+LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze", "check")]
 
 
 class Report:
@@ -137,7 +139,8 @@ def test_every_option_of_every_command_is_here() -> None:
     assert {name for name, _ in commands()} == {*OTHERS}
     for name, parser in commands():
         flags = {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
-        assert flags == {*OTHERS[name], *(OF_A_LAYER if name in LAYERED else ()), *OF_A_REPORT.get(name, ())}
+        result = {**OF_A_REPORT, **OF_A_PROOF}.get(name, set())
+        assert flags == {*OTHERS[name], *(OF_A_LAYER if name in LAYERED else ()), *result}
 
 
 @pytest.mark.parametrize("command", LAYERED)

@@ -29,6 +29,7 @@ def main() -> None:
         assert f"{package}/py.typed" in files, package
         assert find_spec(package), package
 
+    assert "Theorem program_is_soft_moe" in tm.prove(tm.MuMoESpec(8, 6, 4, tm.CP(5))).to_coq()
     spec = tm.MuMoEBlockSpec(8, 6, 4, experts=(3, 2), factorization=tm.CP(rank=5))
     layer = tm.build(spec, "numpy", seed=0)
     assert layer(np.ones((7, 8), dtype="float32")).shape == (7, 4)

@@ -71,6 +71,15 @@ class BlockProof:
         alone = [f"{name.capitalize()} layer\n\n{proof}" for name, proof in self.layers.items()]
         return "\n\n".join([*alone, f"The block\n\n{self.chain}"])
 
+    def to_coq(self) -> str:
+        """Certificates of blocks are not written yet.
+
+        Raises:
+            TensorMoEError: always; `proof.layers[name].to_coq()` is the certificate of one layer.
+        """
+        remedy = "certificates of blocks are not written yet: take proof.layers[name].to_coq() for each layer"
+        raise TensorMoEError("proof", self, remedy)
+
     def __repr__(self) -> str:
         return f"<BlockProof: {len(self.chain.steps)} steps>"
 

@@ -5,12 +5,13 @@ nothing here knows how programs are made.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...errors import TensorMoEError
 from ...programs.contraction import Contraction, Operand
 from ...programs.instructions import Instruction
 from ...programs.program import Program
+from ..coq.export import export
 from .choices import tell_choices
 from .claims import check_array, check_sums, gradients_of, products_of, whole_axes
 from .derivation import ProofStep, line
@@ -38,12 +39,30 @@ class Proof:
 
     contraction: Contraction
     steps: tuple[ProofStep, ...]
+    program: Program = field(repr=False)
 
     def __str__(self) -> str:
         return theorem(self.contraction, self.steps)
 
     def __repr__(self) -> str:
         return f"<Proof: {len(self.steps)} steps>"
+
+    def to_coq(self) -> str:
+        """The theorem with its proof as a file for the proof assistant Coq: a certificate.
+
+        Coq decides on its own whether it holds; it is not told what is derived here. The text is the same
+        for the same layer. `tensormoe check FILE` and `coqc FILE` check it.
+
+        Raises:
+            TensorMoEError: something that certificates cannot speak about yet.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> text = tm.prove(tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5))).to_coq()
+            >>> print(*[line for line in text.splitlines() if line.startswith("Definition W")])
+            Definition W (expert1 input output : list nat -> R) n i o :=
+        """
+        return export(self.contraction, self.program)
 
 
 def prove_program(contraction: Contraction, program: Program) -> Proof:
@@ -69,7 +88,11 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
         ProofError: names the first step that breaks, and why.
     """
     check_program(contraction.arrays, program)
-    names, whole = [op.name for op in contraction.operands], tell_choices(contraction.unshare())
+    given, names, whole = (
+        program,
+        [op.name for op in contraction.operands],
+        tell_choices(contraction.unshare()),
+    )
     try:
         program, steps = prove_separately(
             program, group_uses(names), tuple(dict.fromkeys(names)), lambda each: _forward(whole, each)
@@ -77,7 +100,7 @@ def prove_program(contraction: Contraction, program: Program) -> Proof:
         _backward(whole, program)
     except LawError as reason:
         raise ProofError("the program", f"it {reason}") from None
-    return Proof(contraction, steps)
+    return Proof(contraction, steps, given)
 
 
 def check_program(operands: Sequence[Operand], program: Program) -> None:

@@ -1,0 +1,118 @@
+"""Certificates of layers: a contraction, its program and its reverse mode as a file for Coq."""
+
+from collections.abc import Sequence
+
+from ...programs.contraction import Contraction
+from ...programs.program import Program
+from .arrays import CertificateOps, Noted, state_operand
+from .forms import UnsayableError
+from .gradients import state_gradients
+from .heading import write_heading
+from .names import Names, read_prelude
+from .script import Script, hypothesis, write_list, write_place
+from .statement import Statement
+
+THEOREM, FITS = "program_is_soft_moe", "program_fits"
+
+
+def export(contraction: Contraction, program: Program, gradients: bool = True) -> str:
+    r"""The theorem that a program computes a contraction, with its proof, as a file for Coq.
+
+    The program is run on arrays that write down each operation as a definition, and what its result is as a
+    lemma. Nothing is taken from `tensormoe.prove`; whether a lemma holds, Coq decides.
+
+    Args:
+        contraction: what should be computed, such as `stage.contraction`.
+        program: what computes it, such as `spec.plan().program`.
+        gradients: whether to include the reverse mode.
+
+    Returns:
+        The text of a file, which is the same for the same arguments.
+
+    Raises:
+        TensorMoEError: something that a certificate cannot speak about yet.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.verification.coq.export import export
+        >>> plan = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5)).plan()
+        >>> text = export(plan.contraction, plan.program)
+        >>> print(*[line for line in text.splitlines() if line.startswith("Theorem")], sep="\n")
+        Theorem program_is_soft_moe b o : b < N_b -> o < N_o ->
+        Theorem gradient_of_x : shape t14 = [N_b; N_i] /\ forall d : list nat -> R,
+    """
+    names = Names(contraction)
+    statement = Statement(contraction, names)
+    script = Script(names)
+    _open(script, statement)
+    operands = [
+        state_operand(script, array, statement.places(array), rank)
+        for rank, array in enumerate(statement.arrays)
+    ]
+    cotangent = None
+    if gradients:
+        places = names.places(contraction.output)
+        cotangent = state_operand(script, "dy", places, len(operands))
+    registers = _run(script, program, operands)
+    _state_result(script, statement, registers[-1])
+    theorems = [THEOREM]
+    if cotangent is not None:
+        theorems += state_gradients(script, statement, program, registers, cotangent)
+    theorems += _state_fits(script)
+    script.emit("End Program.", "End Certificate.", "", "(* All that is proved, and what it rests on. *)")
+    script.emit(f"Definition certificate := ({', '.join(theorems)}).", "Print Assumptions certificate.")
+    heading = write_heading(statement, gradients)
+    return f"{heading}\n{read_prelude()}\n" + "\n".join(script.lines) + "\n"
+
+
+def _open(script: Script, statement: Statement) -> None:
+    """The sizes, the definition, and the values that are arbitrary."""
+    if script.names.sizes:
+        script.emit(f"Variables {' '.join(script.names.sizes)} : nat.", "")
+    script.emit(*statement.define(), "", "Section Program.", "(* Any values; dy is the cotangent of y. *)")
+    script.emit(f"Variables {' '.join(statement.arrays)} dy : list nat -> R.", "")
+
+
+def _run(script: Script, program: Program, operands: Sequence[Noted]) -> list[Noted]:
+    """Run a program, and note each step."""
+    registers = [*operands]
+    batch = registers[0].shape[0] if registers[0].shape else 1
+    ops = CertificateOps()
+    for number, instruction in enumerate(program.instructions, start=1):
+        script.emit(f"(* Step {number} of the program: {instruction} *)")
+        result = instruction.run(ops, registers, batch)
+        if not isinstance(result, Noted):
+            raise UnsayableError(str(instruction), "it does not give an array")
+        registers.append(result)
+    return registers
+
+
+def _state_result(script: Script, statement: Statement, result: Noted) -> None:
+    output = statement.output
+    premises = "".join(f"{index.name} < {index.size} -> " for index in output)
+    variables = "".join(f" {index.name}" for index in output)
+    places = [write_place(place) for place in script.names.places(statement.contraction.output)]
+    script.emit(
+        "(* THE THEOREM. *)",
+        f"Theorem {THEOREM}{variables} : {premises}".rstrip(),
+        f"  {result.name} {write_list(places)} = {statement.call([use.array for use in statement.uses])}.",
+        "Proof.",
+        f"  intros {' '.join(hypothesis(index) for index in output)}.",
+        f"  {statement.unfolding} eapply eq_trans; [exact {result.at({})} | by_laws].",
+        "Qed.",
+        "",
+    )
+
+
+def _state_fits(script: Script) -> list[str]:
+    """The theorem that every operation is defined."""
+    if not script.fitting:
+        return []
+    names, claims = zip(*script.fitting, strict=True)
+    term = names[-1]
+    for name in reversed(names[:-1]):
+        term = f"(conj {name} {term})"
+    conjunction = " /\\\n  ".join(claims)
+    script.emit("(* Every operation, reverse mode included, is defined for its operands' shapes. *)")
+    script.emit(f"Theorem {FITS} :\n  {conjunction}.", f"Proof. exact {term}. Qed.", "")
+    return [FITS]

@@ -1,0 +1,80 @@
+"""The theorems on gradients: what reverse mode gives is the derivative, exactly, in every direction."""
+
+from collections.abc import Sequence
+
+from ...programs.program import Program
+from .arrays import CertificateOps, Noted
+from .forms import UnsayableError
+from .script import Script, below, enclose, rename_given, sign, write_places, write_shape
+from .statement import Statement
+
+
+def state_gradients(
+    script: Script, statement: Statement, program: Program, registers: Sequence[Noted], cotangent: Noted
+) -> list[str]:
+    """State ⟨dy, y(operand + d)⟩ = ⟨dy, y(operand)⟩ + ⟨gradient, d⟩ for every operand, and each d.
+
+    An array that is used m times moves in one use after the other: the left-hand side is the sum of these,
+    and the right-hand side has m times ⟨dy, y⟩.
+
+    Returns:
+        The names of the theorems.
+    """
+    script.emit("(* THE REVERSE MODE. *)")
+    count = len(statement.arrays)
+    given = [*registers]
+    gradients = program.backward(CertificateOps(), given, cotangent, range(count))  # type: ignore[arg-type]
+    theorems = []
+    for array, operand, gradient in zip(statement.arrays, registers[:count], gradients, strict=True):
+        if gradient is None:
+            script.emit(f"(* The program does not read {array}. *)")
+        else:
+            _state(script, statement, array, operand, gradient)
+            theorems.append(f"gradient_of_{array}")
+    return theorems
+
+
+def _state(script: Script, statement: Statement, array: str, operand: Noted, gradient: Noted) -> None:
+    moved = f"(fun i => {array} i ⊕ d i)"
+    same = [use.array for use in statement.uses]
+    places = [place for place, use in enumerate(statement.uses) if use.array == array]
+    along = [statement.call([*same[:place], moved, *same[place + 1 :]]) for place in places]
+    indices = operand.form.indices
+    if [index.size for index in gradient.form.indices] != [index.size for index in indices]:
+        raise UnsayableError(f"the gradient of {array}", "it has other axes than its operand")
+    entry = write_places(operand.form.axes)
+    change = f"{sign(indices)}{gradient.name} {entry} ⊗ d {entry}"
+    left = " ⊕ ".join(_pair(script, statement, call) for call in along)
+    right = " ⊕ ".join([_pair(script, statement, statement.call(same))] * len(places))
+    script.emit(
+        f"Theorem gradient_of_{array} : shape {gradient.name} = {write_shape(operand.form.axes)} /\\ "
+        f"forall d : list nat -> R,\n  {left} =\n  {right} ⊕\n  ({change}).",
+        f"Proof.\n  split; [exact {gradient.name}_shape | intros d].",
+    )
+    known = dict(zip(gradient.form.indices, indices, strict=True))
+    closed = script.close(gradient.form.rename(known))
+    inner = f"exact (f_equal2 mul {gradient.at(rename_given(known))} eq_refl)"
+    if array == statement.extended:
+        # Over all rows, of which the last moves by nothing.
+        *before, short = indices
+        size = enclose(short.size)
+        rows = f"({closed}) ⊗ pad {size} d {' '.join(index.name for index in indices)}"
+        flat = f"{sign(before)}Σ {short.name} < S {size}, {rows}"
+        token = before[0].name
+        lemma = f"sum_pad {size} {token} d (fun {short.name} => {closed})"
+        proof = f"{below(before)}eapply eq_trans; [| exact ({lemma})]; {below([short])}{inner}"
+    else:
+        flat = f"{sign(indices)}({closed}) ⊗ d {entry}"
+        proof = f"{below(indices)}{inner}"
+    script.emit(
+        f"  assert (E : ({change}) =\n    {flat}).\n  {{ {proof}. }}",
+        f"  rewrite E. clear E. {statement.unfolding} by_laws.",
+        "Qed.",
+        "",
+    )
+
+
+def _pair(script: Script, statement: Statement, call: str) -> str:
+    """⟨dy, y⟩."""
+    entry = write_places(script.names.places(statement.contraction.output))
+    return f"({sign(statement.output)}dy {entry} ⊗ {call})"

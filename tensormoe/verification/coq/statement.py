@@ -1,0 +1,157 @@
+"""What a certificate claims: the definitions of a layer's weight tensor W and of its output y."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...networks.notation import BATCH
+from ...networks.splits import whole_names
+from ...programs.contraction import Contraction, Operand
+from .forms import Factor, Index, Place, UnsayableError, short_of
+from .names import Names
+from .script import sign, write_factor
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of an array in the definition.
+
+    Args:
+        array: what the array is called.
+        name: what this use is called where each has a name of its own.
+        operand: its indices.
+    """
+
+    array: str
+    name: str
+    operand: Operand
+
+
+class Statement:
+    """A contraction's definition.
+
+    Attributes:
+        uses: of arrays, in the contraction's order.
+    """
+
+    def __init__(self, contraction: Contraction, names: Names) -> None:
+        if contraction.active:
+            raise UnsayableError("active experts", "the program reads slices at chosen places")
+        if contraction.bias:
+            raise UnsayableError("a weight tensor with terms that are biases", "zeros are put before a row")
+        self.names, self.contraction = names, contraction
+        taken: set[str] = set()
+        uses = []
+        for operand in contraction.operands:
+            array = names.arrays[operand.name]
+            uses.append(Use(array, names.fresh(f"{array}_2") if array in taken else array, operand))
+            taken.add(array)
+        self.uses = tuple(uses)
+
+    @cached_property
+    def arrays(self) -> tuple[str, ...]:
+        """The arrays, each once."""
+        return tuple(dict.fromkeys(use.array for use in self.uses))
+
+    @property
+    def extended(self) -> str | None:
+        """The array that a 1 follows."""
+        return self.uses[0].array if self.contraction.affine else None
+
+    @cached_property
+    def output(self) -> list[Index]:
+        """The variables of the output."""
+        return [index for place in self.names.places(self.contraction.output) for index in place]
+
+    def places(self, array: str) -> tuple[Place, ...]:
+        """The axes of an array, as in its first use."""
+        use = next(use for use in self.uses if use.array == array)
+        places = self.names.places(use.operand.indices)
+        if array != self.extended:
+            return places
+        return tuple(tuple(short_of(index) for index in place) for place in places)
+
+    def call(self, given: Sequence[str]) -> str:
+        """The call of y with arrays, one for each use, at the output's variables."""
+        return " ".join(["y", *given, *(index.name for index in self.output)])
+
+    @property
+    def unfolding(self) -> str:
+        """The tactic that unfolds y."""
+        terms = self._split_terms()
+        weights = {"V" if self._is_bias(term) else "W" for term in terms}
+        return f"unfold {', '.join(['y', *sorted(weights, reverse=True)])}."
+
+    def define(self) -> list[str]:
+        """The definitions of W, of V where some terms are biases, and of y."""
+        terms = self._split_terms()
+        weights = [term for term in terms if not self._is_bias(term)]
+        biases = [term for term in terms if self._is_bias(term)]
+        lines: list[str] = []
+        parts = [
+            self._define_weight("W", weights, self._data, lines),
+            self._define_weight("V", biases, self._data[1:], lines),
+        ]
+        body = [part for part in parts if part]
+        text = "\n  ⊕ ".join(f"({part})" if len(body) > 1 else part for part in body)
+        head = " ".join([*(use.name for use in self.uses)])
+        output = " ".join(index.name for index in self.output)
+        lines.append(f"Definition y ({head} : list nat -> R) {output} :=\n  {text}.")
+        return lines
+
+    @property
+    def _data(self) -> tuple[Use, ...]:
+        return tuple(use for use in self.uses if BATCH in use.operand.indices)
+
+    def _split_terms(self) -> list[tuple[Use, ...]]:
+        """The cores of each term."""
+        cores = [use for use in self.uses if BATCH not in use.operand.indices]
+        terms = []
+        for count in self.contraction.counts or (len(cores),):
+            terms.append(tuple(cores[:count]))
+            cores = cores[count:]
+        return terms
+
+    def _is_bias(self, term: Sequence[Use]) -> bool:
+        """Whether a term is not multiplied with the input, whose index it lacks."""
+        if not self._data or not self.contraction.counts:
+            return False
+        whole = whole_names(self.contraction.splits)
+        mode = self._data[0].operand.indices[-1]
+        return all(whole.get(index, index) != mode for use in term for index in use.operand.indices)
+
+    def _define_weight(
+        self, name: str, terms: Sequence[Sequence[Use]], data: Sequence[Use], lines: list[str]
+    ) -> str:
+        """Define a weight tensor, and return what it adds to y."""
+        if not terms:
+            return ""
+        cores = [use for term in terms for use in term]
+        held = {index for use in cores for index in self._spread(use)}
+        outer = {index for use in data for index in self._spread(use)} | {*self.output}
+        # The modes in W's order: the experts', then the input and the output.
+        order = [index for use in (*data[1:], *data[:1]) for index in self._spread(use)]
+        if name == "V":
+            order = [index for use in data for index in self._spread(use)]
+        modes = [index for index in dict.fromkeys([*order, *self.output]) if index in held]
+        products = []
+        for term in terms:
+            own = {index for use in term for index in self._spread(use)} - outer
+            bonds = [index for index in self.names.whole(self.names.order) if index in own]
+            products.append(sign(bonds) + (" ⊗ ".join(map(self._write, term)) or "one"))
+        text = "\n  ⊕ ".join(f"({product})" if len(products) > 1 else product for product in products)
+        arguments = " ".join(use.name for use in cores)
+        variables = " ".join(index.name for index in modes)
+        given = f" ({arguments} : list nat -> R)" if cores else ""
+        lines.append(f"Definition {name}{given}{f' {variables}' * bool(modes)} :=\n  {text}.")
+        summed = [index for index in dict.fromkeys(order) if index not in self.output]
+        call = " ".join(filter(None, [name, arguments, variables]))
+        ordered = (*data[1:], *data[:1]) if name == "W" else data
+        return sign(summed) + " ⊗ ".join([call, *map(self._write, ordered)])
+
+    def _spread(self, use: Use) -> list[Index]:
+        return [index for place in self.names.places(use.operand.indices) for index in place]
+
+    def _write(self, use: Use) -> str:
+        places = self.names.places(use.operand.indices)
+        return write_factor(Factor(0, use.name, places, extended=use.array == self.extended))

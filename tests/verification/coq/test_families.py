@@ -1,0 +1,88 @@
+"""Certificates hold: of every family, with their gradients, and of networks of any form."""
+
+import os
+import re
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from support.coq import certificate, needs_coq, specs
+
+import tensormoe as tm
+from tensormoe.verification.coq.check import check_certificate
+from tensormoe.verification.coq.export import export
+from tensormoe.verification.coq.forms import UnsayableError
+
+DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
+SHORT = dict(specs((True,)))
+EVERY = dict(specs()) if DEEP else SHORT
+SUMS = {
+    "a sum": tm.TensorNetwork("i o + n o") + tm.CP(3),
+    "a dense part": tm.CP(3) + tm.Dense(),
+}
+
+
+@needs_coq
+@pytest.mark.parametrize("name", EVERY)
+def test_the_certificate_of_a_family_holds(name: str) -> None:
+    spec = EVERY[name]
+    verdict = check_certificate(tm.prove(spec).to_coq())
+    assert verdict.passed, str(verdict)
+    first, *gradients, last = verdict.theorems
+    assert (first, last) == ("program_is_soft_moe", "program_fits")
+    assert gradients == [f"gradient_of_{operand.name}" for operand in spec.contraction.operands]
+
+
+@needs_coq
+@pytest.mark.skipif(not DEEP, reason="takes minutes: HYPOTHESIS_PROFILE=deep")
+def test_certificates_of_random_networks_hold() -> None:
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(tm.testing.specs())
+    def check(spec: tm.MuMoESpec) -> None:
+        try:
+            text = certificate(spec)
+        except UnsayableError:
+            return
+        verdict = check_certificate(text)
+        assert verdict.passed, str(verdict)
+
+    check()
+
+
+def test_a_certificate_is_the_same_each_time_and_needs_no_coq(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    spec = next(iter(SHORT.values()))
+    assert tm.prove(spec).to_coq() == certificate(spec) == certificate(spec)
+
+
+def test_a_certificate_says_in_words_what_it_proves_and_names_what_the_notation_names() -> None:
+    text = certificate(tm.MuMoESpec(8, 6, 4, tm.CP(5)))
+    heading = " ".join(text[: text.index("From Coq")].split())
+    assert (
+        "for all sizes N_b, N_n, N_i, N_o, N_r and for all values of x, a1, expert1, input, output" in heading
+    )
+    assert "The last row of the input mode, number N_i, is the bias" in heading
+    assert "Definition W (expert1 input output : list nat -> R) n i o :=\n" in text
+    assert "  Σ r < N_r, expert1 [n; r] ⊗ input [i; r] ⊗ output [r; o]." in text
+    assert len(re.findall(r"^\(\* Step \d of the program", text, re.MULTILINE)) == 4
+
+
+@needs_coq
+def test_names_that_coq_or_the_file_has_already_are_changed() -> None:
+    notation = "n S fun, i S t1, fun t1 H1 R, o R H1"
+    family = tm.TensorNetwork(notation, S=2, fun=3, t1=4, R=2, H1=3)
+    verdict = check_certificate(certificate(tm.MuMoESpec(3, 2, 4, family), gradients=False))
+    assert verdict.passed, str(verdict)
+
+
+def test_what_certificates_cannot_speak_about_is_refused() -> None:
+    plan = tm.MuMoESpec(8, 6, 4, tm.CP(5)).plan()
+    spec = tm.MuMoESpec(8, 6, 16, tm.CP(5), tm.Gate(tm.Activation("top_k", k=2)))
+    gathered = spec.stage.plan(1, (2,))
+    for contraction, program, said in [
+        (gathered.contraction, gathered.program, "active experts"),
+        (tm.MuMoESpec(1, 6, 4, tm.CP(5)).plan().contraction, plan.program, "a single input beside the bias"),
+    ]:
+        with pytest.raises(
+            UnsayableError, match=f"certificate: received .*{said}.*cannot be exported to Coq yet"
+        ):
+            export(contraction, program)

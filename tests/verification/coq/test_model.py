@@ -1,0 +1,198 @@
+"""The prelude's operations are NumPy's: both compute the same integers, in whole programs too."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from support.coq import needs_coq, refusal
+
+import tensormoe as tm
+from tensormoe.verification.coq.arrays import read_cuts
+from tensormoe.verification.coq.export import export
+from tensormoe.verification.coq.names import read_prelude
+
+pytestmark = needs_coq
+
+# The prelude's definitions for integers, and all indices of a shape.
+_LAWS = re.compile(r"Section Certificate\.|Variables \(R.*?\.\n|Hypothesis laws.*?\.\n", re.DOTALL)
+INTEGERS = """\
+From Coq Require Import ZArith.
+Definition R := Z. Definition zero := 0%Z. Definition one := 1%Z.
+Definition add := Z.add. Definition mul := Z.mul.
+Open Scope nat_scope.
+"""
+EVERY = """
+Fixpoint every (s : list nat) : list (list nat) :=
+  match s with [] => [[]] | n :: s => flat_map (fun i => map (cons i) (every s)) (seq 0 n) end.
+"""
+
+
+def prelude() -> str:
+    text = read_prelude()
+    start, rest = text.split("Section Certificate.", 1)
+    meaning = _LAWS.sub("", rest[: rest.index("(* II.")])
+    return start + INTEGERS + meaning + EVERY
+
+
+def numbers(array: Any) -> str:
+    return f"[{'; '.join(f'({int(value)})' for value in np.asarray(array).ravel())}]%Z"
+
+
+def sizes(shape: Sequence[int]) -> str:
+    return f"[{'; '.join(map(str, shape))}]"
+
+
+def literal(array: Any) -> str:
+    """An array of Coq's with these numbers."""
+    shape = sizes(array.shape)
+    return f"(Array {shape} (fun i => nth (flat {shape} i) {numbers(array)} 0%Z))"
+
+
+def goal(text: str, result: Any) -> str:
+    """That an expression has the shape and the entries of an array of NumPy's."""
+    claim = f"(shape ({text}), map ({text}) (every (shape ({text}))))"
+    return (
+        f"Goal {claim} = ({sizes(result.shape)}, {numbers(result)}). Proof. vm_compute. reflexivity. Qed.\n"
+    )
+
+
+def affine(x: Any, matrix: Any) -> Any:
+    return np.matmul(x, matrix[..., :-1, :]) + matrix[..., -1:, :]
+
+
+def draw_operations(generator: np.random.Generator, count: int) -> Iterator[tuple[str, Any]]:
+    """Operations of Coq's on random arrays, each with what NumPy gives."""
+
+    def integers(*shape: int) -> Any:
+        return generator.integers(-9, 10, size=shape)
+
+    for _ in range(count):
+        # Sizes of 0 and 1 among them.
+        a, b, c, d = (int(n) for n in generator.integers(0, 4, size=4))
+        x, order, axis = integers(a, b, c), generator.permutation(3), int(generator.integers(3))
+        yield f"transpose {sizes(order)} {literal(x)}", np.transpose(x, order)
+        yield f"reshape {sizes((a * b, 1, c))} {literal(x)}", x.reshape(a * b, 1, c)
+        yield f"total {axis} {literal(x)}", x.sum(axis=axis)
+        m, n = integers(a, c, d), integers(a, c + 1, d)
+        yield f"matmul {literal(x)} {literal(m)}", np.matmul(x, m)
+        yield f"affine {literal(x)} {literal(n)}", affine(x, n)
+        stretched = integers(*(size if generator.random() < 0.5 else 1 for size in (b, c)))
+        yield f"multiply {literal(x)} {literal(stretched)}", x * stretched
+        yield f"plus {literal(stretched)} {literal(x)}", stretched + x
+        yield f"zeros {literal(x)}", np.zeros_like(x)
+        yield f"plus_one {literal(x)}", x + 1
+        yield f"pointwise Z.opp {literal(x)}", -x
+        start = int(generator.integers(x.shape[axis] + 1))
+        kept = [slice(None)] * axis + [slice(start, None)]
+        yield f"slice {axis} {start} {x.shape[axis] - start} {literal(x)}", x[tuple(kept)]
+        shape = [*x.shape]
+        shape[axis] = d
+        y = integers(*shape)
+        yield f"concatenate {axis} {literal(x)} {literal(y)}", np.concatenate([x, y], axis=axis)
+
+
+def test_the_operations_are_those_of_numpy_on_random_shapes() -> None:
+    drawn = draw_operations(np.random.default_rng(0), 12)
+    goals = [goal(text, result) for text, result in drawn]
+    assert len(goals) == 144
+    assert refusal(prelude() + "".join(goals)) == ""
+
+
+def test_another_number_is_noticed() -> None:
+    x = np.arange(6).reshape(2, 3)
+    assert "Unable to unify" in refusal(prelude() + goal(f"transpose [1; 0] {literal(x)}", x.T + (x.T == 4)))
+
+
+class Noting:
+    """NumPy's arrays and operations; whatever is computed is noted."""
+
+    def __init__(self, steps: list[Any], value: Any) -> None:
+        self.steps, self.value = steps, np.asarray(value)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    def note(self, value: Any) -> "Noting":
+        self.steps.append(np.asarray(value))
+        return Noting(self.steps, value)
+
+    def __mul__(self, other: "Noting") -> "Noting":
+        return self.note(self.value * other.value)
+
+    def __add__(self, other: Any) -> "Noting":
+        return self.note(self.value + (other.value if isinstance(other, Noting) else other))
+
+    def __getitem__(self, key: Any) -> "Noting":
+        result = self
+        for axis, cut in enumerate(read_cuts(key, self.value.ndim)):
+            start, stop, _ = cut.indices(result.shape[axis])
+            if (start, stop) != (0, result.shape[axis]):
+                result = result.note(result.value[(slice(None),) * axis + (slice(start, stop),)])
+        return result
+
+
+class NotingOps:
+    def copy(self, array: Noting) -> Noting:
+        return array
+
+    def transpose(self, array: Noting, axes: Any) -> Noting:
+        return array.note(np.transpose(array.value, axes))
+
+    def reshape(self, array: Noting, shape: Any) -> Noting:
+        return array.note(np.reshape(array.value, shape))
+
+    def sum(self, array: Noting, axis: int) -> Noting:
+        return array.note(array.value.sum(axis=axis))
+
+    def matmul(self, a: Noting, b: Noting) -> Noting:
+        return a.note(np.matmul(a.value, b.value))
+
+    def affine(self, a: Noting, b: Noting) -> Noting:
+        return a.note(affine(a.value, b.value))
+
+    def zeros_like(self, array: Noting) -> Noting:
+        return array.note(np.zeros_like(array.value))
+
+    def concatenate(self, arrays: Sequence[Noting], axis: int) -> Noting:
+        return arrays[0].note(np.concatenate([each.value for each in arrays], axis=axis))
+
+
+def test_whole_programs_compute_what_numpy_does_step_by_step() -> None:
+    """Forwards and backwards, from the very definitions in a certificate."""
+    parts = [prelude()]
+    families = [(tm.CP(2), 3, True), (tm.TensorRing((2, 3, 2, 3)), (2, 3), True)]
+    families += [(tm.TensorNetwork("n o, i o"), 2, True), (tm.Tucker((2, 3, 2)), 3, False)]
+    for number, (family, experts, bias) in enumerate(families):
+        spec, batch = tm.MuMoESpec(3, 2, experts, family, bias=bias), 2
+        plan = spec.plan(batch)
+        contraction, generator = plan.contraction, np.random.default_rng(number)
+        known = {"…": batch, **dict(contraction.sizes)}
+        shapes = [[known[index] for index in operand.indices] for operand in contraction.operands]
+        shapes[0][-1] -= bias
+        values = [generator.integers(-4, 5, size=shape) for shape in shapes]
+        cotangent = generator.integers(-4, 5, size=[known[index] for index in contraction.output])
+        steps: list[Any] = []
+        operands = [Noting(steps, value) for value in values]
+        ops: Any = NotingOps()
+        registers: list[Any] = [*operands]
+        for instruction in plan.program.instructions:
+            registers.append(instruction.run(ops, registers, batch))
+        plan.program.backward(ops, registers, Noting(steps, cotangent), range(len(operands)))
+        text = export(contraction, plan.program)
+        defined = re.findall(r"^Definition (?:t\d+|\S+') := .*\.$", text, re.MULTILINE)
+        assert len(defined) == len(steps) + len(values) + 1
+        names = [line.split()[1][:-1] for line in defined if line.split()[1].endswith("'")]
+        parts.append(f"Module M{number}.\n")
+        for index, size in contraction.sizes:
+            parts.append(f"Definition N_{index} := {size - (bias and index == 'i')}.\n")
+        parts.append(f"Definition N_b := {batch}.\n")
+        for name, value in zip(names, [*values, cotangent], strict=True):
+            shape = sizes(value.shape)
+            given = f"nth (flat {shape} i) {numbers(value)} 0%Z"
+            parts.append(f"Definition {name} (i : list nat) : Z := {given}.\n")
+        parts.append("\n".join(defined) + "\n")
+        parts += [goal(f"t{place}", value) for place, value in enumerate(steps, start=1)]
+        parts.append(f"End M{number}.\n")
+    assert refusal("".join(parts)) == ""
