@@ -36,10 +36,10 @@ FAMILIES: dict[str, tuple[Factorization, tuple[int, ...]]] = {
 }
 
 
-def specs(biases: tuple[bool, ...] = (True, False)) -> Iterator[tuple[str, tm.MuMoESpec]]:
-    """Layers of the families by name; with one bias each, they take turns."""
-    for number, (name, (family, experts)) in enumerate(FAMILIES.items()):
-        for bias in biases if len(biases) > 1 else [number % 2 == 0]:
+def specs() -> Iterator[tuple[str, tm.MuMoESpec]]:
+    """Layers of the families by name, with and without bias."""
+    for name, (family, experts) in FAMILIES.items():
+        for bias in (True, False):
             yield f"{name}, {'a' if bias else 'no'} bias", tm.MuMoESpec(8, 6, experts, family, bias=bias)
 
 

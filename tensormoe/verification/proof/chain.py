@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ...arrays.nonlinearities import name_of
 from ...arrays.protocols import Nonlinearity
+from ...errors import TensorMoEError
 from ...programs.contraction import Contraction, Operand
 from ...programs.program import Program
 from .apart import read_apart

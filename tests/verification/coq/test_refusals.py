@@ -13,7 +13,7 @@ from tensormoe.programs.instructions import Add, Affine, AppendOne, Instruction,
 from tensormoe.programs.program import Program, released
 from tensormoe.verification.coq.check import check_certificate
 from tensormoe.verification.coq.export import export
-from tensormoe.verification.coq.forms import Form, UnsayableError
+from tensormoe.verification.coq.forms import Term, UnsayableError
 from tensormoe.verification.proof.symbolic_ops import SymbolicOps
 
 pytestmark = needs_coq
@@ -123,7 +123,7 @@ def test_what_a_faulty_prover_proves_is_refused(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_generator_that_claims_wrong_lemmas_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """It forgets the second factor of each product, in what it claims as in all that it makes of it."""
-    monkeypatch.setattr(Form, "multiply", lambda self, other: self)
+    monkeypatch.setattr(Term, "__mul__", lambda self, other: self)
     text = certificate(BIASED, gradients=False)
     assert lemma_of(text, refusal(text)) == "t1_is"
 
