@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from matrix import anywhere, in_jax, in_torch
+from matrix import anywhere, experts, in_jax, in_torch, structures
 from matrix.samples import list_families
 
 import tensormoe as tm
@@ -83,6 +83,7 @@ NO_COMPILER = "NumPy runs each operation as it comes."
 ONE_PROCESS = "NumPy's arrays belong to one process; a layer's shares are those of PyTorch or JAX."
 LIKE_ANY = "arrays are told apart by name alone"
 REFUSED = "the layer is refused before its family matters"
+ONE_FORM = "without experts its notation is another"
 
 FEATURES = (
     Feature("layers", *everywhere("`layer(x)`", anywhere.forward)),
@@ -92,6 +93,30 @@ FEATURES = (
     Feature("the weight tensor", *everywhere("`layer.materialize()`", anywhere.weight_tensor)),
     Feature("matching a budget", *everywhere("`spec.matched`", anywhere.matching)),
     Feature("proof and exact verification", *everywhere("`tm.verify`", anywhere.proof_and_verification)),
+    Feature("sums of networks", *everywhere('`"i o + n r, i r, r o"`, `a + b`', structures.sums)),
+    Feature("split modes", *everywhere("`i=(24, 32)`", structures.split_modes)),
+    Feature("shared cores", *everywhere('`"A: i r, …"` twice', structures.shared_cores)),
+    Feature("fixed cores", *everywhere('`fixed={"H": …}`', structures.fixed_cores)),
+    Feature(
+        "a factorization for each layer",
+        *everywhere("`factorization=(…, …)` of a block", structures.factorizations_of_layers),
+    ),
+    Feature("layers without experts", *everywhere("`experts=()`", structures.no_experts, ONE_FORM)),
+    Feature(
+        "coefficients of your own",
+        *everywhere("`gate=None`, `coefficients=`", structures.given_coefficients, GATE_ALONE),
+    ),
+    Feature("a gate for each level", *everywhere("`gate=(…, …)`", structures.gates_of_levels, GATE_ALONE)),
+    Feature(
+        "routers with parameters",
+        *everywhere("`tm.LowRankRouter`, `tm.CosineRouter`", structures.routers, GATE_ALONE),
+    ),
+    Feature(
+        "inputs of the router's own",
+        *everywhere("`gate_features=`, `router_input=`", structures.router_inputs, GATE_ALONE),
+    ),
+    Feature("one weight for each sequence", *everywhere("`layer.merge`, `apply_merged`", experts.merging)),
+    Feature("few experts' slices", *everywhere("`spec.plan(active=)`", experts.slices)),
     Feature("Adaptive Clustering", *everywhere("`previous=`", anywhere.adaptive_clustering, GATE_ALONE)),
     Feature(
         "coefficients from block to block",
@@ -115,6 +140,18 @@ FEATURES = (
     Feature("fit to a weight", *everywhere("`tm.fit`", anywhere.fit)),
     Feature("experts that start as a dense layer", *everywhere("`tm.upcycle`", anywhere.upcycle)),
     Feature("TensorLy's decompositions", *everywhere("`tm.from_tensorly`", anywhere.tensorly)),
+    Feature("higher ranks, the same weight", *everywhere("`tm.grow`", experts.growing)),
+    Feature("lower ranks", *everywhere("`tm.truncate`", experts.truncating)),
+    Feature("isometries", *everywhere("`tm.canonicalize`", experts.canonicalizing)),
+    Feature("redundant ranks removed", *everywhere("`tm.simplify`", experts.simplifying)),
+    Feature("edits with certificates", *everywhere("`tm.editing.edit`", experts.editing)),
+    Feature("ablation", *everywhere("`tm.analysis.ablate`", experts.ablation)),
+    Feature(
+        "recordings of coefficients",
+        "NumPy has no models.",
+        Way("`tm.analysis.record`", in_torch.recordings, GATE_ALONE),
+        Way("`tm.analysis.record`", in_jax.recordings, GATE_ALONE),
+    ),
     Feature(
         "gradients",
         NO_GRADIENTS,
@@ -234,6 +271,12 @@ FEATURES = (
         Way("`tensormoe_jax.replace`", in_jax.replacement),
     ),
     Feature(
+        "experts beside frozen weights",
+        "NumPy has no models.",
+        Way("`tensormoe_torch.replace(frozen=True)`", in_torch.frozen_weights),
+        Way("`tensormoe_jax.replace(frozen=True)`", in_jax.frozen_weights),
+    ),
+    Feature(
         "a share of every parameter",
         ONE_PROCESS,
         Way("`fully_shard`", in_torch.parameter_sharding),
@@ -279,6 +322,30 @@ FAILURES = (
         tm.TensorMoEError,
         "it has no bond to grow",
         "A weight tensor that is not factorized has no rank to grow.",
+    ),
+    Failure(
+        "higher ranks, the same weight",
+        EVERY_FRAMEWORK,
+        ("Dense",),
+        tm.TensorMoEError,
+        "bond: received 'r'",
+        "A weight tensor that is not factorized has no rank to grow.",
+    ),
+    Failure(
+        "lower ranks",
+        EVERY_FRAMEWORK,
+        ("Dense",),
+        tm.TensorMoEError,
+        "bond: received 'r'",
+        "A weight tensor that is not factorized has no rank to lower.",
+    ),
+    Failure(
+        "isometries",
+        EVERY_FRAMEWORK,
+        ("CP", "Dense", "Sum", "TensorNetwork", "TensorRing"),
+        tm.TensorMoEError,
+        "its cores make no tree",
+        "Where bonds join more than two cores or make a loop, isometries cannot take the place of cores.",
     ),
     Failure(
         "TensorLy's decompositions",

@@ -11,12 +11,14 @@ from matrix.samples import (
     OUTPUTS,
     TOKENS,
     array,
+    coefficients_of,
     directions_of,
     draw,
     layer_of,
     module_of,
     numbers,
     output_of,
+    run,
     slope_from,
     slope_of,
     values_of,
@@ -184,6 +186,25 @@ def replacement(framework: str, family: Family) -> None:
     right(model.head(x32()), family, x32())
     report.undo()
     assert (model.head(x32()) == before).all()
+
+
+def frozen_weights(framework: str, family: Family) -> None:
+    model = nnx.Dict(head=nnx.Linear(INPUTS, OUTPUTS, rngs=nnx.Rngs(0)))
+    before = model.head(x32())
+    options: dict[str, Any] = {"experts": 4, "factorization": family, "seed": 0}
+    report = tensormoe_jax.replace(model, "head", frozen=True, **options)
+    close(numbers("jax", run(model.head, x32())), numbers("jax", before), TOLERANCE)
+    held = sum(each.size for each in jax.tree.leaves(nnx.state(model.head, nnx.Param)))
+    assert held == report.rows[0].parameters_after
+    report.undo()
+    assert (model.head(x32()) == before).all()
+
+
+def recordings(framework: str, family: Family) -> None:
+    model, x = nnx.Sequential(module_of("jax", layer_of(family))), draw(TOKENS, INPUTS)
+    recording = tm.analysis.record(model, [x32()], progress=False)
+    expected = coefficients_of(values_of(layer_of(family)), x).mean(0)
+    close(recording["layers.0"].load()[0], expected, TOLERANCE)
 
 
 def rank_sharding(framework: str, family: Family) -> None:

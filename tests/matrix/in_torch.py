@@ -14,6 +14,7 @@ from matrix.samples import (
     OUTPUTS,
     TOKENS,
     block_of,
+    coefficients_of,
     draw,
     layer_of,
     module_of,
@@ -158,6 +159,28 @@ def replacement(framework: str, family: Family) -> None:
     assert torch.equal(model["mlp"](x), before)
 
 
+def frozen_weights(framework: str, family: Family) -> None:
+    model = torch.nn.ModuleDict({"head": torch.nn.Linear(INPUTS, OUTPUTS)}).double()
+    before = model["head"](x64())
+    options: dict[str, Any] = {"experts": 4, "factorization": family, "gate": tm.Gate("softmax")}
+    report = tensormoe_torch.replace(model, "head", frozen=True, **options)
+    close(numbers("torch", model["head"](x64())), numbers("torch", before))
+    spec = model["head"].spec
+    values = values_of(spec)
+    model["head"].load_arrays(values)
+    expected = output_of(spec, values, draw(TOKENS, INPUTS))
+    close(numbers("torch", model["head"](x64())), expected)
+    report.undo()
+    assert torch.equal(model["head"](x64()), before)
+
+
+def recordings(framework: str, family: Family) -> None:
+    model, x = torch.nn.Sequential(layer(family)), draw(TOKENS, INPUTS)
+    recording = tm.analysis.record(model, [x64()], progress=False)
+    expected = coefficients_of(values_of(layer_of(family)), x).mean(0)
+    close(recording["0"].load()[0], expected)
+
+
 def routed(framework: str, family: Family) -> None:
     router = tm.AdaptiveClustering(statistics="batch", evaluation="batch")
     first, second = (
@@ -198,7 +221,7 @@ def mesh() -> Iterator[Any]:
 
 
 def parallelized(family: Family, mesh: Any, style: Any) -> Any:
-    return torch.distributed.tensor.parallel.parallelize_module(layer(family), mesh, style)
+    return optional("torch.distributed.tensor.parallel").parallelize_module(layer(family), mesh, style)
 
 
 def rank_sharding(framework: str, family: Family) -> None:

@@ -47,9 +47,18 @@ def draw(*shape: int, seed: int = 0) -> np.ndarray:
 
 def values_of(spec: tm.Spec, seed: int = 0) -> Arrays:
     """Parameters whose outputs are of ordinary size, with a gate that tells experts apart, and statistics."""
-    shapes = {**spec.parameter_shapes, **spec.state_shapes}
+    shapes = {**spec.parameter_shapes, **spec.statistics_shapes}
     drawn = {name: draw(*shape, seed=100 * seed + k) / 2 for k, (name, shape) in enumerate(shapes.items())}
-    return drawn | {name: np.abs(drawn[name]) + 0.5 for name in spec.state_shapes}
+    return drawn | {name: np.abs(drawn[name]) + 0.5 for name in spec.statistics_shapes} | _fixed(spec)
+
+
+def _fixed(spec: tm.Spec) -> Arrays:
+    """The values of fixed cores, which a layer does not take from elsewhere."""
+    return {
+        f"{prefix}.{name}": np.asarray(value, "float64")
+        for prefix, stage in spec.layers.items()
+        for name, value in stage.network.fixed_values().items()
+    }
 
 
 def normalize(logits: np.ndarray) -> np.ndarray:
@@ -68,7 +77,8 @@ def coefficients_of(arrays: Arrays, x: np.ndarray) -> np.ndarray:
 
 
 def weight_of(spec: tm.MuMoESpec, arrays: Arrays) -> np.ndarray:
-    return _truth(spec, arrays, np.zeros((1, INPUTS)), np.zeros((1, EXPERTS))).weight
+    inputs, one = np.zeros((1, spec.in_features)), [np.zeros((1, experts)) for experts in spec.experts]
+    return _truth(spec, arrays, inputs, one).weight
 
 
 def output_of(spec: tm.Spec, arrays: Arrays, x: np.ndarray, a: np.ndarray | None = None) -> np.ndarray:
@@ -78,12 +88,12 @@ def output_of(spec: tm.Spec, arrays: Arrays, x: np.ndarray, a: np.ndarray | None
     if isinstance(spec, tm.MuMoEBlockSpec):
         y = blocks.in_numpy(spec, [rows, a, *_cores(spec, arrays)])
     else:
-        y = _truth(spec, arrays, rows, a).y
+        y = _truth(spec, arrays, rows, [a]).y
     return y.reshape(*x.shape[:-1], -1)
 
 
-def _truth(spec: tm.MuMoESpec, arrays: Arrays, x: np.ndarray, a: np.ndarray) -> Any:
-    return truth(spec, Inputs(x, [a], _cores(spec, arrays), np.zeros((len(x), spec.out_features))))
+def _truth(spec: tm.MuMoESpec, arrays: Arrays, x: np.ndarray, a: list[np.ndarray]) -> Any:
+    return truth(spec, Inputs(x, a, _cores(spec, arrays), np.zeros((len(x), spec.out_features))))
 
 
 def _cores(spec: tm.Spec, arrays: Arrays) -> list[np.ndarray]:
