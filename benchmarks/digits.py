@@ -8,7 +8,9 @@ seed sets the initial values and the order of the data, for all sides alike.
 """
 
 import argparse
+from collections.abc import Callable
 from statistics import mean, stdev
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ import tensormoe as tm
 from tensormoe.demo.data import Digits, load
 from tensormoe.tables import table
 
+# From a layer to what an optimizer takes: parameters with their rates.
+Group: TypeAlias = Callable[[torch.nn.Module], list[dict[str, Any]]]
 BUDGETS = (3_000, 6_000, 12_000)
 RATE, BATCH = 3e-3, 64
 FAMILIES = {
@@ -26,11 +30,16 @@ FAMILIES = {
 }
 
 
-def train(spec: tm.Spec, digits: Digits, seed: int, epochs: int) -> torch.nn.Module:
+def one_rate(layer: torch.nn.Module) -> list[dict[str, Any]]:
+    """Adam's groups: all parameters learn at one rate."""
+    return [{"params": [*layer.parameters()], "lr": RATE}]
+
+
+def train(spec: tm.Spec, digits: Digits, seed: int, epochs: int, group: Group = one_rate) -> torch.nn.Module:
     """The layer after its last step; a seed sets the initial values and the order of the data."""
     x, labels = torch.from_numpy(digits.x), torch.from_numpy(digits.labels)
     layer: torch.nn.Module = tm.build(spec, "torch", seed=seed)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(group(layer))
     generator = np.random.default_rng(seed)
     for _ in range(epochs):
         order = torch.from_numpy(generator.permutation(len(x)))
