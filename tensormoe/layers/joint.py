@@ -41,6 +41,24 @@ def check_joint(shared: object, layers: Mapping[str, Stage]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def find_alike(layers: Mapping[str, Stage]) -> tuple[str, ...]:
+    """The names of the cores that layers could share.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> from tensormoe.layers.joint import find_alike
+        >>> find_alike(tm.MuMoEBlockSpec(8, 16, 6, 4, tm.CP(rank=5)).layers)
+        ('expert1',)
+    """
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+    for stage in layers.values():
+        for name, shape in stage.network.shapes.items():
+            shapes.setdefault(name, []).append(shape)
+    fixed = {name for stage in layers.values() for name, _ in stage.network.fixed}
+    several = (name for name, own in shapes.items() if len(own) > 1 and len({*own}) == 1)
+    return tuple(name for name in several if name not in fixed)
+
+
 def _check_alike(name: str, layers: Mapping[str, Stage]) -> None:
     """Refuse a core that layers can't share: it is fixed, or has different shapes."""
     owners = {layer: stage.network for layer, stage in layers.items() if name in stage.network.shapes}

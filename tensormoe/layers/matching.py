@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from ..errors import TensorMoEError, one_of, positive_integer, positive_number
 from ..networks.factorization import Factorization
@@ -78,21 +77,10 @@ class Growth:
         }
 
     def _sizes(self, units: int) -> dict[str, dict[str, int]]:
-        sizes = {
+        return {
             name: limit_sizes(self.layers[name].network, own, self.unit)
             for name, own in self._wanted(units).items()
         }
-        for tie in self._ties:
-            growing = [(name, bond) for name, bond in tie if bond in sizes.get(name, {})]
-            least = min((sizes[name][bond] for name, bond in growing), default=0)
-            for name, bond in growing:
-                sizes[name][bond] = least
-        return sizes
-
-    @cached_property
-    def _ties(self) -> list[set[tuple[str, str]]]:
-        """The bonds that layers which share cores make equally large."""
-        return tie_indices(self.layers)
 
 
 def choose_growing(layers: Mapping[str, Stage], bond: Growing | None) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ from ..gates.gate import Gate
 from ..gates.routers import LinearRouter
 from ..layers.block_spec import MuMoEBlockSpec
 from ..layers.checks import find_stage
+from ..layers.joint import find_alike
 from ..layers.layer_spec import MuMoESpec
 from ..layers.spec import Spec
 from ..layers.stage import Stage
@@ -241,12 +242,12 @@ def _any_factorization(levels: int) -> SearchStrategy[Factorization]:
 def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> MuMoEBlockSpec:
     """Random blocks, plain and gated, with every nonlinearity, with and without a norm of the input.
 
-    All layers have the same factorization and bias, or each its own; then some have no experts.
+    All layers have one factorization and bias, or each its own; then some have no experts. Some share cores.
 
     Args:
         draw: passed by hypothesis.
-        layer: a strategy of layers whose features, experts and gate the blocks have, and whose factorization
-            and bias one of their layers has; by default `specs()`.
+        layer: a strategy of layers whose features, experts and gate the blocks have, and one of their layers
+            the factorization and bias; by default `specs()`.
 
     Examples:
         >>> from hypothesis import given
@@ -263,7 +264,6 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         # Its parts do not make up both the outputs of one layer and the inputs of the next.
         like, fixed = like.replace(factorization=draw(factorizations(like.levels))), {}
     hidden = fixed.get(INPUT) or fixed.get(OUTPUT) or draw(st.integers(1, 4))
-    nonlinearity = draw(st.sampled_from(sorted(NONLINEARITIES)))
     gated, input_norm = draw(st.booleans()), draw(st.booleans())
     layers = [(like.factorization, like.bias)] * (2 + gated)
     if draw(st.booleans()):
@@ -271,7 +271,7 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         others = [(draw(family), draw(st.booleans())) for _ in layers[1:]]
         layers = draw(st.permutations([layers[0], *others]))
     families, biases = zip(*layers, strict=True)
-    return MuMoEBlockSpec(
+    block = MuMoEBlockSpec(
         like.in_features,
         hidden,
         like.out_features,
@@ -279,11 +279,12 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         families,
         like.gate,
         biases,
-        nonlinearity=nonlinearity,
+        nonlinearity=draw(st.sampled_from(sorted(NONLINEARITIES))),
         gated=gated,
         input_norm=input_norm,
         output_bias=draw(st.booleans()),
     )
+    return block.replace(shared=draw(st.sampled_from([(), (), *find_alike(block.layers)])))
 
 
 @st.composite

@@ -64,7 +64,7 @@ MUTANTS = [
     ),
     edit(
         "biases share the variance of the other terms",
-        "layers.initialization:_recipes",
+        "layers.initialization:_derive",
         "counts[order.is_bias]",
         "(100 * len(names))",
         SUM,

@@ -8,7 +8,7 @@ LAYERS, INPUTS = "layers/test_each_layer.py", "layers/test_router_input.py"
 MUTANTS = [
     edit(
         "a layer without experts is given the block's",
-        "layers.block_spec:MuMoEBlockSpec._stages",
+        "layers.block_spec:MuMoEBlockSpec._separate",
         "self.experts if own or not any(carried) else ()",
         "self.experts",
         ENCODER,
@@ -16,7 +16,7 @@ MUTANTS = [
     ),
     edit(
         "layers have their factorizations in reverse",
-        "layers.block_spec:MuMoEBlockSpec._stages",
+        "layers.block_spec:MuMoEBlockSpec._separate",
         "spread(self.factorization, count), spread",
         "spread(self.factorization, count)[::-1], spread",
         ENCODER,
@@ -24,15 +24,15 @@ MUTANTS = [
     ),
     edit(
         "a layer's operands start where coefficients of all layers would end",
-        "programs.program:chain",
-        "1 + max(levels)",
-        "1 + sum(levels)",
+        "programs.program:chain_registers",
+        "start=1 + max(levels)",
+        "start=1 + sum(levels)",
         MIXED_BIASES,
         "proof",
     ),
     edit(
         "a layer after one without experts takes its first core for coefficients",
-        "programs.program:chain",
+        "programs.program:chain_registers",
         "[x, *range(1, 1 + levels[number])",
         "[x, *range(2 - min(levels), 2 - min(levels) + levels[number])",
         ENCODER,

@@ -107,8 +107,8 @@ MUTANTS = [
     edit(
         "an edit of an expert changes a row of a fixed core",
         "editing.draft:Draft._find_carrier",
-        "{*self.stage.network.shared, *dict(self.stage.network.fixed)}",
-        "{*self.stage.network.shared}",
+        "held = self.stage.network.held",
+        "held = self.stage.network.shared",
         LORA,
         f"{LAYERS}::test_edits_leave_fixed_cores_as_they_are",
     ),

@@ -125,7 +125,7 @@ PLANS = [
     ),
     edit(
         "a block's second layer has no memory limit",
-        "layers.block_spec:MuMoEBlockSpec._stages",
+        "layers.block_spec:MuMoEBlockSpec._separate",
         "search, self.memory_limit",
         "search, self.memory_limit if name == 'first' else None",
         BLOCK,

@@ -66,8 +66,8 @@ OF_NUMPY = [
     edit(
         "NumPy: a block materializes its first layer twice",
         f"{NUMPY}:MuMoEBlock.materialize",
-        "self._members(name)",
-        'self._members("first")',
+        "self._cores(name)",
+        'self._cores("first")',
         BLOCK,
         f"{BLOCKS}::test_a_block_materializes_both_of_its_layers[numpy]",
         ("numpy",),
@@ -96,8 +96,8 @@ OF_JAX = [
     edit(
         "JAX: a block materializes its first layer twice",
         f"{JAX}._module:MuMoEBlock.materialize",
-        "getattr(self, name)",
-        "self.first",
+        "self._cores(name)",
+        'self._cores("first")',
         BLOCK,
         f"{BLOCKS}::test_a_block_materializes_both_of_its_layers[jax]",
         ("numpy", "jax"),

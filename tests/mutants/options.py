@@ -184,7 +184,7 @@ OPTIONS = [
     ),
     edit(
         "a block's layers have no memory limit",
-        "layers.block_spec:MuMoEBlockSpec._stages",
+        "layers.block_spec:MuMoEBlockSpec._separate",
         "search, self.memory_limit",
         "search, None",
         BLOCK,
@@ -192,7 +192,7 @@ OPTIONS = [
     ),
     edit(
         "a block's second layer has a bias",
-        "layers.block_spec:MuMoEBlockSpec._stages",
+        "layers.block_spec:MuMoEBlockSpec._separate",
         "networks, biases = spread(self.factorization, count), spread(self.bias, count)",
         "networks, biases = spread(self.factorization, count), (*spread(self.bias, count)[:-1], True)",
         BLOCK,

@@ -10,7 +10,7 @@ from mutants.specs import BLOCK, CHAIN, CP, GATED_BLOCK
 CHAINED = [
     edit(
         "the second layer's levels exchange their coefficients",
-        "programs.program:chain",
+        "programs.program:chain_registers",
         "*range(1, 1 + levels[number])",
         "*(range(levels[number], 0, -1) if x else range(1, 1 + levels[number]))",
         BLOCK,
@@ -18,15 +18,15 @@ CHAINED = [
     ),
     edit(
         "the second layer has the first one's cores",
-        "programs.program:chain",
-        "places: list[int] = [x, *range(1, 1 + levels[number]), *range(start, start + own[number])]",
-        "places: list[int] = [x, *range(1, 1 + levels[number]), *range(starts[0], starts[0] + own[number])]",
+        "programs.program:chain_registers",
+        "for name in names[number])",
+        "for name in names[0])",
         BLOCK,
         "proof",
     ),
     edit(
         "there is no activation",
-        "programs.program:chain",
+        "programs.program:chain_registers",
         "append(len(before), count + len(instructions) - 1",
         "append(len(before), count + len(instructions) - 2",
         BLOCK,
@@ -34,7 +34,7 @@ CHAINED = [
     ),
     edit(
         "the activation is the input's",
-        "programs.program:chain",
+        "programs.program:chain_registers",
         "Pointwise(first, function)",
         "Pointwise(0, function)",
         BLOCK,
@@ -42,7 +42,7 @@ CHAINED = [
     ),
     edit(
         "a block releases the registers of its layers alone",
-        "programs.program:chain",
+        "programs.program:chain_registers",
         "released(count, instructions)",
         "(*before[0].releases, (), *last.releases)",
         BLOCK,
@@ -203,7 +203,7 @@ NONLINEARITIES = [
 GATED = [
     edit(
         "a gated block multiplies its first layer by itself",
-        "programs.program:chain",
+        "programs.program:chain_registers",
         "PointwiseProduct(first, factors[0], function)",
         "PointwiseProduct(first, first, function)",
         GATED_BLOCK,
@@ -211,7 +211,7 @@ GATED = [
     ),
     edit(
         "a gated block's nonlinearity is up's",
-        "programs.program:chain",
+        "programs.program:chain_registers",
         "PointwiseProduct(first, factors[0], function)",
         "PointwiseProduct(factors[0], first, function)",
         GATED_BLOCK,
@@ -219,9 +219,9 @@ GATED = [
     ),
     edit(
         "up has the first layer's cores",
-        "programs.program:chain",
-        "start = starts[number]",
-        "start = starts[number if x else 0]",
+        "programs.program:chain_registers",
+        "for name in names[number])",
+        "for name in names[number if x else 0])",
         GATED_BLOCK,
         "proof",
     ),

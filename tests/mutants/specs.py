@@ -106,6 +106,7 @@ SPLIT = partial(tm.MuMoESpec, 5, 5, 7, tm.CP(2), tm.Gate("softmax", steering=(Sh
 CORES = partial(tm.MuMoESpec, 4, 5, 5, tm.CP(5))
 BLOCK = partial(tm.MuMoEBlockSpec, 5, 5, 5, (5, 5), tm.CP(5))
 NORMED_BLOCK = partial(BLOCK, input_norm=True)
+JOINT = partial(tm.MuMoEBlockSpec, 5, 5, 5, 5, tm.CP(5), shared="expert1")
 GATED_BLOCK = partial(BLOCK, gated=True, nonlinearity="silu")
 # A layer without experts before one with them.
 ENCODER = partial(tm.MuMoEBlockSpec, 5, 5, 5, 5, (_network("i o"), _network("n o, i o")))

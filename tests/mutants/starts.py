@@ -26,7 +26,7 @@ MUTANTS = [
     ),
     edit(
         "each term of a sum has all of the variance",
-        "layers.initialization:_recipes",
+        "layers.initialization:_derive",
         "max(counts[order.is_bias], 1) ** -0.5",
         "1.0",
         SUM,
@@ -90,7 +90,7 @@ MUTANTS = [
     ),
     edit(
         "the start is always the default",
-        "layers.initialization:_recipes",
+        "layers.initialization:_derive",
         "_RECIPES[initialization]",
         '_RECIPES["linear"]',
         CP,
@@ -162,7 +162,7 @@ MUTANTS = [
     ),
     edit(
         "the scale at the start does not know the sum of coefficients",
-        "layers.initialization:_recipes",
+        "layers.initialization:_derive",
         'initialization == "linear"',
         "False",
         RELU,

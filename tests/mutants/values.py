@@ -70,8 +70,8 @@ READING = [
     edit(
         "cores of a name come from the other layer",
         "layers.parameters:cores_of",
-        "join_name(str(prefix), name) for",
-        "join_name(prefixes[0], name) for",
+        "name_core(str(prefix), stage, name) for",
+        "name_core(prefixes[0], stage, name) for",
         BLOCK,
         "layers/test_layer.py::test_cores_of_names_the_layer",
     ),
