@@ -96,6 +96,9 @@ FEATURES = (
     Feature("sums of networks", *everywhere('`"i o + n r, i r, r o"`, `a + b`', structures.sums)),
     Feature("split modes", *everywhere("`i=(24, 32)`", structures.split_modes)),
     Feature("shared cores", *everywhere('`"A: i r, …"` twice', structures.shared_cores)),
+    Feature(
+        "cores that layers of a block share", *everywhere("`shared=`", structures.cores_of_several_layers)
+    ),
     Feature("fixed cores", *everywhere('`fixed={"H": …}`', structures.fixed_cores)),
     Feature(
         "a factorization for each layer",
@@ -322,6 +325,14 @@ FAILURES = (
         tm.TensorMoEError,
         "it has no bond to grow",
         "A weight tensor that is not factorized has no rank to grow.",
+    ),
+    Failure(
+        "cores that layers of a block share",
+        EVERY_FRAMEWORK,
+        ("Dense",),
+        tm.TensorMoEError,
+        "it is one array, and has the shape",
+        "A weight tensor that is not factorized can be shared by layers of equal sizes alone.",
     ),
     Failure(
         "higher ranks, the same weight",

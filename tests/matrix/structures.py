@@ -10,6 +10,7 @@ from matrix.samples import (
     TOKENS,
     Arrays,
     array,
+    block_of,
     coefficients_of,
     draw,
     layer_of,
@@ -51,6 +52,20 @@ def _beside(framework: str, term: Family, family: Family) -> None:
     spec, x = layer_of(term + family), draw(TOKENS, INPUTS)
     y = run(module_of(framework, spec), array(framework, x))
     close(numbers(framework, y), output_of(spec, values_of(spec), x), TOLERANCE)
+
+
+def cores_of_several_layers(framework: str, family: Family) -> None:
+    """The same as layers with equal cores of their own."""
+    plain, x = block_of(family), draw(TOKENS, INPUTS)
+    first, second = (stage.network.shapes for stage in plain.layers.values())
+    alike = [name for name in first if first[name] == second[name]]
+    spec = block_of(family, shared=next(iter(alike), "core1"))
+    arrays = values_of(spec)
+    assert spec.num_parameters < plain.num_parameters
+    joint = {name: f"shared.{name.partition('.')[2]}" for name in plain.core_names}
+    own = {name: arrays[name if name in arrays else joint[name]] for name in plain.core_names}
+    y = module_of(framework, spec)(array(framework, x))
+    close(numbers(framework, y), output_of(plain, arrays | own, x), TOLERANCE)
 
 
 def factorizations_of_layers(framework: str, family: Family) -> None:
