@@ -78,6 +78,14 @@ def non_negative_integer(argument: str, value: object) -> int:
     return _integer(argument, value, 0, "pass a non-negative integer")
 
 
+def place_number(argument: str, value: object) -> int:
+    """Return `value` as a place on an axis, counted from 0, or raise the error that names `argument`."""
+    number = non_negative_integer(argument, value)
+    if number > LARGEST:
+        raise TensorMoEError(argument, value, "pass a non-negative integer below 2**63")
+    return number
+
+
 def _integer(argument: str, value: object, least: int, remedy: str) -> int:
     # NumPy's integers are accepted. True and 3.0 are not: both usually hide a mistake.
     try:
@@ -145,8 +153,11 @@ def as_tuple(value: object) -> tuple[object, ...]:
 
 def is_listed(value: object) -> bool:
     """Whether a value is a tuple, a list or an array with one axis."""
-    if isinstance(value, (tuple, list)):
-        return True
+    return isinstance(value, (tuple, list)) or len(shape_of(value)) == 1
+
+
+def shape_of(value: object) -> tuple[Any, ...]:
+    """The shape of an array; () for anything else."""
     shape = getattr(value, "shape", ())
     # A class of arrays has a shape, too, which is no tuple.
-    return isinstance(shape, tuple) and len(shape) == 1
+    return tuple(shape) if isinstance(shape, tuple) else ()

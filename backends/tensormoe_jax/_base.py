@@ -304,6 +304,7 @@ def _place(arrays: Placed, device: Device) -> Placed:
     try:
         placed: Placed = jax.device_put(arrays, device)
         return placed
-    except (TypeError, ValueError) as error:
+    # JAX's own recursion raises SystemError.
+    except (TypeError, ValueError, SystemError) as error:
         remedy = f"pass a jax.Device or a sharding that fits ({' '.join(str(error).split())})"
         raise TensorMoEError("device", device, remedy) from error

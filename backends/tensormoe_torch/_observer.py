@@ -94,7 +94,12 @@ class Observer:
     def place(self, model: nn.Module, batch: Any) -> Any:
         device = next((each.device for each in model.parameters()), None)
         # What is offloaded lies nowhere until it is needed.
-        return batch if device is None or device.type == "meta" else _move(batch, device)
+        if device is None or device.type == "meta":
+            return batch
+        try:
+            return _move(batch, device)
+        except RecursionError as error:
+            raise TensorMoEError("data", type(batch), "pass batches that are not nested so deeply") from error
 
     def wait(self) -> None:
         """Hooks have run when a call returns."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arrays.backend import Backend
 from ..arrays.registry import backend_of, get_module
-from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of
+from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, one_of, shape_of
 from ..fitting.target import read_values
 from ..layers.functional import apply, normalize_input
 from ..layers.parameters import name_core
@@ -253,7 +253,7 @@ def _read_numbers(experts: Experts | None, sizes: tuple[int, ...]) -> tuple[NumP
         count = prod(sizes)
         check_memory("experts", count, "their numbers", 8 * (1 + len(sizes)) * count, host_memory())
         return tuple(np.unravel_index(np.arange(count), sizes))
-    several = is_listed(experts) or len(getattr(experts, "shape", ())) == 2
+    several = is_listed(experts) or len(shape_of(experts)) == 2
     listed: Sequence[Any] = list(experts) if several else [experts]  # type: ignore[arg-type]
     if not listed:
         raise TensorMoEError("experts", experts, "pass at least one; None for all")

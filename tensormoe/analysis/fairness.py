@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import TensorMoEError, non_negative_integer
+from ..errors import TensorMoEError, place_number
 from ..typing import Array, NumPyArray
 from .reading import count_classes, read_classes
 
@@ -79,7 +79,7 @@ def equality_of_opportunity(
         >>> tm.analysis.equality_of_opportunity([1, 1, 1, 0], [1, 1, 1, 1], groups=[0, 0, 1, 1])
         0.5
     """
-    chosen = non_negative_integer("positive", positive)
+    chosen = place_number("positive", positive)
     right = _compare(predictions, labels)
     members, truth = _read_groups(groups, right), read_classes("labels", labels)
     rates = _present(_mean_by_group(right[truth == chosen], members[truth == chosen]))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import TensorMoEError, non_negative_integer
+from ..errors import TensorMoEError, place_number
 from ..typing import Array, NumPyArray
 from . import pictures_style as style
 from .polysemanticity import polysemanticity
@@ -98,7 +98,7 @@ def draw_hierarchy(shares: Array, *, level: int = 0, title: str = "") -> "Figure
         >>> figure.axes[0].get_ylabel()
         'expert of level 1'
     """
-    first = non_negative_integer("level", level) + 1
+    first = place_number("level", level) + 1
     table = style.read_rows("shares", shares, "pass a matrix (M, N) of conditional_usage")
     beyond = table[(table < 0) | (table > 1 + 1e-6)]
     if beyond.size:

@@ -5,7 +5,7 @@ from functools import partial
 from math import pi, sqrt
 from types import FunctionType
 
-from ..errors import TensorMoEError, one_of
+from ..errors import TensorMoEError, one_of, shape_of
 from ..typing import Array
 from .protocols import Elementwise, GateOps, Nonlinearity
 
@@ -114,7 +114,7 @@ def own(function: Callable[[Array], Array]) -> Elementwise:
 
 def _own(function: Callable[[Array], Array], ops: GateOps, x: Array) -> Array:
     y = function(x)
-    shape = tuple(getattr(y, "shape", ()))
+    shape = shape_of(y)
     if shape != tuple(x.shape):
         remedy = f"it must return an array of the shape that it is given, {tuple(x.shape)}"
         raise TensorMoEError("nonlinearity", shape, remedy)

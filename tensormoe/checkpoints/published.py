@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from ..errors import TensorMoEError, mapping
+from ..errors import TensorMoEError, mapping, shape_of
 from ..gates.activations import Activation
 from ..gates.gate import Gate
 from ..layers.block_spec import MuMoEBlockSpec
@@ -71,7 +71,7 @@ def from_published(
     wanted = _list_names(given, levels)
     if given.keys() != {*wanted}:
         raise TensorMoEError("state_dict", sorted(given), compare_names(given, wanted) + _suggest(given))
-    shapes = {name: tuple(getattr(array, "shape", ())) for name, array in given.items()}
+    shapes = {name: shape_of(array) for name, array in given.items()}
     values = read_arrays(given, shapes, "state_dict")
     spec = _read_spec(values, levels, activation, nonlinearity)
     # Sizes came from some of the arrays, and the others must fit them.

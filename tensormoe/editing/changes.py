@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from ..errors import TensorMoEError, as_tuple, non_negative_integer
+from ..errors import TensorMoEError, as_tuple, non_negative_integer, shape_of
 from ..typing import NumPyArray
 from .draft import Draft
 from .edits import Edit, OneExpert
@@ -177,7 +177,7 @@ def _is_matrix(value: object) -> bool:
     """Whether a member of a pair is a matrix, and not a row of one."""
     if isinstance(value, list | tuple):
         return any(isinstance(each, list | tuple) for each in value)
-    return len(getattr(value, "shape", ())) == 2
+    return len(shape_of(value)) == 2
 
 
 def _read_levels(value: object) -> tuple[NumPyArray, ...]:
@@ -188,4 +188,4 @@ def _read_levels(value: object) -> tuple[NumPyArray, ...]:
 
 
 def _is_vector(value: object) -> bool:
-    return isinstance(value, list | tuple) or np.ndim(getattr(value, "shape", 0)) == 1
+    return isinstance(value, list | tuple) or len(shape_of(value)) == 1

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, real_number
+from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, real_number, shape_of
 from ..fitting.target import read_values
 from ..memory import check_memory, host_memory
 from ..typing import Array, NumPyArray, Shape
@@ -85,8 +85,8 @@ def read_layer(value: object) -> str | None:
 
 
 def _as_array(argument: str, value: Values) -> Array:
-    shape = getattr(value, "shape", ())
-    if isinstance(shape, tuple) and shape and all(isinstance(size, int) for size in shape):
+    shape = shape_of(value)
+    if shape and all(isinstance(size, int) for size in shape):
         check_memory(
             argument, shape, "its values in float64", 16 * int(np.prod(shape, dtype=object)), host_memory()
         )

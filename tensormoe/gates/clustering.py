@@ -18,7 +18,7 @@ from ..arrays.backend import at_least_float32
 from ..arrays.checks import check_kind, check_real
 from ..arrays.protocols import GateOps
 from ..arrays.registry import backend_of
-from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
+from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number, shape_of
 from ..typing import AllReduce, Array
 from .call import nothing_to_reduce
 
@@ -226,7 +226,7 @@ def adaptive_clustering_weights(
     if objection := ops.objection(previous):
         raise TensorMoEError("previous", type(previous), objection)
     if not ops.is_tensor(previous) or len(previous.shape) not in (1, 2) or len(previous) != len(h):
-        shape = tuple(getattr(previous, "shape", ()))
+        shape = shape_of(previous)
         remedy = f"pass coefficients ({len(h)}, K) or labels ({len(h)},) of h's framework"
         raise TensorMoEError("previous", shape, remedy)
     computed = at_least_float32(dtype)

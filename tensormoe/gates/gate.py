@@ -7,7 +7,7 @@ from typing import Self
 
 from ..arrays.protocols import GateOps
 from ..codec import Data, Serializable
-from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number
+from ..errors import TensorMoEError, number_from, one_of, positive_integer, positive_number, shape_of
 from ..typing import Array, Shape, Shapes, State
 from .activations import Activation
 from .call import Call, InitialState
@@ -288,7 +288,7 @@ class _Own:
 
 
 def _check_shape(argument: str, result: Array, logits: Array) -> Array:
-    shape = tuple(getattr(result, "shape", ()))
+    shape = shape_of(result)
     if shape != tuple(logits.shape):
         raise TensorMoEError(
             argument, shape, f"the function must return the logits' shape {tuple(logits.shape)}"

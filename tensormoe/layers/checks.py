@@ -7,7 +7,7 @@ from typing import Protocol
 from ..arrays.backend import Backend
 from ..arrays.checks import check_kind, check_place, check_real, refuse_kind
 from ..arrays.registry import backend_of, get_backend
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, shape_of
 from ..gates.call import nothing_to_reduce
 from ..typing import AllReduce, Array, Shape, Shapes
 from .layer_spec import MuMoESpec
@@ -119,10 +119,10 @@ def read_sequences(
     given = coefficients if isinstance(coefficients, list | tuple) else None
     listed = _as_list("coefficients", coefficients, len(experts)) if given is None else given
     first = ops.as_array(listed[0]) if len(listed) else None
-    leading = tuple(getattr(first, "shape", ())[:-1])
+    leading = shape_of(first)[:-1]
     if tokens is not None and tokens[: len(leading)] != leading:
         remedy = f"the leading axes of x are {tokens}: pass coefficients for each of the first of them"
-        raise TensorMoEError("coefficients[0]", getattr(first, "shape", ()), remedy)
+        raise TensorMoEError("coefficients[0]", shape_of(first), remedy)
     arrays = _read_levels(ops, "coefficients", listed, experts, like, like, leading)
     return [ops.reshape(a, (prod(leading), a.shape[-1])) for a in arrays], leading
 

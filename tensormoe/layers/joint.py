@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from ..errors import TensorMoEError, as_tuple, is_listed, one_of
+from ..errors import TensorMoEError, as_tuple, one_of
 from .stage import Stage
 
 # An index of one of a block's layers.
@@ -26,9 +26,9 @@ def check_joint(shared: object, layers: Mapping[str, Stage]) -> tuple[str, ...]:
         >>> check_joint("expert1", tm.MuMoEBlockSpec(8, 16, 6, 4, tm.CP(rank=5)).layers)
         ('expert1',)
     """
-    if not (isinstance(shared, str) or is_listed(shared)):
+    names = [name for name in as_tuple(shared) if isinstance(name, str)]
+    if len(names) < len(as_tuple(shared)):
         raise TensorMoEError("shared", shared, 'pass the names of cores, such as ("A",)')
-    names = [str(name) for name in as_tuple(shared)]
     every = [name for stage in layers.values() for name in stage.network.shapes]
     several = tuple(name for name in dict.fromkeys(every) if every.count(name) > 1)
     for name in names:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..arrays.registry import backend_of
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, shape_of
 from ..networks.families import CP, TensorRing, TensorTrain, Tucker
 from ..networks.notation import Indices
 from ..typing import Array
@@ -153,10 +153,8 @@ def _flatten(stage: Stage, factors: Any) -> list[Array]:
 
 def _check_weights(stage: Stage, weights: Array) -> Array:
     rank = stage.network.sizes["r"]
-    if tuple(getattr(weights, "shape", ())) != (rank,):
-        raise TensorMoEError(
-            "weights", getattr(weights, "shape", weights), f"pass an array of shape ({rank},)"
-        )
+    if shape_of(weights) != (rank,):
+        raise TensorMoEError("weights", shape_of(weights) or weights, f"pass an array of shape ({rank},)")
     return weights
 
 

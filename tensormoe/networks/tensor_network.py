@@ -110,10 +110,11 @@ class TensorNetwork(Factorization):
         parts: Mapping[str, Sequence[int]] | None = None,
     ) -> Self:
         """The network of a notation with the size of every bond, and those of parts, in mappings."""
-        if "fixed" in bonds:
+        sizes, split = mapping("bonds", bonds), {} if parts is None else mapping("parts", parts)
+        if "fixed" in sizes:
             remedy = "this keyword is for fixed cores: call the bond by another name"
-            raise TensorMoEError("bond fixed", bonds["fixed"], remedy)
-        return cls(notation, fixed=fixed, **bonds, **(parts or {}))
+            raise TensorMoEError("bond fixed", sizes["fixed"], remedy)
+        return cls(notation, fixed=fixed, **sizes, **split)
 
     def __repr__(self) -> str:
         sizes = "".join(f", {name}={size}" for name, size in (*self.ranks, *self.parts))

@@ -3,6 +3,7 @@
 import re
 import warnings
 from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import pytest
@@ -102,3 +103,17 @@ def test_hostile_arguments_are_refused_with_a_reason_or_computed(
 ) -> None:
     subject, setting, arguments, told = call
     assert (fault := attempt(subject, setting, arguments)) is None, f"{told}: {fault}"
+
+
+@pytest.mark.skipif(
+    settings.default.max_examples < 1_000, reason="it takes minutes: the deep profile runs it"
+)
+@pytest.mark.parametrize("subject", [each for each in SUBJECTS if each.parameters()], ids=repr)
+def test_every_hostile_value_of_every_argument_is_refused_or_computed(subject: Subject) -> None:
+    setting = Setting(subject.framework or BACKENDS[0], LAYERS[0], BLOCKS[1], False)
+    faults = {}
+    for name, label in product(subject.arguments(setting), HOSTILE):
+        arguments = {**subject.arguments(setting), name: HOSTILE[label]()}
+        if fault := attempt(subject, setting, arguments):
+            faults[name, label] = fault
+    assert not faults
