@@ -1,18 +1,13 @@
 """Coq in tests: files are compiled as a user compiles them, and skipped where it is not installed."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pytest
-
 import tensormoe as tm
 from tensormoe.networks.factorization import Factorization
 from tensormoe.verification.coq.export import export
-
-needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="needs Coq: apt install coq")
 
 # The named families at one to three levels, and networks that differ in kind.
 FAMILIES: dict[str, tuple[Factorization, tuple[int, ...]]] = {

@@ -5,7 +5,8 @@ import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.coq import certificate, needs_coq, specs
+from support.coq import certificate, specs
+from support.coqc import needs_coq
 
 import tensormoe as tm
 from tensormoe.verification.coq.check import check_certificate

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from support.coq import needs_coq, refusal
+from support.coq import refusal
+from support.coqc import needs_coq
 
 import tensormoe as tm
 from tensormoe.verification.coq.arrays import read_cuts

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.coq import certificate, lemma_of, needs_coq, refusal
+from support.coq import certificate, lemma_of, refusal
+from support.coqc import needs_coq
 
 import tensormoe as tm
 from tensormoe.programs.instructions import Add, Affine, AppendOne, Instruction, Matmul, Multiply, Transpose
