@@ -12,6 +12,7 @@ from typing import TypeAlias
 from . import __version__, interrupt
 from .arguments import check_place, check_rest, read_network, read_shape, read_spec, split, whole
 from .benching import BenchReport, bench
+from .checkpoints.checking import check_saved
 from .drawing import draw
 from .errors import TensorMoEError, positive_integer
 from .reporting import Report, analyze
@@ -123,10 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     proof.add_argument("--coq", type=Path, metavar="FILE", help=text)
     proof.set_defaults(run=_prove)
 
-    certificate = commands.add_parser(
-        "check", help="ask Coq, if it is installed, whether a certificate holds"
-    )
-    certificate.add_argument("certificate", type=Path, help="a file that tensormoe prove --coq wrote")
+    certificate = commands.add_parser("check", help="ask Coq whether certificates hold")
+    text = "a file that tensormoe prove --coq wrote, or one of layers that were saved with certificates"
+    certificate.add_argument("certificate", type=Path, help=text)
     certificate.set_defaults(run=_check)
 
     check = _layer_command(commands, "verify", "verify that a layer computes the mixture of all its experts")
@@ -266,7 +266,8 @@ def _prove(options: argparse.Namespace, rest: list[str]) -> int:
 
 def _check(options: argparse.Namespace, rest: list[str]) -> int:
     check_rest(rest)
-    verdict = check_file(options.certificate)
+    check = check_file if options.certificate.suffix.lower() == ".v" else check_saved
+    verdict = check(options.certificate)
     print(verdict)
     return 0 if verdict.passed else 1
 

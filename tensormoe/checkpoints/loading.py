@@ -1,14 +1,16 @@
 """Read layers from a file."""
 
 import os
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias, cast
 
 from ..codec import read_json
 from ..errors import TensorMoEError
 from ..layers.building import restore
 from ..layers.spec import Spec
 from ..typing import NumPyArray
+from .certificates import CERTIFICATES, Certificate, compare
 from .files import check_path
 from .history import HISTORY, Described, History, read_history
 from .saved import Names, SavedLayer, full_name, nest
@@ -99,14 +101,43 @@ def read_file(path: str) -> dict[Names, tuple[SavedLayer, History | None]]:
         TensorMoEError: as `load`.
     """
     tensors, text = unpack(path)
-    try:
+    with _explain_specs(path):
         specs = _read_specs(read_json(text))
         _check(tensors, specs)
+    warn_of_nan(tensors, path, callers=3)
+    return {names: _pick(tensors, names, *each) for names, each in specs.items()}
+
+
+def read_certificates(path: str | os.PathLike[str]) -> tuple[Certificate, ...]:
+    """What certificates a file of layers has, and whether those beside it belong to it.
+
+    Args:
+        path: of a file that `tm.save` wrote with `certificate=True`.
+
+    Raises:
+        TensorMoEError: as `load`; a layer that was saved without a certificate.
+    """
+    target = check_path(path)
+    _, text = unpack(target)
+    with _explain_specs(target):
+        data = read_json(text)
+        specs = _read_specs(data)
+    listed = cast(list[dict[str, object]], data["layers"])
+    compared = [
+        compare(names, spec, each.get(CERTIFICATES), target)
+        for (names, (spec, _)), each in zip(specs.items(), listed, strict=True)
+    ]
+    return tuple(certificate for each in compared for certificate in each)
+
+
+@contextmanager
+def _explain_specs(path: str) -> Iterator[None]:
+    """A context in which errors of specifications name the file."""
+    try:
+        yield
     except TensorMoEError as error:
         remedy = "save the layer again; if a class of your own is missing, define or import it first"
         raise TensorMoEError("path", path, f"its specification does not hold ({error}): {remedy}") from error
-    warn_of_nan(tensors, path, callers=3)
-    return {names: _pick(tensors, names, *each) for names, each in specs.items()}
 
 
 def _read_specs(data: Mapping[str, object]) -> dict[Names, _Described]:

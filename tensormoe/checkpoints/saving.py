@@ -11,13 +11,14 @@ from ..codec import Data, write_json
 from ..errors import TensorMoEError
 from ..layers.loading import read_arrays
 from ..typing import Array, NumPyArray, Shapes
+from .certificates import CERTIFICATES, certify, write_certificates
 from .files import check_path, write_file
 from .history import HISTORY, history_of
 from .saved import Layers, Names, describe, flatten, full_name
 from .tensor_file import is_known, pack
 
 
-def save(layer: Layers, path: str | os.PathLike[str]) -> None:
+def save(layer: Layers, path: str | os.PathLike[str], *, certificate: bool = False) -> None:
     """Write a layer to a file that `tm.load` reads in every framework, bit for bit.
 
     The file has the safetensors format. It holds parameters and running statistics by the names of
@@ -28,8 +29,11 @@ def save(layer: Layers, path: str | os.PathLike[str]) -> None:
         layer: a module of any framework, a `tm.SavedLayer`, a `tm.editing.Edited`, which is saved with its
             edits, or several of them by name, in nested mappings.
         path: of the file; by custom its name ends in ".safetensors".
+        certificate: whether to write certificates beside it, proofs of the layers' programs for Coq (see
+            `Proof.to_coq`), in files that end in ".v". `tensormoe check` tells whether they belong to it.
 
     Raises:
+        ProofError: a program that is not proved.
         TensorMoEError: something that is not a layer; a gate with a function, which has no JSON; arrays that
             are not those of the specification, or not of float64, float32, float16 or bfloat16; more than
             10,000 tensors that are all tiny; a file that cannot be written.
@@ -48,8 +52,12 @@ def save(layer: Layers, path: str | os.PathLike[str]) -> None:
         >>> again.spec == layer.spec, bool((again.cores["input"] == layer.cores["input"]).all())
         (True, True)
     """
+    if not isinstance(certificate, bool):
+        raise TensorMoEError("certificate", certificate, "pass True or False")
     target = check_path(path)
     layers = flatten(layer)
+    specs = {names: each.spec for names, each in layers.items()} if certificate else {}
+    notes, texts = certify(specs, target)
     listed: list[Data] = []
     tensors: dict[str, NumPyArray] = {}
     for names, each in layers.items():
@@ -63,9 +71,10 @@ def save(layer: Layers, path: str | os.PathLike[str]) -> None:
         if not own.keys().isdisjoint(tensors):
             raise TensorMoEError(describe(names), type(each), "other names lead to the same text: rename one")
         tensors |= own
-        listed.append(entry)
+        listed.append(entry | {CERTIFICATES: notes[names]} if certificate else entry)
     warn_of_nan(tensors, target, callers=2)
     write_file(target, pack(tensors, write_json({"layers": listed})))
+    write_certificates(texts)
 
 
 def _read(names: Names, argument: str, arrays: Mapping[str, Array], shapes: Shapes) -> dict[str, NumPyArray]:

@@ -136,6 +136,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "factorization": lambda s: s.layer.factorization,
     "gate": lambda s: s.layer.gate,
     "bias": lambda s: True,
+    "certificate": lambda s: False,
     "optimize": lambda s: "auto",
     "memory_limit": lambda s: 10**6,
     "initialization": lambda s: "linear",

@@ -145,6 +145,10 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "merge": {"backend": (partial(tm.merge, SPEC, CORES, COEFFICIENTS), "torch")},
     "prove": {"program": (partial(tm.prove, SPEC.stage.contraction), SPEC.plan().program)},
     "relu_top_k": {"axis": (partial(tm.relu_top_k, LOGITS, 1), 0)},
+    "save": {
+        "certificate": "checkpoints/test_certificates.py"
+        "::test_a_certificate_is_written_beside_the_layer_and_belongs_to_it"
+    },
     "soft_rank": {
         "eps": (partial(tm.soft_rank, LOGITS), 0.1),
         "descending": (partial(tm.soft_rank, LOGITS), False),

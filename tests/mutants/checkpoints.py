@@ -4,6 +4,7 @@ from mutants.harness import edit
 from mutants.specs import CP
 
 TENSORS = "checkpoints.tensor_file"
+CERTIFICATES = "checkpoints/test_certificates.py"
 CORRUPTED = "checkpoints/test_corrupted.py"
 FILES = "checkpoints/test_files.py"
 REFUSALS = "checkpoints/test_refusals.py"
@@ -122,5 +123,29 @@ MUTANTS = [
         "tuple(shape[2] for shape in shapes)",
         CP,
         f"{PUBLISHED}::test_what_wrappers_put_in_front_is_left_out",
+    ),
+    edit(
+        "any file passes for a certificate",
+        "checkpoints.certificates:_find_fault",
+        '"" if sha256(file.read()).hexdigest() == digest',
+        '"" if len(sha256(file.read()).hexdigest()) == len(digest)',
+        CP,
+        f"{CERTIFICATES}::test_any_other_file_is_told_from_the_certificate",
+    ),
+    edit(
+        "a certificate may be of another program",
+        "checkpoints.certificates:_compare",
+        '_hash_program(programs[stage, least]) != rest.get("program")',
+        "False",
+        CP,
+        f"{CERTIFICATES}::test_a_certificate_of_another_specification_or_program_is_refused",
+    ),
+    edit(
+        "a file of layers names certificates anywhere",
+        "checkpoints.certificates:_compare",
+        "os.path.basename(name)",
+        "name",
+        CP,
+        f"{CERTIFICATES}::test_certificates_lie_beside_the_file_whatever_it_says",
     ),
 ]
