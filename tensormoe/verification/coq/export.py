@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from ...programs.contraction import Contraction
 from ...programs.program import Program
 from .arrays import CertificateOps, Noted, state_operand
-from .forms import UnsayableError
+from .forms import UnsayableError, match_axes
 from .gradients import state_gradients
 from .heading import write_heading
 from .names import Names, read_prelude
-from .script import Script, hypothesis, write_list, write_place
+from .script import Script, hypothesis, rename_given, write_places
 from .statement import Statement
 
 THEOREM, FITS = "program_is_soft_moe", "program_fits"
@@ -91,14 +91,15 @@ def _state_result(script: Script, statement: Statement, result: Noted) -> None:
     output = statement.output
     premises = "".join(f"{index.name} < {index.size} -> " for index in output)
     variables = "".join(f" {index.name}" for index in output)
-    places = [write_place(place) for place in script.names.places(statement.contraction.output)]
+    places = script.names.places(statement.contraction.output)
+    known = match_axes("the result", result.form.axes, places)
     script.emit(
         "(* THE THEOREM. *)",
         f"Theorem {THEOREM}{variables} : {premises}".rstrip(),
-        f"  {result.name} {write_list(places)} = {statement.call([use.array for use in statement.uses])}.",
+        f"  {result.name} {write_places(places)} = {statement.call([use.array for use in statement.uses])}.",
         "Proof.",
         f"  intros {' '.join(hypothesis(index) for index in output)}.",
-        f"  {statement.unfolding} eapply eq_trans; [exact {result.at({})} | by_laws].",
+        f"  {statement.unfolding} eapply eq_trans; [exact {result.at(rename_given(known))} | by_laws].",
         "Qed.",
         "",
     )

@@ -194,6 +194,20 @@ def match(one: Place, other: Place) -> dict[Index, Index]:
     return dict(zip(other, one, strict=True))
 
 
+def match_axes(what: str, axes: Sequence[Place], expected: Sequence[Place]) -> dict[Index, Index]:
+    """The expected indices of an array's axes, by its own."""
+    if [[index.size for index in axis] for axis in axes] != [
+        [index.size for index in axis] for axis in expected
+    ]:
+        names = [" ".join(index.name for index in axis) for axis in axes]
+        raise UnsayableError(f"{what} with axes {', '.join(names)}", "it has other axes than it should")
+    return {
+        index: other
+        for axis, place in zip(axes, expected, strict=True)
+        for index, other in zip(axis, place, strict=True)
+    }
+
+
 def rename(indices: Iterable[Index], used: set[str]) -> dict[Index, Index]:
     """A name of its own for each index, none of those that are used."""
     known = {}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ...programs.program import Program
 from .arrays import CertificateOps, Noted
-from .forms import UnsayableError
+from .forms import match_axes
 from .script import Script, below, enclose, rename_given, sign, write_places, write_shape
 from .statement import Statement
 
@@ -40,8 +40,6 @@ def _state(script: Script, statement: Statement, array: str, operand: Noted, gra
     places = [place for place, use in enumerate(statement.uses) if use.array == array]
     along = [statement.call([*same[:place], moved, *same[place + 1 :]]) for place in places]
     indices = operand.form.indices
-    if [index.size for index in gradient.form.indices] != [index.size for index in indices]:
-        raise UnsayableError(f"the gradient of {array}", "it has other axes than its operand")
     entry = write_places(operand.form.axes)
     change = f"{sign(indices)}{gradient.name} {entry} ⊗ d {entry}"
     left = " ⊕ ".join(_pair(script, statement, call) for call in along)
@@ -51,7 +49,7 @@ def _state(script: Script, statement: Statement, array: str, operand: Noted, gra
         f"forall d : list nat -> R,\n  {left} =\n  {right} ⊕\n  ({change}).",
         f"Proof.\n  split; [exact {gradient.name}_shape | intros d].",
     )
-    known = dict(zip(gradient.form.indices, indices, strict=True))
+    known = match_axes(f"the gradient of {array}", gradient.form.axes, operand.form.axes)
     closed = script.close(gradient.form.rename(known))
     inner = f"exact (f_equal2 mul {gradient.at(rename_given(known))} eq_refl)"
     if array == statement.extended:

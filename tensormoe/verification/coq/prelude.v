@@ -286,6 +286,8 @@ Proof. now intros <-. Qed.
 
 Lemma clip_lt n i : i < n -> clip n i = i.
 Proof. destruct n as [| [|]]; cbn; lia. Qed.
+Lemma merge_lt n m i j : i < n -> j < m -> i * m + j < n * m.
+Proof. nia. Qed.
 Lemma wide_same n : wide n n = n.
 Proof. destruct n as [| [|]]; reflexivity. Qed.
 Lemma wide_one n : wide n 1 = n.
@@ -293,7 +295,7 @@ Proof. destruct n as [| [|]]; reflexivity. Qed.
 Ltac stretch :=
   unfold stretched, zip; cbn [length Nat.sub skipn combine map];
   repeat match goal with |- context [clip 1 ?i] => change (clip 1 i) with 0 end;
-  rewrite ?clip_lt by first [assumption | nia].
+  rewrite ?clip_lt by first [assumption | rewrite ?Nat.mul_assoc; repeat apply merge_lt; assumption].
 Ltac shapes E := lazymatch E with (?E, ?F) => rewrite ?E, ?F | _ => rewrite ?E end.
 Ltac shape_of E :=
   unfold transpose, total, reshape, zeros, plus_one, pointwise, slice, multiply, plus, elementwise, matmul, affine, concatenate;

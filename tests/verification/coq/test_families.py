@@ -39,6 +39,28 @@ def test_the_certificate_of_a_family_holds(name: str) -> None:
     assert gradients == [f"gradient_of_{operand.name}" for operand in spec.contraction.operands]
 
 
+# What a network may have beyond one product of cores; the same sizes of features in each.
+NETWORKS: dict[str, tm.TensorNetwork | tm.TTMatrix] = {
+    "a sum, with a bias of its own": tm.TensorNetwork("n r, i r, r o + n o", r=3),
+    "a core used twice, with the outputs in place of the inputs": tm.TensorNetwork(
+        "n r, A: i r, A: o r", r=4
+    ),
+    "a core used in two terms": tm.TensorNetwork("A: i r, r o, n r + A: i s, s o, n s", r=4, s=4),
+    "parts of inputs and outputs": tm.TTMatrix(i=(2, 4), o=(4, 2), ranks=(2,)),
+    "parts within parts": tm.TensorNetwork("i1 i2 r, n r o", i=(2, 4), r=3)
+    + tm.TensorNetwork("i1 s, i2 s, n s, s o", i=(4, 2), s=2),
+    "a fixed core": tm.TensorNetwork("M: i o, n i o", fixed={"M": "blocks 4"}),
+}
+
+
+@needs_coq
+@pytest.mark.parametrize("name", NETWORKS if DEEP else [*NETWORKS][1::2])
+def test_the_certificate_of_a_network_of_any_form_holds(name: str) -> None:
+    spec = tm.MuMoESpec(8, 8, 4, NETWORKS[name], bias="parts" in name)
+    verdict = check_certificate(tm.prove(spec).to_coq())
+    assert verdict.passed, str(verdict)
+
+
 @needs_coq
 @pytest.mark.skipif(not DEEP, reason="takes minutes: HYPOTHESIS_PROFILE=deep")
 def test_certificates_of_random_networks_hold() -> None:
