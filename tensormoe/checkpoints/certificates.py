@@ -32,7 +32,7 @@ class Certificate:
     fault: str
 
     def __str__(self) -> str:
-        verdict = self.fault or "belongs to these weights"
+        verdict = self.fault or "belongs to this file"
         return f"{os.path.basename(self.path)}, for {self.subject}: {verdict}"
 
 

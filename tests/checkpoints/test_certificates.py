@@ -109,7 +109,7 @@ def test_the_command_says_whether_certificates_belong_and_what_coq_says_of_them(
     tm.save(draw(TWO["a"]), path, certificate=True)
     assert main(["check", str(path)]) == 0
     first, *_, last = capsys.readouterr().out.strip().splitlines()
-    assert first == "layer.v, for layer: belongs to these weights"
+    assert first == "layer.v, for layer: belongs to this file"
     assert last == "Closed under the global context"
     text = beside.read_text(encoding="utf-8")
     beside.write_text(text.replace("multiply t1 t2", "multiply t1 t1"), encoding="utf-8")
