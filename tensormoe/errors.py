@@ -143,7 +143,8 @@ def one_of(argument: str, value: object, known: tuple[object, ...]) -> None:
     # Types are compared first: == of an array is an array.
     if not any(type(value) is type(item) and value == item for item in known):
         listed = ", ".join(repr(item) for item in known)
-        raise TensorMoEError(argument, value, f"choose one of {listed}")
+        remedy = f"choose one of {listed}" if known else "there is none to choose from"
+        raise TensorMoEError(argument, value, remedy)
 
 
 def as_tuple(value: object) -> tuple[object, ...]:

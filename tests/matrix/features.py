@@ -339,7 +339,7 @@ FAILURES = (
         EVERY_FRAMEWORK,
         ("Dense",),
         tm.TensorMoEError,
-        "bond: received 'r'",
+        "bond: received 'r'; there is none to choose from",
         "A weight tensor that is not factorized has no rank to grow.",
     ),
     Failure(
@@ -347,7 +347,7 @@ FAILURES = (
         EVERY_FRAMEWORK,
         ("Dense",),
         tm.TensorMoEError,
-        "bond: received 'r'",
+        "bond: received 'r'; there is none to choose from",
         "A weight tensor that is not factorized has no rank to lower.",
     ),
     Failure(
