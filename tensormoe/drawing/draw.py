@@ -14,7 +14,7 @@ from ..layers.spec import Spec
 from ..networks.factorization import Factorization
 from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Notation, split
-from ..networks.splits import Split, is_part, part_sizes
+from ..networks.splits import Split, is_part, part_sizes, whole_names
 from ..typing import NumPyArray
 from .diagram import RADIUS, Diagram, lay_out, mode_of
 
@@ -125,7 +125,9 @@ def _read(what: object, levels: int | None) -> list[_Shown]:
 
 def _name_parts(notation: Notation) -> tuple[Split, ...]:
     """The splits of input and output that a notation without sizes names."""
-    parts = {mode: [each for each in notation.indices if is_part(each) and each[0] == mode] for mode in "io"}
+    parts: dict[str, list[str]] = {}
+    for each in filter(is_part, notation.indices):
+        parts.setdefault(each.partition("_")[0] if each[0] == "n" else each[0], []).append(each)
     return tuple(Split.of(mode, (1,) * len(each)) for mode, each in parts.items() if len(each) > 1)
 
 
@@ -133,7 +135,8 @@ def _count_levels(notation: Notation, splits: Sequence[Split]) -> int:
     """The levels that a notation names; its n1, n2, … may also be parts of the only one."""
     if any(each.mode == "n" for each in splits):
         return 1
-    return len([index for index in notation.indices if mode_of(index) == "n"])
+    whole = whole_names(splits)
+    return len({whole.get(index, index) for index in notation.indices if mode_of(index) == "n"})
 
 
 def _fold(heading: str, width: int) -> list[str]:

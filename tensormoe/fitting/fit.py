@@ -196,7 +196,7 @@ def fit_shared(
             f"one matrix is fitted core by core, and {names} is used more than once: fit one for each expert"
         )
         raise TensorMoEError("factorization", stage.factorization, remedy)
-    stage.network.require_whole("n", "one matrix is fitted by one expert, which has no parts: fit a stack")
+    stage.network.require_whole_experts("one matrix is fitted by one expert, which has no parts: fit a stack")
     one = shrink(stage)
     if stage.network.splits:
         return _fit_stack(Descent(one, weight, metrics), seed, iterations, report)

@@ -6,7 +6,8 @@ layer begins as the one linear layer that the shared parts make up.
 Think of the layer as computing from the input to the output: the input cores first, then the mixing cores,
 the cores without modes, and the output cores. A core's *fan* is the number of terms that are summed there,
 the product of the sizes of the bonds that no later core carries (and of I, for the input). Parts of a split
-input are bonds with the input; parts of split experts are levels. Entries have mean
+input are bonds with the input, of which only so many values count as there are inputs; parts of split experts
+are levels. Entries have mean
 0 and variance 1/fan, so that every core keeps the variance of what it gets, and 1/3 of it once, as in
 nn.Linear. All entries are uncorrelated: this makes the scale right for every network, without an estimate.
 
@@ -150,7 +151,8 @@ def _laws(network: Network, identities: _Identities, in_features: int) -> dict[s
     for core in ordered:
         fan = prod(network.sizes[root] for root, name in last.items() if name == core.name)
         if core is source:
-            laws[core.name] = "uniform", sqrt(1 / (fan if parts else fan * in_features))
+            padding = prod(network.sizes[part] for part in parts) / network.sizes[INPUT]
+            laws[core.name] = "uniform", sqrt((padding if parts else 1 / in_features) / fan)
         elif core not in linear and identities.roots(core) <= reached:
             laws[core.name] = "signs", sqrt(1 / fan)
         else:

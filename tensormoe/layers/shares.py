@@ -104,7 +104,9 @@ def experts_index(spec: Spec) -> str:
     if not spec.experts:
         raise TensorMoEError("experts", spec.experts, "there are none to share out: share out a bond")
     for stage in spec.layers.values():
-        stage.network.require_whole("n", "a share of the experts is not one of their parts: share out a bond")
+        stage.network.require_whole_experts(
+            "a share of the experts is not one of their parts: share out a bond"
+        )
     return _check_everywhere(spec, expert_modes(spec.levels)[0])
 
 

@@ -12,7 +12,7 @@ from .fields import bond_fields, change_sizes, check_order, read_fields, read_si
 from .fixed import Fixed, choose_free, fill_fixed
 from .network import Core, Network, check_bonds, check_shapes, name_cores
 from .notation import Indices, Notation, is_mode, read_experts, sum_of
-from .splits import SPLIT_MODES, Split, check_level, check_sizes, whole_names
+from .splits import Split, check_level, check_sizes, whole_names
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Factorization(Registered, ABC):
 
     Its fields hold the bonds' sizes, integers or tuples of integers, in the order in which the bonds
     first appear in the notation; `bonds` and `with_bonds` may be overridden for another order. A field named
-    `i`, `o` or `n` that is a tuple splits that mode into parts of these sizes; a bool is a choice. It then
-    serializes, plans, runs, initializes and verifies like every other family. The order of a core's indices
+    `i`, `o` or `n` that is a tuple splits that mode into parts of these sizes; a bool is a choice, and one
+    named `pad` says whether the parts may make up more than the mode has. It then serializes, plans, runs, initializes and verifies like every other family. The order of a core's indices
     is the order of its axes in memory; if a product reads another order, the plan says which.
 
     Examples:
@@ -62,7 +62,8 @@ class Factorization(Registered, ABC):
     def splits(self) -> tuple[Split, ...]:
         """The modes that the notation carries in parts, from the fields named after them."""
         given = {field.name: getattr(self, field.name) for field in split_fields(type(self))}
-        return tuple(Split.of(mode, given[mode]) for mode in SPLIT_MODES if given.get(mode))
+        pad = self.arguments.get("pad") is True
+        return tuple(Split.of(mode, sizes, pad) for mode, sizes in given.items() if sizes)
 
     def bonds(self, levels: int) -> dict[str, int]:
         """The size of every bond by name, in order of first appearance in the notation.

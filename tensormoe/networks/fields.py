@@ -7,7 +7,7 @@ from typing import Any, get_origin, get_type_hints
 
 from ..errors import TensorMoEError, as_tuple, is_listed, positive_integer, true_or_false
 from .notation import Indices
-from .splits import SPLIT_MODES
+from .splits import is_split_mode
 
 Fields = tuple["Field[Any]", ...]
 
@@ -39,7 +39,7 @@ def read_fields(family: Any) -> dict[str, object]:
 def split_fields(kind: Any) -> Fields:
     """The fields that hold the sizes of a mode's parts: tuples that are named after the mode."""
     hints = _hints(kind)
-    named = (each for each in fields(kind) if each.name in SPLIT_MODES)
+    named = (each for each in fields(kind) if is_split_mode(each.name))
     return tuple(each for each in named if get_origin(hints.get(each.name)) is tuple)
 
 

@@ -135,11 +135,11 @@ class Network:
         carried = {whole.get(index, index) for core in self.cores for index in core.indices}
         return tuple(mode for mode in self.modes if mode in carried)
 
-    def require_whole(self, mode: str, remedy: str) -> None:
-        """Raise an error if cores carry a mode in parts, where what is asked for takes it whole."""
+    def require_whole_experts(self, remedy: str) -> None:
+        """Raise an error if cores carry experts in parts, where what is asked for takes them one by one."""
         for each in self.splits:
-            if each.mode == mode:
-                raise TensorMoEError("factorization", str(self), f"{each} splits {mode!r}: {remedy}")
+            if each.mode in expert_modes(self.levels):
+                raise TensorMoEError("factorization", str(self), f"{each} splits {each.mode!r}: {remedy}")
 
     @cached_property
     def is_bias(self) -> bool:

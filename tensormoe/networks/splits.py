@@ -1,7 +1,8 @@
 """Split modes: a mode whose values are numbered by those of several parts, the first of which varies slowest.
 
 With `i=(24, 32)`, the input i = 32 i1 + i2 has the parts i1 and i2. Cores carry the parts; the weight tensor
-has the mode itself.
+has the mode itself. Parts may make up more values than the mode has, if padding is asked for: then the mode
+is the first of them, and data are 0 at the others.
 """
 
 import re
@@ -17,8 +18,8 @@ Indices = tuple[str, ...]
 # In a sum, the number of its term is at the end of a part's name.
 _PART = re.compile(r"[io]\d+(_\d+)*|n\d+(_\d+)+")
 
-# Modes that can be split: the experts of the only level, the input, the output.
-SPLIT_MODES = ("n", "i", "o")
+# Modes that can be split: the input, the output, the experts of the only level or of one of several.
+_SPLIT_MODE = re.compile(r"[ion]|n\d+")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Split:
         mode: the mode's name.
         parts: the names of its parts; the first varies slowest.
         sizes: the size of each part.
+        pad: whether the parts may make up more values than the mode has.
 
     Examples:
         >>> from tensormoe.networks.splits import Split
@@ -40,23 +42,24 @@ class Split:
     mode: str
     parts: Indices
     sizes: tuple[int, ...]
+    pad: bool = False
 
     @staticmethod
-    def of(mode: str, sizes: object) -> "Split":
-        """The split of a mode, with the names of parts that a notation uses: i1, i2, …
+    def of(mode: str, sizes: object, pad: bool = False) -> "Split":
+        """The split of a mode, with the names of parts that a notation uses: i1, i2, …; n1_1, n1_2, … of n1.
 
         Raises:
             TensorMoEError: fewer than two sizes, or one that is not a positive integer.
         """
-        values = as_tuple(sizes)
+        values, stem = as_tuple(sizes), mode if mode.isalpha() else f"{mode}_"
         if not is_listed(sizes) or len(values) < 2:
             remedy = (
                 f"{mode!r} is a mode, whose size comes from the layer: leave it out, or pass the sizes of "
-                f"two or more parts, which the notation calls {mode}1, {mode}2, …"
+                f"two or more parts, which the notation calls {stem}1, {stem}2, …"
             )
             raise TensorMoEError(mode, sizes, remedy)
         checked = tuple(positive_integer(mode, size) for size in values)
-        return Split(mode, tuple(f"{mode}{number}" for number in range(1, len(values) + 1)), checked)
+        return Split(mode, tuple(f"{stem}{number}" for number in range(1, len(values) + 1)), checked, pad)
 
     @property
     def size(self) -> int:
@@ -69,6 +72,11 @@ class Split:
 
     def __str__(self) -> str:
         return f"{self.mode}={self.sizes}"
+
+
+def is_split_mode(name: object) -> bool:
+    """Whether `name` is that of a mode that can be split."""
+    return isinstance(name, str) and _SPLIT_MODE.fullmatch(name) is not None
 
 
 def is_part(name: str) -> bool:
@@ -123,34 +131,51 @@ def check_terms(notation: str, terms: Sequence[Sequence[Indices]], splits: Seque
     known = whole_names(splits)
     for name in sorted({index for term in terms for core in term for index in core} - {*known}):
         if is_part(name):
-            remedy = f"{name!r} is a part of {name[0]!r}: pass {name[0]}=(…), the size of each of its parts"
+            mode = name.partition("_")[0] if name.startswith("n") else name[0]
+            remedy = f"{name!r} is a part of {mode!r}: pass {mode}=(…), the size of each of its parts"
             raise TensorMoEError("notation", notation, remedy)
 
 
 def check_level(splits: Sequence[Split], experts: Sequence[int]) -> None:
-    """Reject a split of experts in a layer with another number of levels than one."""
+    """Reject a split of the experts of one level where there are several, and of a level that is not there."""
     for split in splits:
         if split.mode == "n" and len(experts) != 1:
             remedy = (
                 f"{split} splits the experts of one level, and experts={tuple(experts)} has {len(experts)}: "
-                f"pass experts={split.size}, or leave out n where n1, n2, … are levels"
+                f"pass experts={split.size}, or leave out n where n1, n2, … are levels, each with parts of "
+                "its own as in n1=(…, …)"
             )
             raise TensorMoEError("n", split.sizes, remedy)
+        if split.mode[1:] and (len(experts) == 1 or int(split.mode[1:]) not in range(1, len(experts) + 1)):
+            remedy = f"experts={tuple(experts)} has {len(experts)} level(s), and none is called {split.mode}"
+            remedy += ": the parts of the only level are those of n" if len(experts) == 1 else ""
+            raise TensorMoEError(split.mode, split.sizes, remedy)
 
 
 def check_sizes(splits: Sequence[Split], sizes: Mapping[str, int]) -> None:
     """Reject parts that do not make up their mode, and splits of one mode that share no finer one."""
     for split in splits:
-        whole = sizes[split.mode]
-        if split.size != whole:
-            what = {"i": "inputs", "o": "outputs"}.get(split.mode, "experts")
-            remedy = (
-                f"these parts make {split.size:,} of {whole:,} {what}: pass sizes whose product is {whole:,}"
-            )
-            raise TensorMoEError(split.mode, split.sizes, remedy)
+        _check_size(split, sizes[split.mode])
         for other in splits:
             if other.mode == split.mode:
                 refine(split, other)
+
+
+def _check_size(split: Split, whole: int) -> None:
+    """Reject parts that make up too few values, too many without padding, or some that are all padding."""
+    what = {"i": "inputs", "o": "outputs"}.get(split.mode, "experts")
+    made = f"these parts make {split.size:,} of {whole:,} {what}: "
+    first, rest = split.sizes[0], split.size // split.sizes[0]
+    fewest = -(-whole // rest)
+    if split.size < whole or (split.size > whole and not split.pad):
+        also = f", or {whole:,} or more with pad=True, which pads with zeros"
+        raise TensorMoEError(split.mode, split.sizes, f"{made}pass sizes whose product is {whole:,}{also}")
+    if split.size > whole and fewest == 1:
+        remedy = f"{made}{split.parts[0]} would never be other than 0: pass smaller sizes of the other parts"
+        raise TensorMoEError(split.mode, split.sizes, remedy)
+    if fewest < first:
+        remedy = f"{made}the last values of {split.parts[0]} would never be used: pass {fewest} in place of {first}"
+        raise TensorMoEError(split.mode, split.sizes, remedy)
 
 
 def refine(split: Split, other: Split) -> tuple[int, ...]:
@@ -165,6 +190,11 @@ def refine(split: Split, other: Split) -> tuple[int, ...]:
         (4, 6, 32)
     """
     steps = sorted({step for each in (split, other) for step in _steps(each.sizes)})
+    if split.size != other.size:
+        remedy = (
+            f"{split} of another term makes {split.size:,} values, and this {other.size:,}: make them equal"
+        )
+        raise TensorMoEError(split.mode, other.sizes, remedy)
     for inner, outer in pairwise(steps):
         if outer % inner:
             remedy = (

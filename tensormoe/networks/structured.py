@@ -20,6 +20,7 @@ class Kronecker(Factorization):
         rank: R, the number of products.
         shared: whether all experts share the factors, and weigh the products by a core (N, R); by default
             each expert has its own.
+        pad: whether the parts may make up more than I and O, and zeros are put beyond these.
 
     Source: Thakker et al., "Compressing RNNs for IoT Devices by 15-38x Using Kronecker Products", 2019; as
     experts: Edalati et al., "KronA: Parameter-Efficient Tuning with Kronecker Adapter", 2022, for adapters.
@@ -36,6 +37,7 @@ class Kronecker(Factorization):
     o: tuple[int, ...]
     rank: int = 1
     shared: bool = False
+    pad: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +64,7 @@ class Monarch(Factorization):
         o: the sizes of the output's two parts.
         shared: whether all experts share both matrices, and differ by a core (N, i1, o1) between them; by
             default each expert has its own.
+        pad: whether the parts may make up more than I and O, and zeros are put beyond these.
 
     Source: Dao et al., "Monarch: Expressive Structured Matrices for Efficient and Accurate Training", 2022.
 
@@ -76,6 +79,7 @@ class Monarch(Factorization):
     i: tuple[int, ...]
     o: tuple[int, ...]
     shared: bool = False
+    pad: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,6 +103,7 @@ class BTT(Factorization):
         rank: R.
         shared: whether all experts share both cores, and differ by a core (N, R) on the bond; by default
             each expert has its own.
+        pad: whether the parts may make up more than I and O, and zeros are put beyond these.
 
     Source: Qiu et al., "Compute Better Spent: Replacing Dense Layers with Structured Matrices", 2024.
 
@@ -114,6 +119,7 @@ class BTT(Factorization):
     o: tuple[int, ...]
     rank: int
     shared: bool = False
+    pad: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,6 +143,7 @@ class TTMatrix(Factorization):
         ranks: the d − 1 ranks between neighbouring cores; with `shared`, one more before them.
         shared: whether all experts share the cores, and the train begins with a core (N, R) for each level;
             by default each expert has its own.
+        pad: whether the parts may make up more than I and O, and zeros are put beyond these.
 
     Source: Novikov et al., "Tensorizing Neural Networks", 2015.
 
@@ -152,6 +159,7 @@ class TTMatrix(Factorization):
     o: tuple[int, ...]
     ranks: tuple[int, ...]
     shared: bool = False
+    pad: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,6 +189,7 @@ class Butterfly(Factorization):
     Args:
         i: the sizes of the input's d parts.
         o: the sizes of the output's d parts.
+        pad: whether the parts may make up more than I and O, and zeros are put beyond these.
 
     Source: Dao et al., "Learning Fast Algorithms for Linear Transforms Using Butterfly Factorizations", 2019.
 
@@ -192,6 +201,7 @@ class Butterfly(Factorization):
 
     i: tuple[int, ...]
     o: tuple[int, ...]
+    pad: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..codec import Data
-from ..errors import TensorMoEError, mapping, positive_integer
+from ..errors import TensorMoEError, mapping, positive_integer, true_or_false
 from ..typing import Array
 from .factorization import Factorization
 from .fixed import Fixed, fill_fixed, read_all_fixed
@@ -13,7 +13,7 @@ from .habits import explain
 from .identities import check_identities, drop_identities
 from .network import Network
 from .notation import Notation, is_mode
-from .splits import SPLIT_MODES, Split, check_terms
+from .splits import Split, check_terms, is_split_mode
 
 
 @dataclass(frozen=True, init=False)
@@ -35,7 +35,11 @@ class TensorNetwork(Factorization):
     A mode given as a tuple of sizes is split: with `i=(24, 32)` cores carry `i1` and `i2`, where
     i = 32 i1 + i2. The experts of a layer with one level can be split in the same way: with `n=(8, 32)` and
     `experts=256`, n1 is a group and n2 an expert in it. A layer has one path, plan and proof for all of it;
-    the input and the output are viewed in another shape and not copied.
+    the input and the output are viewed in another shape and not copied. Each of several levels is split by its
+    own name: with `n1=(8, 32)`, cores carry `n1_1` and `n1_2`.
+
+    With `pad=True`, the parts of a mode may make up more values than it has: 700 inputs are the first of 24 · 32
+    = 768. Data are padded with zeros to that, and what the output has beyond its own values is left out.
 
     Args:
         notation: the network.
@@ -43,6 +47,7 @@ class TensorNetwork(Factorization):
             "dct", "dft" (the real Fourier basis), "blocks 4" (a mask of ones in 4 diagonal blocks),
             "gaussian", "signs" (1 or −1) and "hash" (one 1 or −1 in each row), the last three with a seed, as
             in "gaussian 7".
+        pad: whether the parts of split modes may make up more values than these have; see above.
         sizes: the size of every bond, by name, and the sizes of a split mode's parts.
 
     Raises:
@@ -64,12 +69,16 @@ class TensorNetwork(Factorization):
         >>> kronecker = tm.TensorNetwork("n i1 o1, n i2 o2", i=(2, 4), o=(3, 2))
         >>> kronecker.network((5,), 8, 6).shapes
         {'core1': (5, 2, 3), 'core2': (5, 4, 2)}
+        >>> padded = tm.TensorNetwork("n i1 o1, n i2 o2", i=(2, 4), o=(3, 2), pad=True)
+        >>> padded.network((5,), 7, 5).weight_shape
+        (5, 7, 5)
     """
 
     text: str
     ranks: tuple[tuple[str, int], ...]
     fixed: tuple[tuple[str, Fixed], ...]
     parts: tuple[tuple[str, tuple[int, ...]], ...]
+    pad: bool
 
     def __init__(
         self,
@@ -77,11 +86,12 @@ class TensorNetwork(Factorization):
         /,
         *,
         fixed: Mapping[str, Array | str] | None = None,
+        pad: bool = False,
         **sizes: int | Sequence[int],
     ) -> None:
-        parsed = Notation.parse(notation)
+        parsed, pad = Notation.parse(notation), true_or_false("pad", pad)
         names = parsed.bonds
-        splits = {name: Split.of(name, value) for name, value in sizes.items() if name in SPLIT_MODES}
+        splits = {name: Split.of(name, value) for name, value in sizes.items() if is_split_mode(name)}
         for name, size in sizes.items():
             if name not in names and name not in splits:
                 unknown = f"unknown bond {name!r}: {notation!r} has no such index"
@@ -99,7 +109,10 @@ class TensorNetwork(Factorization):
         object.__setattr__(self, "ranks", checked)
         object.__setattr__(self, "fixed", read_all_fixed(parsed, fixed))
         object.__setattr__(self, "parts", tuple((name, split.sizes) for name, split in splits.items()))
+        object.__setattr__(self, "pad", pad)
         check_terms(self.text, parsed.terms, self.splits())
+        if pad and not splits:
+            raise TensorMoEError("pad", pad, f"{self.text!r} has no split mode to pad: leave it out")
 
     @classmethod
     def with_sizes(
@@ -108,21 +121,23 @@ class TensorNetwork(Factorization):
         bonds: Mapping[str, int],
         fixed: Mapping[str, Array | str] | None = None,
         parts: Mapping[str, Sequence[int]] | None = None,
+        pad: bool = False,
     ) -> Self:
         """The network of a notation with the size of every bond, and those of parts, in mappings."""
         sizes, split = mapping("bonds", bonds), {} if parts is None else mapping("parts", parts)
-        if "fixed" in sizes:
-            remedy = "this keyword is for fixed cores: call the bond by another name"
-            raise TensorMoEError("bond fixed", sizes["fixed"], remedy)
-        return cls(notation, fixed=fixed, **sizes, **split)
+        for name, use in (("fixed", "fixed cores"), ("pad", "padding")):
+            if name in sizes:
+                remedy = f"this keyword is for {use}: call the bond by another name"
+                raise TensorMoEError(f"bond {name}", sizes[name], remedy)
+        return cls(notation, fixed=fixed, pad=pad, **sizes, **split)
 
     def __repr__(self) -> str:
         sizes = "".join(f", {name}={size}" for name, size in (*self.ranks, *self.parts))
         fixed = f", fixed={dict(self.fixed)}" if self.fixed else ""
-        return f"TensorNetwork({self.text!r}{sizes}{fixed})"
+        return f"TensorNetwork({self.text!r}{sizes}{fixed}{', pad=True' * self.pad})"
 
     def splits(self) -> tuple[Split, ...]:
-        return tuple(Split.of(name, sizes) for name, sizes in self.parts)
+        return tuple(Split.of(name, sizes, self.pad) for name, sizes in self.parts)
 
     def notation(self, levels: int) -> Notation:
         return self._drop(levels)[0]
@@ -139,7 +154,7 @@ class TensorNetwork(Factorization):
         for name, size in self.ranks if square else ():
             equal = [given[each] for each in sorted(written.find_tied(name, square)) if each in given]
             sizes.setdefault(name, equal[0] if equal else size)
-        return type(self).with_sizes(self.text, sizes, dict(self.fixed), dict(self.parts))
+        return type(self).with_sizes(self.text, sizes, dict(self.fixed), dict(self.parts), self.pad)
 
     def fixed_cores(self, levels: int) -> dict[str, Fixed]:
         needed = {*self.notation(levels).names}
@@ -149,7 +164,7 @@ class TensorNetwork(Factorization):
         filled = fill_fixed(dict(self.fixed), mapping("arrays", arrays))
         if not arrays:
             return self
-        return type(self)(self.text, fixed=filled, **dict(self.ranks), **dict(self.parts))
+        return type(self).with_sizes(self.text, dict(self.ranks), filled, dict(self.parts), self.pad)
 
     def network(
         self, experts: tuple[int, ...], input_size: int, output_size: int, bias: bool = False
@@ -172,16 +187,18 @@ class TensorNetwork(Factorization):
             data["fixed"] = {name: each.to_data() for name, each in self.fixed}
         if self.parts:
             data["parts"] = {name: list(sizes) for name, sizes in self.parts}
+        if self.pad:
+            data["pad"] = True
         return data
 
     @classmethod
     def _from_data(cls, data: Mapping[str, object]) -> Self:
         notation, bonds, parts = data.get("notation"), data.get("bonds"), data.get("parts", {})
-        if {*data} - {"fixed", "parts"} != {"notation", "bonds"}:
+        if {*data} - {"fixed", "parts", "pad"} != {"notation", "bonds"}:
             raise TensorMoEError(
                 cls._what, dict(data), "pass two fields: notation, and bonds with the size of each"
             )
-        if not {*mapping("parts", parts)} <= {*SPLIT_MODES}:
-            raise TensorMoEError("parts", parts, f"these modes can be split: {', '.join(SPLIT_MODES)}")
-        fixed = data.get("fixed")
-        return cls.with_sizes(notation, mapping("bonds", bonds), fixed, parts)  # type: ignore[arg-type]
+        if not all(map(is_split_mode, mapping("parts", parts))):
+            raise TensorMoEError("parts", parts, "these modes can be split: i, o and n (n1, n2, …)")
+        fixed, pad = data.get("fixed"), true_or_false("pad", data.get("pad", False))
+        return cls.with_sizes(notation, mapping("bonds", bonds), fixed, parts, pad)  # type: ignore[arg-type]

@@ -38,7 +38,8 @@ class Contraction:
         active: for expert modes of which only so many coefficients of a token may differ from 0: how many.
             Then only their slices of cores are read; see `gathered`.
         splits: the indices whose parts some of the cores carry. These cores are multiplied with a view of the
-            data, in which the parts take the index's place, and so is the output a view of their product.
+            data, in which the parts take the index's place, and so is the output a view of their product. See
+            `padded` for parts that make up more.
         joint: the names of the cores that other contractions of a block use, too: the same arrays.
     """
 
@@ -60,6 +61,16 @@ class Contraction:
             return self
         operands = (Operand(each.name, use_parts(each.indices, self.splits)) for each in self.operands)
         return replace(self, operands=tuple(operands), output=use_parts(self.output, self.splits), splits=())
+
+    @cached_property
+    def padded(self) -> dict[str, int]:
+        """How many values the parts of an index make up, for those that make up more than it has.
+
+        Data are 0 at the values beyond, and the output is without them.
+        """
+        sizes = dict(self.sizes)
+        whole = {split.mode: split.size for split in self.splits if split.mode in sizes}
+        return {mode: size for mode, size in whole.items() if size > sizes[mode]}
 
     @cached_property
     def data(self) -> tuple[Operand, ...]:

@@ -129,16 +129,25 @@ class Pad(Instruction):
     after: int
 
     def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
-        x = registers[self.source]
-        zeros = self._cut(ops.zeros_like(x), 0, 1)
-        return ops.concatenate([*[zeros] * self.before, x, *[zeros] * self.after], axis=self.axis)
+        return _pad(ops, registers[self.source], self.axis, self.before, self.after)
 
     def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
-        return self._cut(gradient, self.before, gradient.shape[self.axis] - self.after)
+        return _cut(gradient, self.axis, self.before, gradient.shape[self.axis] - self.after)
 
-    def _cut(self, array: Array, start: int, stop: int) -> Array:
-        rest = [slice(None)] * (len(array.shape) - self.axis - 1)
-        return array[(..., slice(start, stop), *rest)]
+
+@dataclass(frozen=True)
+class Cut(Instruction):
+    """The first values of an array along one axis."""
+
+    axis: int
+    size: int
+
+    def run(self, ops: ProgramOps, registers: Sequence[Array], batch: int) -> Array:
+        return _cut(registers[self.source], self.axis, 0, self.size)
+
+    def vjp(self, ops: ProgramOps, registers: Sequence[Array], gradient: Array, position: int) -> Array:
+        whole = registers[self.source].shape[self.axis]
+        return _pad(ops, gradient, self.axis, 0, whole - self.size)
 
 
 @dataclass(frozen=True)
@@ -265,6 +274,23 @@ def swap_last_axes(ops: ProgramOps, array: Array) -> Array:
     """The last two axes exchanged."""
     axes = range(len(array.shape))
     return ops.transpose(array, (*axes[:-2], axes[-1], axes[-2]))
+
+
+def _pad(ops: ProgramOps, array: Array, axis: int, before: int, after: int) -> Array:
+    """An array with zeros before and after it along one axis."""
+    zeros, size = ops.zeros_like(array), array.shape[axis]
+
+    def fill(count: int) -> list[Array]:
+        rest = [_cut(zeros, axis, 0, count % size)] if count % size else []
+        return [*[zeros] * (count // size), *rest]
+
+    return ops.concatenate([*fill(before), array, *fill(after)], axis=axis)
+
+
+def _cut(array: Array, axis: int, start: int, stop: int) -> Array:
+    """A range of one axis."""
+    rest = [slice(None)] * (len(array.shape) - axis - 1)
+    return array[(..., slice(start, stop), *rest)]
 
 
 def _unstretch(ops: ProgramOps, gradient: Array, shape: Sequence[int]) -> Array:

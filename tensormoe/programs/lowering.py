@@ -5,13 +5,13 @@ being permuted. If an order of axes is free, the one that moves fewer elements i
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from ..networks.notation import BATCH, INPUT, Indices
 from .contraction import Contraction
-from .instructions import Affine, AppendOne, Instruction, Matmul, Multiply, Reshape, Sum, Transpose
+from .instructions import Affine, AppendOne, Cut, Instruction, Matmul, Multiply, Pad, Reshape, Sum, Transpose
 from .program import Program, released
 from .slices import gather
 from .steps import Step, Tensor
@@ -41,9 +41,9 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
     whole, contraction = contraction, contraction.gathered.in_parts
     closings = _closings(contraction, path)
     lowering = _Lowering(contraction, closings, _find_readers(contraction, path, closings))
-    live, slices = gather(whole, lowering.emit)
+    live, moved = gather(whole, lowering.emit)
     views = zip(live, contraction.operands, strict=True)
-    live = [lowering.view(tensor, operand.indices) for tensor, operand in views]
+    live = [lowering.take(tensor, operand.indices, whole.padded, moved) for tensor, operand in views]
     for pair in path:
         chosen = [live[position] for position in pair]
         live = [tensor for position, tensor in enumerate(live) if position not in pair]
@@ -53,10 +53,10 @@ def lower(contraction: Contraction, path: Sequence[Pair]) -> tuple[Program, tupl
         live.append(lowering.pair(first, second[0], keep, goal) if second else first)
     # A single operand has an empty path.
     result = lowering.sum_dangling(live[0], live, {*contraction.output})
-    lowering.view(lowering.permute(result, contraction.output), whole.output)
+    lowering.give(lowering.permute(result, contraction.output), whole.output, whole.padded)
     count = len(contraction.operands)
     instructions = tuple(lowering.instructions)
-    return Program(count, instructions, released(count, instructions)), (*slices, *lowering.steps)
+    return Program(count, instructions, released(count, instructions)), (*moved, *lowering.steps)
 
 
 def _closings(contraction: Contraction, path: Sequence[Pair]) -> list[tuple[set[str], bool]]:
@@ -129,12 +129,32 @@ class _Lowering:
         axes = tuple(tensor.indices.index(index) for index in order)
         return replace(tensor, register=self.emit(Transpose(tensor.register, axes)), indices=order)
 
-    def view(self, tensor: Tensor, indices: Indices) -> Tensor:
-        """The tensor with the parts of some indices in their place, or these in place of their parts."""
-        if tensor.indices == indices:
+    def take(self, tensor: Tensor, parts: Indices, padded: Mapping[str, int], moved: list[Step]) -> Tensor:
+        """An operand with the parts of some indices in their place; first with zeros, where there are more."""
+        if tensor.indices == parts:
             return tensor
-        shape = tuple(self.size([index]) for index in indices)
-        return replace(tensor, register=self.emit(Reshape(tensor.register, shape)), indices=indices)
+        result = replace(tensor, indices=parts)
+        for axis, index in enumerate(tensor.indices):
+            if index in padded:
+                further = padded[index] - self.sizes[index]
+                register = self.emit(Pad(result.register, axis, 0, further))
+                result = replace(result, name=f"{tensor.name}'", register=register)
+        if result.name != tensor.name:
+            moved.append(Step(tensor, None, result, "pad", ()))
+        shape = tuple(self.size([index]) for index in parts)
+        return replace(result, register=self.emit(Reshape(result.register, shape)))
+
+    def give(self, tensor: Tensor, whole: Indices, padded: Mapping[str, int]) -> Tensor:
+        """The result with some indices in place of their parts, and without what padding added."""
+        if tensor.indices == whole:
+            return tensor
+        shape = tuple(padded.get(index) or self.size([index]) for index in whole)
+        result = replace(tensor, register=self.emit(Reshape(tensor.register, shape)), indices=whole)
+        for axis, index in enumerate(whole):
+            if index in padded:
+                cut = Cut(result.register, axis, self.sizes[index])
+                result = replace(result, register=self.emit(cut))
+        return result
 
     def sum_dangling(self, tensor: Tensor, chosen: list[Tensor], keep: set[str]) -> Tensor:
         """Sum over the indices that no other tensor and no output carries."""

@@ -8,6 +8,7 @@ from .instructions import (
     Add,
     Affine,
     AppendOne,
+    Cut,
     Instruction,
     Matmul,
     Multiply,
@@ -22,7 +23,7 @@ from .instructions import (
 # Types are compared exactly: what a class of the user's own returns may be a view of anything.
 _PRODUCTS = (Matmul, Affine)
 # Reverse mode of these returns new memory; of those, possibly a view of the gradient that it is given.
-_COMPUTING = (*_PRODUCTS, Multiply, PointwiseProduct, Sum, Take, Gather)
+_COMPUTING = (*_PRODUCTS, Multiply, PointwiseProduct, Sum, Take, Gather, Cut)
 _PASSING = (Transpose, Reshape, AppendOne, Pad, Pointwise)
 # Reverse mode of these only reads the gradient.
 _READING = (*_COMPUTING, Transpose, Reshape, AppendOne, Pad, Add)

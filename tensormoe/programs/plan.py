@@ -34,7 +34,7 @@ class PlannedStep:
     Args:
         expression: the product in index notation, "x[… i] input[i r] → t2[… r]".
         kind: "matmul", "batched matmul", "multiply" or, between the terms of a sum, "add"; "gather" where a
-            core's slices are read for each token.
+            core's slices are read for each token, "pad" where data are filled up with zeros.
         macs: multiply-accumulates; only products that sum count any.
         size: elements of the result.
 
@@ -230,15 +230,11 @@ def _lower(contraction: Contraction, path: Path) -> tuple[Program, tuple[Step, .
 
 
 def _price(step: Step, sizes: dict[str, int]) -> PlannedStep:
-    left, right, result = step.left, step.right, step.result
-    size = prod(sizes[index] for index in result.indices)
+    size = prod(sizes[index] for index in step.result.indices)
     macs = size * prod(sizes[index] for index in step.summed) if step.summed else 0
-    sign = {"add": "+ ", "gather": "at "}.get(step.kind, "")
-    expression = (
-        f"{_show(left.name, left.indices)} {sign}{_show(right.name, right.indices)} "
-        f"→ {_show(result.name, result.indices)}"
-    )
-    return PlannedStep(expression, step.kind, macs, size)
+    sign = {"add": " + ", "gather": " at "}.get(step.kind, " ")
+    factors = sign.join(_show(each.name, each.indices) for each in step.factors)
+    return PlannedStep(f"{factors} → {_show(step.result.name, step.result.indices)}", step.kind, macs, size)
 
 
 def _show(name: str, indices: Indices) -> str:
@@ -248,11 +244,11 @@ def _show(name: str, indices: Indices) -> str:
 def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
     live: dict[str, int] = {}
     peak = 0
-    last = {name: n for n, step in enumerate(steps) for name in (step.left.name, step.right.name)}
+    last = {each.name: n for n, step in enumerate(steps) for each in step.factors}
     for n, (step, cost) in enumerate(zip(steps, planned, strict=True)):
         live[step.result.name] = cost.size
         peak = max(peak, sum(live.values()))
-        for name in {step.left.name, step.right.name}:
+        for name in {each.name for each in step.factors}:
             if last[name] == n:
                 live.pop(name, None)
     return peak
@@ -278,8 +274,17 @@ def _plan_table(plan: Plan) -> str:
     ]
     text = table(("step", "kind", "MACs", "elements"), [*copies, *steps], text_columns=2)
     text += "\n\n" + _table_of_totals(plan)
-    remarks = fold(*map(str, plan.copies))
+    remarks = fold(*_remark_on_padding(plan.contraction), *map(str, plan.copies))
     return f"{text}\n\n{remarks}" if remarks else text
+
+
+def _remark_on_padding(contraction: Contraction) -> list[str]:
+    """Which indices have parts that make up more values."""
+    sizes, shown = dict(contraction.sizes), []
+    for split in contraction.splits:
+        if split.mode in contraction.padded:
+            shown.append(f"{split.mode} from {sizes[split.mode]:,} to {' · '.join(map(str, split.sizes))}")
+    return [f"padded with zeros: {', '.join(dict.fromkeys(shown))}"] if shown else []
 
 
 def _table_of_totals(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from itertools import chain as join
 from ..arrays.protocols import Nonlinearity, ProgramOps
 from ..typing import Array, Shape
 from .gathering import Choose, Take
-from .instructions import Instruction, Pointwise, PointwiseProduct, Reshape, Transpose
+from .instructions import Cut, Instruction, Pointwise, PointwiseProduct, Reshape, Transpose
 from .memory import find_borrowers, find_overwrites
 
 
@@ -157,8 +157,8 @@ class Program:
 
     @property
     def only_views(self) -> bool:
-        """Whether the result may be an operand's own memory: axes in another order, merged or split."""
-        return all(isinstance(instruction, Transpose | Reshape) for instruction in self.instructions)
+        """Whether the result may be an operand's own memory: axes in another order, merged, split or cut."""
+        return all(isinstance(instruction, Transpose | Reshape | Cut) for instruction in self.instructions)
 
     @cached_property
     def _borrowers(self) -> frozenset[int]:

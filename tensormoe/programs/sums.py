@@ -61,13 +61,13 @@ class _Merger:
 
         for step in steps:
             register = registers[step.result.register]
-            # Slices are called like what they are read from.
-            new = step.result.name if step.kind == "gather" else f"t{self._products() + 1}"
+            # Slices, and what is padded, are called like what they are read from.
+            new = f"t{self._products() + 1}" if step.is_product else step.result.name
             names[step.result.name] = self._names.get(register, new)
             if register not in self._names:
-                self._record(
-                    replace(step, left=move(step.left), right=move(step.right), result=move(step.result))
-                )
+                left, *right = map(move, step.factors)
+                other = right[0] if right else None
+                self._record(Step(left, other, move(step.result), step.kind, step.summed))
         last = steps[-1].result.name if steps else term.operands[0].name
         return self._place(Tensor(registers[-1], names[last], term.output))
 
@@ -102,7 +102,7 @@ class _Merger:
 
     def _products(self) -> int:
         """How many steps there are that multiply or add."""
-        return sum(step.kind != "gather" for step in self.steps)
+        return sum(step.is_product for step in self.steps)
 
     def _record(self, step: Step) -> None:
         self._names[step.result.register] = step.result.name

@@ -109,7 +109,8 @@ class Sketch:
         texts = [", ".join(map(self._write, term)) for term in self.terms]
         network = self.stage.network
         parts = {each.mode: each.sizes for each in network.splits}
-        return TensorNetwork.with_sizes(" + ".join(texts), sizes, dict(network.fixed), parts)
+        pad = any(each.pad for each in network.splits)
+        return TensorNetwork.with_sizes(" + ".join(texts), sizes, dict(network.fixed), parts, pad)
 
     def _write(self, part: Part) -> str:
         text = " ".join(part.indices)

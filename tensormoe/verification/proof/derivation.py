@@ -9,6 +9,7 @@ from ...programs.instructions import (
     Add,
     Affine,
     AppendOne,
+    Cut,
     Instruction,
     Matmul,
     Multiply,
@@ -84,8 +85,13 @@ def _describe(
             return f"{k} places of {names[0]}", "any choice"
         case Take() | Gather():
             return f"{names[0]} at {', '.join(names[1:])}", "a sum with one term, for each place"
-        case Pad():
-            return f"{names[0]} with zeros at other rows", "zeros are neutral"
+        case Pad(axis=axis):
+            place = (
+                "behind" if first.axes[axis] and result.axes[axis] != first.axes[axis] else "at other rows"
+            )
+            return f"{names[0]} with zeros {place}", "zeros are neutral"
+        case Cut():
+            return names[0], "the values before the padding"
         case AppendOne():
             return f"({names[0]}, 1)", _definition(result.axes[-1])
         case Transpose():
@@ -98,7 +104,8 @@ def _describe(
 def _distributive(result: Symbolic, axis: Axis) -> str:
     factors = {name for term in result.terms for name in term.factors}
     carriers = [
-        f"{part.index}: {', '.join(sorted(result.world.carriers[part.index] & factors))}" for part in axis
+        f"{part.index}: {', '.join(sorted(result.world.carriers_along(part.index) & factors))}"
+        for part in axis
     ]
     return f"distributive law [{'; '.join(carriers)}]" if carriers else "a product without a sum"
 

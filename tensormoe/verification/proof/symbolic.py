@@ -71,6 +71,9 @@ class Symbolic:
         axis = self.axes[number]
         if (start, stop) == (0, self.shape[number]):
             return self
+        shorter = self.world.shorten(axis, stop) if start == 0 else None
+        if shorter is not None:
+            return replace(self, axes=(*self.axes[:number], shorter, *self.axes[number + 1 :]))
         if not self.terms and stop - start == 1:
             # Zeros may be cut anywhere.
             return replace(self, axes=(*self.axes[:number], (), *self.axes[number + 1 :]))

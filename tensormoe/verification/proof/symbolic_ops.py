@@ -74,8 +74,11 @@ class SymbolicOps(SymbolicSelection, ProgramDefaults):
         return replace(array, terms=())
 
     def concatenate(self, arrays: Sequence[Symbolic], /, axis: int) -> Symbolic:
-        """Ranges of one index put together to the whole."""
+        """Ranges of one index put together to the whole; or zeros put behind the values of a padded one."""
         world, axis = arrays[0].world, axis % len(arrays[0].axes)
+        longer = _lengthen(arrays, axis)
+        if longer is not None:
+            return longer
         index = _index_along(arrays, axis)
         position, terms = 0, []
         for array in arrays:
@@ -95,6 +98,17 @@ class SymbolicOps(SymbolicSelection, ProgramDefaults):
             raise LawError("puts together arrays with different axes")
         axes = (*before, world.axis(Part(index, 0, position)), *after)
         return Symbolic(world, axes, world.join(terms, axes))
+
+
+def _lengthen(arrays: Sequence[Symbolic], axis: int) -> Symbolic | None:
+    """The first array followed by zeros, if it has the values of a padded index along an axis."""
+    first, *others = arrays
+    rest = {(*array.axes[:axis], *array.axes[axis + 1 :]) for array in arrays}
+    if len(rest) > 1 or any(array.terms for array in others):
+        return None
+    size = sum(array.shape[axis] for array in arrays)
+    longer = first.world.lengthen(first.axes[axis], size, first.terms)
+    return longer and replace(first, axes=(*first.axes[:axis], longer, *first.axes[axis + 1 :]))
 
 
 def _index_along(arrays: Sequence[Symbolic], axis: int) -> str:

@@ -15,6 +15,7 @@ from ...networks.notation import BATCH, INPUT, Indices
 from ...networks.splits import Split, refine
 from ...programs.contraction import Contraction
 from .choices import Choice, add_choices, find_choices
+from .padding import Padding, find_padding
 
 # Larger than any product of other sizes and prime: multiples of it show how often the batch is a factor.
 ANY_BATCH = 2**521 - 1
@@ -78,6 +79,7 @@ class World:
         digits: the digits of each split index and of each of its parts.
         choices: what chooses some of an index of an operand, by that index.
         products: the operands that are multiplied with each other: those of each term of a contraction.
+        padded: the indices whose parts make up more values; see `padding`.
     """
 
     sizes: dict[str, int]
@@ -87,6 +89,7 @@ class World:
     short: frozenset[str]
     digits: dict[str, Indices]
     choices: dict[str, Choice] = field(default_factory=dict)
+    padded: dict[str, Padding] = field(default_factory=dict)
 
     @staticmethod
     def of(contractions: Sequence[Contraction], *further: tuple[str, Sequence[str]]) -> "World":
@@ -117,14 +120,40 @@ class World:
         carriers = {i: frozenset(name for name, own in held.items() if i in own) for i in names}
         terms = [term for each in contractions for term in each.terms]
         products = tuple(add_choices(choices, [op.name for op in term.operands]) for term in terms)
-        return World({BATCH: ANY_BATCH, **sizes}, carriers, data, products, frozenset(short), digits, choices)
+        padded = find_padding(contractions, operands)
+        sizes = {BATCH: ANY_BATCH, **sizes}
+        return World(sizes, carriers, data, products, frozenset(short), digits, choices, padded)
 
     def axis(self, part: Part) -> Axis:
-        """A range of an index along an axis; all of it, without a bias row, are its digits."""
-        if part.index in self.digits and (part.start, part.stop) == (0, self._count_digits(part.index)):
-            digits = (Part(each, 0, self.sizes[each]) for each in self.digits[part.index])
-            return tuple(digit for digit in digits if digit.size > 1)
+        """A range of an index along an axis; all of it, without a bias row or padding, are its digits."""
+        split = part.index in self.digits and part.index not in self.padded
+        if split and (part.start, part.stop) == (0, self._count_digits(part.index)):
+            return self.digits_along(part.index)
         return () if part.size == 1 else (part,)
+
+    def digits_along(self, index: str) -> Axis:
+        """The axis of a split index's parts."""
+        digits = (Part(each, 0, self.sizes[each]) for each in self.digits[index])
+        return tuple(digit for digit in digits if digit.size > 1)
+
+    def shorten(self, axis: Axis, stop: int) -> Axis | None:
+        """The axis of a padded index's own values, as the first ones of its parts; None if these are others."""
+        for index, padding in self.padded.items():
+            if axis == self.digits_along(index) and stop == padding.size:
+                return (Part(index, 0, stop),)
+        return None
+
+    def lengthen(self, axis: Axis, size: int, terms: Sequence[Term]) -> Axis | None:
+        """The axis of a padded index's parts, where zeros follow its own values; None if they can't."""
+        padding = self.padded.get(axis[0].index) if len(axis) == 1 else None
+        if padding is None or (axis[0].start, axis[0].stop, size) != (0, padding.size, padding.whole):
+            return None
+        ends = all(padding.ends(term.factors) for term in terms)
+        return self.digits_along(axis[0].index) if ends else None
+
+    def carriers_along(self, index: str) -> frozenset[str]:
+        """The operands that carry an index, or the digits of one that is split."""
+        return frozenset().union(*(self.carriers.get(each, ()) for each in self.expand([index])))
 
     def expand(self, indices: Iterable[str]) -> set[str]:
         """Indices, and the digits of those that are split."""
@@ -197,9 +226,11 @@ class World:
 
     def sum_over(self, term: Term, axis: Axis) -> Term:
         for part in axis:
-            if not self.carries(term, part.index):
+            padding = self.padded.get(part.index)
+            # A sum over the own values alone is one over all values of the parts if the others are 0.
+            if not (padding.ends(term.factors) if padding else self.carries(term, part.index)):
                 raise LawError(f"sums over {part.index} a product that does not depend on it")
-            if part.index in term.summed:
+            if not term.summed.isdisjoint(self.digits[part.index] if padding else [part.index]):
                 raise LawError(f"sums over {part.index} twice")
         # Summed over all rows, what is 0 except in the bias row is that row.
         once = {part.index for part in axis if term.rows_of(part.index) == BIAS}

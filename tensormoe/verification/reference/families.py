@@ -32,32 +32,41 @@ def weight_of_family(layer: Stage, cores: Cores, sample: Positions | None = None
     network = layer.network
     everywhere = zip(network.modes, network.weight_shape, strict=True)
     positions = sample or {mode: np.arange(size) for mode, size in everywhere}
-    count = _count_cores(layer.factorization, layer.levels)
-    weight = _weight(layer.factorization, layer.levels, cores[:count], positions)
+    count, rows = _count_cores(layer.factorization, layer.levels), len(positions["i"])
+    inputs = {**positions, "i": positions["i"][positions["i"] < layer.in_features]}
+    weight = _weight(layer.factorization, layer.levels, cores[:count], inputs, rows)
     # What a split input has no row for is added level by level.
     for number, bias in enumerate(cores[count:]):
         axes = [axis for axis in range(layer.levels) if axis != number]
         row = np.expand_dims(bias, (*axes, layer.levels) if layer.levels else 0)
-        zeros = np.zeros((*row.shape[:-2], len(positions["i"]) - 1, row.shape[-1]), row.dtype)
+        zeros = np.zeros((*row.shape[:-2], rows - 1, row.shape[-1]), row.dtype)
         weight = weight + np.concatenate([zeros, row], axis=-2)
     return weight
 
 
-def _weight(factorization: Factorization, levels: int, cores: Cores, positions: Positions) -> NumPyArray:
-    """The weight tensor at positions; where a sum's term lacks an expert mode, that axis has size 1."""
-    rows = len(positions["i"])
+def _weight(
+    factorization: Factorization, levels: int, cores: Cores, positions: Positions, rows: int
+) -> NumPyArray:
+    """The weight tensor at positions; where a sum's term lacks an expert mode, that axis has size 1.
+
+    Args:
+        factorization: with the number of `levels`.
+        cores: at the positions of modes that are whole.
+        positions: of the experts, of the inputs without the row of the biases, and of the outputs.
+        rows: with that row.
+    """
     if isinstance(factorization, Sum):
         following = iter(cores)
         counts = [_count_cores(term, levels) for term in factorization.terms]
         weights = [
-            _weight(term, levels, list(islice(following, count)), positions)
+            _weight(term, levels, list(islice(following, count)), positions, rows)
             for term, count in zip(factorization.terms, counts, strict=True)
         ]
         return sum(weights[1:], weights[0])
     formula = _FORMULAS.get(type(factorization))
     if formula is not None:
         return _fill(formula(cores), rows)
-    return _multiply_out(factorization, levels, cores, positions)
+    return _multiply_out(factorization, levels, cores, positions, rows)
 
 
 def _fill(weight: NumPyArray, rows: int) -> NumPyArray:
@@ -124,13 +133,13 @@ _FORMULAS: dict[type, Callable[[Cores], NumPyArray]] = {
 
 
 def _multiply_out(
-    factorization: Factorization, levels: int, cores: Cores, positions: Positions
+    factorization: Factorization, levels: int, cores: Cores, positions: Positions, rows: int
 ) -> NumPyArray:
     """The sum over the terms of a notation; an axis of size 1 for an expert mode that none carries.
 
     A term without `i` is in the last row. Each entry of a split mode is computed from those of its parts.
     """
-    notation, rows = str(factorization.notation(levels)), len(positions["i"])
+    notation = str(factorization.notation(levels))
     splits = [_Numbers(each.mode, each.parts, each.sizes, positions) for each in factorization.splits()]
     following = iter(cores)
     output = (*(f"n{level}" for level in range(1, levels + 1)), "i", "o")
@@ -163,7 +172,7 @@ class _Numbers:
 
     def __init__(self, mode: str, parts: Indices, sizes: Sequence[int], positions: Positions) -> None:
         whole = prod(sizes)
-        self._mode, rest = mode, positions[mode][positions[mode] < whole]
+        self._mode, rest = mode, positions[mode]
         self._numbers: dict[str, NumPyArray] = {}
         for part, size in zip(parts, sizes, strict=True):
             whole //= size
