@@ -22,8 +22,9 @@ class Factorization(Registered, ABC):
     Its fields hold the bonds' sizes, integers or tuples of integers, in the order in which the bonds
     first appear in the notation; `bonds` and `with_bonds` may be overridden for another order. A field named
     `i`, `o` or `n` that is a tuple splits that mode into parts of these sizes; a bool is a choice, and one
-    named `pad` says whether the parts may make up more than the mode has. It then serializes, plans, runs, initializes and verifies like every other family. The order of a core's indices
-    is the order of its axes in memory; if a product reads another order, the plan says which.
+    named `pad` says whether the parts may make up more than the mode has. It then serializes, plans, runs,
+    initializes and verifies like every other family. The order of a core's indices is the order of its axes
+    in memory; if a product reads another order, the plan says which.
 
     Examples:
         A mixture of low-rank experts, each with its own pair of matrices:

@@ -9,7 +9,7 @@
 The order of a core's indices is the order of its axes, in memory too. `i` and `o` are the input and output
 modes, `n` (or `n1`, `n2`, … with several expert levels) the expert modes. Every other name is a bond. A bond
 that occurs in more than two cores is a hyperedge. `i1`, `i2`, … and `o1`, `o2`, … are the parts of a split
-mode (`splits.py`); so are `n1`, `n2`, … of the only level of experts, and `n1_1`, `n1_2`, … of one of several.
+mode (`splits.py`); so are `n1`, `n2`, … of the only level of experts, `n1_1`, `n1_2`, … of one of several.
 
 The terms of a sum are separated by "+". Each carries the output mode. One without an expert mode is the same
 for all of these experts; one without the input mode is a bias, which multiplies the constant 1. A bond

@@ -66,6 +66,12 @@ class Split:
         """The number of values that the parts have together."""
         return prod(self.sizes)
 
+    @property
+    def fewest(self) -> int:
+        """The fewest values that the mode may have; with padding, so many that no value of a part is idle."""
+        first, rest = self.sizes[0], self.size // self.sizes[0]
+        return min(rest * max(first - 1, 1) + 1, self.size) if self.pad else self.size
+
     def name_parts(self, end: str) -> "Split":
         """The same with this at the end of each part's name."""
         return replace(self, parts=tuple(part + end for part in self.parts))
@@ -137,7 +143,7 @@ def check_terms(notation: str, terms: Sequence[Sequence[Indices]], splits: Seque
 
 
 def check_level(splits: Sequence[Split], experts: Sequence[int]) -> None:
-    """Reject a split of the experts of one level where there are several, and of a level that is not there."""
+    """Reject a split of the experts of the only level where there are several, and of a missing level."""
     for split in splits:
         if split.mode == "n" and len(experts) != 1:
             remedy = (
@@ -163,19 +169,18 @@ def check_sizes(splits: Sequence[Split], sizes: Mapping[str, int]) -> None:
 
 def _check_size(split: Split, whole: int) -> None:
     """Reject parts that make up too few values, too many without padding, or some that are all padding."""
+    if split.fewest <= whole <= split.size:
+        return
     what = {"i": "inputs", "o": "outputs"}.get(split.mode, "experts")
     made = f"these parts make {split.size:,} of {whole:,} {what}: "
-    first, rest = split.sizes[0], split.size // split.sizes[0]
-    fewest = -(-whole // rest)
-    if split.size < whole or (split.size > whole and not split.pad):
+    if split.size < whole or not split.pad:
         also = f", or {whole:,} or more with pad=True, which pads with zeros"
         raise TensorMoEError(split.mode, split.sizes, f"{made}pass sizes whose product is {whole:,}{also}")
-    if split.size > whole and fewest == 1:
-        remedy = f"{made}{split.parts[0]} would never be other than 0: pass smaller sizes of the other parts"
-        raise TensorMoEError(split.mode, split.sizes, remedy)
-    if fewest < first:
-        remedy = f"{made}the last values of {split.parts[0]} would never be used: pass {fewest} in place of {first}"
-        raise TensorMoEError(split.mode, split.sizes, remedy)
+    enough = -(-whole // (split.size // split.sizes[0]))
+    remedy = f"with {enough} in place of {split.sizes[0]} they make enough"
+    if enough == 1:
+        remedy = f"{split.parts[0]} would always be 0; pass smaller sizes of the other parts"
+    raise TensorMoEError(split.mode, split.sizes, made + remedy)
 
 
 def refine(split: Split, other: Split) -> tuple[int, ...]:

@@ -35,11 +35,11 @@ class TensorNetwork(Factorization):
     A mode given as a tuple of sizes is split: with `i=(24, 32)` cores carry `i1` and `i2`, where
     i = 32 i1 + i2. The experts of a layer with one level can be split in the same way: with `n=(8, 32)` and
     `experts=256`, n1 is a group and n2 an expert in it. A layer has one path, plan and proof for all of it;
-    the input and the output are viewed in another shape and not copied. Each of several levels is split by its
-    own name: with `n1=(8, 32)`, cores carry `n1_1` and `n1_2`.
+    the input and the output are viewed in another shape and not copied. Each of several levels is split by
+    its own name: with `n1=(8, 32)`, cores carry `n1_1` and `n1_2`.
 
-    With `pad=True`, the parts of a mode may make up more values than it has: 700 inputs are the first of 24 · 32
-    = 768. Data are padded with zeros to that, and what the output has beyond its own values is left out.
+    With `pad=True`, the parts of a mode may make up more values than it has: 760 inputs are the first of
+    24 · 32 = 768. Data are padded with zeros to that, and the output is without what it has beyond.
 
     Args:
         notation: the network.

@@ -130,7 +130,7 @@ class _Lowering:
         return replace(tensor, register=self.emit(Transpose(tensor.register, axes)), indices=order)
 
     def take(self, tensor: Tensor, parts: Indices, padded: Mapping[str, int], moved: list[Step]) -> Tensor:
-        """An operand with the parts of some indices in their place; first with zeros, where there are more."""
+        """An operand with the parts of some indices in their place; with zeros, where there are more."""
         if tensor.indices == parts:
             return tensor
         result = replace(tensor, indices=parts)

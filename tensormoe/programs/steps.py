@@ -20,8 +20,8 @@ class Step:
 
     Args:
         left, right, result: the factors and the product, with their indices. What is padded is left alone.
-        kind: "matmul", "batched matmul" or "multiply"; "gather" where slices of the left are read, "pad" where
-            zeros are put behind it.
+        kind: "matmul", "batched matmul" or "multiply"; "gather" where slices of the left are read, "pad"
+            where zeros are put behind it.
         summed: the indices summed over.
     """
 

@@ -22,6 +22,7 @@ from ..layers.stage import Stage
 from ..networks.factorization import Factorization, Sum
 from ..networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
 from ..networks.notation import INPUT, OUTPUT, expert_modes, modes
+from ..networks.splits import Split
 from ..networks.tensor_network import TensorNetwork
 from ..typing import NumPyArray
 from ..verification import Inputs
@@ -74,9 +75,11 @@ def _networks(
     max_bonds: int,
     max_rank: int,
     parts: Mapping[str, tuple[int, ...]] | None = None,
+    pad: bool = False,
 ) -> TensorNetwork:
     """Random networks that carry these modes, and these parts of further ones."""
-    carried = (*carried, *(f"{mode}{n}" for mode, sizes in (parts or {}).items() for n in _numbers(sizes)))
+    splits = [Split.of(mode, sizes) for mode, sizes in (parts or {}).items()]
+    carried = (*carried, *(part for split in splits for part in split.parts))
     count = draw(st.integers(1, max_cores))
     cores: list[list[str]] = [[] for _ in range(count)]
     members = st.sets(st.integers(0, count - 1), min_size=1, max_size=min(count, 3))
@@ -93,16 +96,12 @@ def _networks(
             cores[core].append(name)
     shuffled = [draw(st.permutations(core)) for core in cores if core]
     notation = ", ".join(" ".join(core) for core in shuffled)
-    return TensorNetwork.with_sizes(notation, bonds, parts=parts)
-
-
-def _numbers(sizes: Sequence[int]) -> range:
-    return range(1, len(sizes) + 1)
+    return TensorNetwork.with_sizes(notation, bonds, parts=parts, pad=pad)
 
 
 @st.composite
 def split_networks(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Factorization:
-    """Random networks with split modes, alone or beside another term; `specs` gives layers their sizes.
+    """Random networks with split modes, some padded, alone or beside another term; `specs` gives sizes.
 
     Examples:
         >>> from tensormoe.testing import specs, split_networks
@@ -110,11 +109,11 @@ def split_networks(draw: st.DrawFn, levels: int = 1, max_rank: int = 3) -> Facto
     """
     positive_integer("max_rank", max_rank)
     sizes = st.lists(st.integers(1, 2), min_size=2, max_size=3)
-    # Of experts, only those of a single level can be split.
-    split = draw(st.sets(st.sampled_from([INPUT, OUTPUT, *["n"] * (levels == 1)]), min_size=1))
+    split = draw(st.sets(st.sampled_from([INPUT, OUTPUT, *expert_modes(levels)]), min_size=1, max_size=3))
     parts = {mode: tuple(draw(sizes)) for mode in sorted(split)}
     whole = [mode for mode in modes(levels) if mode not in parts]
-    network = draw(_networks(whole, max_cores=4, max_bonds=3, max_rank=max_rank, parts=parts))
+    pad = draw(st.booleans())
+    network = draw(_networks(whole, max_cores=4, max_bonds=3, max_rank=max_rank, parts=parts, pad=pad))
     return Sum([network, draw(networks(levels, 3, 2, max_rank))]) if draw(st.integers(0, 3)) == 3 else network
 
 
@@ -227,10 +226,10 @@ def specs(
     own: Gate | list[Gate] | None = first
     if first is not None and len(experts) > 1 and draw(st.booleans()):
         own = [first, *(draw(every) or first for _ in experts[1:])]
-    # The parts of a split mode have its size.
-    fixed = {split.mode: split.size for split in family.splits()}
+    fixed = {split.mode: draw(st.integers(split.fewest, split.size)) for split in family.splits()}
     inputs, outputs = (fixed.get(mode) or draw(sizes) for mode in (INPUT, OUTPUT))
-    counts = (fixed["n"],) if "n" in fixed else tuple(experts)
+    named = zip(expert_modes(len(experts)), experts, strict=True)
+    counts = tuple(fixed.get(mode, count) for mode, count in named)
     return MuMoESpec(inputs, outputs, counts, family, own, bias=draw(st.booleans()))
 
 
@@ -259,8 +258,9 @@ def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> M
         >>> test_programs_are_proved()
     """
     like = draw(specs() if layer is None else layer)
-    fixed = {split.mode: split.size for split in like.factorization.splits()}
-    if len({size for mode, size in fixed.items() if mode != "n"}) > 1:
+    sizes = {INPUT: like.in_features, OUTPUT: like.out_features}
+    fixed = {each.mode: sizes[each.mode] for each in like.factorization.splits() if each.mode in sizes}
+    if len({*fixed.values()}) > 1:
         # Its parts do not make up both the outputs of one layer and the inputs of the next.
         like, fixed = like.replace(factorization=draw(factorizations(like.levels))), {}
     hidden = fixed.get(INPUT) or fixed.get(OUTPUT) or draw(st.integers(1, 4))

@@ -250,8 +250,11 @@ def fractions(spec: tm.MuMoESpec, cores: dict[str, Any]) -> np.ndarray:
             shape = [network.sizes[index] if index in core.indices else 1 for index in axes]
             product = product * exact.transpose(order).reshape(shape)
         summed = product.sum(axis=tuple(range(len(modes), len(axes))))
-        sizes = [network.sizes[mode] if mode in term.carried_modes else 1 for mode in network.modes]
-        part = summed.reshape(sizes)
+        made = {**network.sizes, **{each.mode: each.size for each in term.splits}}
+        sizes = [made[mode] if mode in term.carried_modes else 1 for mode in network.modes]
+        # What is beyond a mode's values is padding.
+        kept = tuple(slice(network.sizes[mode]) for mode in network.modes)
+        part = summed.reshape(sizes)[kept]
         # A bias is in the last row, for which other cores may have none.
         rows = slice(-1, None) if term.is_bias else slice(network.input_size)
         total[..., rows, :] = total[..., rows, :] + part

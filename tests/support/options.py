@@ -146,6 +146,7 @@ CHANGES = [
     _family(tm.TTMatrix, "ranks", tm.TTMatrix((2, 4), (4, 2), (2,)), tm.TTMatrix((2, 4), (4, 2), (3,))),
     _family(tm.TTMatrix, "shared", tm.TTMatrix(*TRAIN), tm.TTMatrix((2, 4), (4, 2), (2, 2), shared=True)),
     _family(tm.TensorNetwork, "parts", SPLIT, tm.TensorNetwork(SPLIT.text, i=(4, 2))),
+    _family(tm.TensorNetwork, "pad", SPLIT, tm.TensorNetwork(SPLIT.text, i=(2, 4), pad=True)),
     _family(tm.Sum, "terms", tm.CP(2) + tm.Dense(), tm.CP(3) + tm.Dense()),
     _family(
         tm.TensorNetwork, "fixed", NAMED, tm.TensorNetwork(NAMED.text, r=2, fixed={"H": np.ones((8, 2))})

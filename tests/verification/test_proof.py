@@ -337,8 +337,10 @@ def sum_of_products(contraction: Contraction, values: list[IndexedArray]) -> Any
 
 def make_up(term: Contraction, dtype: Any) -> list[IndexedArray]:
     """What is 1 where the parts of a mode number its value."""
+    sizes = dict(term.sizes)
     numbers = [np.arange(split.size).reshape(split.sizes) for split in term.splits]
-    ones = [np.arange(each.size).reshape(-1, *[1] * each.ndim) == each for each in numbers]
+    counts = [np.arange(sizes[split.mode]) for split in term.splits]
+    ones = [count.reshape(-1, *[1] * each.ndim) == each for count, each in zip(counts, numbers, strict=True)]
     pairs = zip(term.splits, ones, strict=True)
     return [IndexedArray((split.mode, *split.parts), (1 * each).astype(dtype)) for split, each in pairs]
 

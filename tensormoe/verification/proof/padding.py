@@ -1,9 +1,9 @@
 """Padded indices, whose parts make up more values than they have: data are 0 at the values beyond.
 
-An axis has all values of such an index or, as its parts, merged in order, further ones, too. A product is then
-the same at its own values either way. It is 0 at the others if one of its factors carries the index itself.
-So values may be cut off anywhere, and zeros put behind or sums taken over the own values, where there is such
-a factor.
+An axis has the values of such an index alone or, as its parts, merged in order, the further ones, too. A
+product is the same at the index's own values either way. It is 0 at the others if one of its factors carries
+the index itself. So the others may always be cut off. Zeros may be put there, and sums be taken over the own
+values alone, where there is such a factor.
 """
 
 from collections.abc import Collection, Mapping, Sequence

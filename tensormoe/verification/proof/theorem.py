@@ -148,7 +148,8 @@ def _equations(contraction: Contraction, letters: _Letters) -> Iterator[str]:
         parts = ", ".join(split.parts)
         yield f"{_INDENT}{split.mode} stands for {parts}: {split.parts[0]} varies slowest."
         if split.mode in contraction.padded:
-            yield f"{_INDENT}It has the first of their values; what carries {split.mode} itself is 0 at the others."
+            rest = f"what carries {split.mode} itself is 0 at the others."
+            yield f"{_INDENT}It has the first of their values; {rest}"
     if any(_only_bias(contraction, term.cores) for term in contraction.terms):
         index = _input_of(contraction)
         yield f"{_INDENT}δ[{index}] is 1 in the last row of {index} and 0 in all others: its term is a bias."

@@ -137,18 +137,20 @@ class World:
         return tuple(digit for digit in digits if digit.size > 1)
 
     def shorten(self, axis: Axis, stop: int) -> Axis | None:
-        """The axis of a padded index's own values, as the first ones of its parts; None if these are others."""
+        """The axis of a padded index's own values, the first ones of its parts; None if these are others."""
         for index, padding in self.padded.items():
             if axis == self.digits_along(index) and stop == padding.size:
                 return (Part(index, 0, stop),)
         return None
 
     def lengthen(self, axis: Axis, size: int, terms: Sequence[Term]) -> Axis | None:
-        """The axis of a padded index's parts, where zeros follow its own values; None if they can't."""
+        """The axis of a padded index's parts, where zeros follow its own values; None if they make none."""
         padding = self.padded.get(axis[0].index) if len(axis) == 1 else None
         if padding is None or (axis[0].start, axis[0].stop, size) != (0, padding.size, padding.whole):
             return None
-        ends = all(padding.ends(term.factors) for term in terms)
+        # Behind what lacks the row of the biases, as many zeros may be that row.
+        rows = self.short if size == self.sizes[axis[0].index] else frozenset()
+        ends = all(padding.ends(term.factors - rows) for term in terms)
         return self.digits_along(axis[0].index) if ends else None
 
     def carriers_along(self, index: str) -> frozenset[str]:
