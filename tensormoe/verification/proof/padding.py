@@ -9,7 +9,6 @@ values alone, where there is such a factor.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...networks.notation import Indices
 from ...programs.contraction import Contraction
 
 
@@ -32,7 +31,9 @@ class Padding:
         return not self.ending.isdisjoint(factors)
 
 
-def find_padding(contractions: Sequence[Contraction], operands: Mapping[str, Indices]) -> dict[str, Padding]:
+def find_padding(
+    contractions: Sequence[Contraction], operands: Mapping[str, Sequence[str]]
+) -> dict[str, Padding]:
     """The padded indices of contractions, with what carries them among these operands."""
     padded = {}
     for each in contractions:

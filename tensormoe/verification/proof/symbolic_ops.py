@@ -108,7 +108,9 @@ def _lengthen(arrays: Sequence[Symbolic], axis: int) -> Symbolic | None:
         return None
     size = sum(array.shape[axis] for array in arrays)
     longer = first.world.lengthen(first.axes[axis], size, first.terms)
-    return longer and replace(first, axes=(*first.axes[:axis], longer, *first.axes[axis + 1 :]))
+    if longer is None:
+        return None
+    return replace(first, axes=(*first.axes[:axis], longer, *first.axes[axis + 1 :]))
 
 
 def _index_along(arrays: Sequence[Symbolic], axis: int) -> str:
