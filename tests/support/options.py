@@ -146,7 +146,13 @@ CHANGES = [
     _family(tm.TTMatrix, "ranks", tm.TTMatrix((2, 4), (4, 2), (2,)), tm.TTMatrix((2, 4), (4, 2), (3,))),
     _family(tm.TTMatrix, "shared", tm.TTMatrix(*TRAIN), tm.TTMatrix((2, 4), (4, 2), (2, 2), shared=True)),
     _family(tm.TensorNetwork, "parts", SPLIT, tm.TensorNetwork(SPLIT.text, i=(4, 2))),
-    _family(tm.TensorNetwork, "pad", SPLIT, tm.TensorNetwork(SPLIT.text, i=(2, 4), pad=True)),
+    # Of sizes that are refused without it.
+    _family(tm.TensorNetwork, "pad", SPLIT, tm.TensorNetwork(SPLIT.text, i=(3, 3), pad=True)),
+    _family(tm.Kronecker, "pad", tm.Kronecker((2, 4), (4, 2)), tm.Kronecker((3, 3), (3, 3), pad=True)),
+    _family(tm.Monarch, "pad", tm.Monarch((2, 4), (4, 2)), tm.Monarch((3, 3), (3, 3), pad=True)),
+    _family(tm.BTT, "pad", tm.BTT((2, 4), (4, 2), 2), tm.BTT((3, 3), (3, 3), 2, pad=True)),
+    _family(tm.Butterfly, "pad", tm.Butterfly((2, 4), (4, 2)), tm.Butterfly((3, 3), (3, 3), pad=True)),
+    _family(tm.TTMatrix, "pad", tm.TTMatrix(*TRAIN), tm.TTMatrix((3, 3), (3, 3), (2,), pad=True)),
     _family(tm.Sum, "terms", tm.CP(2) + tm.Dense(), tm.CP(3) + tm.Dense()),
     _family(
         tm.TensorNetwork, "fixed", NAMED, tm.TensorNetwork(NAMED.text, r=2, fixed={"H": np.ones((8, 2))})
