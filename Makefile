@@ -13,7 +13,7 @@ export TENSORMOE_TEST_BACKENDS
 # Workers take tests from each other at the end: some tests take as long as a thousand others.
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: demo test integrations verify lint types doctest docs imports bench experiments oldest dist coq proofs check clean
+.PHONY: demo test integrations verify lint types doctest docs imports bench experiments oldest dist coq proofs certificates check clean
 
 demo: $(VENV)/demo,$(FRAMEWORK)
 	$(BIN)/tensormoe demo
@@ -75,6 +75,10 @@ coq:
 # The theorems about gates, and what they assume.
 proofs: coq
 	$(PYTHON) proofs/check.py
+
+# Certificates of the named families, the gallery and 50 random networks, each checked by Coq.
+certificates: $(VENV)/dev coq
+	HYPOTHESIS_PROFILE=deep TENSORMOE_TEST_COQ=1 $(PYTEST) tests/verification/coq
 
 clean:
 	rm -rf $(VENV) $(VENV)-oldest build dist site
