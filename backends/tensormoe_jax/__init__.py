@@ -18,6 +18,7 @@ from ._module import MuMoE, MuMoEBlock
 from ._observer import observer
 from ._sharding import apply_shares, partition_specs
 from ._stacking import stacked
+from ._tying import share
 from .surgery import replace
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "observer",
     "partition_specs",
     "replace",
+    "share",
     "stacked",
 ]

@@ -17,6 +17,7 @@ from ._observer import observer
 from ._pickles import trust_specifications
 from ._routing import routed
 from ._synchronization import synchronize
+from ._tying import share
 from .distillation import Distillation, Fidelity, distill
 from .quantization import quantize_cores
 from .surgery import Replacement, replace
@@ -37,6 +38,7 @@ __all__ = [
     "quantize_cores",
     "replace",
     "routed",
+    "share",
     "synchronize",
 ]
 

@@ -121,6 +121,14 @@ def _model(setting: Setting) -> Any:
     return nnx.Sequential(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
 
 
+def _layers(setting: Setting) -> Any:
+    """A model with two layers."""
+    spec = tm.MuMoESpec(3, 3, 3, tm.TensorNetwork("n i o"), bias=False)
+    layers = [tm.build(spec, setting.framework, seed=0) for _ in range(2)]
+    kind = torch.nn if setting.framework == "torch" else optional("flax.nnx")
+    return kind.Sequential(*layers)
+
+
 def _factors(setting: Setting) -> Any:
     return tm.to_tensorly(tm.build(tm.MuMoESpec(3, 2, 4, tm.CP(2)), "numpy", seed=0))
 
@@ -295,6 +303,8 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "synchronize.evaluation": lambda s: False,
     "partition_specs.rank": lambda s: "model",
     "partition_specs.experts": lambda s: None,
+    "share.model": _layers,
+    "share.cores": lambda s: "*.cores.*",
     "routed.model": lambda s: module_of(s.framework, LAYERS[-1]),
     "target": lambda s: s.arrays((4, 3, 2))[0],
     "outputs": lambda s: s.arrays((6, 2))[0],

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 import tensormoe as tm
+import tensormoe_torch
 from tensormoe_torch import MuMoE, MuMoEBlock
 
 FAMILIES = (
@@ -60,6 +61,9 @@ def modules() -> Iterator[nn.Module]:
     yield from (layer(family) for family in FAMILIES)
     shared = "expert1"
     yield MuMoEBlock(8, 12, 8, 4, tm.CP(3), gate=tm.Gate("softmax"), input_norm=True, shared=shared, seed=0)
+    model = nn.Sequential(*(MuMoE(8, 8, 4, tm.CP(3), gate=tm.Gate("softmax"), seed=n) for n in range(2)))
+    tensormoe_torch.share(model, "*.cores.expert1")
+    yield model
 
 
 def fsdp2(rank: int, world: int, folder: Path) -> None:

@@ -91,6 +91,34 @@ def test_a_model_with_blocks_survives_save_and_load(tmp_path: Path) -> None:
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
+class Tied(transformers.GPT2Model):
+    """A GPT-2 whose blocks have the same experts in their first layers."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        for layer in self.h:
+            layer.mlp = tm.build(SPEC, "torch")
+        self._tied_weights_keys = tensormoe_torch.share(self, "h.*.mlp.first.expert1")
+        self.post_init()
+
+
+def test_a_core_that_blocks_share_is_saved_once_and_loaded_as_one(tmp_path: Path) -> None:
+    model = Tied(config()).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+    model.save_pretrained(tmp_path)
+    safetensors = pytest.importorskip("safetensors.torch")
+    names = [*safetensors.load_file(tmp_path / "model.safetensors")]
+    assert [name for name in names if name.endswith("first.expert1")] == ["h.0.mlp.first.expert1"]
+    loaded = Tied.from_pretrained(tmp_path).eval()
+    first, second = (layer.mlp.first["expert1"] for layer in loaded.h)
+    assert first is second
+    assert torch.equal(first, model.h[0].mlp.first["expert1"])
+    ids = torch.arange(16)[None]
+    assert torch.equal(loaded(ids).last_hidden_state, model(ids).last_hidden_state)
+
+
 def test_construction_on_meta_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("drawn")

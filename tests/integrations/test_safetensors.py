@@ -88,3 +88,24 @@ def test_a_file_of_the_package_says_what_to_do(tmp_path: Path) -> None:
         safetensors_numpy.save_file(parameters, path, metadata=metadata)
         with pytest.raises(tm.TensorMoEError, match=r"tm\.save did not write it.*tm\.from_published"):
             tm.load(path, "numpy")
+
+
+def test_a_core_that_layers_share_is_written_once(tmp_path: Path) -> None:
+    import torch
+    from safetensors import torch as safetensors_torch
+
+    from tensormoe_torch import MuMoE, share
+
+    def model(seed: int) -> torch.nn.Module:
+        layers = (MuMoE(8, 8, 4, tm.CP(3), seed=seed + n) for n in range(2))
+        module = torch.nn.Sequential(*layers)
+        share(module, "*.cores.expert1")
+        return module
+
+    saved, other = model(0), model(5)
+    safetensors_torch.save_model(saved, str(tmp_path / "model"))
+    names = [name for name in safetensors_torch.load_file(tmp_path / "model") if "expert1" in name]
+    assert names == ["0.cores.expert1"]
+    assert safetensors_torch.load_model(other, str(tmp_path / "model")) == (set(), [])
+    assert other[0].cores["expert1"] is other[1].cores["expert1"]
+    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in other.state_dict().items())
