@@ -26,8 +26,8 @@ _TITLES = {
 _UNITS = {"accuracy": "%", "opportunity gap": "points", "deviation": "points", "worst group": "%"}
 _RESEMBLE = "even digits with the same border may have similar coefficients, and are then shifted, too."
 _FEW = (
-    "some 30 images are all there is to learn the rare group from, whichever the method, so that intervals "
-    "over seeds are as wide as the differences."
+    "re-writing changes one vector of a trained head. An adversary trains a head anew, and is told the "
+    "attribute of each image; and where groups differ by the attribute only, one constant may do as much."
 )
 _BASELINES = ("blind threshold", "oversampling", "adversary")
 _SHORT = ("blind\nthreshold", "over-\nsampling", "adversary")

@@ -23,7 +23,6 @@ from .data.corruptions import (
 )
 from .data.digits import read_digits
 from .data.texts import read_texts
-from .data.tokens import END, train_tokenizer
 from .transformer import Patches, Transformer
 
 PATCH = 2
@@ -129,6 +128,9 @@ def read_text(choice: TextChoice, shared: Path) -> Task:
 
 def _encode(choice: TextChoice) -> dict[str, NumPyArray]:
     """The tokens of training, validation and test texts."""
+    # tokenizers is not needed for images.
+    from .data.tokens import END, train_tokenizer
+
     parts: dict[str, list[str]] = {"validation": [], "test": [], "train": []}
     for number, text in enumerate(_documents(choice)):
         parts[{0: "validation", 10: "test"}.get(number % 20, "train")].append(text)
