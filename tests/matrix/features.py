@@ -95,6 +95,7 @@ FEATURES = (
     Feature("proof and exact verification", *everywhere("`tm.verify`", anywhere.proof_and_verification)),
     Feature("sums of networks", *everywhere('`"i o + n r, i r, r o"`, `a + b`', structures.sums)),
     Feature("split modes", *everywhere("`i=(24, 32)`", structures.split_modes)),
+    Feature("padding of split modes", *everywhere("`pad=True`", structures.padding)),
     Feature("shared cores", *everywhere('`"A: i r, …"` twice', structures.shared_cores)),
     Feature(
         "cores that layers of a block share", *everywhere("`shared=`", structures.cores_of_several_layers)

@@ -40,6 +40,11 @@ def split_modes(framework: str, family: Family) -> None:
     _beside(framework, tm.TensorNetwork("n i1 o1, n i2 o2", i=(2, 4), o=(3, 2)), family)
 
 
+def padding(framework: str, family: Family) -> None:
+    term = tm.TensorNetwork("n i1 o1, n i2 o2", i=(3, 3), o=(2, 4), pad=True)
+    _beside(framework, term, family)
+
+
 def shared_cores(framework: str, family: Family) -> None:
     _beside(framework, tm.TensorNetwork("n r, A: i r, r o + A: i s, s o", r=2, s=2), family)
 
