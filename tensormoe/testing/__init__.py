@@ -13,17 +13,8 @@ It needs `hypothesis`, which comes with `pip install "tensormoe[testing]"`.
 from ..verification import Inputs
 from .conformance import check_backend
 from .equivalence import assert_equivalent
-from .strategies import (
-    blocks,
-    factorizations,
-    gates,
-    inputs_for,
-    networks,
-    register_profiles,
-    specs,
-    split_networks,
-    sums,
-)
+from .layers import blocks, gates, inputs_for, specs
+from .strategies import factorizations, networks, register_profiles, split_networks, sums
 
 __all__ = [
     "Inputs",

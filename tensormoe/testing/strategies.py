@@ -1,31 +1,18 @@
-"""Hypothesis strategies of networks, factorizations, gates, layers, blocks and inputs."""
+"""Hypothesis strategies of networks and factorizations, and the profiles in which they are drawn."""
 
 import string
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from ..arrays.nonlinearities import NONLINEARITIES
 from ..errors import non_negative_integer, positive_integer
-from ..gates.activations import Activation
-from ..gates.gate import Gate
-from ..gates.routers import LinearRouter
-from ..layers.block_spec import MuMoEBlockSpec
-from ..layers.checks import find_stage
-from ..layers.joint import find_alike
-from ..layers.layer_spec import MuMoESpec
-from ..layers.spec import Spec
-from ..layers.stage import Stage
 from ..networks.factorization import Factorization, Sum
 from ..networks.families import CP, Dense, TensorRing, TensorTrain, Tucker
 from ..networks.notation import INPUT, OUTPUT, expert_modes, modes
 from ..networks.splits import Split
 from ..networks.tensor_network import TensorNetwork
-from ..typing import NumPyArray
-from ..verification import Inputs
 
 Families = SearchStrategy[Factorization] | Callable[[int], SearchStrategy[Factorization]]
 
@@ -171,160 +158,3 @@ def _products(draw: st.DrawFn, levels: int, max_rank: int) -> Factorization:
     ]
     named = draw(st.integers(0, 8))
     return draw(families[named] if named < len(families) else networks(levels, max_rank=max_rank))
-
-
-def gates() -> SearchStrategy[Gate]:
-    """Gates with a linear router, with and without a bias: every activation that has an error bound and norm.
-
-    Examples:
-        >>> from tensormoe.testing import gates, specs
-        >>> softmax_only = specs(gate=gates().filter(lambda gate: gate.activation == "softmax"))
-    """
-    options = [Activation("soft_top_k", k=1, eps=0.5), Activation("entmax", alpha=2.5)]
-    activations = st.sampled_from(["softmax", "sparsemax", "entmax15", *options])
-    routers = st.builds(LinearRouter, bias=st.booleans())
-    return st.builds(Gate, activations, st.sampled_from(["layer", "batch", None]), routers)
-
-
-@st.composite
-def specs(
-    draw: st.DrawFn,
-    factorization: Families | None = None,
-    gate: SearchStrategy[Gate | None] | None = None,
-    max_levels: int = 4,
-    max_size: int = 4,
-    min_levels: int = 1,
-) -> MuMoESpec:
-    """Random layers: 1 to `max_levels` expert levels, sizes up to `max_size`, with and without bias.
-
-    Args:
-        draw: passed by hypothesis.
-        factorization: a strategy of factorizations, or a function from the number of levels to one; by
-            default random networks and the named families.
-        gate: a strategy of gates, or of None; by default `gates()`. All levels have the same gate, or each
-            its own; a layer without experts has none.
-        max_levels: the most expert levels.
-        max_size: the largest I, O and N_e.
-        min_levels: the fewest expert levels; with 0, some layers have no experts.
-
-    Examples:
-        >>> from hypothesis import given
-        >>> import tensormoe as tm
-        >>> from tensormoe.testing import assert_equivalent, specs
-        >>> @given(specs(max_levels=2))
-        ... def test_programs_are_proved(spec):
-        ...     assert_equivalent(spec, methods="proof")
-        >>> test_programs_are_proved()
-    """
-    sizes = st.integers(1, positive_integer("max_size", max_size))
-    fewest, most = (len(expert_modes(levels)) for levels in (min_levels, max_levels))
-    experts = draw(st.lists(sizes, min_size=fewest, max_size=most))
-    chosen = _any_factorization if factorization is None else factorization
-    family = draw(chosen(len(experts)) if callable(chosen) else chosen)
-    every = gates() if gate is None else gate
-    first = draw(every) if experts else None
-    own: Gate | list[Gate] | None = first
-    if first is not None and len(experts) > 1 and draw(st.booleans()):
-        own = [first, *(draw(every) or first for _ in experts[1:])]
-    fixed = {split.mode: draw(st.integers(split.fewest, split.size)) for split in family.splits()}
-    inputs, outputs = (fixed.get(mode) or draw(sizes) for mode in (INPUT, OUTPUT))
-    named = zip(expert_modes(len(experts)), experts, strict=True)
-    counts = tuple(fixed.get(mode, count) for mode, count in named)
-    return MuMoESpec(inputs, outputs, counts, family, own, bias=draw(st.booleans()))
-
-
-def _any_factorization(levels: int) -> SearchStrategy[Factorization]:
-    return st.one_of(*[factorizations(levels)] * 4, split_networks(levels))
-
-
-@st.composite
-def blocks(draw: st.DrawFn, layer: SearchStrategy[MuMoESpec] | None = None) -> MuMoEBlockSpec:
-    """Random blocks, plain and gated, with every nonlinearity, with and without a norm of the input.
-
-    All layers have one factorization and bias, or each its own; then some have no experts. Some share cores.
-
-    Args:
-        draw: passed by hypothesis.
-        layer: a strategy of layers whose features, experts and gate the blocks have, and one of their layers
-            the factorization and bias; by default `specs()`.
-
-    Examples:
-        >>> from hypothesis import given
-        >>> import tensormoe as tm
-        >>> from tensormoe.testing import assert_equivalent, blocks, specs
-        >>> @given(blocks(specs(max_levels=2)))
-        ... def test_programs_are_proved(block):
-        ...     assert_equivalent(block, methods="proof")
-        >>> test_programs_are_proved()
-    """
-    like = draw(specs() if layer is None else layer)
-    sizes = {INPUT: like.in_features, OUTPUT: like.out_features}
-    fixed = {each.mode: sizes[each.mode] for each in like.factorization.splits() if each.mode in sizes}
-    if len({*fixed.values()}) > 1:
-        # Its parts do not make up both the outputs of one layer and the inputs of the next.
-        like, fixed = like.replace(factorization=draw(factorizations(like.levels))), {}
-    hidden = fixed.get(INPUT) or fixed.get(OUTPUT) or draw(st.integers(1, 4))
-    gated, input_norm = draw(st.booleans()), draw(st.booleans())
-    layers = [(like.factorization, like.bias)] * (2 + gated)
-    if draw(st.booleans()):
-        family = st.one_of(networks(like.levels, max_cores=3), networks(0, max_cores=3))
-        others = [(draw(family), draw(st.booleans())) for _ in layers[1:]]
-        layers = draw(st.permutations([layers[0], *others]))
-    families, biases = zip(*layers, strict=True)
-    block = MuMoEBlockSpec(
-        like.in_features,
-        hidden,
-        like.out_features,
-        like.experts,
-        families,
-        like.gate,
-        biases,
-        nonlinearity=draw(st.sampled_from(sorted(NONLINEARITIES))),
-        gated=gated,
-        input_norm=input_norm,
-        output_bias=draw(st.booleans()),
-    )
-    return block.replace(shared=draw(st.sampled_from([(), (), *find_alike(block.layers)])))
-
-
-@st.composite
-def inputs_for(draw: st.DrawFn, spec: Spec | Stage, batch_size: SearchStrategy[int] | None = None) -> Inputs:
-    """Random float64 values for a layer's contraction: x, coefficients, cores and a cotangent.
-
-    Normal numbers, small integers, or normal numbers of which half are 0. Coefficients need not sum to 1.
-
-    Args:
-        draw: passed by hypothesis.
-        spec: a layer, or one of a block's, `block.layers["first"]`.
-        batch_size: a strategy of the number of input vectors; by default 0 to 3.
-
-    Raises:
-        TensorMoEError: a whole block, which has two layers.
-
-    Examples:
-        >>> from hypothesis import given
-        >>> import tensormoe as tm
-        >>> from tensormoe.testing import assert_equivalent, inputs_for
-        >>> spec = tm.MuMoESpec(4, 3, experts=2, factorization=tm.CP(rank=5))
-        >>> @given(inputs_for(spec))
-        ... def test_the_contraction_is_right(inputs):
-        ...     assert_equivalent(spec, inputs)
-        >>> test_the_contraction_is_right()
-    """
-    stage = find_stage(spec)
-    count = draw(st.integers(0, 3) if batch_size is None else batch_size)
-    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["normal", "integers", "sparse"]))
-
-    def values(*shape: int) -> NumPyArray:
-        if kind == "integers":
-            return generator.integers(-3, 4, size=shape).astype("float64")
-        normal = generator.normal(size=shape)
-        return normal * generator.integers(2, size=shape) if kind == "sparse" else normal
-
-    return Inputs(
-        values(count, stage.in_features),
-        [values(count, n) for n in stage.experts],
-        [values(*shape) for shape in stage.network.shapes.values()],
-        values(count, stage.out_features),
-    )

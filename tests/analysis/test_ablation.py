@@ -29,7 +29,8 @@ def materialize(layer: "Fixed") -> dict[str, Any]:
     for name, stage in layer.spec.layers.items():
         sizes = stage.in_features, stage.out_features, stage.experts, stage.factorization
         values = values_for(tm.MuMoESpec(*sizes, bias=stage.bias), 0, 1)
-        cores = [layer.parameters[f"{name}.{core.name}"] for core in stage.network.cores]
+        arrays = layer.parameters | layer.state
+        cores = [arrays[f"{name}.{core}"] for core in stage.network.shapes]
         weight = truth(tm.MuMoESpec(*sizes, bias=stage.bias), replace(values, cores=cores)).weight
         weights[name] = weight.reshape(prod(stage.experts), *weight.shape[-2:])
     return weights

@@ -224,7 +224,7 @@ def test_experts_that_differ_are_those_whose_fractions_differ(
     spec: tm.MuMoESpec, data: st.DataObject
 ) -> None:
     layer = saved(spec, data.draw(st.integers(0, 9)), data.draw(st.sampled_from(["float32", "float64"])))
-    cores = {name: np.float64(core) for name, core in tm.cores_of(spec, layer.parameters).items()}
+    cores = {name: np.float64(core) for name, core in tm.cores_of(spec, layer.arrays()).items()}
     changed = {name: core.copy() for name, core in cores.items()}
     core = changed[data.draw(st.sampled_from(sorted(cores)))]
     place = tuple(data.draw(st.integers(0, size - 1)) for size in core.shape)

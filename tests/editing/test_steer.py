@@ -59,7 +59,7 @@ def test_the_mixture_is_that_of_the_steered_coefficients(data: st.DataObject) ->
     after = compute(edited.layer, x)
     for ours, theirs in zip(after.coefficients, wanted, strict=True):
         close(ours, theirs, 1e-12)
-    weight = tm.materialize(spec, tm.cores_of(spec, layer.parameters))
+    weight = tm.materialize(spec, tm.cores_of(spec, layer.arrays()))
     z = np.concatenate([x, np.ones((3, weight.shape[-2] - spec.in_features))], axis=1)
     joint = wanted[0] if spec.levels == 1 else np.einsum("tn,tm->tnm", *wanted)
     close(

@@ -143,6 +143,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "experts": lambda s: s.layer.experts,
     "factorization": lambda s: s.layer.factorization,
     "gate": lambda s: s.layer.gate,
+    "routers": lambda s: None,
     "bias": lambda s: True,
     "certificate": lambda s: False,
     "optimize": lambda s: "auto",

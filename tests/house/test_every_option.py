@@ -204,7 +204,10 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "max_levels": "house/test_every_option.py::test_strategies_stay_within_their_limits",
         "min_levels": "house/test_every_option.py::test_strategies_stay_within_their_limits",
         "max_size": "house/test_every_option.py::test_strategies_stay_within_their_limits",
+        "shared": f"{TESTING}::test_cores_are_shared_and_fixed_unless_they_are_not_to_be",
+        "fixed": f"{TESTING}::test_cores_are_shared_and_fixed_unless_they_are_not_to_be",
     },
+    "testing.gates": {"routers": f"{TESTING}::test_chosen_routers"},
     "testing.blocks": {"layer": f"{TESTING}::test_random_blocks_are_verified"},
     "testing.inputs_for": {
         "batch_size": "house/test_every_option.py::test_strategies_stay_within_their_limits"

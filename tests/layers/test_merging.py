@@ -150,7 +150,7 @@ def test_any_block_equals_its_mixture(block: tm.MuMoEBlockSpec, count: int) -> N
     a = [generator.normal(size=(count, n)) for n in block.experts]
     repeated = [np.repeat(each[:, None], 2, axis=1) for each in a]
     expected = tm.apply(block, parameters, x, coefficients=repeated, state=state).y
-    close(tm.apply_merged(block, parameters, x, a), expected, 1e-11)
+    close(tm.apply_merged(block, parameters | state, x, a), expected, 1e-11)
 
 
 def test_a_layers_own_coefficients_of_the_mean_are_smear() -> None:

@@ -39,14 +39,16 @@ def test_any_layer_at_coefficients_of_the_call_is_the_definition(
     values, ops = values_for(spec, 0, batch_size), tm.get_backend(backend)
     names = [f"cores.{name}" for name in spec.network.shapes]
     with ops.double_precision():
-        parameters = {name: ops.from_numpy(core) for name, core in zip(names, values.cores, strict=True)}
+        arrays = {name: ops.from_numpy(core) for name, core in zip(names, values.cores, strict=True)}
+        parameters = {name: arrays[name] for name in spec.parameter_shapes}
+        state = {name: arrays[name] for name in spec.state_shapes}
         x, *coefficients = (ops.from_numpy(each) for each in (values.x, *values.coefficients))
-        result = tm.apply(spec, parameters, x, coefficients=coefficients)
-        mixed = mix(spec, parameters, coefficients, x)
+        result = tm.apply(spec, parameters, x, state=state, coefficients=coefficients)
+        mixed = mix(spec, arrays, coefficients, x)
     close(ops.to_float64(result.y), truth(spec, values).y)
     close(ops.to_float64(mixed), truth(spec, values).y)
     assert [tuple(a.shape) for a in result.coefficients] == [(batch_size, n) for n in spec.experts]
-    assert result.state == {}
+    assert result.state.keys() == state.keys()
 
 
 UNGATED = specs(gate=st.none(), min_levels=0)
@@ -57,8 +59,8 @@ def test_any_such_layer_or_block_survives_json(spec: tm.MuMoESpec, block: tm.MuM
     assert tm.spec_from_json(block.to_json()) == block
     assert tm.spec_from_json(spec.to_json()) == spec
     assert spec.num_parameters == spec.network.num_parameters
-    assert {*spec.parameter_shapes} == {*spec.core_names}
-    assert spec.state_shapes == spec.gate_shapes == {}
+    assert {*spec.parameter_shapes, *spec.state_shapes} == {*spec.core_names}
+    assert spec.gate_shapes == {}
 
 
 @given(blocks(specs(gate=st.none(), max_levels=2, min_levels=0)))

@@ -83,19 +83,24 @@ def on_every_backend(
 
 
 @st.composite
-def layers(draw: st.DrawFn, max_levels: int = 4) -> tuple[tm.MuMoESpec, Inputs]:
+def layers(
+    draw: st.DrawFn, max_levels: int = 4, shared: bool = True, fixed: bool = True
+) -> tuple[tm.MuMoESpec, Inputs]:
     """A random layer, perhaps without experts, with values; the batch may be empty."""
-    spec = draw(specs(max_levels=max_levels, min_levels=0))
+    spec = draw(specs(max_levels=max_levels, min_levels=0, shared=shared, fixed=fixed))
     return spec, draw(inputs_for(spec))
 
 
 def values_for(spec: tm.MuMoESpec, seed: int, batch_size: int) -> Inputs:
-    """Values of ordinary size; coefficients are arbitrary and need not sum to 1."""
-    generator = np.random.default_rng(seed)
+    """Values of ordinary size, of fixed cores their own; coefficients are arbitrary and need not sum to 1."""
+    generator, fixed = np.random.default_rng(seed), spec.network.fixed_values()
     return Inputs(
         generator.normal(size=(batch_size, spec.in_features)),
         [generator.normal(size=(batch_size, n)) for n in spec.experts],
-        [generator.normal(size=shape) for shape in spec.network.shapes.values()],
+        [
+            np.asarray(fixed[name], "float64") if name in fixed else generator.normal(size=shape)
+            for name, shape in spec.network.shapes.items()
+        ],
         generator.normal(size=(batch_size, spec.out_features)),
     )
 

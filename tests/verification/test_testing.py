@@ -1,11 +1,13 @@
 """The public testing kit, as a person uses it on a factorization, a backend and a gate of their own."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import pytest
 from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
 from support.strategies import BACKENDS, close, truth
 
 import tensormoe as tm
@@ -50,6 +52,31 @@ def test_a_factorization_of_your_own(spec: tm.MuMoESpec) -> None:
 def test_chosen_gates(spec: tm.MuMoESpec) -> None:
     assert {gate.norm for gate in spec.gates} == {"batch"}
     assert_equivalent(spec, methods="frameworks")
+
+
+def test_chosen_routers() -> None:
+    cosine = specs(gate=gates(st.builds(tm.CosineRouter, st.just(2))))
+    spec = find(cosine, lambda spec: spec.levels > 1)
+    assert {gate.router for gate in spec.gates} == {tm.CosineRouter(2)}
+    # Its scale would be lost.
+    assert {gate.norm for gate in spec.gates} == {None}
+    kinds = {tm.LinearRouter, tm.LowRankRouter, tm.NoisyRouter, tm.CosineRouter}
+    assert {type(find(gates(), lambda gate, kind=kind: type(gate.router) is kind).router) for kind in kinds}
+
+
+SHARED, FIXED = attrgetter("shared"), attrgetter("fixed")
+fewer = settings(max_examples=60)
+
+
+def test_cores_are_shared_and_fixed_unless_they_are_not_to_be() -> None:
+    for present in (SHARED, FIXED):
+        spec = find(specs(), lambda spec, present=present: bool(present(spec.network)))
+        assert tm.verify(spec, methods=("proof", "exact")).passed
+    assert find(specs(fixed=False), lambda spec: bool(SHARED(spec.network))).network.fixed == ()
+    assert find(specs(shared=False), lambda spec: bool(FIXED(spec.network))).network.shared == ()
+    for options, absent in (({"fixed": False}, FIXED), ({"shared": False}, SHARED)):
+        with pytest.raises(NoSuchExample):
+            find(specs(**options), lambda spec, absent=absent: bool(absent(spec.network)), settings=fewer)
 
 
 # With ReLUs that let nothing through: all gradients are 0.
