@@ -26,7 +26,7 @@ from .report import Check
 # The largest numbers of elements to multiply out of a weight tensor, and of elements in all cores: Python's
 # integers take some hundred nanoseconds each.
 _SAMPLE, _LARGEST = 2**12, 2**23
-_SUBJECT = "integers mod 2^61 − 1"
+SUBJECT = "integers mod 2^61 − 1"
 
 
 def check_size(layer: Stage) -> None:
@@ -78,28 +78,29 @@ def exact_checks(
         yield from _run(program, few, Reference(layer, few, sample, sparse=True), f"{label}gathered, ")
     weight = reference.weight.value
     family = weight_of_family(layer, reference.cores, sample)
-    yield _compare(f"{label}network", [weight], [family])
+    yield compare(f"{label}network", [weight], [family])
     if is_whole(layer):
         cores = [ops.from_numpy(value) for value in inputs.cores]
         result = layer.materialization_plan.program.run(ops, cores)
-        yield _compare(f"{label}weight", [result], [weight])
+        yield compare(f"{label}weight", [result], [weight])
 
 
 def _run(program: Program, inputs: Inputs, reference: Reference, where: str) -> Iterator[Check]:
     ops = ResidueOps()
     operands = [ops.from_numpy(value) for value in inputs.operands]
     expected = [term.value for term in (reference.y, *reference.gradients)]
-    with step("exact", _SUBJECT, f"{where}output and gradients"):
+    with step("exact", SUBJECT, f"{where}output and gradients"):
         gradients = program.vjp(ops, operands, ops.from_numpy(inputs.cotangent))
         results = reference.select([program.run(ops, operands), *gradients])
-    yield _compare(f"{where}output", results[:1], expected[:1])
-    yield _compare(f"{where}gradients", results[1:], expected[1:])
+    yield compare(f"{where}output", results[:1], expected[:1])
+    yield compare(f"{where}gradients", results[1:], expected[1:])
 
 
-def _compare(quantity: str, results: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
+def compare(quantity: str, results: Sequence[NumPyArray], expected: Sequence[NumPyArray]) -> Check:
+    """How many entries of results differ from what is expected, modulo the prime."""
     wrong = sum(_wrong(a, b) for a, b in zip(results, expected, strict=True))
     entries = sum(array.size for array in expected)
-    return Check("exact", _SUBJECT, f"{quantity}, {entries:,} entries", float(wrong), 0.0)
+    return Check("exact", SUBJECT, f"{quantity}, {entries:,} entries", float(wrong), 0.0)
 
 
 def _wrong(result: NumPyArray, expected: NumPyArray) -> int:

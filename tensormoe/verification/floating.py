@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Backend
+from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..programs.program import Program
 from ..typing import NumPyArray
@@ -65,8 +66,8 @@ def float_checks(
             yield from guard("float", compare, subject)
 
 
-def name_program(layer: Stage, least: int) -> str:
-    """A prefix for what a stage's program computes, if there are several."""
+def name_program(layer: Spec | Stage, least: int) -> str:
+    """A prefix for what a program of a stage or a block computes, if there are several."""
     return f"from batch size {least}, " if len(layer.programs) > 1 else ""
 
 

@@ -15,7 +15,7 @@ from ..layers.stage import Stage
 from ..programs.block_plan import chain_plans
 from ..programs.contraction import Contraction, activate, layer_contraction, weight_contraction
 from ..programs.program import Program
-from . import exact
+from . import exact, exact_block
 from .arithmetic.residues import PRIME
 from .attempt import StepError, guard, step
 from .blocks import block_checks
@@ -110,7 +110,7 @@ def verify(
     generators = dict(zip(METHODS, np.random.default_rng(seed).spawn(len(METHODS)), strict=True))
     run: dict[str, Callable[[], Iterator[Check]]] = {
         "proof": lambda: _proof_checks(spec, layers),
-        "exact": lambda: _exact_checks(layers, generators["exact"], remarks, spec.active),
+        "exact": lambda: _exact_checks(spec, layers, generators["exact"], remarks),
         "float": lambda: _float_checks(spec, layers, objects, generators["float"], batch_size),
         "frameworks": lambda: framework_checks(spec, objects, generators["frameworks"], seed, batch_size),
         "capacity": lambda: capacity_checks(spec, seed, remarks),
@@ -152,14 +152,14 @@ def resolve_backends(backends: Backends) -> dict[str, Backend]:
 
 
 def _exact_checks(
-    layers: Mapping[str, Stage],
-    generator: np.random.Generator,
-    remarks: list[str],
-    active: tuple[int, ...] | None,
+    spec: Spec, layers: Mapping[str, Stage], generator: np.random.Generator, remarks: list[str]
 ) -> Iterator[Check]:
     for label, layer in layers.items():
-        checks = exact.exact_checks(layer, generator, label, _EXACT_BATCH, active if layer.levels else None)
+        active = spec.active if layer.levels else None
+        checks = exact.exact_checks(layer, generator, label, _EXACT_BATCH, active)
         yield from guard("exact", checks, label or "layer")
+    if any(layer.joint for layer in layers.values()):
+        yield from guard("exact", exact_block.block_checks(spec, generator, _EXACT_BATCH), "block")
     remarks.append(_chance(layers.values()))
 
 
@@ -214,6 +214,9 @@ def _chance(layers: Iterable[Stage]) -> str:
     """A remark on what exact arithmetic may overlook."""
     layers = list(layers)
     degree = max(exact.degree(layer) for layer in layers)
+    if any(layer.joint for layer in layers):
+        # The block's own program: the last layer of a product of two squares and a factor.
+        degree *= 4
     chance = f"{degree / PRIME:.1e}, d = {degree}"
     whole = all(exact.is_whole(layer) for layer in layers)
     where = "" if whole else "; the weight tensor was compared on a random part of its entries"
