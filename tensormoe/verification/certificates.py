@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from ..layers.spec import Spec
 from ..programs.contraction import layer_contraction
 from .attempt import StepError, step
+from .coq.chain import export_chain
 from .coq.check import check_certificate, find_coqc
 from .coq.export import export
 from .report import Check
 
 
 def certify_layers(spec: Spec) -> dict[str, str]:
-    """Certificates of the programs of each layer, by what they show.
+    """Certificates of the programs of each layer, and of a block's own, by what they show.
 
     Raises:
         TensorMoEError: Coq is not installed, or a certificate cannot speak about a layer.
@@ -25,6 +26,13 @@ def certify_layers(spec: Spec) -> dict[str, str]:
             label = "" if key == "cores" else f"{key} layer, "
             where = f" from batch size {least}" if len(layer.programs) > 1 else ""
             certificates[f"{label}output and gradients{where}"] = export(contraction, program)
+    if spec.between is not None:
+        contractions = [layer_contraction(layer.network) for layer in spec.layers.values()]
+        for least, program in spec.programs:
+            where = f" from batch size {least}" if len(spec.programs) > 1 else ""
+            certificates[f"block, output and gradients{where}"] = export_chain(
+                contractions, spec.between, program
+            )
     return certificates
 
 

@@ -20,6 +20,9 @@ from .script import (
     write_size,
 )
 
+# What is defined for shapes that stretch to each other.
+_ELEMENTWISE = ("multiply", "plus", "pointwise_product", "pointwise_vjp")
+
 
 @dataclass(frozen=True, eq=False)
 class Noted:
@@ -61,8 +64,11 @@ class Noted:
         shapes = f"({shapes})" if len(sources) > 1 else shapes
         script.emit(f"Definition {name} := {body}.")
         operation, arguments = body.split(" ", 1)
+        if operation.startswith("pointwise_"):
+            # Without the function, which says nothing about shapes.
+            arguments = arguments.split(" ", 1)[1]
         if operation not in ("zeros", "plus_one", "pointwise"):
-            kind = "elementwise" if operation in ("multiply", "plus") else operation
+            kind = "elementwise" if operation in _ELEMENTWISE else operation
             script.state_fit(name, f"{kind}_fits {arguments}", fits or f"fits {shapes}.")
         script.state(name, form, f"unfold {name}. shape_of {shapes}.", f"unfold {name}. {proof}")
         return Noted(script, name, form)
@@ -168,8 +174,8 @@ def extend(term: Term, short: Index, whole: Index) -> Term:
 
 
 def lacks_row(factor: Factor, short: Index) -> bool:
-    """Whether a factor is the input: the first operand, at rows of the inputs."""
-    return factor.rank == 0 and any(short in place for place in factor.places)
+    """Whether a factor is the input, or a block's hidden values, at rows without the bias."""
+    return factor.rank <= 0 and any(short in place for place in factor.places)
 
 
 def read_cuts(key: Any, count: int) -> list[slice]:
@@ -247,16 +253,14 @@ class CertificateOps:
     def affine(self, a: Noted, b: Noted, /) -> Noted:
         """The input, followed by a 1, times a matrix."""
         (index,), (short,) = b.form.axes[-2], a.form.axes[-1]
-        if (
-            a.form.terms != (Term((Factor(0, a.name[:-1], a.form.axes),)),)
-            or short_of(index).size != short.size
-        ):
-            raise UnsayableError(a.name, "only the input itself is followed by a 1")
+        factor = _read_input(a)
+        if short_of(index).size != short.size:
+            raise UnsayableError(a.name, "a matrix has other rows than those of the input and the bias")
         whole = replace(index, name=short.name)
         axes = (*a.form.axes[:-1], (whole,))
-        z = Form(axes, (Term((Factor(0, a.name[:-1], axes, extended=True),)),))
+        z = Form(axes, (Term((replace(factor, places=axes, extended=True),)),))
         known, form = _multiply(z, b.form)
-        x = f"{a.name[:-1]} {write_places(axes)}"
+        x = f"{factor.name} {write_places(axes)}"
         entry = f"affine_entry _ _ _ {enclose(short.size)} {write_places(form.axes)} {a.name}_shape eq_refl"
         at_b, at_a = b.at(rename_given(known)), a.at({short: (short.name, "H_low")})
         second = self_close(b, known)
@@ -299,6 +303,16 @@ class CertificateOps:
 
     def __getattr__(self, name: str) -> Any:
         raise UnsayableError(name, "an operation that has no definition in the prelude")
+
+
+def _read_input(array: Noted) -> Factor:
+    """The input, or a block's hidden values, that an array is."""
+    terms = array.form.terms
+    if len(terms) == 1 and not terms[0].summed and len(terms[0].factors) == 1:
+        (factor,) = terms[0].factors
+        if factor.rank <= 0 and factor.places == array.form.axes:
+            return factor
+    raise UnsayableError(array.name, "only the input itself is followed by a 1")
 
 
 def self_close(array: Noted, known: Mapping[Index, Index]) -> str:

@@ -41,43 +41,49 @@ def export(contraction: Contraction, program: Program, gradients: bool = True) -
         Theorem program_is_soft_moe b o : b < N_b -> o < N_o ->
         Theorem gradient_of_x : shape t14 = [N_b; N_i] /\ forall d : list nat -> R,
     """
-    names = Names(contraction)
+    names = Names([contraction])
     statement = Statement(contraction, names)
     script = Script(names)
-    _open(script, statement)
-    operands = [
-        state_operand(script, array, statement.places(array), rank)
-        for rank, array in enumerate(statement.arrays)
-    ]
+    open_program(script, [statement], statement.arrays)
+    operands = state_operands(script, [statement], statement.arrays)
     cotangent = None
     if gradients:
         places = names.places(contraction.output)
         cotangent = state_operand(script, "dy", places, len(operands))
-    registers = _run(script, program, operands)
-    _state_result(script, statement, registers[-1])
+    registers = run_program(script, program, CertificateOps(), operands)
+    state_result(script, statement, registers[-1])
     theorems = [THEOREM]
     if cotangent is not None:
         theorems += state_gradients(script, statement, program, registers, cotangent)
-    theorems += _state_fits(script)
-    script.emit("End Program.", "End Certificate.", "", "(* All that is proved, and what it rests on. *)")
-    script.emit(f"Definition certificate := ({', '.join(theorems)}).", "Print Assumptions certificate.")
-    heading = write_heading(statement, gradients)
-    return f"{heading}\n{read_prelude()}\n" + "\n".join(script.lines) + "\n"
+    return close_file(script, theorems, write_heading([statement], gradients))
 
 
-def _open(script: Script, statement: Statement) -> None:
-    """The sizes, the definition, and the values that are arbitrary."""
+def open_program(
+    script: Script, statements: Sequence[Statement], arrays: Sequence[str], functions: str = ""
+) -> None:
+    """The sizes, the definitions, and the values that are arbitrary."""
     if script.names.sizes:
         script.emit(f"Variables {' '.join(script.names.sizes)} : nat.", "")
-    script.emit(*statement.define(), "", "Section Program.", "(* Any values; dy is the cotangent of y. *)")
-    script.emit(f"Variables {' '.join(statement.arrays)} dy : list nat -> R.", "")
+    script.emit(*(line for statement in statements for line in statement.define()))
+    script.emit("", "Section Program.", "(* Any values; dy is the cotangent of y. *)")
+    script.emit(f"Variables {' '.join(arrays)} dy : list nat -> R.", *[functions] * bool(functions), "")
 
 
-def _run(script: Script, program: Program, operands: Sequence[Noted]) -> list[Noted]:
+def state_operands(script: Script, statements: Sequence[Statement], arrays: Sequence[str]) -> list[Noted]:
+    """The arrays that the program takes, each with the axes of its first use."""
+    operands = []
+    for rank, array in enumerate(arrays):
+        statement = next(each for each in statements if array in each.arrays)
+        operands.append(state_operand(script, array, statement.places(array), rank))
+    return operands
+
+
+def run_program(
+    script: Script, program: Program, ops: CertificateOps, operands: Sequence[Noted]
+) -> list[Noted]:
     """Run a program, and note each step."""
     registers = [*operands]
     batch = registers[0].shape[0] if registers[0].shape else 1
-    ops = CertificateOps()
     for number, instruction in enumerate(program.instructions, start=1):
         script.emit(f"(* Step {number} of the program: {instruction} *)")
         result = instruction.run(ops, registers, batch)
@@ -87,7 +93,8 @@ def _run(script: Script, program: Program, operands: Sequence[Noted]) -> list[No
     return registers
 
 
-def _state_result(script: Script, statement: Statement, result: Noted) -> None:
+def state_result(script: Script, statement: Statement, result: Noted) -> None:
+    """The theorem that the program's result is y."""
     output = statement.output
     premises = "".join(f"{index.name} < {index.size} -> " for index in output)
     variables = "".join(f" {index.name}" for index in output)
@@ -103,6 +110,14 @@ def _state_result(script: Script, statement: Statement, result: Noted) -> None:
         "Qed.",
         "",
     )
+
+
+def close_file(script: Script, theorems: Sequence[str], heading: str) -> str:
+    """The whole file, which ends with the question on what its theorems rest."""
+    theorems = [*theorems, *_state_fits(script)]
+    script.emit("End Program.", "End Certificate.", "", "(* All that is proved, and what it rests on. *)")
+    script.emit(f"Definition certificate := ({', '.join(theorems)}).", "Print Assumptions certificate.")
+    return f"{heading}\n{read_prelude()}\n" + "\n".join(script.lines) + "\n"
 
 
 def _state_fits(script: Script) -> list[str]:

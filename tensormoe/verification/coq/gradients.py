@@ -24,35 +24,52 @@ def state_gradients(
     count = len(statement.arrays)
     given = [*registers]
     gradients = program.backward(CertificateOps(), given, cotangent, range(count))  # type: ignore[arg-type]
+    return state_each(script, [statement], statement.arrays, registers, gradients)
+
+
+def state_each(
+    script: Script,
+    statements: Sequence[Statement],
+    arrays: Sequence[str],
+    operands: Sequence[Noted],
+    gradients: Sequence[Noted | None],
+) -> list[str]:
+    """State the theorem of each array that has a gradient; return their names."""
     theorems = []
-    for array, operand, gradient in zip(statement.arrays, registers[:count], gradients, strict=True):
+    for array, operand, gradient in zip(arrays, operands, gradients, strict=False):
         if gradient is None:
             script.emit(f"(* The program does not read {array}. *)")
         else:
-            _state(script, statement, array, operand, gradient)
+            state_gradient(script, statements, array, operand, gradient)
             theorems.append(f"gradient_of_{array}")
     return theorems
 
 
-def _state(script: Script, statement: Statement, array: str, operand: Noted, gradient: Noted) -> None:
+def state_gradient(
+    script: Script, statements: Sequence[Statement], array: str, operand: Noted, gradient: Noted
+) -> None:
+    """State that an array's gradient is the derivative of the results that it is in."""
+    statements = [statement for statement in statements if array in statement.arrays]
     moved = f"(fun i => {array} i ⊕ d i)"
-    same = [use.array for use in statement.uses]
-    places = [place for place, use in enumerate(statement.uses) if use.array == array]
-    along = [statement.call([*same[:place], moved, *same[place + 1 :]]) for place in places]
+    left, right = [], []
+    for statement in statements:
+        same = [use.array for use in statement.uses]
+        for place, use in enumerate(statement.uses):
+            if use.array == array:
+                left.append(_pair(script, statement, [*same[:place], moved, *same[place + 1 :]]))
+                right.append(_pair(script, statement, same))
     indices = operand.form.indices
     entry = write_places(operand.form.axes)
     change = f"{sign(indices)}{gradient.name} {entry} ⊗ d {entry}"
-    left = " ⊕ ".join(_pair(script, statement, call) for call in along)
-    right = " ⊕ ".join([_pair(script, statement, statement.call(same))] * len(places))
     script.emit(
         f"Theorem gradient_of_{array} : shape {gradient.name} = {write_shape(operand.form.axes)} /\\ "
-        f"forall d : list nat -> R,\n  {left} =\n  {right} ⊕\n  ({change}).",
+        f"forall d : list nat -> R,\n  {' ⊕ '.join(left)} =\n  {' ⊕ '.join(right)} ⊕\n  ({change}).",
         f"Proof.\n  split; [exact {gradient.name}_shape | intros d].",
     )
     known = match_axes(f"the gradient of {array}", gradient.form.axes, operand.form.axes)
     closed = script.close(gradient.form.rename(known))
     inner = f"exact (f_equal2 mul {gradient.at(rename_given(known))} eq_refl)"
-    if array == statement.extended:
+    if any(array == statement.extended for statement in statements):
         # Over all rows, of which the last moves by nothing.
         *before, short = indices
         size = enclose(short.size)
@@ -66,13 +83,14 @@ def _state(script: Script, statement: Statement, array: str, operand: Noted, gra
         proof = f"{below(indices)}{inner}"
     script.emit(
         f"  assert (E : ({change}) =\n    {flat}).\n  {{ {proof}. }}",
-        f"  rewrite E. clear E. {statement.unfolding} by_laws.",
+        f"  rewrite E. clear E. {' '.join(each.unfolding for each in statements)} by_laws.",
         "Qed.",
         "",
     )
 
 
-def _pair(script: Script, statement: Statement, call: str) -> str:
-    """⟨dy, y⟩."""
+def _pair(script: Script, statement: Statement, given: Sequence[str]) -> str:
+    """The result for some arrays, paired with its cotangent."""
     entry = write_places(script.names.places(statement.contraction.output))
-    return f"({sign(statement.output)}dy {entry} ⊗ {call})"
+    cotangent = f"{statement.letters.cotangent} {entry}"
+    return f"({sign(statement.output)}{cotangent} ⊗ {statement.call(given)})"

@@ -1,27 +1,39 @@
 """What a certificate says of itself, in words."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
 from .statement import Statement
 
 
-def write_heading(statement: Statement, gradients: bool) -> str:
+def write_heading(statements: Sequence[Statement], gradients: bool) -> str:
     """The comment that a certificate begins with."""
-    paragraphs = [*_describe(statement, gradients)]
+    paragraphs = [*_describe(statements, gradients)]
     return (
         "\n\n".join(["(* A CERTIFICATE THAT A LAYER COMPUTES THE MIXTURE OF ALL ITS EXPERTS.", *paragraphs])
         + " *)"
     )
 
 
-def _describe(statement: Statement, gradients: bool) -> Iterator[str]:
-    names = statement.names
+def _describe(statements: Sequence[Statement], gradients: bool) -> Iterator[str]:
+    names, block = statements[0].names, len(statements) > 1
+    arrays = dict.fromkeys(array for statement in statements for array in statement.arrays if array != "h")
     sizes = ", ".join(names.sizes)
     yield _fold(
         "For every commutative semiring (such as the integers, the reals, or integers modulo a number), for "
-        f"all sizes {sizes} and for all values of {', '.join(statement.arrays)}:"
+        f"all sizes {sizes} and for all values of {', '.join(arrays)}:"
     )
+    if block:
+        up = " times v, the result of up" * (len(statements) > 2)
+        yield _fold(
+            f"A block: the last layer's input h is f(u){up}, where u is the first layer's result. f is any "
+            "function of each element, and so is f', which stands for its derivative. du is the gradient of "
+            "h times "
+            + "v and " * (len(statements) > 2)
+            + "f'(u)"
+            + ", and dv that gradient times f(u)" * (len(statements) > 2)
+            + ", by definition; the theorems on gradients of the layers before the last speak of these."
+        )
     yield _fold(
         "program_is_soft_moe: the program's result is y, defined below under THE LAYER from the weight "
         "tensor W. Each step of the program is a definition t1, t2, …; what each gives is a lemma, t1_is, …"
@@ -33,8 +45,8 @@ def _describe(statement: Statement, gradients: bool) -> Iterator[str]:
             "is the derivative. An array that is used several times moves in one use after the other."
         )
     yield _fold("program_fits: every operation is defined for the shapes that it gets.")
-    yield "\n".join(_list_arrays(statement))
-    for remark in _remark(statement):
+    yield "\n".join(["   The operands:", *(line for each in statements for line in _list_arrays(each))])
+    for remark in dict.fromkeys(remark for statement in statements for remark in _remark(statement)):
         yield _fold(remark)
     yield _fold(
         "Not covered: rounding in floating point, gates, and whether the framework's operations are those of "
@@ -44,7 +56,6 @@ def _describe(statement: Statement, gradients: bool) -> Iterator[str]:
 
 
 def _list_arrays(statement: Statement) -> Iterator[str]:
-    yield "   The operands:"
     for use in statement.uses:
         again = "" if use.name == use.array else f" (the same array as {use.array}, used again)"
         row = ", followed by a 1 as z" if use.array == statement.extended else ""
@@ -57,7 +68,8 @@ def _list_arrays(statement: Statement) -> Iterator[str]:
 def _remark(statement: Statement) -> Iterator[str]:
     contraction = statement.contraction
     if statement.extended:
-        yield "The last row of the input mode, number N_i, is the bias: it multiplies the 1 of z."
+        row = statement.names.place(contraction.operands[0].indices[-1])[0]
+        yield f"The last row of {row.name}, number {row.size[2:]}, is the bias: it multiplies the 1 of z."
     for split in contraction.splits:
         parts = ", ".join(split.parts)
         yield f"{split.mode} is numbered by its parts {parts}, of which the first varies slowest."

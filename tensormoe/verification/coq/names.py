@@ -1,14 +1,14 @@
 """What a certificate calls indices, sizes and operands: as the notation does, where Coq allows it."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from math import prod
 
 from ...networks.notation import BATCH, Indices
 from ...networks.splits import Split
-from ...programs.contraction import Contraction
+from ...programs.contraction import Contraction, Operand
 from ..proof.world import find_digits
 from .forms import Index, Place, UnsayableError
 
@@ -38,29 +38,42 @@ def _find_taken() -> frozenset[str]:
 
 
 class Names:
-    """Names for the indices and arrays of a contraction.
+    """Names for the indices and arrays of contractions.
+
+    Args:
+        contractions: of one layer, or of those of a block, whose indices have names of their own.
+        equal: pairs of indices that have one size without a bias.
+        reserved: names that the certificate gives to something else.
 
     Attributes:
-        order: all indices, each mode that is split in its parts, in the contraction's order.
-        extended: the input mode if its last row is the bias.
+        order: all indices, each mode that is split in its parts, in the contractions' order.
+        extended: the input modes whose last row is the bias.
     """
 
-    def __init__(self, contraction: Contraction) -> None:
-        self._taken = {*_find_taken()}
-        sizes = {BATCH: ANY_BATCH, **dict(contraction.sizes)}
-        _check_splits(contraction.splits, sizes)
-        self._digits, finest = find_digits(contraction.splits)
+    def __init__(
+        self,
+        contractions: Sequence[Contraction],
+        equal: Sequence[tuple[str, str]] = (),
+        reserved: Iterable[str] = (),
+    ) -> None:
+        self._taken = {*_find_taken(), *reserved}
+        sizes = {BATCH: ANY_BATCH} | {index: size for each in contractions for index, size in each.sizes}
+        splits = [split for each in contractions for split in each.splits]
+        _check_splits(splits, sizes)
+        self._digits, finest = find_digits(splits)
         sizes |= finest
-        used = [index for operand in contraction.operands for index in operand.indices]
-        held = {digit for index in (*used, *contraction.output) for digit in self._spread(index)}
+        operands = [operand for each in contractions for operand in each.operands]
+        output = [index for each in contractions for index in each.output]
+        used = [index for operand in operands for index in operand.indices]
+        held = {digit for index in (*used, *output) for digit in self._spread(index)}
         # The batch first, then as the contraction lists them.
         self.order = [index for index in sizes if index in held]
-        self.extended = contraction.operands[0].indices[-1] if contraction.affine else None
-        if self.extended and sizes[self.extended] == 2:
+        self.extended = {each.operands[0].indices[-1] for each in contractions if each.affine}
+        if any(sizes[index] == 2 for index in self.extended):
             raise UnsayableError("a single input beside the bias", "its index would have size 1")
-        arrays = dict.fromkeys(operand.name for operand in contraction.operands)
+        arrays = dict.fromkeys(operand.name for operand in operands)
         self.arrays = {name: self.fresh(name) for name in arrays}
-        merged = _join_sizes(contraction, self.order, self._spread)
+        merged = _join_sizes(operands, equal, self.order, self._spread)
         variables = {index: self.fresh("b" if index == BATCH else index) for index in self.order}
         texts: dict[str, str] = {}
         for index in self.order:
@@ -75,6 +88,7 @@ class Names:
 
     def fresh(self, name: str) -> str:
         """A name that Coq can use and that nothing else has."""
+        name = name.replace("′", "_2").replace("″", "_up")
         text = "".join(c if (c.isascii() and c.isalnum()) or c == "_" else f"u{ord(c):x}" for c in name)
         while text in self._taken or (text[0] == "t" and text[1:].isdigit()) or text.startswith("H"):
             text = f"_{text}" if text.startswith("H") else f"{text}_"
@@ -98,7 +112,7 @@ class Names:
         return self._digits.get(index, (index,))
 
     def _make(self, index: str, name: str, size: str, count: int) -> Index:
-        return Index(name, f"S {size}" if index == self.extended else size, count)
+        return Index(name, f"S {size}" if index in self.extended else size, count)
 
 
 def _check_splits(splits: Iterable[Split], sizes: dict[str, int]) -> None:
@@ -108,7 +122,10 @@ def _check_splits(splits: Iterable[Split], sizes: dict[str, int]) -> None:
 
 
 def _join_sizes(
-    contraction: Contraction, indices: Iterable[str], spread: Callable[[str], Indices]
+    operands: Sequence[Operand],
+    equal: Iterable[tuple[str, str]],
+    indices: Iterable[str],
+    spread: Callable[[str], Indices],
 ) -> dict[str, str]:
     """For each index the first whose size it shares: where one array is used with several."""
     known: dict[str, str] = {}
@@ -118,8 +135,10 @@ def _join_sizes(
             index = known[index]
         return index
 
-    first = {operand.name: operand.indices for operand in reversed(contraction.operands)}
-    for operand in contraction.operands:
+    for one, other in equal:
+        known[root(other)] = root(one)
+    first = {operand.name: operand.indices for operand in reversed(operands)}
+    for operand in operands:
         for one, other in zip(first[operand.name], operand.indices, strict=True):
             for kept, joined in zip(spread(one), spread(other), strict=True):
                 known[root(joined)] = root(kept)

@@ -65,7 +65,11 @@ Definition multiply := elementwise mul.
 Definition plus := elementwise add.
 Definition elementwise_fits A B :=
   Forall2 (fun n m => n = m \/ n = 1 \/ m = 1) (led (shape A) (shape B)) (led (shape B) (shape A)).
+
+(* A nonlinearity of each element; times a second array; and a gradient carried back through it. *)
 Definition pointwise (f : R -> R) A := Array (shape A) (fun i => f (A i)).
+Definition pointwise_product (f : R -> R) := elementwise (fun a b => f a ⊗ b).
+Definition pointwise_vjp (f' : R -> R) := elementwise (fun a g => g ⊗ f' a).
 
 Definition zeros A := Array (shape A) (fun _ => zero).
 Definition plus_one A := Array (shape A) (fun i => A i ⊕ one).
@@ -298,7 +302,8 @@ Ltac stretch :=
   rewrite ?clip_lt by first [assumption | rewrite ?Nat.mul_assoc; repeat apply merge_lt; assumption].
 Ltac shapes E := lazymatch E with (?E, ?F) => rewrite ?E, ?F | _ => rewrite ?E end.
 Ltac shape_of E :=
-  unfold transpose, total, reshape, zeros, plus_one, pointwise, slice, multiply, plus, elementwise, matmul, affine, concatenate;
+  unfold transpose, total, reshape, zeros, plus_one, pointwise, pointwise_product,
+    pointwise_vjp, slice, multiply, plus, elementwise, matmul, affine, concatenate;
   cbn [shape]; shapes E; cbn -[Nat.add Nat.mul wide]; rewrite ?wide_same, ?wide_one, ?Nat.add_1_r; reflexivity.
 Ltac fits E :=
   unfold transpose_fits, total_fits, elementwise_fits, slice_fits, concatenate_fits; shapes E;

@@ -27,14 +27,26 @@ class Use:
     operand: Operand
 
 
+@dataclass(frozen=True)
+class Letters:
+    """What a contraction's result, its weight tensor, its biases and the result's cotangent are called."""
+
+    result: str = "y"
+    weight: str = "W"
+    bias: str = "V"
+    cotangent: str = "dy"
+
+
 class Statement:
     """A contraction's definition.
 
     Attributes:
         uses: of arrays, in the contraction's order.
+        letters: what it defines.
     """
 
-    def __init__(self, contraction: Contraction, names: Names) -> None:
+    def __init__(self, contraction: Contraction, names: Names, letters: Letters | None = None) -> None:
+        self.letters = letters or Letters()
         if contraction.active:
             raise UnsayableError("active experts", "the program reads slices at chosen places")
         if contraction.bias:
@@ -72,15 +84,16 @@ class Statement:
         return tuple(tuple(short_of(index) for index in place) for place in places)
 
     def call(self, given: Sequence[str]) -> str:
-        """The call of y with arrays, one for each use, at the output's variables."""
-        return " ".join(["y", *given, *(index.name for index in self.output)])
+        """The result for arrays, one for each use, at the output's variables."""
+        return " ".join([self.letters.result, *given, *(index.name for index in self.output)])
 
     @property
     def unfolding(self) -> str:
-        """The tactic that unfolds y."""
+        """The tactic that unfolds the result."""
         terms = self._split_terms()
-        weights = {"V" if self._is_bias(term) else "W" for term in terms}
-        return f"unfold {', '.join(['y', *sorted(weights, reverse=True)])}."
+        letters = self.letters
+        weights = {letters.bias if self._is_bias(term) else letters.weight for term in terms}
+        return f"unfold {', '.join([letters.result, *sorted(weights, reverse=True)])}."
 
     def define(self) -> list[str]:
         """The definitions of W, of V where some terms are biases, and of y."""
@@ -89,14 +102,14 @@ class Statement:
         biases = [term for term in terms if self._is_bias(term)]
         lines: list[str] = []
         parts = [
-            self._define_weight("W", weights, self._data, lines),
-            self._define_weight("V", biases, self._data[1:], lines),
+            self._define_weight(self.letters.weight, weights, self._data, lines),
+            self._define_weight(self.letters.bias, biases, self._data[1:], lines),
         ]
         body = [part for part in parts if part]
         text = "\n  ⊕ ".join(f"({part})" if len(body) > 1 else part for part in body)
         head = " ".join([*(use.name for use in self.uses)])
         output = " ".join(index.name for index in self.output)
-        lines.append(f"Definition y ({head} : list nat -> R) {output} :=\n  {text}.")
+        lines.append(f"Definition {self.letters.result} ({head} : list nat -> R) {output} :=\n  {text}.")
         return lines
 
     @property
@@ -123,7 +136,7 @@ class Statement:
     def _define_weight(
         self, name: str, terms: Sequence[Sequence[Use]], data: Sequence[Use], lines: list[str]
     ) -> str:
-        """Define a weight tensor, and return what it adds to y."""
+        """Define a weight tensor, and return what it adds to the result."""
         if not terms:
             return ""
         cores = [use for term in terms for use in term]
@@ -131,7 +144,7 @@ class Statement:
         outer = {index for use in data for index in self._spread(use)} | {*self.output}
         # The modes in W's order: the experts', then the input and the output.
         order = [index for use in (*data[1:], *data[:1]) for index in self._spread(use)]
-        if name == "V":
+        if name == self.letters.bias:
             order = [index for use in data for index in self._spread(use)]
         modes = [index for index in dict.fromkeys([*order, *self.output]) if index in held]
         products = []
@@ -146,7 +159,7 @@ class Statement:
         lines.append(f"Definition {name}{given}{f' {variables}' * bool(modes)} :=\n  {text}.")
         summed = [index for index in dict.fromkeys(order) if index not in self.output]
         call = " ".join(filter(None, [name, arguments, variables]))
-        ordered = (*data[1:], *data[:1]) if name == "W" else data
+        ordered = (*data[1:], *data[:1]) if name == self.letters.weight else data
         return sign(summed) + " ⊗ ".join([call, *map(self._write, ordered)])
 
     def _spread(self, use: Use) -> list[Index]:

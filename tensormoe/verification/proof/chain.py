@@ -11,13 +11,13 @@ f′(u) v, or ∂v, which stands for that gradient times f(u).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...arrays.nonlinearities import name_of
 from ...arrays.protocols import Nonlinearity
-from ...errors import TensorMoEError
 from ...programs.contraction import Contraction, Operand
 from ...programs.program import Program
+from ..coq.chain import export_chain
 from .apart import read_apart
 from .block import RESULTS, Block, program_data
 from .claims import check_array, difference, gradients_of, products_of, whole_axes
@@ -40,12 +40,14 @@ class ChainProof:
         nonlinearity: the name of f.
         steps: of the whole program.
         equal: for each further use of a core, what it is called, and what the first use is.
+        claim: what is proved: the layers in their own names, the nonlinearity and the program.
     """
 
     layers: tuple[Contraction, ...]
     nonlinearity: str
     steps: tuple[ProofStep, ...]
-    equal: tuple[tuple[str, str], ...] = ()
+    equal: tuple[tuple[str, str], ...]
+    claim: tuple[tuple[Contraction, ...], Nonlinearity, Program] = field(repr=False)
 
     def __str__(self) -> str:
         return chain_theorem(self.layers, self.nonlinearity, self.steps, self.equal)
@@ -73,13 +75,22 @@ class BlockProof:
         return "\n\n".join([*alone, f"The block\n\n{self.chain}"])
 
     def to_coq(self) -> str:
-        """Certificates of blocks are not written yet.
+        """The block's own program as a file for the proof assistant Coq: a certificate.
+
+        The nonlinearity is any function of each element. For each layer alone see `layers`. What a file says
+        and how it is checked is as for `Proof.to_coq`.
 
         Raises:
-            TensorMoEError: always; `proof.layers[name].to_coq()` is the certificate of one layer.
+            TensorMoEError: something that certificates cannot speak about yet.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> block = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.CP(rank=5))
+            >>> text = tm.prove(block).to_coq()
+            >>> print(*[line for line in text.splitlines() if "Definition h " in line])
+            Definition h (i0 : list nat) : R :=
         """
-        remedy = "certificates of blocks are not written yet: take proof.layers[name].to_coq() for each layer"
-        raise TensorMoEError("proof", self, remedy)
+        return export_chain(*self.chain.claim)
 
     def __repr__(self) -> str:
         return f"<BlockProof: {len(self.chain.steps)} steps>"
@@ -115,7 +126,7 @@ def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, progr
     except ProofError as error:
         raise renumber(error, program, origins) from None
     equal = [(block.operands[n].name, block.operands[each[0]].name) for each in uses for n in each[1:]]
-    return ChainProof(block.stated, block.name, steps, tuple(equal))
+    return ChainProof(block.stated, block.name, steps, tuple(equal), (tuple(layers), nonlinearity, program))
 
 
 class _ChainOps(SymbolicOps):

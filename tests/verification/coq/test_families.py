@@ -89,7 +89,7 @@ def test_a_certificate_says_in_words_what_it_proves_and_names_what_the_notation_
     assert (
         "for all sizes N_b, N_n, N_i, N_o, N_r and for all values of x, a1, expert1, input, output" in heading
     )
-    assert "The last row of the input mode, number N_i, is the bias" in heading
+    assert "The last row of i, number N_i, is the bias" in heading
     assert "Definition W (expert1 input output : list nat -> R) n i o :=\n" in text
     assert "  Σ r < N_r, expert1 [n; r] ⊗ input [i; r] ⊗ output [r; o]." in text
     assert len(re.findall(r"^\(\* Step \d of the program", text, re.MULTILINE)) == 4

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support.coq import certificate, lemma_of, refusal
+from support.coq import certificate, lemma_of, one_size, refusal
 from support.coqc import needs_coq
 
 import tensormoe as tm
@@ -62,13 +62,6 @@ def test_the_same_program_without_the_fault_is_accepted() -> None:
 def test_a_wrong_program_is_refused_at_the_theorem(name: str) -> None:
     text = export(BIASED.contraction, program_of(*WRONG_PROGRAMS[name]), gradients=False)
     assert lemma_of(text, refusal(text)) == "program_is_soft_moe"
-
-
-def one_size(text: str) -> str:
-    """A certificate with one size for all indices, so that no shape tells axes apart; without what fits."""
-    text = re.sub(r"Variables N_\w.*? : nat\.", "Variables N_N : nat.", text)
-    text = re.sub(r"\bN_\w+", "N_N", text)
-    return text[: text.index("(* Every operation, reverse")] + "End Program.\nEnd Certificate.\n"
 
 
 # An edit of one definition, and the lemma at which Coq stops.

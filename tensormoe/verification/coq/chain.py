@@ -1,0 +1,214 @@
+"""Certificates of blocks: layers with a nonlinearity before the last, as one program.
+
+The nonlinearity f is any function of each element, and f' any other, which stands for its derivative. The
+hidden values h are f of the first layer's result u; in a gated block f(u) v, with v, the result of up.
+Reverse mode gives h its gradient, and u that gradient times f'(u). In the theorems on the first layer's
+gradients this is the cotangent du, by definition; nothing is said about what f' is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ...arrays.protocols import Nonlinearity
+from ...programs.contraction import Contraction, Operand
+from ...programs.program import Program
+from ..proof.block import Block, program_data
+from .arrays import CertificateOps, Noted, state_operand
+from .export import THEOREM, close_file, open_program, run_program, state_operands, state_result
+from .forms import Factor, Form, Index, Term, UnsayableError, match_axes
+from .gradients import state_each, state_gradient
+from .heading import write_heading
+from .names import Names
+from .script import Script, give, hypothesis, rename_given, write_places
+from .statement import Letters, Statement
+
+_BEFORE = (Letters("u", "W_u", "V_u", "du"), Letters("v", "W_v", "V_v", "dv"))
+_RESERVED = ("u", "v", "vh", "dh", "fu", "f", "du", "dv", "W_u", "W_v", "V_u", "V_v", "u_is", "v_is")
+
+
+def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, program: Program) -> str:
+    """The theorem that a block's program computes its layers, with its proof, as a file for Coq.
+
+    Args:
+        layers: the contractions of the first layer, of up in a gated block, and of the last layer.
+        nonlinearity: the function of each element before the last layer.
+        program: of x, the coefficients, and the cores of each layer.
+
+    Raises:
+        TensorMoEError: something that a certificate cannot speak about yet.
+    """
+    for layer in layers:
+        if layer.splits or layer.active:
+            raise UnsayableError(
+                "a block", "some of its layers read the input in parts, or some experts alone"
+            )
+    block = Block.of(layers, nonlinearity)
+    *before, last = _share(block, layers)
+    last = replace(last, operands=(replace(last.operands[0], name="h"), *last.operands[1:]))
+    equal = [(layer.output[-1], last.operands[0].indices[-1]) for layer in before]
+    names = Names([*before, last], equal, _RESERVED)
+    firsts = [Statement(layer, names, letters) for layer, letters in zip(before, _BEFORE, strict=False)]
+    statements = [*firsts, Statement(last, names)]
+    data = [names.arrays[operand.name] for operand in program_data(before)]
+    cores = [use.array for each in statements for use in each.uses if use.array not in (*data, "h")]
+    arrays = [*dict.fromkeys([*data, *cores])]
+    script = Script(names)
+    open_program(script, statements, arrays, "Variables f f' : R -> R.")
+    operands = state_operands(script, statements, arrays)
+    cotangent = state_operand(script, "dy", names.places(last.output), len(operands))
+    ops = _ChainOps(script, firsts, nonlinearity, len(operands))
+    registers = run_program(script, program, ops, operands)
+    state_result(script, statements[-1], registers[-1])
+    theorems = [THEOREM]
+    script.emit("(* THE REVERSE MODE. *)")
+    gradients = program.backward(ops, [*registers], cotangent, range(len(operands)))
+    if ops.hidden is not None and ops.gradient is not None:
+        state_gradient(script, statements[-1:], "h", ops.hidden, ops.gradient)
+        theorems.append("gradient_of_h")
+    theorems += state_each(script, statements, arrays, operands, gradients)
+    return close_file(script, theorems, write_heading(statements, True))
+
+
+class _ChainOps(CertificateOps):
+    """Operations with one nonlinearity, of a block's hidden values alone."""
+
+    def __init__(
+        self, script: Script, before: Sequence[Statement], nonlinearity: Nonlinearity, rank: int
+    ) -> None:
+        self._script, self._before, self._nonlinearity, self._rank = script, before, nonlinearity, rank
+        self._places = script.names.places(before[0].contraction.output)
+        self.hidden: Noted | None = None
+        self.gradient: Noted | None = None
+
+    def nonlinear(self, function: Nonlinearity, x: Noted, /) -> Noted:
+        return self._join(function, x)
+
+    def nonlinear_overwrite(self, function: Nonlinearity, x: Noted, /) -> Noted:
+        return self.nonlinear(function, x)
+
+    def nonlinear_product(self, function: Nonlinearity, x: Noted, factor: Noted, /) -> Noted:
+        return self._join(function, x, factor)
+
+    def nonlinear_product_overwrite(self, function: Nonlinearity, x: Noted, factor: Noted, /) -> Noted:
+        return self._join(function, x, factor)
+
+    def nonlinear_vjp(self, function: Nonlinearity, x: Noted, gradient: Noted, /) -> Noted:
+        return self._bend_back(x, self._keep_gradient(gradient))
+
+    def nonlinear_product_vjp(
+        self, function: Nonlinearity, x: Noted, factor: Noted, gradient: Noted, position: int, /
+    ) -> Noted:
+        opaque = self._keep_gradient(gradient)
+        if position == 0:
+            self._define("vh", self._call(1))
+            return self._bend_back(x, opaque * self._name("vh", factor, self._at(1)))
+        self._define("fu", f"f ({self._call(0)})")
+        claim = self._form("fu")
+        entries = write_places(self._places)
+        proof = f"change (f ({x.name} {entries}) = f ({self._call(0)})). exact (f_equal f {self._at(0)})."
+        bent = x.define(f"pointwise f {x.name}", claim, proof, [x])
+        product = opaque * bent
+        self._define("dv", self._script.close(product.form))
+        return self._name("dv", product, product.at({}))
+
+    def _keep_gradient(self, gradient: Noted) -> Noted:
+        """The gradient of h, whose entries stand for themselves in what follows."""
+        if self.gradient is None:
+            self.gradient = gradient
+            match_axes("the gradient of h", gradient.form.axes, self._places)
+            self._opaque = self._name(gradient.name, gradient, "eq_refl", "dh")
+        if self.gradient is not gradient:
+            raise UnsayableError("a nonlinearity", "its gradient is carried back twice")
+        return self._opaque
+
+    def _join(self, function: Nonlinearity, *results: Noted) -> Noted:
+        """The hidden values, from the results of the layers before the last."""
+        if function != self._nonlinearity or len(results) != len(self._before) or self.hidden is not None:
+            raise UnsayableError("a nonlinearity", "it is not that of the block's hidden values")
+        for statement, result in zip(self._before, results, strict=True):
+            self._state_result(statement, result)
+        u = f"f ({self._call(0)})"
+        entries, x = write_places(self._places), results[0]
+        self._define("h", u if len(results) == 1 else f"{u} ⊗ {self._call(1)}")
+        if len(results) == 1:
+            proof = f"change (f ({x.name} {entries}) = {u}). exact (f_equal f {self._at(0)})."
+            self.hidden = x.define(f"pointwise f {x.name}", self._form("h"), proof, [x])
+            return self.hidden
+        function_of, equal = "fun a b => f a ⊗ b", f"{self._at(0)} {self._at(1)}"
+        body = f"pointwise_product f {x.name} {results[1].name}"
+        self.hidden = self._zip(body, function_of, equal, "h", results)
+        return self.hidden
+
+    def _bend_back(self, x: Noted, gradient: Noted) -> Noted:
+        """The gradient of the first layer's result: that of f(u), times f'(u)."""
+        closed = self._script.close(gradient.form)
+        self._define("du", f"({closed}) ⊗ f' ({self._call(0)})")
+        equal = f"{self._at(0)} {gradient.at({})}"
+        body = f"pointwise_vjp f' {x.name} {gradient.name}"
+        return self._zip(body, "fun a g => g ⊗ f' a", equal, "du", [x, gradient])
+
+    def _zip(self, body: str, function: str, equal: str, name: str, sources: Sequence[Noted]) -> Noted:
+        """An elementwise operation that gives what a name stands for."""
+        shapes = " ".join(f"{source.name}_shape" for source in sources)
+        proof = (
+            f"unfold {body.split()[0]}. eapply eq_trans; "
+            f"[exact (elementwise_entry _ _ _ _ _ {write_places(self._places)} {shapes}) |]. stretch. "
+            f"exact (f_equal2 ({function}) {equal})."
+        )
+        return sources[0].define(body, self._form(name), proof, sources)
+
+    def _state_result(self, statement: Statement, result: Noted) -> None:
+        """The lemma that a register is u or v."""
+        output, letter = statement.output, statement.letters.result
+        places = self._script.names.places(statement.contraction.output)
+        known = rename_given(match_axes(f"the result {letter}", result.form.axes, places))
+        bounds = " ".join(f"({hypothesis(index)} : {index.name} < {index.size})" for index in output)
+        variables = " ".join(index.name for index in output)
+        given = [use.array for use in statement.uses]
+        self._script.emit(
+            f"Lemma {letter}_is {variables} {bounds} :",
+            f"  {result.name} {write_places(places)} = {statement.call(given)}.",
+            f"Proof. {statement.unfolding} eapply eq_trans; [exact {result.at(known)} | by_laws]. Qed.",
+            "",
+        )
+
+    def _define(self, name: str, value: str) -> None:
+        """Give a name to values at the indices of the hidden values."""
+        variables = "; ".join(place[0].name if place else "_" for place in self._places)
+        text = f"match i0 with [{variables}] => {value} | _ => zero end"
+        self._script.emit(f"Definition {name} (i0 : list nat) : R :=\n  {text}.")
+
+    def _name(self, name: str, array: Noted, proof: str, own: str = "") -> Noted:
+        """An array whose entries are called by a name."""
+        named = Noted(self._script, f"{own or name}'", self._form(name))
+        self._script.emit(f"Definition {named.name} := {array.name}.")
+        self._script.state(named.name, named.form, f"exact {array.name}_shape.", f"exact {proof}.")
+        return named
+
+    def _form(self, name: str) -> Form:
+        rank = -1 if name == "h" else self._rank
+        return Form(self._places, (Term((Factor(rank, name, self._places),)),))
+
+    def _call(self, number: int) -> str:
+        """The result of a layer before the last, at the indices of the hidden values."""
+        statement = self._before[number]
+        variables = [index.name for place in self._places for index in place]
+        return " ".join([statement.letters.result, *(use.array for use in statement.uses), *variables])
+
+    def _at(self, number: int) -> str:
+        """The lemma on such a result."""
+        indices: list[Index] = [index for place in self._places for index in place]
+        return f"({' '.join([f'{self._before[number].letters.result}_is', *give(indices, {})])})"
+
+
+def _share(block: Block, layers: Sequence[Contraction]) -> list[Contraction]:
+    """The block's layers with one name for each array, which the program takes once."""
+    first: dict[tuple[int, str], str] = {}
+    shared = []
+    for number, (given, stated) in enumerate(zip(layers, block.stated, strict=True)):
+        operands = [*stated.data]
+        for core, named in zip(given.cores, stated.cores, strict=True):
+            key = (-1 if core.name in given.joint else number, core.name)
+            operands.append(Operand(first.setdefault(key, named.name), named.indices))
+        shared.append(replace(stated, operands=tuple(operands)))
+    return shared

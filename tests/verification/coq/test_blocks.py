@@ -1,0 +1,82 @@
+"""Certificates of blocks hold, for any nonlinearity, and those of wrong programs do not."""
+
+import os
+
+import pytest
+from support.coq import lemma_of, one_size, refusal
+from support.coqc import needs_coq
+
+import tensormoe as tm
+from tensormoe.verification.coq.check import check_certificate
+from tensormoe.verification.coq.forms import UnsayableError
+
+DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
+CP = tm.CP(5)
+BLOCKS = {
+    "gated, with a core that its layers share": tm.MuMoEBlockSpec(
+        8, 8, 6, 4, CP, gated=True, shared="expert1"
+    ),
+    "plain": tm.MuMoEBlockSpec(8, 7, 6, 4, CP),
+    "without bias, of two levels": tm.MuMoEBlockSpec(8, 7, 6, (4, 3), CP, bias=False),
+    "gated rings": tm.MuMoEBlockSpec(8, 7, 6, 4, tm.TensorRing((2, 3, 4)), gated=True, nonlinearity="silu"),
+}
+
+
+@needs_coq
+@pytest.mark.parametrize("name", BLOCKS if DEEP else [*BLOCKS][:1])
+def test_the_certificate_of_a_block_holds(name: str) -> None:
+    verdict = check_certificate(tm.prove(BLOCKS[name]).to_coq())
+    assert verdict.passed, str(verdict)
+    assert {"gradient_of_h", "gradient_of_a1", "gradient_of_x"} < {*verdict.theorems}
+
+
+def test_the_heading_says_what_the_nonlinearity_is() -> None:
+    text = tm.prove(BLOCKS["gated rings"]).to_coq()
+    assert text == tm.prove(BLOCKS["gated rings"]).to_coq()
+    heading = " ".join(text[: text.index("From Coq")].split())
+    assert "f is any function of each element, and so is f', which stands for its derivative" in heading
+    assert "the last layer's input h is f(u) times v" in heading
+
+
+EDITS = {
+    "the nonlinearity of up": ("pointwise_product f t4 t8", "pointwise_product f t8 t4", "t9_is"),
+    "no nonlinearity": ("pointwise_product f t4 t8", "multiply t4 t8", "t9_is"),
+    "the slope at up": ("pointwise_vjp f' t4", "pointwise_vjp f' t8", "_is"),
+    "the slope in place of the value": ("pointwise f t4", "pointwise f' t4", "_is"),
+}
+
+
+@needs_coq
+@pytest.mark.parametrize("name", EDITS if DEEP else [*EDITS][::2])
+def test_a_wrong_nonlinearity_is_refused(name: str) -> None:
+    before, after, lemma = EDITS[name]
+    block = tm.MuMoEBlockSpec(4, 4, 4, 4, tm.CP(4), gated=True, bias=False)
+    text = one_size(tm.prove(block).to_coq())
+    assert text.count(f":= {before}") == 1
+    wrong = text.replace(f":= {before}", f":= {after}")
+    assert lemma_of(wrong, refusal(wrong)).endswith(lemma)
+
+
+def test_a_block_of_layers_in_parts_is_refused() -> None:
+    parts = tm.TTMatrix(i=(2, 4), o=(4, 2), ranks=(2,))
+    proof = tm.prove(tm.MuMoEBlockSpec(8, 8, 8, 4, parts))
+    with pytest.raises(UnsayableError, match="some of its layers read the input in parts"):
+        proof.to_coq()
+    assert "Theorem program_is_soft_moe" in proof.layers["first"].to_coq()
+
+
+@needs_coq
+def test_verify_asks_coq_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tm.MuMoESpec(3, 2, 4, tm.TensorNetwork("n o, i o"), bias=False)
+    report = tm.verify(spec, methods="coq")
+    assert report.passed
+    assert [check.quantity for check in report.checks] == ["output and gradients, 6 theorems"]
+    assert "Coq" in str(report)
+    assert "coq" not in {check.method for check in tm.verify(spec, methods="proof").checks}
+    monkeypatch.setattr("tensormoe.verification.certificates.export", lambda *_: "Theorem no : 1 = 2.")
+    failed = tm.verify(spec, methods="coq")
+    assert not failed.passed
+    assert "does not claim program_is_soft_moe" in failed.checks[0].reason
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(tm.TensorMoEError, match="coqc: received None; Coq is not installed"):
+        tm.verify(spec, methods="coq")
