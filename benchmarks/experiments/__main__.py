@@ -44,9 +44,9 @@ def main() -> int:
             finished = runner.run(experiment, configuration, folder, anew=options.all)
             print(f"{name}: {len(finished.lines)} results in {folder / experiment.name}.jsonl", flush=True)
         if options.page or not options.no_page:
-            own = folder == results.FOLDER
             # The documentation's page has all experiments, whichever ran.
-            print(page.write(folder, NAMES if own else names, "small" if own else options.preset))
+            own = folder == results.FOLDER
+            print(page.write() if own else page.write(folder, names, options.preset, changes))
     except TensorMoEError as error:
         parser.error(str(error))
     return 0

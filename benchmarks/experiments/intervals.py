@@ -25,6 +25,10 @@ class Interval(NamedTuple):
         """Half the width."""
         return (self.high - self.low) / 2
 
+    def scaled(self, scale: float) -> "Interval":
+        """The same in another unit; the scale is positive."""
+        return Interval(scale * self.mean, scale * self.low, scale * self.high, self.seeds)
+
     def shown(self, digits: int = 1, scale: float = 1.0, unit: str = "", sign: bool = False) -> str:
         """Text such as "97.2 ± 0.4 %"."""
         plus = "+" if sign else ""

@@ -1,6 +1,6 @@
 """Writes "Do the claims hold?" from the results: no number on it comes from anywhere else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from . import presets, results
@@ -25,27 +25,43 @@ by accuracy on validation data that no result uses.
 """
 
 
-def write(folder: Path = results.FOLDER, names: Sequence[str] = NAMES, preset: str = "small") -> Path:
-    """Write the page and its pictures: into docs/, or beside results that are elsewhere."""
+def write(
+    folder: Path = results.FOLDER,
+    names: Sequence[str] = NAMES,
+    preset: str = "small",
+    changes: Mapping[str, object] | None = None,
+) -> Path:
+    """Write the page and its pictures: into docs/, or beside results that are elsewhere.
+
+    Args:
+        folder: of the results.
+        names: of the experiments on the page.
+        preset, changes: the configuration whose results are shown.
+    """
     page, pictures = (PAGE, PICTURES) if folder == results.FOLDER else (folder / "claims.md", folder)
     import matplotlib
 
     matplotlib.use("Agg")
     pictures.mkdir(parents=True, exist_ok=True)
-    for _, _, report in reports(folder, names, preset):
+    for _, _, report in reports(folder, names, preset, changes):
         for picture in report.pictures if report else ():
             with matplotlib.rc_context({"savefig.dpi": 110, "savefig.bbox": "tight"}):
                 picture.draw().savefig(pictures / f"{picture.name}.png", metadata={"Software": None})
-    page.write_text(text(folder, names, preset), encoding="utf-8")
+    page.write_text(text(folder, names, preset, changes), encoding="utf-8")
     return page
 
 
-def text(folder: Path = results.FOLDER, names: Sequence[str] = NAMES, preset: str = "small") -> str:
+def text(
+    folder: Path = results.FOLDER,
+    names: Sequence[str] = NAMES,
+    preset: str = "small",
+    changes: Mapping[str, object] | None = None,
+) -> str:
     """The page."""
     images = "images/claims/" if folder == results.FOLDER else ""
     overview = ["| claim | source | verdict |", "|---|---|---|"]
     sections = []
-    for experiment, own, report in reports(folder, names, preset):
+    for experiment, own, report in reports(folder, names, preset, changes):
         findings = report.findings if report else ()
         overview += [_row(_link(each, experiment), each.source, _strong(each)) for each in findings]
         sections.append(_section(experiment, own, report, preset, images))
@@ -53,12 +69,12 @@ def text(folder: Path = results.FOLDER, names: Sequence[str] = NAMES, preset: st
 
 
 def reports(
-    folder: Path, names: Sequence[str], preset: str
+    folder: Path, names: Sequence[str], preset: str, changes: Mapping[str, object] | None = None
 ) -> Iterator[tuple[Experiment[Configuration], Results, Report | None]]:
     """Each experiment with its results and what it says of them; None if a trial is missing."""
     for name in names:
         experiment = find(name)
-        configuration = presets.read(experiment, preset)
+        configuration = presets.read(experiment, preset, changes)
         own = results.select(experiment, configuration, folder / f"{experiment.name}.jsonl")
         complete = len(own.lines) == len(experiment.trials(configuration))
         yield experiment, own, experiment.report(configuration, own) if complete else None

@@ -20,7 +20,7 @@ from .intervals import Interval, interval
 from .presets import as_json
 
 FOLDER = Path(__file__).with_name("results")
-_PACKAGES = ("tensormoe", "numpy", "torch", "jax", "scikit-learn", "transformers")
+_PACKAGES = ("tensormoe", "numpy", "torch", "jax", "scipy", "scikit-learn", "networkx", "transformers")
 
 
 class Line(TypedDict):
