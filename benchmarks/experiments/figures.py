@@ -14,8 +14,8 @@ COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def panels(titles: Sequence[str], xlabel: str, ylabel: str) -> "tuple[Figure, list[Axes]]":
-    """A figure with a panel beside the other for each title."""
+def panels(titles: Sequence[str], xlabel: str, ylabel: str, seeds: int) -> "tuple[Figure, list[Axes]]":
+    """A figure with a panel beside the other for each title, which says how many seeds its intervals have."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.6 + 4.2 * len(titles), 3.6), layout="constrained")
@@ -26,6 +26,7 @@ def panels(titles: Sequence[str], xlabel: str, ylabel: str) -> "tuple[Figure, li
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(ylabel)
+    figure.suptitle(f"means of {seeds} seeds, 95 % intervals", fontsize=8, color="#555555")
     return figure, axes
 
 

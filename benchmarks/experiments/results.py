@@ -173,9 +173,10 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> str:
-    """What the trial ran on: the graphics processor if PyTorch uses one, or the processor, and threads."""
+    """What the trial ran on: the processor with PyTorch's threads, and a graphics processor that is there."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
     threads = torch.get_num_threads() if torch is not None else 1
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}"
+    said = f"{platform.machine()} CPU, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}"
+    if torch is not None and torch.cuda.is_available():
+        said += f", {torch.cuda.get_device_name()}"
+    return said

@@ -211,7 +211,7 @@ def _pictures(configuration: Configuration, results: Results) -> list[Picture]:
     }
 
     def draw(task: str) -> "Figure":
-        figure, axes = figures.panels(["", "", ""], "", "")
+        figure, axes = figures.panels(["", "", ""], "", "", configuration.seeds)
         for axis, (measure, (label, scale)) in zip(axes, measures.items(), strict=True):
             values = {
                 heads.NAMES[gate]: results.interval(

@@ -254,7 +254,7 @@ def _pictures(configuration: Configuration, results: Results) -> list[Picture]:
     def draw(measure: str) -> "Figure":
         label, scale, _ = measures[measure]
         titles = [TITLES[task] for task in configuration.tasks]
-        figure, axes = figures.panels(titles, "experts", label)
+        figure, axes = figures.panels(titles, "experts", label, configuration.seeds)
         for axis, task in zip(axes, configuration.tasks, strict=True):
             for number, sweep in enumerate(sweeps(configuration, results, task)):
                 over = {n: value.scaled(scale) for n, value in sweep.over(measure).items()}

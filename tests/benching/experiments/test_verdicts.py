@@ -94,7 +94,7 @@ def test_soft_top_k_is_slow_if_a_step_takes_a_tenth_more(factor: float, verdict:
         lambda cell, seed: {"step": 0.002 * (factor if cell["gate"] == "soft_top_k" else 1) * (1 + seed)},
     )
     assert report.findings[0].verdict == verdict
-    assert f"digits, 16 experts: {factor:.2f} ± 0.00" in report.findings[0].result
+    assert f"digits, 128 experts: {factor:.2f} ± 0.00" in report.findings[0].result
 
 
 @pytest.mark.parametrize(
