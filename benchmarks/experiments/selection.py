@@ -139,7 +139,7 @@ def _slow(configuration: Configuration, results: Results) -> Finding:
         "sorting, as that of sparsemax is; the summary may mean sorting."
     )
     return Finding(
-        "Differentiable selection by SoftRank (here soft top-k) is expensive, and has no clear alternative",
+        "Differentiable selection by SoftRank (here soft top-k) is computationally expensive",
         SUMMARY,
         f"processor time of a training step of {configuration.batch} vectors, and of the gate alone, forward "
         f"and backward, with {VECTORS:,}, against {heads.NAMES[published]}",
