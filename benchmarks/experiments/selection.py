@@ -165,11 +165,11 @@ def _discrete(configuration: Configuration, results: Results, task: str) -> Find
         better.append(gain.low > MARGIN and (gain.low > 0 or fewer.high < 0))
     verdict: Verdict = "holds" if all(better) else "does not hold at this size"
     why = (
-        f"{task}: it counts as holding if accuracy is at most one point less and experts die less often, or "
-        f"accuracy is higher, by the whole interval and for all numbers of experts."
+        "it counts as holding if accuracy is at most one point less and experts die less often, or "
+        "accuracy is higher, by the whole interval and for all numbers of experts."
     )
     return Finding(
-        "Dense gates do not inherit the training issues of discrete routing",
+        f"Dense gates do not inherit the training issues of discrete routing ({task})",
         PAPER,
         f"{task}: accuracy and dead experts of {heads.NAMES[published]} against top-{configuration.k}, whose "
         "router has no other loss",
@@ -193,12 +193,12 @@ def _replaceable(configuration: Configuration, results: Results, task: str) -> F
     )
     shown = "; ".join(f"{heads.NAMES[gate]} {gain.shown(1, 100, sign=True)}" for gate, gain in gains.items())
     return Finding(
-        "Other differentiable selections could replace the published one",
+        f"Other differentiable selections could replace the published one ({task})",
         f"next check of {SUMMARY}",
         f"{task}, {experts} experts",
         f"points of accuracy above {heads.NAMES[published]}: {shown}",
         verdict,
-        "" if verdict == "holds" else f"{task}: every interval reaches one point below.",
+        "" if verdict == "holds" else "every interval reaches one point below.",
     )
 
 

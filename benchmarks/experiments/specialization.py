@@ -177,19 +177,20 @@ def _specialized(configuration: Configuration, own: Sequence[Sweep], task: str) 
         for each, over in zip(own, largest, strict=True)
     )
     why = (
-        f"the measure is how far the accuracies that classes lose without an expert are from one class "
-        f"lost altogether. With {many} experts for few classes, experts stand in for each other, and no "
-        f"removal costs much: the most that a class loses, in points, with {few} and with {many} experts is "
-        f"{effect}. On ImageNet there are more classes than experts. Which inputs an expert serves does get "
-        f"narrower: of an expert's coefficients, its main class has, from {few} to {many} experts, {rises}."
+        f"the measure is how far the accuracies that classes lose without an expert are from one class lost "
+        f"altogether: near 1 for every expert that others can stand in for. With more experts, they can: the "
+        f"most that a class loses, in points, with {few} and with {many} experts is {effect}. Published were "
+        f"1,000 classes, so that there were fewer experts than classes, and a network that is trained as a "
+        f"whole; here, only heads are. Which inputs an expert serves does get narrower: of an expert's "
+        f"coefficients, its main class has, from {few} to {many} experts, {rises}."
     )
     return Finding(
-        "The more experts, the more each is specialized: class-level polysemanticity falls",
+        f"The more experts, the more each is specialized: class-level polysemanticity falls ({task})",
         SOURCE,
         _ran(configuration, own, task),
         f"change of polysemanticity from {few} to {many} experts: {shown}",
         verdict,
-        "" if verdict == "holds" else f"{TITLES[task]}: {why}",
+        "" if verdict == "holds" else why,
     )
 
 
@@ -205,11 +206,11 @@ def _accurate(configuration: Configuration, results: Results, own: Sequence[Swee
     verdict: Verdict = "holds" if worst.low > MARGIN else "does not hold at this size"
     below = sum(gain.low <= MARGIN for gain in gains.values())
     why = (
-        f"{TITLES[task]}: {below} of {len(gains)} layers may be more than one point worse, that is, their "
+        f"{below} of {len(gains)} layers may be more than one point worse, that is, their "
         "intervals reach there. With few test examples, intervals are wide."
     )
     return Finding(
-        "Accuracy is that of the dense layer",
+        f"Accuracy is that of the dense layer ({task})",
         SOURCE,
         f"{_ran(configuration, own, task)}, against a linear layer",
         f"points above the linear layer's {results.interval('accuracy', **linear).shown(1, 100, '%')}: from "
@@ -247,7 +248,7 @@ def _pictures(configuration: Configuration, results: Results) -> list[Picture]:
         "class_share": (
             "main class's share of coefficients [%]",
             100.0,
-            "How much is an expert's main class?",
+            "How much of an expert's work is for one class?",
         ),
     }
 
