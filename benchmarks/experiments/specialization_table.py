@@ -8,8 +8,8 @@ from .results import Results
 from .tasks import MEMBERS, PACKAGES
 
 _TASKS = f"""\
-**digits** are scikit-learn's: 60 % to learn from, 20 % to choose rates by, 20 % to judge by. Their 64 features
-are those of a small convolutional network, which was trained with a dense last layer; that was taken away.
+**digits** are scikit-learn's: 60 % to learn from, 20 % to choose rates by, 20 % to judge by. Their 64
+features are those of a small convolutional network, trained with a dense last layer that was taken away.
 **texts** are the beginnings of docstrings of {", ".join(PACKAGES)}, up to the list of parameters.
 Their class is the subpackage that they are from, such as scipy.signal: nobody labelled them. Each class has
 {MEMBERS}, split in the same way, and no text comes twice. Their 384 features are the sentence embeddings of
