@@ -8,13 +8,10 @@ from .forms import Factor, Form, Index, Place, Term, UnsayableError, meet, row_o
 from .script import (
     Given,
     Script,
-    below,
     enclose,
     give,
     hypothesis,
     rename_given,
-    write_groups,
-    write_list,
     write_places,
     write_shape,
     write_size,
@@ -162,22 +159,6 @@ def restrict(term: Term, index: Index, cut: Index) -> Term:
     return Term(tuple(factors), term.summed)
 
 
-def extend(term: Term, short: Index, whole: Index) -> Term:
-    """The term with x followed by a 1, from its rows of the inputs."""
-    if not any(short in place for factor in term.factors for place in factor.places):
-        raise UnsayableError(short.name, "rows are put together that are not those of one sum")
-    factors = tuple(
-        replace(moved, extended=moved.extended or lacks_row(factor, short))
-        for factor, moved in zip(term.factors, term.replace({short: whole}).factors, strict=True)
-    )
-    return Term(factors, term.summed)
-
-
-def lacks_row(factor: Factor, short: Index) -> bool:
-    """Whether a factor is the input, or a block's hidden values, at rows without the bias."""
-    return factor.rank <= 0 and any(short in place for place in factor.places)
-
-
 def read_cuts(key: Any, count: int) -> list[slice]:
     """One slice for each axis."""
     keys = list(key) if isinstance(key, tuple) else [key]
@@ -199,136 +180,3 @@ def state_operand(script: Script, name: str, places: Sequence[Place], rank: int)
     script.emit(f"Definition {array.name} := Array {write_shape(places)} {name}.")
     script.state(array.name, form, "reflexivity.", "reflexivity.")
     return array
-
-
-class CertificateOps:
-    """What a program asks of a backend."""
-
-    def copy(self, array: Noted, /) -> Noted:
-        return array
-
-    def transpose(self, array: Noted, axes: Sequence[int], /) -> Noted:
-        form, order = array.form.transpose(axes), write_list(str(axis) for axis in axes)
-        entry = f"transpose_entry {order} {array.name} {write_places(form.axes)} _ eq_refl"
-        proof = f"exact (eq_trans ({entry}) {array.at({})})."
-        return array.define(f"transpose {order} {array.name}", form, proof, [array])
-
-    def reshape(self, array: Noted, shape: Sequence[int], /) -> Noted:
-        form = array.form.reshape(shape)
-        bounds = "(Forall2_nil lt)"
-        for index in reversed(form.indices):
-            bounds = f"(Forall2_cons _ _ {hypothesis(index)} {bounds})"
-        groups = f"{write_groups(array.form.axes)} {write_groups(form.axes)}"
-        entry = (
-            f"reshape_entry {groups} {array.name} {write_list(index.name for index in form.indices)}\n"
-            f"  {write_places(form.axes)} {write_places(array.form.axes)} {array.name}_shape eq_refl {bounds}"
-            " eq_refl eq_refl"
-        )
-        fits = f"exact (reshape_fitting {groups} _ {array.name}_shape eq_refl)."
-        body = f"reshape {write_shape(form.axes)} {array.name}"
-        return array.define(body, form, f"exact (eq_trans ({entry}) {array.at({})}).", [array], fits)
-
-    def sum(self, array: Noted, /, axis: int) -> Noted:
-        form, inner = array.form.sum(axis), array.form.axes[axis]
-        group = write_groups([inner])[1:-1]
-        entry = f"total_entry {axis} _ _ {group} {write_places(form.axes)} {array.name}_shape eq_refl"
-        proof = (
-            f"eapply eq_trans; [exact ({entry}) |]. cbn [sums firstn skipn app].\n"
-            f"  eapply eq_trans; [{below(inner)}exact {array.at({})} | by_laws]."
-        )
-        return array.define(f"total {axis} {array.name}", form, proof, [array])
-
-    def matmul(self, a: Noted, b: Noted, /) -> Noted:
-        known, form = _multiply(a.form, b.form)
-        inner = a.form.axes[-1]
-        group = write_groups([inner])[1:-1]
-        entry = f"matmul_entry _ _ _ {group} {write_places(form.axes)} {a.name}_shape eq_refl"
-        entries = f"{a.at({})} {b.at(rename_given(known))}"
-        proof = (
-            f"eapply eq_trans; [exact ({entry}) |]. cbn [sums last removelast app].\n"
-            f"  eapply eq_trans; [{below(inner)}exact (f_equal2 mul {entries}) | by_laws]."
-        )
-        return a.define(f"matmul {a.name} {b.name}", form, proof, [a, b], _fit_product(a, b))
-
-    def affine(self, a: Noted, b: Noted, /) -> Noted:
-        """The input, followed by a 1, times a matrix."""
-        (index,), (short,) = b.form.axes[-2], a.form.axes[-1]
-        factor = _read_input(a)
-        if short_of(index).size != short.size:
-            raise UnsayableError(a.name, "a matrix has other rows than those of the input and the bias")
-        whole = replace(index, name=short.name)
-        axes = (*a.form.axes[:-1], (whole,))
-        z = Form(axes, (Term((replace(factor, places=axes, extended=True),)),))
-        known, form = _multiply(z, b.form)
-        x = f"{factor.name} {write_places(axes)}"
-        entry = f"affine_entry _ _ _ {enclose(short.size)} {write_places(form.axes)} {a.name}_shape eq_refl"
-        at_b, at_a = b.at(rename_given(known)), a.at({short: (short.name, "H_low")})
-        second = self_close(b, known)
-        proof = (
-            f"eapply eq_trans; [exact ({entry}) |]. cbn [last removelast app].\n"
-            f"  eapply eq_trans; [{below([whole])}refine (f_equal2 mul (if_lt _ _ _ ({x}) _ _) {at_b}); "
-            f"intros H_low; exact {at_a} |].\n"
-            f"  change (Σ {whole.name} < {whole.size}, {a.script.close(z)} ⊗ ({second}) = "
-            f"{a.script.close(form)}). by_laws."
-        )
-        return a.define(f"affine {a.name} {b.name}", form, proof, [a, b], _fit_product(a, b))
-
-    def zeros_like(self, array: Noted, /) -> Noted:
-        return array.define(f"zeros {array.name}", Form(array.form.axes, ()), "reflexivity.", [array])
-
-    def concatenate(self, arrays: Sequence[Noted], /, axis: int) -> Noted:
-        """The rows of the inputs, and that of the bias."""
-        if len(arrays) != 2:
-            raise UnsayableError(f"{len(arrays)} arrays", "only the row of the bias is put behind others")
-        a, b = arrays
-        axis %= len(a.form.axes)
-        if len(a.form.axes[axis]) != 1 or b.form.axes[axis] or len(a.form.terms) != len(b.form.terms):
-            raise UnsayableError(a.name, "only the row of the bias is put behind others")
-        ((short,),) = [a.form.axes[axis]]
-        whole = Index(short.name, f"S {short.size}", short.count + 1)
-        axes = (*a.form.axes[:axis], (whole,), *a.form.axes[axis + 1 :])
-        form = Form.of(axes, [extend(term, short, whole) for term in a.form.terms])
-        i, low = short.name, {short: (short.name, "H_low")}
-        known = meet(a.form, b.form)
-        entry = f"concatenate_entry {axis} _ _ _ {write_places(axes)} {a.name}_shape"
-        proof = (
-            f"eapply eq_trans; [exact ({entry}) |].\n"
-            "  cbn [nth put firstn skipn app]. "
-            f"destruct (Nat.ltb_spec {i} {enclose(short.size)}) as [H_low | H_low].\n"
-            f"  - eapply eq_trans; [exact {a.at(low)} | low H_low].\n"
-            f"  - assert ({i} = {short.size}) as -> by lia. rewrite Nat.sub_diag. "
-            f"eapply eq_trans; [exact {b.at(rename_given(known))} | last_row]."
-        )
-        return a.define(f"concatenate {axis} {a.name} {b.name}", form, proof, [a, b])
-
-    def __getattr__(self, name: str) -> Any:
-        raise UnsayableError(name, "an operation that has no definition in the prelude")
-
-
-def _read_input(array: Noted) -> Factor:
-    """The input, or a block's hidden values, that an array is."""
-    terms = array.form.terms
-    if len(terms) == 1 and not terms[0].summed and len(terms[0].factors) == 1:
-        (factor,) = terms[0].factors
-        if factor.rank <= 0 and factor.places == array.form.axes:
-            return factor
-    raise UnsayableError(array.name, "only the input itself is followed by a 1")
-
-
-def self_close(array: Noted, known: Mapping[Index, Index]) -> str:
-    """The closed form of an array with some indices renamed."""
-    return array.script.close(array.form.rename(known))
-
-
-def _multiply(a: Form, b: Form) -> tuple[dict[Index, Index], Form]:
-    """New names for the right-hand matrix's indices, and the form of the product."""
-    left, right = a.insert(len(a.axes)), b.insert(len(b.axes) - 2)
-    known = meet(left, right)
-    every = left.multiply(right.rename(known))
-    return known, every.sum(len(every.axes) - 2)
-
-
-def _fit_product(a: Noted, b: Noted) -> str:
-    sizes = [enclose(write_size(axis)) for axis in (*a.form.axes[-2:], b.form.axes[-1])]
-    leading = write_shape(a.form.axes[:-2])
-    return f"exists {', '.join([leading, *sizes])}. split; [exact {a.name}_shape | exact {b.name}_shape]."

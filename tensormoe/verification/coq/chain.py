@@ -13,12 +13,13 @@ from ...arrays.protocols import Nonlinearity
 from ...programs.contraction import Contraction, Operand
 from ...programs.program import Program
 from ..proof.block import Block, program_data
-from .arrays import CertificateOps, Noted, state_operand
+from .arrays import Noted, state_operand
 from .export import THEOREM, close_file, open_program, run_program, state_operands, state_result
 from .forms import Factor, Form, Index, Term, UnsayableError, match_axes
 from .gradients import state_each, state_gradient
 from .heading import write_heading
 from .names import Names
+from .ops import CertificateOps
 from .script import Script, give, hypothesis, rename_given, write_places
 from .statement import Letters, Statement
 

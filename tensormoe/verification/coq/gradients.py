@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from ...programs.program import Program
-from .arrays import CertificateOps, Noted
+from .arrays import Noted
 from .forms import match_axes
+from .ops import CertificateOps
 from .script import Script, below, enclose, rename_given, sign, write_places, write_shape
 from .statement import Statement
 
