@@ -25,7 +25,7 @@ from .steer import mark_steered
 from .theorem import Extent, Statement, state
 
 # What may differ: how a weight is factorized, and what follows from that.
-_FREE = ("factorization", "optimize", "memory_limit", "initialization")
+_FREE = ("factorization", "optimize", "memory_limit", "initialization", "bias")
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class Draft:
         a bias, biases.
         """
         pieces = combine(self.pieces)
-        if self.stage.bias:
+        if self.stage.network.bias:
             return join(pieces), None
         parts = [piece.part_bias() for piece in pieces]
         return join([matrix for matrix, _ in parts]), join([bias for _, bias in parts])

@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import TensorMoEError, non_negative_integer, positive_integer
 from ..gates.steering import Sharing
 from ..layers.spec import Spec, check_spec
+from ..networks.notation import expert_modes
 from ..typing import NumPyArray
 from .draft import Draft
 from .edits import Edit
@@ -37,7 +38,7 @@ class Split(Edit):
 
     Raises:
         TensorMoEError: anything but integers from 0 on, fewer than two copies, or anything but a matrix of
-            finite numbers.
+            finite numbers; when it is applied, a network that carries the level's experts in parts.
 
     Examples:
         >>> import numpy as np
@@ -80,12 +81,25 @@ class Split(Edit):
     def respecify(self, spec: Spec) -> Spec:
         check_spec(spec)
         spec.require_gate("a gate's coefficient is shared")
+        self._check_parts(spec)
         experts, router = self.step.follow(spec.experts), spec.gates[self.level].router
         count = spec.experts[self.level]
         if router.previous_experts(experts[self.level]) != router.previous_experts(count):
             remedy = f"its clusters are as many as this layer's experts: pass clusters={count} to it"
             raise TensorMoEError("router", router, remedy)
         return spec.replace(experts=experts, gate=add_step(spec, self.step))
+
+    def _check_parts(self, spec: Spec) -> None:
+        """Reject a level whose experts are in parts: those with a part in common have a core in common."""
+        modes = expert_modes(spec.levels)[self.level : self.level + 1]
+        split = [each for stage in spec.layers.values() for each in stage.network.splits]
+        for each in split:
+            if each.mode in modes:
+                remedy = (
+                    "its experts are numbered by parts, and those with a part in common share cores: a copy "
+                    f"with values of its own has no number there; use a network with {each.mode} whole"
+                )
+                raise TensorMoEError("factorization", str(each), remedy)
 
     def change(self, draft: Draft) -> None:
         draft.split(self.step)

@@ -44,28 +44,29 @@ LISTS = {
 every_list = pytest.mark.parametrize(("spec", "edits"), LISTS.items(), ids=["one level", "two levels"])
 
 
-def takes_terms(spec: tm.MuMoESpec) -> bool:
-    """Whether a term may be added, which takes the place of biases that a network adds by itself."""
-    return not (spec.bias and any(split.mode == "i" for split in spec.network.splits))
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_split_input_takes_terms_where_its_biases_are_written(bias: bool) -> None:
-    family = tm.TensorNetwork("i1 i2, n i2 o + n o", i=(2, 3))
-    layer = saved(
-        tm.MuMoESpec(6, 4, 3, family if not bias else tm.Kronecker((2, 3), (2, 2), 1, True), bias=bias)
-    )
-    edits = [Replace(1, np.ones((7, 4)))]
-    if bias:
-        with pytest.raises(tm.TensorMoEError, match="build it with bias=False, and write a bias as a term"):
-            edit(layer, edits)
-    else:
-        close(weight_of(edit(layer, edits).layer), edit_tensor(weight_of(layer), edits), 1e-12)
+@pytest.mark.parametrize(
+    ("experts", "each", "bias"),
+    [
+        (3, Replace(1, np.ones((6, 4))), True),
+        (3, AddBias(1, 2, 0.5), False),
+        ((3, 2), AddBias((1, 1), 2, 0.5), False),
+    ],
+    ids=["a matrix", "a bias", "a bias of two levels"],
+)
+def test_biases_beside_a_split_input_stay_or_are_written(experts: Any, each: Any, bias: bool) -> None:
+    """Beside a matrix a network has them by itself, as before; beside a further bias they are terms."""
+    family = tm.Kronecker((2, 3), (2, 2), 1, shared=True)
+    layer = saved(tm.MuMoESpec(6, 4, experts, family))
+    edited = edit(layer, each)
+    assert edited.spec.bias is bias
+    close(weight_of(edited.layer), edit_tensor(weight_of(layer), [each]), 1e-12)
+    assert edited.certificate().unchanged == {"cores": np.prod(layer.spec.experts) - 1}
+    assert edited.undo(1).spec == layer.spec
 
 
 @given(st.data())
 def test_edits_equal_those_of_the_materialized_tensor(data: st.DataObject) -> None:
-    spec = data.draw(specs(max_levels=3).filter(takes_terms))
+    spec = data.draw(specs(max_levels=3))
     layer = saved(spec, data.draw(st.integers(0, 9)))
     edits = data.draw(edits_for(spec))
     edited = edit(layer, edits)
@@ -99,7 +100,7 @@ def test_biases_are_a_term_of_their_own_where_factors_have_no_row_for_them(exper
 @settings(max_examples=15)
 @given(st.data())
 def test_every_list_of_edits_gets_its_certificate(data: st.DataObject) -> None:
-    spec = data.draw(specs(max_levels=3).filter(takes_terms))
+    spec = data.draw(specs(max_levels=3))
     edits = data.draw(edits_for(spec))
     places = {place for each in edits for place in each.places(spec.experts)}
     certificate = edit(saved(spec), edits).certificate()

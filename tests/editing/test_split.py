@@ -66,6 +66,18 @@ def takes_more_experts(spec: tm.MuMoESpec) -> bool:
     )
 
 
+@pytest.mark.parametrize("size", [6, 5])
+def test_experts_in_parts_have_no_place_for_a_copy(size: int) -> None:
+    """Not even where padding leaves room for one more."""
+    family = tm.TensorNetwork("n1 i r, n1 n2 r o", n=(2, 3), r=2, pad=True)
+    layer = saved(tm.MuMoESpec(5, 4, size, family))
+    with pytest.raises(tm.TensorMoEError, match="a copy with values of its own has no number there"):
+        edit(layer, Split(1))
+    levels = tm.TensorNetwork("n1_1 i r, n1_2 n2 r o", n1=(2, 3), r=2)
+    layer = saved(tm.MuMoESpec(5, 4, (6, 2), levels))
+    assert edit(layer, Split(1, level=1)).layer.spec.experts == (6, 3)
+
+
 @settings(max_examples=20)
 @given(st.data())
 def test_outputs_stay_and_copies_share_the_coefficient(data: st.DataObject) -> None:

@@ -5,6 +5,7 @@ from mutants.specs import CORES, SPLIT, STEERED
 
 SPLITS = "editing/test_split.py"
 MODELS = "analysis/test_ablation_models.py"
+BESIDE = "editing/test_edits.py::test_biases_beside_a_split_input_stay_or_are_written"
 
 MUTANTS = [
     edit(
@@ -62,6 +63,30 @@ MUTANTS = [
         "right=0 * bias)",
         CORES,
         "editing/test_edits.py::test_biases_are_a_term_of_their_own_where_factors_have_no_row_for_them",
+    ),
+    edit(
+        "what is added is written to the biases that a network has by itself",
+        "editing.making:_name",
+        "[len(written) - 1]",
+        "[-1]",
+        CORES,
+        BESIDE,
+    ),
+    edit(
+        "a further bias takes the place of those that a network has by itself",
+        "editing.making:_grow",
+        "_separated(stage) if is_bias and stage.experts else ()",
+        "()",
+        CORES,
+        BESIDE,
+    ),
+    edit(
+        "biases that are written as terms start anew",
+        "editing.making:_move_biases",
+        "cores[old.name]",
+        "0 * cores[old.name]",
+        CORES,
+        BESIDE,
     ),
     edit(
         "a layer that runs again keeps its expert's first output",
