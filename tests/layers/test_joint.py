@@ -268,3 +268,13 @@ def test_what_treats_layers_one_by_one_is_refused() -> None:
 def test_a_theorem_says_what_is_one_array() -> None:
     proof = str(tm.prove(BLOCKS["gated"]))
     assert "One array is used more than once: expert1″ is expert1, expert1′ is expert1." in proof
+
+
+def test_measures_and_ablations_are_those_of_separate_cores() -> None:
+    block = BLOCKS["gated"]
+    arrays, x, _ = draw(block)
+    apart = tm.SavedLayer(block.replace(shared=()), separate(block, arrays), {})
+    joint = tm.SavedLayer(block, arrays, {})
+    expected, actual = (tm.analysis.ablate(each, x) for each in (apart, joint))
+    for one, other in zip(np.atleast_1d(actual), np.atleast_1d(expected), strict=True):
+        close(one, other, 1e-11)

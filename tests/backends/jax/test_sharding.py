@@ -22,7 +22,8 @@ from tensormoe.layers.functional import LayerOutput
 
 TESTS = Path(__file__).parents[2]
 AXES = {"rank": "model", "experts": "experts"}
-BLOCK = tm.MuMoEBlockSpec(6, 8, 6, (4, 2), tm.CP(8), tm.Gate("softmax"), input_norm=True)
+SHARED = ("expert1", "expert2")
+BLOCK = tm.MuMoEBlockSpec(6, 8, 6, (4, 2), tm.CP(8), tm.Gate("softmax"), input_norm=True, shared=SHARED)
 SPECS = [
     (BLOCK, AXES),
     (
@@ -155,8 +156,9 @@ def printed(call: str) -> str:
 
 
 def test_the_experts_core_of_cp_lies_on_both_axes() -> None:
-    specs = tensormoe_jax.partition_specs(BLOCK, **AXES)
+    specs = tensormoe_jax.partition_specs(BLOCK.replace(shared=()), **AXES)
     assert specs["first.expert1"] == specs["second.expert1"] == P("experts", "model")
+    assert tensormoe_jax.partition_specs(BLOCK, **AXES)["shared.expert1"] == P("experts", "model")
     assert specs["first.expert2"] == P(None, "model")
     assert specs["second.output"] == P("model", None)
     assert specs["gate_weights.0"] == P(None, None)
