@@ -69,7 +69,9 @@ def state_gradient(
     )
     known = match_axes(f"the gradient of {array}", gradient.form.axes, operand.form.axes)
     closed = script.close(gradient.form.rename(known))
-    inner = f"exact (f_equal2 mul {gradient.at(rename_given(known))} eq_refl)"
+    # Where an array is used several times, the terms' sums may come in another order.
+    entries = f"exact (f_equal2 mul {gradient.at(rename_given(known))} eq_refl)"
+    inner = f"first [{entries} | eapply eq_trans; [{entries} | by_laws]]"
     if any(array == statement.extended for statement in statements):
         # Over all rows, of which the last moves by nothing.
         *before, short = indices

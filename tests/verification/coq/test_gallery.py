@@ -24,7 +24,9 @@ def certificates() -> Iterator[tuple[str, str]]:
 
 
 TEXTS = dict(certificates())
-CHECKED = [*TEXTS] if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else [*TEXTS][::32]
+# The first, and one that uses a core twice, on either side of a third.
+SHORT = next(iter(TEXTS)), "rescal, cores"
+CHECKED = TEXTS if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else SHORT
 
 
 def test_the_certificates_are_of_the_structures_as_they_are_written() -> None:
