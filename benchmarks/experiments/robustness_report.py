@@ -24,12 +24,13 @@ _WHY = (
 )
 
 _LEGEND = """\
-*rate*: AdamW's, chosen by validation. *steps*: to the loss on validation data that the linear router has
-after half of the steps, on average. *corrupted*: the mean accuracy in % (digits), or what is added to the
-loss (text). *in use*: experts, as the exponential of the mean load's entropy. *later*: tokens whose first
-expert after three quarters of the training is that at its end. *noisy*: those whose first expert stays
-with noise (digits), or with a twentieth of the other tokens replaced (text), severity 3. The first layer,
-whose router is always linear, counts in neither."""
+The published router is *hard, batch*; the others weigh clusters by the coefficients, or have statistics
+of earlier batches. *rate*: AdamW's, which validation chooses from {rates}. *steps*: to the loss on
+validation data that the linear router has after half of the steps, on average. *corrupted*: the mean
+accuracy in % (digits), or what is added to the loss (text). *in use*: experts, as the exponential of the
+mean load's entropy. *later*: tokens whose first expert after three quarters of the training is that at
+its end. *noisy*: those whose first expert stays with noise (digits), or with a twentieth of the other
+tokens replaced (text), severity 3. The first layer, whose router is always linear, counts in neither."""
 
 
 class Settings(Protocol):
@@ -45,6 +46,10 @@ class Settings(Protocol):
     def experts(self) -> int: ...
     @property
     def chosen(self) -> int: ...
+    @property
+    def rates(self) -> tuple[float, ...]: ...
+    @property
+    def root(self) -> str: ...
 
 
 class Measure(NamedTuple):
@@ -99,6 +104,7 @@ def steps_to_loss(line: Line, task: str, results: Results) -> float:
     return float(_curve(line)[-1][0])
 
 
+_DIGITS = {"steps": 0, "points of accuracy": 1, "nats": 3}
 SPEED = Measure(
     steps_to_loss, {"digits": False, "text": False}, {"digits": ("steps", 1), "text": ("steps", 1)}
 )
@@ -139,7 +145,7 @@ def _judge(claim: str, ran: str, measure: Measure, configuration: Settings, resu
     for task in configuration.tasks:
         gain = difference(measure, results, task, _JUDGED[task])
         unit, scale = measure.units[task]
-        said.append(f"{task}: {gain.shown(0 if unit == 'steps' else 2, scale, unit, sign=True)}")
+        said.append(f"{task}: {gain.shown(_DIGITS[unit], scale, unit, sign=True)}")
         better.append(gain.low > 0 if measure.more[task] else gain.high < 0)
     verdict: Verdict = "holds" if all(better) else "does not hold at this size"
     return Finding(claim, SOURCE, ran, "; ".join(said), verdict, "" if all(better) else _WHY)
@@ -178,7 +184,15 @@ def _table(configuration: Settings, results: Results) -> str:
     rows = [columns, ("---", "---", *["--:"] * (len(columns) - 2))]
     for task in configuration.tasks:
         rows += [(task, router, *_numbers(results, task, router)) for router in _routers(results)]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", _LEGEND, *_leaks(results)])
+    return "\n".join(
+        [*(f"| {' | '.join(row)} |" for row in rows), "", _legend(configuration), *_leaks(results)]
+    )
+
+
+def _legend(configuration: Settings) -> str:
+    rates = ", ".join(f"{rate:g}" for rate in configuration.rates)
+    text = configuration.root or "Python's manual and NumPy's docstrings"
+    return f"{_LEGEND.format(rates=rates)} The text: {text}."
 
 
 def _numbers(results: Results, task: str, router: str) -> tuple[str, ...]:
@@ -203,7 +217,7 @@ def _numbers(results: Results, task: str, router: str) -> tuple[str, ...]:
 def _leaks(results: Results) -> list[str]:
     """What tokens see of later ones."""
     leaks = {name: results.by_seed("sees the future", task="text", router=name) for name in _routers(results)}
-    means = ", ".join(f"{name}: {np.mean([*seen.values()]):.3f}" for name, seen in leaks.items() if seen)
+    means = ", ".join(f"{np.mean([*seen.values()]):.3f} ({name})" for name, seen in leaks.items() if seen)
     if not means:
         return []
     return [
