@@ -21,7 +21,7 @@ Cell: TypeAlias = Mapping[str, Scalar]
 Verdict: TypeAlias = Literal["holds", "does not hold at this size", "not testable here"]
 
 # In the order of the page.
-NAMES: tuple[str, ...] = ("specialization", "selection", "bias")
+NAMES: tuple[str, ...] = ("specialization", "selection", "bias", "robustness")
 
 
 class Configuration(Protocol):
