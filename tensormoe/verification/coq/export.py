@@ -86,7 +86,13 @@ def run_program(
     batch = registers[0].shape[0] if registers[0].shape else 1
     for number, instruction in enumerate(program.instructions, start=1):
         script.emit(f"(* Step {number} of the program: {instruction} *)")
-        result = instruction.run(ops, registers, batch)
+        try:
+            result = instruction.run(ops, registers, batch)
+        except (IndexError, ValueError, TypeError) as error:
+            if isinstance(error, UnsayableError):
+                raise
+            reason = f"it raises {type(error).__name__}: {error}"
+            raise UnsayableError(str(instruction), reason) from error
         if not isinstance(result, Noted):
             raise UnsayableError(str(instruction), "it does not give an array")
         registers.append(result)

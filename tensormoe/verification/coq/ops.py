@@ -76,9 +76,10 @@ class CertificateOps:
             raise UnsayableError(a.name, "a matrix has other rows than those of the input and the bias")
         whole = replace(index, name=short.name)
         axes = (*a.form.axes[:-1], (whole,))
-        z = Form(axes, (Term((replace(factor, places=axes, extended=True),)),))
+        extended = replace(factor.replace({short: whole}), extended=True)
+        z = Form(axes, (Term((extended,)),))
         known, form = _multiply(z, b.form)
-        x = f"{factor.name} {write_places(axes)}"
+        x = f"{factor.name} {write_places(extended.places)}"
         entry = f"affine_entry _ _ _ {enclose(short.size)} {write_places(form.axes)} {a.name}_shape eq_refl"
         at_b, at_a = b.at(rename_given(known)), a.at({short: (short.name, "H_low")})
         second = self_close(b, known)
@@ -128,7 +129,7 @@ def _read_input(array: Noted) -> Factor:
     terms = array.form.terms
     if len(terms) == 1 and not terms[0].summed and len(terms[0].factors) == 1:
         (factor,) = terms[0].factors
-        if factor.rank <= 0 and factor.places == array.form.axes:
+        if factor.rank <= 0 and factor.places[-1] == array.form.axes[-1] and not factor.extended:
             return factor
     raise UnsayableError(array.name, "only the input itself is followed by a 1")
 
