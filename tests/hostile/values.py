@@ -220,6 +220,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "MuMoEBlockSpec.shared": lambda s: (),
     "MuMoEBlock.shared": lambda s: (),
     "parts": lambda s: {},
+    "pad": lambda s: False,
     "activation": lambda s: "softmax",
     "norm": lambda s: "batch",
     "router": lambda s: tm.LinearRouter(),
