@@ -78,14 +78,15 @@ def test_rates_rise_and_fall_as_the_recipe_says() -> None:
         Recipe(1, 1, 1.0, schedule="square")
 
 
-def test_the_step_is_adamws(tmp_path: Path) -> None:
-    """One step from zero weights: the rate, with the sign of the gradient."""
-    layer = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.zeros_(layer.weight)
+def test_the_first_step_is_adamws_at_the_rate_of_the_recipe() -> None:
+    """From zero weights: the rate, or a fifth of it in a warm-up of five steps, against the gradient."""
+    mse = torch.nn.functional.mse_loss
     data = [torch.ones(4, 1), torch.full((4, 1), 5.0)]
-    loss = torch.nn.functional.mse_loss
-    train(layer, data, Recipe(1, 4, 0.25), 0, loss=lambda model, x, y: loss(model(x), y))
-    assert layer.weight.item() == pytest.approx(0.25, rel=1e-6)
+    for warmup, moved in ((0, 0.25), (5, 0.05)):
+        layer = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(layer.weight)
+        train(layer, data, Recipe(1, 4, 0.25, warmup=warmup), 0, loss=lambda model, x, y: mse(model(x), y))
+        assert layer.weight.item() == pytest.approx(moved, rel=1e-6)
 
 
 def test_accuracy_counts_in_evaluation_mode() -> None:

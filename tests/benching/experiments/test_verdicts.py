@@ -63,6 +63,16 @@ def test_polysemanticity_must_fall_for_the_claim_to_hold(slope: float, verdict: 
     assert bool(first.why) == (verdict != "holds")
 
 
+def test_a_fall_that_some_seeds_do_not_show_is_not_enough() -> None:
+    falls = (-0.3, -0.2, 0.3, -0.4, 0.1)
+    report = tell(
+        specialization.EXPERIMENT,
+        lambda cell, seed: {"polysemanticity": 0.5 + falls[seed] * (cell["experts"] == 512)},
+    )
+    assert sum(falls) < 0
+    assert report.findings[0].verdict == "does not hold at this size"
+
+
 @pytest.mark.parametrize(("loss", "verdict"), [(0.005, "holds"), (0.02, "does not hold at this size")])
 def test_accuracy_may_be_a_point_less(loss: float, verdict: str) -> None:
     report = tell(
