@@ -141,9 +141,9 @@ class Noted:
         place = self.form.axes[axis]
         for index in place:
             # x[..., :1] has an entry.
-            assumed = f"Hypothesis some_{index.name} : 0 < {index.size}."
-            if assumed not in self.script.lines:
-                self.script.emit(assumed)
+            if index.size not in self.script.positive:
+                self.script.positive.append(index.size)
+                self.script.emit(f"Hypothesis some_{index.name} : 0 < {index.size}.")
         form = Form((*self.form.axes[:axis], (), *self.form.axes[axis + 1 :]), ())
         return self.define(f"slice {axis} 0 1 {self.name}", form, "reflexivity.", [self])
 

@@ -67,7 +67,7 @@ def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, prog
         state_gradient(script, statements[-1:], "h", ops.hidden, ops.gradient)
         theorems.append("gradient_of_h")
     theorems += state_each(script, statements, arrays, operands, gradients)
-    return close_file(script, theorems, write_heading(statements, True))
+    return close_file(script, theorems, write_heading(statements, True, script.positive))
 
 
 class _ChainOps(CertificateOps):

@@ -55,7 +55,7 @@ def export(contraction: Contraction, program: Program, gradients: bool = True) -
     theorems = [THEOREM]
     if cotangent is not None:
         theorems += state_gradients(script, statement, program, registers, cotangent)
-    return close_file(script, theorems, write_heading([statement], gradients))
+    return close_file(script, theorems, write_heading([statement], gradients, script.positive))
 
 
 def open_program(

@@ -6,16 +6,16 @@ from textwrap import wrap
 from .statement import Statement
 
 
-def write_heading(statements: Sequence[Statement], gradients: bool) -> str:
+def write_heading(statements: Sequence[Statement], gradients: bool, positive: Sequence[str]) -> str:
     """The comment that a certificate begins with."""
-    paragraphs = [*_describe(statements, gradients)]
+    paragraphs = [*_describe(statements, gradients, positive)]
     return (
         "\n\n".join(["(* A CERTIFICATE THAT A LAYER COMPUTES THE MIXTURE OF ALL ITS EXPERTS.", *paragraphs])
         + " *)"
     )
 
 
-def _describe(statements: Sequence[Statement], gradients: bool) -> Iterator[str]:
+def _describe(statements: Sequence[Statement], gradients: bool, positive: Sequence[str]) -> Iterator[str]:
     names, block = statements[0].names, len(statements) > 1
     arrays = dict.fromkeys(array for statement in statements for array in statement.arrays if array != "h")
     sizes = ", ".join(names.sizes)
@@ -45,6 +45,10 @@ def _describe(statements: Sequence[Statement], gradients: bool) -> Iterator[str]
             "is the derivative. An array that is used several times moves in one use after the other."
         )
     yield _fold("program_fits: every operation is defined for the shapes that it gets.")
+    if positive:
+        yield _fold(
+            f"Sizes may be 0, but for {_join(positive)}: the program takes the first of so many entries."
+        )
     yield "\n".join(["   The operands:", *(line for each in statements for line in _list_arrays(each))])
     for remark in dict.fromkeys(remark for statement in statements for remark in _remark(statement)):
         yield _fold(remark)

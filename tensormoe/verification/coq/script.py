@@ -15,12 +15,14 @@ class Script:
     Attributes:
         lines: what is written so far.
         fitting: the lemmas that say that an operation is defined, with what they say.
+        positive: the sizes that are assumed not to be 0.
     """
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.lines: list[str] = []
         self.fitting: list[tuple[str, str]] = []
+        self.positive: list[str] = []
         self._ranks = {index.name: rank for rank, index in enumerate(names.whole(names.order))}
 
     def emit(self, *lines: str) -> None:

@@ -95,6 +95,15 @@ def test_a_certificate_says_in_words_what_it_proves_and_names_what_the_notation_
     assert len(re.findall(r"^\(\* Step \d of the program", text, re.MULTILINE)) == 4
 
 
+def test_a_certificate_says_which_sizes_must_not_be_0() -> None:
+    text = certificate(tm.MuMoESpec(8, 6, 4, tm.TensorNetwork("n o, i o")))
+    said = "Sizes may be 0, but for N_i: the program takes the first of so many entries."
+    assert ("Hypothesis some_i : 0 < N_i." in text) == (said in text)
+    appending = certificate(tm.MuMoESpec(8, 6, 4, tm.Dense()))
+    assert ("Hypothesis some_i : 0 < N_i." in appending) == (said in appending)
+    assert said in text or said in appending
+
+
 @needs_coq
 def test_names_that_coq_or_the_file_has_already_are_changed() -> None:
     notation = "n S fun, i S t1, fun t1 H1 R, o R H1"
