@@ -9,12 +9,16 @@ from ..codec import Data, write_json
 from ..errors import TensorMoEError
 from ..layers.spec import Spec
 from ..programs.program import Program
+from ..verification.coq.chain import export_chain
+from ..verification.proof.chain import prove_chain
 from ..verification.prove import prove
 from .files import explain, write_file
 from .saved import Names, describe
 
 # The field of a layer's entry in a file.
 CERTIFICATES = "certificates"
+# What stands in place of a stage for the program of a block.
+_BLOCK = "block"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class _Part:
-    """A program of a layer: of which stage, from which batch size on, and its certificate."""
+    """A program of a layer: of which stage or of the block, from which batch size on, and its certificate."""
 
     stage: str
     batch_size: int
@@ -109,16 +113,28 @@ def compare(names: Names, spec: Spec, note: object, target: str) -> Iterator[Cer
 
 
 def _list_programs(spec: Spec) -> Iterator[tuple[str, int, Program]]:
-    """Each program of each stage, with the least batch size that it is for."""
+    """Each program of each stage, and of a block itself, with the least batch size that it is for."""
     for name, stage in spec.layers.items():
         for least, program in stage.programs:
             yield name, least, program
+    if spec.between is not None:
+        for least, program in spec.programs:
+            yield _BLOCK, least, program
 
 
 def _prove(spec: Spec) -> Iterator[_Part]:
     for name, least, program in _list_programs(spec):
-        text = prove(spec.layers[name].contraction, program).to_coq()
-        yield _Part(name, least, program, text)
+        yield _Part(name, least, program, _write(spec, name, program))
+
+
+def _write(spec: Spec, name: str, program: Program) -> str:
+    """The certificate of one program."""
+    if name in spec.layers or spec.between is None:
+        return prove(spec.layers[name].contraction, program).to_coq()
+    contractions = [stage.contraction for stage in spec.layers.values()]
+    # It is written only where it is proved: the derivation itself is not needed.
+    prove_chain(contractions, spec.between, program)
+    return export_chain(contractions, spec.between, program)
 
 
 def _describe(part: _Part, name: str) -> Data:
@@ -143,7 +159,8 @@ def _compare(names: Names, spec: Spec, file: object, target: str, same: bool) ->
             pass
         case _:
             raise TensorMoEError(CERTIFICATES, file, "this describes no certificate: save the layer again")
-    subject = describe(names) + ("" if stage == "cores" else f", {stage}")
+    part = {"cores": "", _BLOCK: ", the block"}.get(stage, f", {stage}")
+    subject = describe(names) + part
     subject += f", from batch size {least}" if least else ""
     path = os.path.join(os.path.dirname(target), os.path.basename(name))
     programs = {(part, size): program for part, size, program in _list_programs(spec)}

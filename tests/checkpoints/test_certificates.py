@@ -65,11 +65,19 @@ def test_each_layer_has_its_own_and_equal_ones_are_there_once(tmp_path: Path) ->
     assert len([*tmp_path.glob("*.v")]) == 2
 
 
-def test_a_block_has_certificates_of_its_layers(tmp_path: Path) -> None:
+def test_a_block_has_certificates_of_all_its_programs_and_of_its_layers(tmp_path: Path) -> None:
     tm.save(draw(BLOCK), tmp_path / "block", certificate=True)
-    subjects = {each.subject.split(",")[1] for each in read_certificates(tmp_path / "block")}
-    assert subjects == {" first", " second"}
+    paths = {each.subject: Path(each.path) for each in read_certificates(tmp_path / "block")}
+    programs = {"first": BLOCK.layers["first"].programs, "second": BLOCK.layers["second"].programs}
+    expected = [
+        f"layer, {name}" + (f", from batch size {least}" if least else "")
+        for name, each in [*programs.items(), ("the block", BLOCK.programs)]
+        for least, _ in each
+    ]
+    assert [*paths] == expected
     assert set(faults(tmp_path / "block")) == {""}
+    largest = expected[-len(BLOCK.programs)]
+    assert paths[largest].read_text(encoding="utf-8") == tm.prove(BLOCK).to_coq()
 
 
 def test_any_other_file_is_told_from_the_certificate(tmp_path: Path) -> None:
