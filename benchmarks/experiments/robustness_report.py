@@ -27,10 +27,11 @@ _LEGEND = """\
 The published router is *hard, batch*; the others weigh clusters by the coefficients, or have statistics
 of earlier batches. *rate*: AdamW's, which validation chooses from {rates}. *steps*: to the loss on
 validation data that the linear router has after half of the steps, on average. *corrupted*: the mean
-accuracy in % (digits), or what is added to the loss (text). *in use*: experts, as the exponential of the
-mean load's entropy. *later*: tokens whose first expert after three quarters of the training is that at
-its end. *noisy*: those whose first expert stays with noise (digits), or with a twentieth of the other
-tokens replaced (text), severity 3. The first layer, whose router is always linear, counts in neither."""
+accuracy in % (digits), or what is added to the loss (text); *less linear*: its difference to the linear
+router's, seed by seed. *in use*: experts, as the exponential of the mean load's entropy. *later*: tokens
+whose first expert after three quarters of the training is that at its end. *noisy*: those whose first
+expert stays with noise (digits), or with a twentieth of the other tokens replaced (text), severity 3.
+The first layer, whose router is always linear, counts in neither."""
 
 
 class Settings(Protocol):
@@ -177,6 +178,7 @@ def _table(configuration: Settings, results: Results) -> str:
         "accuracy %",
         "steps",
         "corrupted",
+        "less linear",
         "in use",
         "later %",
         "noisy %",
@@ -202,12 +204,15 @@ def _numbers(results: Results, task: str, router: str) -> tuple[str, ...]:
     damage, speed = (
         interval(list(values(measure, results, task, router).values())) for measure in (CORRUPTED, SPEED)
     )
+    scale, digits = (100, 1) if task == "digits" else (1, 3)
+    gain = difference(CORRUPTED, results, task, router).shown(digits, scale, sign=True)
     return (
         f"{results.interval('rate', task=task, router=router).mean:g}",
         show("loss", 3),
         show("accuracy", 1, 100),
         speed.shown(0),
-        damage.shown(1, 100) if task == "digits" else damage.shown(3),
+        damage.shown(digits, scale),
+        "" if router == "linear" else gain,
         show("effective experts", 1),
         show("same expert later", 1, 100),
         show("same expert corrupted", 1, 100),
