@@ -6,6 +6,7 @@ from mutants.specs import CROSSED, TIED, TIED_SUM
 NOTATION = "networks/test_shared.py"
 START = "layers/test_shared.py"
 PROOF = "verification/test_shared.py"
+GATED = "verification/test_gated_proof.py"
 
 MUTANTS = [
     edit(
@@ -135,5 +136,21 @@ MUTANTS = [
         "len(each) == 1",
         TIED,
         f"{START}::test_a_shared_core_is_fitted_to_experts",
+    ),
+    edit(
+        "up's steps read the input as the first layer does",
+        "verification.proof.apart:_find_layers",
+        "{position} if _is_join(each)",
+        "{0} if _is_join(each)",
+        TIED,
+        f"{GATED}::test_each_layer_may_read_the_input_in_parts_of_its_own",
+    ),
+    edit(
+        "a layer with experts in parts of its own has another's choices",
+        "verification.proof.block:_mark",
+        "active=tuple((rename((mode,))[0], k) for",
+        "active=tuple((mode, k) for",
+        TIED,
+        f"{GATED}::test_each_layer_may_have_experts_in_parts_of_its_own",
     ),
 ]
