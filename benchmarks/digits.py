@@ -43,9 +43,9 @@ def train(spec: tm.Spec, digits: Digits, seed: int, epochs: int, group: Group = 
     generator = np.random.default_rng(seed)
     for _ in range(epochs):
         order = torch.from_numpy(generator.permutation(len(x)))
-        for batch in order.split(BATCH):
+        for batch in order.split(BATCH):  # type: ignore[no-untyped-call]
             optimizer.zero_grad()
-            cross_entropy(layer(x[batch]), labels[batch]).backward()
+            cross_entropy(layer(x[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     return layer
 

@@ -45,16 +45,15 @@ RATES = tuple(10 ** (-power / 2) for power in range(2, 9))
 def _families(width: int) -> dict[str, tuple[tm.Factorization, tm.Factorization]]:
     """The factorizations of both layers; those of split modes have the squarest parts."""
     root = int(width**0.5)
-    first = {"i": (8, 8), "o": (root, root)}
-    second = {"i": (root, root), "o": (2, 5)}
+    parts = (((8, 8), (root, root)), ((root, root), (2, 5)))
     both: dict[str, tm.Factorization] = {
         "CP": tm.CP(1),
         "ring": tm.TensorRing((4, 4, 1)),
         "Tucker": tm.Tucker((4, 1, 1)),
     }
     split = {
-        "BTT": tuple(tm.BTT(**sizes, rank=1, shared=True) for sizes in (first, second)),
-        "Monarch": tuple(tm.Monarch(**sizes, shared=True) for sizes in (first, second)),
+        "BTT": tuple(tm.BTT(i, o, rank=1, shared=True) for i, o in parts),
+        "Monarch": tuple(tm.Monarch(i, o, shared=True) for i, o in parts),
     }
     return {name: (each, each) for name, each in both.items()} | split  # type: ignore[return-value]
 

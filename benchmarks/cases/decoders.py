@@ -28,7 +28,8 @@ class ByHand(nn.Module):
         hidden = nn.functional.gelu(nn.functional.linear(x, encoder[:-1].T, encoder[-1]))
         largest, places = torch.topk(x @ gate, self.chosen, dim=-1, sorted=False)
         a = x.new_zeros(*x.shape[:-1], gate.shape[1]).scatter(-1, places, largest.relu())
-        return (a @ scales) * (hidden @ decoder)
+        y: torch.Tensor = (a @ scales) * (hidden @ decoder)
+        return y
 
 
 def decoders(settings: Settings) -> Iterator[Measurement | str]:

@@ -1,6 +1,6 @@
 """Two of many experts: the dense program, the one that reads slices, and a gather written by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -48,7 +48,9 @@ def _coefficients(batch: int, settings: Settings) -> torch.Tensor:
     return torch.zeros_like(logits).scatter(1, places, values.softmax(-1))
 
 
-def _by_hand(name: str, x: torch.Tensor, a: torch.Tensor, cores: list[torch.Tensor]) -> Call:
+def _by_hand(
+    name: str, x: torch.Tensor, a: torch.Tensor, cores: list[torch.Tensor]
+) -> Callable[[], torch.Tensor]:
     """What one would write: the slices of the largest coefficients, and batched products with them."""
 
     def low_rank() -> torch.Tensor:
@@ -70,5 +72,5 @@ def _by_hand(name: str, x: torch.Tensor, a: torch.Tensor, cores: list[torch.Tens
     return {"dense": dense, "low-rank": low_rank, "CP": cp}[name]
 
 
-def _with_gradients(call: Call, cores: list[torch.Tensor]) -> Call:
+def _with_gradients(call: Callable[[], torch.Tensor], cores: list[torch.Tensor]) -> Call:
     return lambda: torch.autograd.grad(call().sum(), cores)

@@ -1,6 +1,6 @@
 """The contraction alone, for given coefficients: ours, opt_einsum's, and its bare matrix products."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import opt_einsum
 import torch
@@ -25,7 +25,7 @@ def by_program(spec: tm.MuMoESpec | Stage, x: torch.Tensor, a: Tensors, cores: T
     return by_plan(spec.program_for(len(x)), x, a, cores)
 
 
-def by_plan(program: Program, x: torch.Tensor, a: Tensors, cores: Tensors) -> Call:
+def by_plan(program: Program, x: torch.Tensor, a: Tensors, cores: Tensors) -> Callable[[], torch.Tensor]:
     """A given program."""
     ops, operands = tm.get_backend("torch"), (x, *a, *cores)
     return lambda: program.run(ops, operands)

@@ -9,6 +9,7 @@ from .experiment import Finding, Picture, Report
 from .intervals import Interval, interval
 from .mitigation import MEASURES
 from .results import Results
+from .verdicts import decide, judge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def report(configuration: Settings, results: Results) -> Report:
 
 
 def _mitigates(configuration: Settings, results: Results) -> Finding:
-    said, holds = [], True
+    said, fairer, worse = [], [], False
     for experts in configuration.experts:
         gains = {measure: _gain(results, experts, measure, "none") for measure in MEASURES}
         said.append(
@@ -70,34 +71,39 @@ def _mitigates(configuration: Settings, results: Results) -> Finding:
             f"{_points(gains['opportunity gap'])}, deviation {_points(gains['deviation'])}, accuracy "
             f"{_points(gains['accuracy'])}"
         )
-        better = (BETTER[measure] * gains[measure].mean > gains[measure].half for measure in MEASURES[1:])
-        holds &= all(better) and gains["accuracy"].high >= 0
+        fairer += [
+            gains[measure] if BETTER[measure] > 0 else gains[measure].negated for measure in MEASURES[1:]
+        ]
+        worse |= gains["accuracy"].high < 0
+    verdict = decide(False, True) if worse else judge(fairer)
     return Finding(
         "Re-writing experts by hand mitigates bias",
         SOURCE,
         _what(configuration),
         "; ".join(said),
-        "holds" if holds else "does not hold at this size",
-        "" if holds else _RESEMBLE,
+        verdict,
+        "" if verdict == "holds" else _RESEMBLE,
     )
 
 
 def _beats(configuration: Settings, results: Results) -> Finding:
-    said, holds = [], True
+    said: list[str] = []
+    better: list[Interval] = []
     for experts in configuration.experts:
         gains = {method: _gain(results, experts, "worst group", method) for method in _BASELINES}
         said.append(
             f"{experts} experts: "
             + ", ".join(f"{_points(gain)} on {method}" for method, gain in gains.items())
         )
-        holds &= all(gain.low > 0 for gain in gains.values())
+        better += gains.values()
+    verdict = judge(better)
     return Finding(
         "It serves the worst group better than a blind threshold, oversampling and an adversary",
         SOURCE,
         "the same; the strength of each method is chosen on validation data, by the worst group",
         "; ".join(said),
-        "holds" if holds else "does not hold at this size",
-        "" if holds else _FEW,
+        verdict,
+        "" if verdict == "holds" else _FEW,
     )
 
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from tensormoe.errors import TensorMoEError
+
+from .verdicts import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +20,6 @@ Scalar: TypeAlias = str | int | float | bool
 Value: TypeAlias = Scalar | Sequence["Value"] | Mapping[str, "Value"] | None
 # One choice of what varies, such as {"experts": 16, "gate": "softmax"}.
 Cell: TypeAlias = Mapping[str, Scalar]
-Verdict: TypeAlias = Literal["holds", "does not hold at this size", "not testable here"]
 
 # In the order of the page.
 NAMES: tuple[str, ...] = ("specialization", "selection", "bias", "robustness")
@@ -77,8 +78,8 @@ class Finding:
         source: author, year, and where.
         ran: what was run here.
         result: numbers with their intervals, all from the results.
-        verdict: "holds", "does not hold at this size" or "not testable here".
-        why: what might explain it, if it does not hold.
+        verdict: from `verdicts`, or "not testable here".
+        why: what might explain it, if it was not seen to hold.
     """
 
     claim: str

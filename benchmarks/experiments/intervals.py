@@ -29,6 +29,11 @@ class Interval(NamedTuple):
         """The same in another unit; the scale is positive."""
         return Interval(scale * self.mean, scale * self.low, scale * self.high, self.seeds)
 
+    @property
+    def negated(self) -> "Interval":
+        """That of the values with the opposite sign."""
+        return Interval(-self.mean, -self.high, -self.low, self.seeds)
+
     def shown(self, digits: int = 1, scale: float = 1.0, unit: str = "", sign: bool = False) -> str:
         """Text such as "97.2 ± 0.4 %"."""
         plus = "+" if sign else ""

@@ -16,7 +16,8 @@ _HEAD = """\
 Two papers are behind this library: *Multilinear Mixture of Experts: Scalable Expert Specialization through
 Factorization* (Oldfield et al., 2024) and *Tight Clusters Make Specialized Experts* (Nielsen et al., 2025).
 Their claims are tested here again, at a size that a computer without a graphics processor can run. A claim
-that fails here is not refuted: it fails at this size, with these data.
+that fails here is not refuted: it fails at this size, with these data. It is
+undecided where intervals are too wide to tell.
 
 `make experiments` runs what is missing and writes this page.
 `python -m benchmarks.experiments NAME --preset full` runs larger sizes, for those who have the data and the

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 import numpy as np
 
 from .data.corruptions import SEVERITIES
-from .experiment import Finding, Picture, Report, Verdict
+from .experiment import Finding, Picture, Report
 from .intervals import Interval, interval
 from .results import Line, Results
+from .verdicts import judge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,9 +148,9 @@ def _judge(claim: str, ran: str, measure: Measure, configuration: Settings, resu
         gain = difference(measure, results, task, _JUDGED[task])
         unit, scale = measure.units[task]
         said.append(f"{task}: {gain.shown(_DIGITS[unit], scale, unit, sign=True)}")
-        better.append(gain.low > 0 if measure.more[task] else gain.high < 0)
-    verdict: Verdict = "holds" if all(better) else "does not hold at this size"
-    return Finding(claim, SOURCE, ran, "; ".join(said), verdict, "" if all(better) else _WHY)
+        better.append(gain if measure.more[task] else gain.negated)
+    verdict = judge(better)
+    return Finding(claim, SOURCE, ran, "; ".join(said), verdict, "" if verdict == "holds" else _WHY)
 
 
 def values(measure: Measure, results: Results, task: str, router: str) -> dict[int, float]:

@@ -11,10 +11,11 @@ import torch
 import tensormoe as tm
 
 from . import figures, heads
-from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Scalar, Trial, Verdict
+from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Scalar, Trial
 from .intervals import Interval, interval
 from .results import Results
 from .tasks import load
+from .verdicts import decide, judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,8 +129,7 @@ def _slow(configuration: Configuration, results: Results) -> Finding:
         for experts in configuration.experts:
             soft, own = (_cell(configuration, task, experts, gate) for gate in ("soft_top_k", published))
             ratios[task, experts] = _ratio(results, "step", soft, own), _ratio(results, "gate", soft, own)
-    slow = all(step.low > SLOWER for step, _ in ratios.values())
-    verdict: Verdict = "holds" if slow else "does not hold at this size"
+    verdict = judge((step for step, _ in ratios.values()), SLOWER)
     shown = "; ".join(
         f"{task}, {experts} experts: {step.shown(2)} (alone {alone.shown(2)})"
         for (task, experts), (step, alone) in ratios.items()
@@ -145,14 +145,14 @@ def _slow(configuration: Configuration, results: Results) -> Finding:
         f"and backward, with {VECTORS:,}, against {heads.NAMES[published]}",
         f"times as long: {shown}",
         verdict,
-        "" if slow else why,
+        "" if verdict == "holds" else why,
     )
 
 
 def _discrete(configuration: Configuration, results: Results, task: str) -> Finding:
     """Against top-k, whose choice is not differentiable."""
     published = configuration.gates[0]
-    parts, better = [], []
+    parts, better, worse = [], [], []
     for experts in configuration.experts:
         soft, hard = (_cell(configuration, task, experts, gate) for gate in (published, "top_k"))
         gain = results.difference("accuracy", soft, hard)
@@ -163,7 +163,8 @@ def _discrete(configuration: Configuration, results: Results, task: str) -> Find
             f"{others.shown(1)}"
         )
         better.append(gain.low > MARGIN and (gain.low > 0 or fewer.high < 0))
-    verdict: Verdict = "holds" if all(better) else "does not hold at this size"
+        worse.append(gain.high <= MARGIN or (gain.high <= 0 and fewer.low >= 0))
+    verdict = decide(all(better), any(worse))
     why = (
         "it counts as holding if accuracy is at most one point less and experts die less often, or "
         "accuracy is higher, by the whole interval and for all numbers of experts."
@@ -188,8 +189,9 @@ def _replaceable(configuration: Configuration, results: Results, task: str) -> F
         for gate in configuration.gates[1:]
         if gate != "top_k"
     }
-    verdict: Verdict = (
-        "holds" if any(gain.low > MARGIN for gain in gains.values()) else "does not hold at this size"
+    verdict = decide(
+        any(gain.low > MARGIN for gain in gains.values()),
+        all(gain.high <= MARGIN for gain in gains.values()),
     )
     shown = "; ".join(f"{heads.NAMES[gate]} {gain.shown(1, 100, sign=True)}" for gate, gain in gains.items())
     return Finding(

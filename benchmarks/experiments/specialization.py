@@ -6,10 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import figures, heads
-from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Trial, Verdict
+from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Trial
 from .intervals import Interval
 from .results import Results
 from .specialization_table import tabulate
+from .verdicts import judge
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,9 +164,7 @@ def _specialized(configuration: Configuration, own: Sequence[Sweep], task: str) 
     few, many = configuration.experts[0], configuration.experts[-1]
     changes = {each.name: each.change("polysemanticity") for each in own}
     shown = "; ".join(f"{name} {change.shown(2, sign=True)}" for name, change in changes.items())
-    verdict: Verdict = (
-        "holds" if all(change.high < 0 for change in changes.values()) else "does not hold at this size"
-    )
+    verdict = judge(change.negated for change in changes.values())
     shares = [each.over("class_share") for each in own]
     rises = "; ".join(
         f"{each.name} {over[few].shown(0, 100)} to {over[many].shown(0, 100, '%')}"
@@ -203,7 +202,7 @@ def _accurate(configuration: Configuration, results: Results, own: Sequence[Swee
     }
     (name, experts), worst = min(gains.items(), key=lambda gain: gain[1].low)
     best = max(gains.items(), key=lambda gain: gain[1].mean)
-    verdict: Verdict = "holds" if worst.low > MARGIN else "does not hold at this size"
+    verdict = judge(gains.values(), MARGIN)
     below = sum(gain.low <= MARGIN for gain in gains.values())
     why = (
         f"{below} of {len(gains)} layers may be more than one point worse, that is, their "

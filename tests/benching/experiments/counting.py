@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.experiments.experiment import Cell, Experiment, Finding, Outcome, Report, Trial
 from benchmarks.experiments.results import Results
+from benchmarks.experiments.verdicts import judge
 
 EVERY = 10
 
@@ -47,8 +48,7 @@ def keep(path: Path, text: str) -> None:
 
 def report(configuration: Configuration, results: Results) -> Report:
     rise = results.difference("total", {"scale": 2.0}, {"scale": 1.0})
-    verdict = "holds" if rise.low > 0 else "does not hold at this size"
-    finding = Finding("It | rises.", "Nobody, 2026", "sums", rise.shown(2), verdict, "By chance.")
+    finding = Finding("It | rises.", "Nobody, 2026", "sums", rise.shown(2), judge([rise]), "By chance.")
     return Report([finding], text="That is all.")
 
 

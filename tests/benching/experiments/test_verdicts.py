@@ -12,7 +12,9 @@ optional("torch")
 
 from benchmarks.experiments import heads, presets, results, runner, selection, specialization, tasks  # noqa: E402
 from benchmarks.experiments.experiment import Cell, Experiment, Outcome, Report, Value  # noqa: E402
+from benchmarks.experiments.intervals import interval  # noqa: E402
 from benchmarks.experiments.results import Results  # noqa: E402
+from benchmarks.experiments.verdicts import judge  # noqa: E402
 
 Measure = Callable[[Cell, int], dict[str, Value]]
 BASE: dict[str, Value] = {
@@ -70,7 +72,7 @@ def test_a_fall_that_some_seeds_do_not_show_is_not_enough() -> None:
         lambda cell, seed: {"polysemanticity": 0.5 + falls[seed] * (cell["experts"] == 512)},
     )
     assert sum(falls) < 0
-    assert report.findings[0].verdict == "does not hold at this size"
+    assert report.findings[0].verdict == "undecided at this size"
 
 
 @pytest.mark.parametrize(("loss", "verdict"), [(0.005, "holds"), (0.02, "does not hold at this size")])
@@ -81,6 +83,25 @@ def test_accuracy_may_be_a_point_less(loss: float, verdict: str) -> None:
     )
     assert report.findings[1].verdict == verdict
     assert f"{-100 * loss:.1f} ± 0.0 (CP head, 512 experts)".replace("-", "−") in report.findings[1].result
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        (((0.0, 0.1, 0.2),), "undecided at this size"),
+        (((0.1, 0.2, 0.2),), "holds"),
+        (((0.1, 0.2, 0.2), (0.0, 0.1, 0.2)), "undecided at this size"),
+        (((0.1, 0.2, 0.2), (-0.1, -0.2, -0.2)), "does not hold at this size"),
+        (((0.3,),), "undecided at this size"),
+        (((),), "undecided at this size"),
+    ],
+)
+def test_a_claim_holds_if_every_interval_is_above_and_fails_if_one_is_below(
+    gains: tuple[tuple[float, ...], ...], verdict: str
+) -> None:
+    assert judge(map(interval, gains)) == verdict
+    below = [interval([-value for value in each]).negated for each in gains]
+    assert judge(below) == verdict
 
 
 def test_what_cannot_be_tested_here_is_said_to_be() -> None:
