@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .forms import Factor, Form, Index, Place, Term, UnsayableError, meet, row_of, short_of
+from .forms import FIRST, Factor, Form, Index, Place, Term, UnsayableError, meet, row_of, short_of
 from .script import (
     Given,
     Script,
@@ -116,14 +116,15 @@ class Noted:
         if len(place) != 1 or not place[0].size.startswith("S "):
             raise UnsayableError(f"the range {start} to {stop}", "only the row of the bias is cut off")
         (index,) = place
-        short, row = short_of(index), row_of(index)
-        kept: Place
+        kept, cut, low, rest = short_of(index), FIRST, "0", "first_row"
+        given = ("0", "(Nat.lt_0_succ _)")
         if (start, stop) == (0, index.count - 1):
-            cut, kept, low = short, (short,), "0"
-            given = (index.name, f"(Nat.lt_lt_succ_r _ _ {hypothesis(index)})")
+            if kept:
+                (cut,), rest = kept, f"low {hypothesis(index)}"
+                given = (index.name, f"(Nat.lt_lt_succ_r _ _ {hypothesis(index)})")
         elif (start, stop) == (index.count - 1, index.count):
-            cut, kept, low = row, (), row.name
-            given = (row.name, "(Nat.lt_succ_diag_r _)")
+            cut, kept, rest = row_of(index), (), "last_row"
+            low, given = cut.name, (cut.name, "(Nat.lt_succ_diag_r _)")
         else:
             raise UnsayableError(f"the range {start} to {stop}", "only the row of the bias is cut off")
         axes = (*form.axes[:axis], kept, *form.axes[axis + 1 :])
@@ -131,7 +132,6 @@ class Noted:
         entry = "cbn [slice entry nth put firstn skipn app]; rewrite ?Nat.add_0_r; reflexivity"
         end = f"exact {self.at({index: given})}"
         if any(factor.extended for term in form.terms for factor in term.factors):
-            rest = f"low {hypothesis(index)}" if kept else "last_row"
             end = f"eapply eq_trans; [{end} | {rest}]"
         size = enclose(write_size(kept))
         body = f"slice {axis} {enclose(low)} {size} {self.name}"
@@ -153,8 +153,10 @@ def restrict(term: Term, index: Index, cut: Index) -> Term:
     factors = []
     for factor in term.replace({index: cut}).factors:
         whole = factor.extended and any(cut in place for place in factor.places)
-        if whole and not cut.size:
+        if whole and cut == row_of(index):
             continue
+        if whole and cut == FIRST:
+            factor = replace(factor, places=(*factor.places[:-1], ()))
         factors.append(replace(factor, extended=factor.extended and not whole))
     return Term(tuple(factors), term.summed)
 

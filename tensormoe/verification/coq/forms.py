@@ -162,11 +162,15 @@ class Form:
         return Form.of(_stretch(self, other), (*self.terms, *other.terms))
 
 
-def short_of(index: Index) -> Index:
-    """An index of the inputs alone, from one with the row of the bias; any other as it is."""
+# The row of a single input.
+FIRST = Index("0")
+
+
+def short_of(index: Index) -> Place:
+    """The place of the inputs alone, from an index with the row of the bias; of any other itself."""
     if not index.size.startswith("S "):
-        return index
-    return Index(index.name, index.size[2:], index.count - 1)
+        return (index,)
+    return (Index(index.name, index.size[2:], index.count - 1),) if index.count > 2 else ()
 
 
 def row_of(index: Index) -> Index:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from ...programs.program import Program
 from .arrays import Noted
-from .forms import match_axes
+from .forms import FIRST, match_axes
 from .ops import CertificateOps
-from .script import Script, below, enclose, rename_given, sign, write_places, write_shape
+from .script import Script, below, enclose, rename_given, sign, write_places, write_shape, write_size
 from .statement import Statement
 
 
@@ -74,13 +74,17 @@ def state_gradient(
     inner = f"first [{entries} | eapply eq_trans; [{entries} | by_laws]]"
     if any(array == statement.extended for statement in statements):
         # Over all rows, of which the last moves by nothing.
-        *before, short = indices
-        size = enclose(short.size)
-        rows = f"({closed}) ⊗ pad {size} d {' '.join(index.name for index in indices)}"
-        flat = f"{sign(before)}Σ {short.name} < S {size}, {rows}"
-        token = before[0].name
-        lemma = f"sum_pad {size} {token} d (fun {short.name} => {closed})"
-        proof = f"{below(before)}eapply eq_trans; [| exact ({lemma})]; {below([short])}{inner}"
+        (token,), short = operand.form.axes
+        single = script.names.single
+        row = short[0] if short else single or FIRST
+        if not short:
+            closed = script.close(gradient.form.rename(known).rename({FIRST: row}))
+        size = enclose(write_size(short))
+        rows = f"({closed}) ⊗ pad {size} d {token.name} {row.name}"
+        flat = f"{sign([token])}Σ {row.name} < S {size}, {rows}"
+        lemma = f"sum_pad {size} {token.name} d (fun {row.name} => {closed})"
+        way = below(short) or "rewrite sum_one; cbv beta; "
+        proof = f"{below([token])}eapply eq_trans; [| exact ({lemma})]; {way}{inner}"
     else:
         flat = f"{sign(indices)}({closed}) ⊗ d {entry}"
         proof = f"{below(indices)}{inner}"

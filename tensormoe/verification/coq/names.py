@@ -10,7 +10,7 @@ from ...networks.notation import BATCH, Indices
 from ...networks.splits import Split
 from ...programs.contraction import Contraction, Operand
 from ..proof.world import find_digits
-from .forms import Index, Place, UnsayableError
+from .forms import Index, Place, UnsayableError, short_of
 
 # Stands for any number of tokens: a prime that is no product of other sizes.
 ANY_BATCH = 2**521 - 1
@@ -69,17 +69,20 @@ class Names:
         # The batch first, then as the contraction lists them.
         self.order = [index for index in sizes if index in held]
         self.extended = {each.operands[0].indices[-1] for each in contractions if each.affine}
-        if any(sizes[index] == 2 for index in self.extended):
-            raise UnsayableError("a single input beside the bias", "its index would have size 1")
         arrays = dict.fromkeys(operand.name for operand in operands)
         self.arrays = {name: self.fresh(name) for name in arrays}
         merged = _join_sizes(operands, equal, self.order, self._spread)
         variables = {index: self.fresh("b" if index == BATCH else index) for index in self.order}
+        alike = _join_sizes(operands, (), self.order, self._spread)
+        rows = {alike[index] for index in self.extended}
+        self._with_row = {index for index in self.order if alike[index] in rows}
         texts: dict[str, str] = {}
         for index in self.order:
             if merged[index] not in texts and sizes[index] != 1:
-                texts[merged[index]] = self.fresh(f"N_{variables[merged[index]]}")
-        self.sizes = tuple(texts.values())
+                # A single input beside the bias: axes of size 1 have no variable.
+                single = index in self._with_row and sizes[index] == 2
+                texts[merged[index]] = "1" if single else self.fresh(f"N_{variables[merged[index]]}")
+        self.sizes = tuple(text for text in texts.values() if text != "1")
         self._indices = {
             index: self._make(index, variables[index], texts[merged[index]], sizes[index])
             for index in self.order
@@ -103,6 +106,12 @@ class Names:
         """One place for each of some indices."""
         return tuple(map(self.place, indices))
 
+    @property
+    def single(self) -> Index | None:
+        """An index of a single input and the bias, if there is one."""
+        indices = (self._indices[index] for index in self.order if index in self.extended)
+        return next((index for index in indices if not short_of(index)), None)
+
     def whole(self, indices: Iterable[str]) -> list[Index]:
         """The variables of indices, in the contraction's order."""
         wanted = {digit for index in indices for digit in self._spread(index)}
@@ -112,7 +121,7 @@ class Names:
         return self._digits.get(index, (index,))
 
     def _make(self, index: str, name: str, size: str, count: int) -> Index:
-        return Index(name, f"S {size}" if index in self.extended else size, count)
+        return Index(name, f"S {size}" if index in self._with_row else size, count)
 
 
 def _check_splits(splits: Iterable[Split], sizes: dict[str, int]) -> None:

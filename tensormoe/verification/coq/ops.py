@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from .arrays import Noted
-from .forms import Factor, Form, Index, Term, UnsayableError, meet, short_of
+from .forms import FIRST, Factor, Form, Index, Place, Term, UnsayableError, meet, rename, short_of
 from .script import (
     below,
     enclose,
@@ -70,23 +70,29 @@ class CertificateOps:
 
     def affine(self, a: Noted, b: Noted, /) -> Noted:
         """The input, followed by a 1, times a matrix."""
-        (index,), (short,) = b.form.axes[-2], a.form.axes[-1]
+        (index,), short = b.form.axes[-2], a.form.axes[-1]
         factor = _read_input(a)
-        if short_of(index).size != short.size:
+        if write_size(short_of(index)) != write_size(short):
             raise UnsayableError(a.name, "a matrix has other rows than those of the input and the bias")
-        whole = replace(index, name=short.name)
+        whole = replace(index, name=short[0].name) if short else index
         axes = (*a.form.axes[:-1], (whole,))
-        extended = replace(factor.replace({short: whole}), extended=True)
+        extended = replace(factor, places=(*factor.places[:-1], (whole,)), extended=True)
         z = Form(axes, (Term((extended,)),))
         known, form = _multiply(z, b.form)
         x = f"{factor.name} {write_places(extended.places)}"
-        entry = f"affine_entry _ _ _ {enclose(short.size)} {write_places(form.axes)} {a.name}_shape eq_refl"
-        at_b, at_a = b.at(rename_given(known)), a.at({short: (short.name, "H_low")})
+        size = enclose(write_size(short))
+        entry = f"affine_entry _ _ _ {size} {write_places(form.axes)} {a.name}_shape eq_refl"
+        at_b, at_a = (
+            b.at(rename_given(known)),
+            f"exact {a.at({each: (each.name, 'H_low') for each in short})}",
+        )
+        if not short:
+            at_a = f"assert ({whole.name} = 0) as -> by lia; {at_a}"
         second = self_close(b, known)
         proof = (
             f"eapply eq_trans; [exact ({entry}) |]. cbn [last removelast app].\n"
             f"  eapply eq_trans; [{below([whole])}refine (f_equal2 mul (if_lt _ _ _ ({x}) _ _) {at_b}); "
-            f"intros H_low; exact {at_a} |].\n"
+            f"intros H_low; {at_a} |].\n"
             f"  change (Σ {whole.name} < {whole.size}, {a.script.close(z)} ⊗ ({second}) = "
             f"{a.script.close(form)}). by_laws."
         )
@@ -101,21 +107,25 @@ class CertificateOps:
             raise UnsayableError(f"{len(arrays)} arrays", "only the row of the bias is put behind others")
         a, b = arrays
         axis %= len(a.form.axes)
-        if len(a.form.axes[axis]) != 1 or b.form.axes[axis] or len(a.form.terms) != len(b.form.terms):
+        short, known = a.form.axes[axis], meet(a.form, b.form)
+        whole = _lengthen(a, axis)
+        if whole is None or b.form.axes[axis] or len(a.form.terms) != len(b.form.terms):
             raise UnsayableError(a.name, "only the row of the bias is put behind others")
-        ((short,),) = [a.form.axes[axis]]
-        whole = Index(short.name, f"S {short.size}", short.count + 1)
         axes = (*a.form.axes[:axis], (whole,), *a.form.axes[axis + 1 :])
         form = Form.of(axes, [extend(term, short, whole) for term in a.form.terms])
-        i, low = short.name, {short: (short.name, "H_low")}
-        known = meet(a.form, b.form)
+        i, size = whole.name, enclose(write_size(short))
+        rest = f"exact {a.at({each: (each.name, 'H_low') for each in short})} |"
+        if short:
+            first = f"eapply eq_trans; [{rest} low H_low]"
+        else:
+            first = f"assert ({i} = 0) as -> by lia. eapply eq_trans; [{rest} first_row]"
         entry = f"concatenate_entry {axis} _ _ _ {write_places(axes)} {a.name}_shape"
         proof = (
             f"eapply eq_trans; [exact ({entry}) |].\n"
             "  cbn [nth put firstn skipn app]. "
-            f"destruct (Nat.ltb_spec {i} {enclose(short.size)}) as [H_low | H_low].\n"
-            f"  - eapply eq_trans; [exact {a.at(low)} | low H_low].\n"
-            f"  - assert ({i} = {short.size}) as -> by lia. rewrite Nat.sub_diag. "
+            f"destruct (Nat.ltb_spec {i} {size}) as [H_low | H_low].\n"
+            f"  - {first}.\n"
+            f"  - assert ({i} = {size}) as -> by lia. rewrite Nat.sub_diag. "
             f"eapply eq_trans; [exact {b.at(rename_given(known))} | last_row]."
         )
         return a.define(f"concatenate {axis} {a.name} {b.name}", form, proof, [a, b])
@@ -153,17 +163,30 @@ def _fit_product(a: Noted, b: Noted) -> str:
     return f"exists {', '.join([leading, *sizes])}. split; [exact {a.name}_shape | exact {b.name}_shape]."
 
 
-def extend(term: Term, short: Index, whole: Index) -> Term:
+def _lengthen(a: Noted, axis: int) -> Index | None:
+    """The index of the inputs and the bias, from the axis of the inputs alone."""
+    place, single = a.form.axes[axis], a.script.names.single
+    if len(place) == 1:
+        return Index(place[0].name, f"S {place[0].size}", place[0].count + 1)
+    if place or single is None:
+        return None
+    return rename([single], {index.name for index in a.form.indices})[single]
+
+
+def extend(term: Term, short: Place, whole: Index) -> Term:
     """The term with x followed by a 1, from its rows of the inputs."""
-    if not any(short in place for factor in term.factors for place in factor.places):
-        raise UnsayableError(short.name, "rows are put together that are not those of one sum")
-    factors = tuple(
-        replace(moved, extended=moved.extended or lacks_row(factor, short))
-        for factor, moved in zip(term.factors, term.replace({short: whole}).factors, strict=True)
-    )
-    return Term(factors, term.summed)
+    (rows,) = short or (FIRST,)
+    factors = [
+        replace(factor, places=(*factor.places[:-1], (whole,)), extended=True)
+        if lacks_row(factor, short)
+        else factor.replace({rows: whole})
+        for factor in term.factors
+    ]
+    if not any(whole in place for factor in factors for place in factor.places):
+        raise UnsayableError(whole.name, "rows are put together that are not those of one sum")
+    return Term(tuple(factors), term.summed)
 
 
-def lacks_row(factor: Factor, short: Index) -> bool:
+def lacks_row(factor: Factor, short: Place) -> bool:
     """Whether a factor is the input, or a block's hidden values, at rows without the bias."""
-    return factor.rank <= 0 and any(short in place for place in factor.places)
+    return factor.rank <= 0 and not factor.extended and factor.places[-1] == short

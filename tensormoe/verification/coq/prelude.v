@@ -90,6 +90,8 @@ Add Ring semiring : laws.
 
 Lemma sum_ext n f g : (forall i, i < n -> f i = g i) -> sum n f = sum n g.
 Proof. induction n; cbn; intros E; [ring | rewrite IHn, (E n) by auto; ring]. Qed.
+Lemma sum_one f : sum 1 f = f 0.
+Proof. cbn. ring. Qed.
 Lemma sum_zero n : sum n (fun _ => zero) = zero.
 Proof. induction n; cbn; [| rewrite IHn]; ring. Qed.
 Lemma sum_plus n f g : sum n f ⊕ sum n g = Σ i < n, f i ⊕ g i.
@@ -183,6 +185,7 @@ Ltac by_laws :=
       tryif has_parts a then eapply take_both; [first_part | any_part | by_product | by_laws] else by_product
   end.
 Ltac low H := unfold z; rewrite (proj2 (Nat.ltb_lt _ _) H); by_laws.
+Ltac first_row := unfold z; cbn [Nat.ltb Nat.leb]; by_laws.
 Ltac last_row := unfold z; rewrite Nat.ltb_irrefl; by_laws.
 
 (* Axes that are merged indices: [g] lists the sizes of the indices of each axis. *)

@@ -81,7 +81,7 @@ class Statement:
         places = self.names.places(use.operand.indices)
         if array != self.extended:
             return places
-        return tuple(tuple(short_of(index) for index in place) for place in places)
+        return tuple(tuple(short for index in place for short in short_of(index)) for place in places)
 
     def call(self, given: Sequence[str]) -> str:
         """The result for arrays, one for each use, at the output's variables."""

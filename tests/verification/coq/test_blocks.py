@@ -17,6 +17,7 @@ BLOCKS = {
         8, 8, 6, 4, CP, gated=True, shared="expert1"
     ),
     "plain": tm.MuMoEBlockSpec(8, 7, 6, 4, CP),
+    "of single values": tm.MuMoEBlockSpec(1, 1, 2, 2, tm.CP(3), gated=True),
     "without bias, of two levels": tm.MuMoEBlockSpec(8, 7, 6, (4, 3), CP, bias=False),
     "gated rings": tm.MuMoEBlockSpec(8, 7, 6, 4, tm.TensorRing((2, 3, 4)), gated=True, nonlinearity="silu"),
 }
