@@ -9,9 +9,9 @@ sign stays zero. This is a proof, for all data and losses.
 
 What is looked for are exchanges of two values of one index, which are values with equal slices everywhere;
 exchanges of two values in each of several indices at once, where each follows from those before, as in
-chains of identity matrices; and values with slices of zeros in two cores. What is not: exchanges that move
-more than two values of an index where none that moves two exists, and what is lost in other ways, such as a
-gate that always chooses one expert.
+chains of identity matrices; and values with slices of zeros, in each term of a sum that has them, in two
+cores or in a fixed one. What is not: exchanges that move more than two values of an index where none that
+moves two exists, and what is lost in other ways, such as a gate that always chooses one expert.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ from ..gates.routers import AdaptiveClustering, LinearRouter
 from ..layers.initialization import initialize
 from ..layers.parameters import name_core
 from ..layers.spec import Spec
+from ..networks.network import Core, Network
 from ..networks.notation import expert_modes, is_mode
 from ..typing import NumPyArray
 from .report import Check
@@ -131,7 +132,9 @@ class _Tensor:
 
     values: NumPyArray
     indices: tuple[str, ...]
-    is_core: bool = True
+    # The layer and the term of its sum that a core is in; () for a gate's parameters.
+    term: tuple[str, int] | tuple[()] = ()
+    is_fixed: bool = False
 
     def size(self, index: str) -> int:
         """The number of an index's values."""
@@ -143,10 +146,10 @@ class _Tensor:
         return np.moveaxis(self.values.take(positions, axis), axis, 0).reshape(len(positions), -1)
 
     def empty(self, index: str) -> NumPyArray:
-        """1 for every value of an index whose slice is zero, 0 for the others."""
+        """Whether the slice of each value of an index is zero."""
         axis = self.indices.index(index)
         others = tuple(each for each in range(self.values.ndim) if each != axis)
-        return 1 - self.values.any(axis=others).astype(int)
+        return np.logical_not(self.values.any(axis=others))
 
     def exchange(self, swaps: Mapping[str, tuple[int, int]]) -> NumPyArray:
         """The values after two positions of some indices have changed places."""
@@ -165,27 +168,47 @@ def _tensors(spec: Spec, parameters: Mapping[str, NumPyArray]) -> list[_Tensor]:
     experts = tuple(_FIXED if mode in split else mode for mode in expert_modes(spec.levels))
     tensors = []
     for prefix, stage in spec.layers.items():
-        for core in stage.network.cores:
+        fixed = {name for name, _ in stage.network.fixed}
+        for number, core in _number_terms(stage.network):
             # Levels of experts are shared by all layers, bonds are not.
             indices = tuple(
                 index if index in experts else _FIXED if is_mode(index) else _bond_name(prefix, index)
                 for index in core.indices
             )
             # Minus zero is zero.
-            tensors.append(_Tensor(parameters[name_core(prefix, stage, core.name)] + 0.0, indices))
+            array = parameters[name_core(prefix, stage, core.name)] + 0.0
+            tensors.append(_Tensor(array, indices, (prefix, number), core.name in fixed))
     for level, mode in enumerate(experts):
         for name, indices in (("weights", (_FIXED, mode)), ("bias", (mode,))):
             if (values := parameters.get(f"gate_{name}.{level}")) is not None:
-                tensors.append(_Tensor(values + 0.0, indices, is_core=False))
+                tensors.append(_Tensor(values + 0.0, indices))
     return tensors
+
+
+def _number_terms(network: Network) -> Iterator[tuple[int, Core]]:
+    """The cores with the number of their term."""
+    for number, term in enumerate(network.terms):
+        for core in term.cores:
+            yield number, core
+
+
+def _find_empty(index: str, carriers: Sequence[_Tensor], size: int) -> NumPyArray:
+    """Whether each value of an index is zero in two cores, or a fixed one, of every term that has it."""
+    stay = np.ones(size, dtype=bool)
+    for term in {each.term for each in carriers if each.term}:
+        cores = [each for each in carriers if each.term == term]
+        # Whatever a fixed core multiplies by zero gets no gradient, either.
+        count = sum((each.empty(index) * (2 if each.is_fixed else 1) for each in cores), np.zeros(size, int))
+        stay &= count >= 2
+    return stay
 
 
 def _unused(index: str, carriers: Sequence[_Tensor], tensors: Sequence[_Tensor]) -> Unused:
     carriers = sorted(carriers, key=lambda tensor: tensor.values.size)
     size = carriers[0].size(index)
-    empty = sum((tensor.empty(index) for tensor in carriers if tensor.is_core), np.zeros(size, dtype=int))
-    zeros = tuple(np.flatnonzero(empty >= 2).tolist())
-    groups = _group(np.flatnonzero(empty < 2).tolist(), index, carriers)
+    empty = _find_empty(index, carriers, size)
+    zeros = tuple(np.flatnonzero(empty).tolist())
+    groups = _group(np.flatnonzero(~empty).tolist(), index, carriers)
     members = {group[0]: group for group in groups}
     joined = []
     # Values that change places together with those of other indices hold the same numbers in another order.

@@ -114,9 +114,9 @@ MUTANTS = [
     ),
     edit(
         "one slice of zeros is without use",
-        "verification.capacity:_unused",
-        "empty >= 2",
-        "empty >= 1",
+        "verification.capacity:_find_empty",
+        "count >= 2",
+        "count >= 1",
         CP,
         f"{CAPACITY}::test_one_slice_of_zeros_is_not_without_use",
     ),

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from support.frameworks import optional
 
 import tensormoe as tm
+from tensormoe.layers.initialization import fixed_values
 from tensormoe.testing import specs
 from tensormoe.verification import capacity
 from tensormoe.verification.capacity import excess_ranks, find_unused
@@ -57,8 +58,38 @@ def test_without_noise_every_value_of_a_wide_bond_is_used() -> None:
     assert (unused.what, unused.zeros) == ("values of bond r2", (2, 3, 4))
 
 
+def has_empty_slices(array: np.ndarray) -> bool:
+    """Whether an array is zero for one value of an index: nothing that meets it there is ever used."""
+    sums = (np.abs(array).sum(tuple({*range(array.ndim)} - {axis})) for axis in range(array.ndim))
+    return not all(each.all() for each in sums)
+
+
 @given(specs())
 def test_no_random_network_starts_with_capacity_without_use(spec: tm.MuMoESpec) -> None:
+    assume(not any(map(has_empty_slices, fixed_values(spec, "float64").values())))
+    assert find_unused(spec) == ()
+
+
+def test_a_fixed_core_that_is_zero_for_a_value_leaves_it_without_use() -> None:
+    fixed = np.array([[1.0, 0.0, -1.0], [2.0, 0.0, 1.0]])
+    family = tm.TensorNetwork("n i r, H: o r", r=3, fixed={"H": fixed})
+    (unused,) = find_unused(tm.MuMoESpec(4, 2, 3, family, SOFTMAX, bias=False))
+    assert (unused.what, unused.zeros) == ("values of bond r", (1,))
+
+
+TWO_TERMS = tm.TensorNetwork("n i r, r o + n i s, s o", r=2, s=2)
+
+
+def test_zeros_of_an_expert_in_one_core_of_each_term_are_not_without_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other core of each term tells them what to become."""
+    spec = tm.MuMoESpec(4, 3, 3, TWO_TERMS, SOFTMAX, bias=False)
+    cores = {name: array for name, array in tm.initialize(spec, 0)[0].items() if name.startswith("cores")}
+    first, second = (name for name, array in cores.items() if array.ndim == 3)
+    for array in (cores[first], cores[second]):
+        array[1] = 0
+    with_start(monkeypatch, cores)
     assert find_unused(spec) == ()
 
 
