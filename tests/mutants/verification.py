@@ -350,4 +350,40 @@ REPORT = [
     ),
 ]
 
-MUTANTS = [*EXACT, *FLOAT, *FRAMEWORKS, *PROOF, *REPORT]
+# Of what certificates say. What Coq itself refuses is in tests/verification/coq/test_refusals.py.
+COQ = [
+    edit(
+        "a certificate does not claim that operations are defined",
+        "verification.coq.export:close_file",
+        "[*theorems, *_state_fits(script)]",
+        "[*theorems]",
+        CP,
+        "docs/test_certificates.py::test_the_blocks_of_the_page_are_the_certificate_that_its_code_makes",
+    ),
+    edit(
+        "a certificate defines the weight without its inner sums",
+        "verification.coq.statement:Statement._define_weight",
+        "sign(bonds) + (",
+        "(",
+        CP,
+        "verification/coq/test_families.py::test_a_certificate_says_in_words_what_it_proves_and_names_what_the_notation_names",
+    ),
+    edit(
+        "a certificate has a variable for the rows of a single input",
+        "verification.coq.names:Names.__init__",
+        "index in self._with_row and sizes[index] == 2",
+        "False",
+        CP,
+        "verification/coq/test_families.py::test_a_single_input_beside_a_bias_has_no_variable",
+    ),
+    edit(
+        "hidden values in parts may be followed by a 1",
+        "verification.coq.chain:_split_alike",
+        "len({*alike.values()}) > 1",
+        "len({*alike.values()}) > 2",
+        CP,
+        "verification/coq/test_blocks.py::test_hidden_values_in_parts_that_a_1_follows_are_refused",
+    ),
+]
+
+MUTANTS = [*EXACT, *FLOAT, *FRAMEWORKS, *PROOF, *REPORT, *COQ]

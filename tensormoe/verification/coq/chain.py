@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...arrays.protocols import Nonlinearity
+from ...networks.splits import Split
 from ...programs.contraction import Contraction, Operand
 from ...programs.program import Program
 from ..proof.block import Block, program_data
@@ -20,11 +21,23 @@ from .gradients import state_each, state_gradient
 from .heading import write_heading
 from .names import Names
 from .ops import CertificateOps
-from .script import Script, give, hypothesis, rename_given, write_places
+from .script import (
+    Script,
+    give,
+    hypothesis,
+    rename_given,
+    write_groups,
+    write_list,
+    write_place,
+    write_places,
+)
 from .statement import Letters, Statement
 
 _BEFORE = (Letters("u", "W_u", "V_u", "du"), Letters("v", "W_v", "V_v", "dv"))
-_RESERVED = ("u", "v", "vh", "dh", "fu", "f", "du", "dv", "W_u", "W_v", "V_u", "V_v", "u_is", "v_is")
+_RESERVED = (
+    *("u", "v", "vh", "dh", "fu", "f", "du", "dv", "W_u", "W_v", "V_u", "V_v", "u_is", "v_is"),
+    *(f"{name}_at" for name in ("h", "vh", "fu", "du", "dv")),
+)
 
 
 def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, program: Program) -> str:
@@ -39,15 +52,13 @@ def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, prog
         TensorMoEError: something that a certificate cannot speak about yet.
     """
     for layer in layers:
-        if layer.splits or layer.active:
-            raise UnsayableError(
-                "a block", "some of its layers read the input in parts, or some experts alone"
-            )
+        if layer.active:
+            raise UnsayableError("a block", "some of its layers read some experts alone")
     block = Block.of(layers, nonlinearity)
     *before, last = _share(block, layers)
     last = replace(last, operands=(replace(last.operands[0], name="h"), *last.operands[1:]))
     equal = [(layer.output[-1], last.operands[0].indices[-1]) for layer in before]
-    names = Names([*before, last], equal, _RESERVED)
+    names = Names([*before, last], equal, _RESERVED, _split_alike([*before, last]))
     firsts = [Statement(layer, names, letters) for layer, letters in zip(before, _BEFORE, strict=False)]
     statements = [*firsts, Statement(last, names)]
     data = [names.arrays[operand.name] for operand in program_data(before)]
@@ -102,15 +113,11 @@ class _ChainOps(CertificateOps):
         opaque = self._keep_gradient(gradient)
         if position == 0:
             self._define("vh", self._call(1))
-            return self._bend_back(x, opaque * self._name("vh", factor, self._at(1)))
+            return self._bend_back(x, opaque * self._name("vh", factor, self._to("vh", self._at(1))))
         self._define("fu", f"f ({self._call(0)})")
-        claim = self._form("fu")
-        entries = write_places(self._places)
-        proof = f"change (f ({x.name} {entries}) = f ({self._call(0)})). exact (f_equal f {self._at(0)})."
-        bent = x.define(f"pointwise f {x.name}", claim, proof, [x])
-        product = opaque * bent
+        product = opaque * self._apply("fu", x)
         self._define("dv", self._script.close(product.form))
-        return self._name("dv", product, product.at({}))
+        return self._name("dv", product, self._to("dv", product.at({})))
 
     def _keep_gradient(self, gradient: Noted) -> Noted:
         """The gradient of h, whose entries stand for themselves in what follows."""
@@ -129,14 +136,12 @@ class _ChainOps(CertificateOps):
         for statement, result in zip(self._before, results, strict=True):
             self._state_result(statement, result)
         u = f"f ({self._call(0)})"
-        entries, x = write_places(self._places), results[0]
         self._define("h", u if len(results) == 1 else f"{u} ⊗ {self._call(1)}")
         if len(results) == 1:
-            proof = f"change (f ({x.name} {entries}) = {u}). exact (f_equal f {self._at(0)})."
-            self.hidden = x.define(f"pointwise f {x.name}", self._form("h"), proof, [x])
+            self.hidden = self._apply("h", results[0])
             return self.hidden
         function_of, equal = "fun a b => f a ⊗ b", f"{self._at(0)} {self._at(1)}"
-        body = f"pointwise_product f {x.name} {results[1].name}"
+        body = f"pointwise_product f {results[0].name} {results[1].name}"
         self.hidden = self._zip(body, function_of, equal, "h", results)
         return self.hidden
 
@@ -148,13 +153,20 @@ class _ChainOps(CertificateOps):
         body = f"pointwise_vjp f' {x.name} {gradient.name}"
         return self._zip(body, "fun a g => g ⊗ f' a", equal, "du", [x, gradient])
 
+    def _apply(self, name: str, x: Noted) -> Noted:
+        """The nonlinearity of the first layer's result, which gives what a name stands for."""
+        entries = write_places(self._places)
+        equal = self._to(name, f"(f_equal f {self._at(0)})")
+        proof = f"change (f ({x.name} {entries}) = {name} {entries}). exact {equal}."
+        return x.define(f"pointwise f {x.name}", self._form(name), proof, [x])
+
     def _zip(self, body: str, function: str, equal: str, name: str, sources: Sequence[Noted]) -> Noted:
         """An elementwise operation that gives what a name stands for."""
         shapes = " ".join(f"{source.name}_shape" for source in sources)
         proof = (
             f"unfold {body.split()[0]}. eapply eq_trans; "
             f"[exact (elementwise_entry _ _ _ _ _ {write_places(self._places)} {shapes}) |]. stretch. "
-            f"exact (f_equal2 ({function}) {equal})."
+            f"exact {self._to(name, f'(f_equal2 ({function}) {equal})')}."
         )
         return sources[0].define(body, self._form(name), proof, sources)
 
@@ -175,9 +187,33 @@ class _ChainOps(CertificateOps):
 
     def _define(self, name: str, value: str) -> None:
         """Give a name to values at the indices of the hidden values."""
-        variables = "; ".join(place[0].name if place else "_" for place in self._places)
-        text = f"match i0 with [{variables}] => {value} | _ => zero end"
-        self._script.emit(f"Definition {name} (i0 : list nat) : R :=\n  {text}.")
+        *others, last = self._places
+        variables, text, proof = [place[0].name if place else "_" for place in others], value, ""
+        if len(last) > 1:
+            # The parts of one place.
+            sizes, parts = write_groups([last])[1:-1], write_list(index.name for index in last)
+            text = f"match unflat {sizes} i0 with {parts} => {value} | _ => zero end"
+            bounds = "(Forall2_nil lt)"
+            for index in reversed(last):
+                bounds = f"(Forall2_cons _ _ {hypothesis(index)} {bounds})"
+            fact = f"unflat {sizes} ({write_place(last)}) = {parts}"
+            proof = f"assert (E : {fact}) by exact (unflat_flat {sizes} {parts} {bounds}). "
+            proof += f"cbv beta iota delta [{name}]. rewrite E. "
+        held = "i0" if len(last) > 1 else last[0].name if last else "_"
+        pattern = write_list([*variables, held])
+        indices = [index for place in self._places for index in place]
+        bounded = " ".join(f"({hypothesis(index)} : {index.name} < {index.size})" for index in indices)
+        self._script.emit(
+            f"Definition {name} (i0 : list nat) : R :=\n  match i0 with {pattern} => {text} | _ => zero end.",
+            f"Lemma {name}_at {' '.join(index.name for index in indices)} {bounded} :",
+            f"  {name} {write_places(self._places)} = {value}.",
+            f"Proof. {proof}reflexivity. Qed.",
+        )
+
+    def _to(self, name: str, proof: str) -> str:
+        """The proof that something is what a name stands for, from a proof that it is that value."""
+        indices = [index for place in self._places for index in place]
+        return f"(eq_trans {proof} (eq_sym ({' '.join([f'{name}_at', *give(indices, {})])})))"
 
     def _name(self, name: str, array: Noted, proof: str, own: str = "") -> Noted:
         """An array whose entries are called by a name."""
@@ -200,6 +236,28 @@ class _ChainOps(CertificateOps):
         """The lemma on such a result."""
         indices: list[Index] = [index for place in self._places for index in place]
         return f"({' '.join([f'{self._before[number].letters.result}_is', *give(indices, {})])})"
+
+
+def _split_alike(layers: Sequence[Contraction]) -> list[Split]:
+    """The parts of the indices that one array is read with, or a layer's result, for those without them."""
+    modes: dict[str, dict[str, int]] = {}
+    for layer in layers:
+        for operand in layer.data:
+            mode = operand.indices[-1]
+            modes.setdefault(operand.name, {})[mode] = dict(layer.sizes)[mode]
+    for layer in layers[:-1]:
+        modes["h"][layer.output[-1]] = dict(layer.sizes)[layer.output[-1]]
+    further = []
+    for name, alike in modes.items():
+        splits = [split for layer in layers for split in layer.splits if split.mode in alike]
+        if splits and len({*alike.values()}) > 1:
+            raise UnsayableError(name, "it is in parts, and followed by a 1")
+        for mode in alike:
+            held = {split.sizes for split in splits if split.mode == mode}
+            for sizes in dict.fromkeys(split.sizes for split in splits if split.sizes not in held):
+                stem = f"{mode}_{'x'.join(map(str, sizes))}"
+                further.append(Split(mode, tuple(f"{stem}_{k}" for k in range(1, len(sizes) + 1)), sizes))
+    return further
 
 
 def _share(block: Block, layers: Sequence[Contraction]) -> list[Contraction]:

@@ -44,6 +44,7 @@ class Names:
         contractions: of one layer, or of those of a block, whose indices have names of their own.
         equal: pairs of indices that have one size without a bias.
         reserved: names that the certificate gives to something else.
+        further: parts of indices that no core carries, but of others of their size.
 
     Attributes:
         order: all indices, each mode that is split in its parts, in the contractions' order.
@@ -55,10 +56,11 @@ class Names:
         contractions: Sequence[Contraction],
         equal: Sequence[tuple[str, str]] = (),
         reserved: Iterable[str] = (),
+        further: Sequence[Split] = (),
     ) -> None:
         self._taken = {*_find_taken(), *reserved}
         sizes = {BATCH: ANY_BATCH} | {index: size for each in contractions for index, size in each.sizes}
-        splits = [split for each in contractions for split in each.splits]
+        splits = [split for each in contractions for split in each.splits] + [*further]
         _check_splits(splits, sizes)
         self._digits, finest = find_digits(splits)
         sizes |= finest
@@ -74,8 +76,8 @@ class Names:
         merged = _join_sizes(operands, equal, self.order, self._spread)
         variables = {index: self.fresh("b" if index == BATCH else index) for index in self.order}
         alike = _join_sizes(operands, (), self.order, self._spread)
-        rows = {alike[index] for index in self.extended}
-        self._with_row = {index for index in self.order if alike[index] in rows}
+        rows = {(alike[index], sizes[index]) for index in self.extended}
+        self._with_row = {index for index in self.order if (alike[index], sizes[index]) in rows}
         texts: dict[str, str] = {}
         for index in self.order:
             if merged[index] not in texts and sizes[index] != 1:
@@ -91,7 +93,7 @@ class Names:
 
     def fresh(self, name: str) -> str:
         """A name that Coq can use and that nothing else has."""
-        name = name.replace("′", "_2").replace("″", "_up")
+        name = name.replace("′", "_2").replace("″", "_up").replace(".", "_")
         text = "".join(c if (c.isascii() and c.isalnum()) or c == "_" else f"u{ord(c):x}" for c in name)
         while text in self._taken or (text[0] == "t" and text[1:].isdigit()) or text.startswith("H"):
             text = f"_{text}" if text.startswith("H") else f"{text}_"
@@ -144,11 +146,17 @@ def _join_sizes(
             index = known[index]
         return index
 
+    def join(one: str, other: str) -> None:
+        kept, joined = spread(one), spread(other)
+        if len(kept) != len(joined):
+            raise UnsayableError([one, other], "axes of one array are in different parts")
+        for left, right in zip(kept, joined, strict=True):
+            known[root(right)] = root(left)
+
     for one, other in equal:
-        known[root(other)] = root(one)
+        join(one, other)
     first = {operand.name: operand.indices for operand in reversed(operands)}
     for operand in operands:
         for one, other in zip(first[operand.name], operand.indices, strict=True):
-            for kept, joined in zip(spread(one), spread(other), strict=True):
-                known[root(joined)] = root(kept)
+            join(one, other)
     return {index: root(index) for index in indices}

@@ -12,11 +12,14 @@ from tensormoe.verification.coq.forms import UnsayableError
 
 DEEP = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 CP = tm.CP(5)
+PARTS = tm.TTMatrix(i=(2, 4), o=(4, 2), ranks=(2,))
 BLOCKS = {
     "gated, with a core that its layers share": tm.MuMoEBlockSpec(
         8, 8, 6, 4, CP, gated=True, shared="expert1"
     ),
+    "of inputs in parts": tm.MuMoEBlockSpec(4, 4, 3, 2, tm.TensorNetwork("n o, i1 o, i2 o", i=(2, 2))),
     "plain": tm.MuMoEBlockSpec(8, 7, 6, 4, CP),
+    "gated, in other parts before and after": tm.MuMoEBlockSpec(8, 8, 8, 2, PARTS, gated=True),
     "of single values": tm.MuMoEBlockSpec(1, 1, 2, 2, tm.CP(3), gated=True),
     "without bias, of two levels": tm.MuMoEBlockSpec(8, 7, 6, (4, 3), CP, bias=False),
     "gated rings": tm.MuMoEBlockSpec(8, 7, 6, 4, tm.TensorRing((2, 3, 4)), gated=True, nonlinearity="silu"),
@@ -24,7 +27,7 @@ BLOCKS = {
 
 
 @needs_coq
-@pytest.mark.parametrize("name", BLOCKS if DEEP else [*BLOCKS][:1])
+@pytest.mark.parametrize("name", BLOCKS if DEEP else [*BLOCKS][:2])
 def test_the_certificate_of_a_block_holds(name: str) -> None:
     verdict = check_certificate(tm.prove(BLOCKS[name]).to_coq())
     assert verdict.passed, str(verdict)
@@ -58,10 +61,15 @@ def test_a_wrong_nonlinearity_is_refused(name: str) -> None:
     assert lemma_of(wrong, refusal(wrong)).endswith(lemma)
 
 
-def test_a_block_of_layers_in_parts_is_refused() -> None:
-    parts = tm.TTMatrix(i=(2, 4), o=(4, 2), ranks=(2,))
-    proof = tm.prove(tm.MuMoEBlockSpec(8, 8, 8, 4, parts))
-    with pytest.raises(UnsayableError, match="some of its layers read the input in parts"):
+def test_hidden_values_are_numbered_by_the_finest_parts_of_both_layers() -> None:
+    text = tm.prove(BLOCKS["gated, in other parts before and after"]).to_coq()
+    sizes = "[N_o_up_2x4_1; N_o_up_2; N_o2_up]"
+    assert f"match i0 with [b; i0] => match unflat {sizes} i0 with [o_2x4_1; o_2; o2] =>" in text
+
+
+def test_hidden_values_in_parts_that_a_1_follows_are_refused() -> None:
+    proof = tm.prove(tm.MuMoEBlockSpec(8, 8, 8, 4, (PARTS, tm.CP(2))))
+    with pytest.raises(UnsayableError, match="received 'h'; it is in parts, and followed by a 1"):
         proof.to_coq()
     assert "Theorem program_is_soft_moe" in proof.layers["first"].to_coq()
 
