@@ -22,7 +22,7 @@ Value: TypeAlias = Scalar | Sequence["Value"] | Mapping[str, "Value"] | None
 Cell: TypeAlias = Mapping[str, Scalar]
 
 # In the order of the page.
-NAMES: tuple[str, ...] = ("specialization", "selection", "bias", "robustness")
+NAMES: tuple[str, ...] = ("specialization", "selection", "bias", "robustness", "language")
 
 
 class Configuration(Protocol):

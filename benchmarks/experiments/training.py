@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cos, pi
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class Recipe:
         last: of the rate, at the end.
         clip: the largest norm of the gradient; 0 for any.
         every: steps between checkpoints.
+        at_once: how many examples of a batch fit in memory, whose gradients are added up; 0 for all.
     """
 
     steps: int
@@ -41,6 +43,7 @@ class Recipe:
     last: float = 0.0
     clip: float = 0.0
     every: int = 500
+    at_once: int = 0
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -55,6 +58,13 @@ class Recipe:
         return falling if self.schedule == "constant" else self.last + (1 - self.last) * falling
 
 
+class Examples(Protocol):
+    """What batches are taken from: a tensor, or what reads examples from a disk."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, batch: Tensor, /) -> Tensor: ...
+
+
 def classify(model: torch.nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     """The mean cross-entropy of logits."""
     return cross_entropy(model(x), labels)
@@ -62,7 +72,7 @@ def classify(model: torch.nn.Module, x: Tensor, labels: Tensor) -> Tensor:
 
 def train(
     model: torch.nn.Module,
-    data: Sequence[Tensor],
+    data: Sequence[Examples],
     recipe: Recipe,
     seed: int,
     *,
@@ -77,7 +87,7 @@ def train(
 
     Args:
         model: any module.
-        data: tensors of as many examples, which the batches are taken from.
+        data: tensors of as many examples, which the batches are taken from, or other `Examples`.
         recipe: the optimizer's settings.
         seed: of the order.
         loss: of the model and a batch of each tensor.
@@ -95,12 +105,11 @@ def train(
             group["lr"] = recipe.rate * recipe.factor(step)
         batch = positions(len(data[0]), recipe.batch, seed, step)
         optimizer.zero_grad()
-        value = loss(model, *(each[batch] for each in data))
-        value.backward()  # type: ignore[no-untyped-call]
+        value = _add_gradients(model, [each[batch] for each in data], recipe.at_once, loss)
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
-        seen = watch(step + 1, value.item()) if watch else None
+        seen = watch(step + 1, value) if watch else None
         if seen is not None:
             kept.append((step + 1, seen))
             model.train()
@@ -108,6 +117,19 @@ def train(
             checkpoints.save(checkpoint, model, optimizer, step + 1, kept)
     model.eval()
     return kept
+
+
+def _add_gradients(
+    model: torch.nn.Module, examples: Sequence[Tensor], at_once: int, loss: Callable[..., Tensor]
+) -> float:
+    """Add the gradients of the mean loss, some examples after the others, and return it."""
+    count, total = len(examples[0]), 0.0
+    for first in range(0, count, at_once or count):
+        part = [each[first : first + (at_once or count)] for each in examples]
+        value = loss(model, *part) * (len(part[0]) / count)
+        value.backward()  # type: ignore[no-untyped-call]
+        total += value.item()
+    return total
 
 
 def positions(count: int, batch: int, seed: int, step: int) -> Tensor:

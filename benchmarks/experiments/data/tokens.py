@@ -115,11 +115,14 @@ class Contexts:
     def __len__(self) -> int:
         return (len(self.tokens) - 1) // self.length
 
+    def at(self, numbers: NumPyArray) -> NumPyArray:
+        """Contexts by their numbers in order, each with the token after it."""
+        return self._cut(self.length * numbers)
+
     def in_order(self, count: int) -> Iterator[NumPyArray]:
         """All contexts one after the other, so many at once, each with the token after it."""
-        starts = self.length * np.arange(len(self))
-        for first in range(0, len(starts), count):
-            yield self._cut(starts[first : first + count])
+        for first in range(0, len(self), count):
+            yield self.at(np.arange(first, min(first + count, len(self))))
 
     def _cut(self, starts: NumPyArray) -> NumPyArray:
         places = starts[:, None] + np.arange(self.length + 1)

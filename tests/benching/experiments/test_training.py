@@ -1,5 +1,6 @@
 """The loop of the experiments: it goes on bit for bit, and its rates are the recipe's."""
 
+from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def data() -> "list[torch.Tensor]":
     generator = np.random.default_rng(0)
     x = generator.normal(size=(18, 3)).astype("float32")
     return [torch.from_numpy(x), torch.from_numpy((x[:, 0] > 0).astype("int64"))]
+
+
+def test_gradients_of_parts_of_a_batch_add_up_to_those_of_the_whole() -> None:
+    whole, parts = (torch.nn.Linear(3, 2) for _ in range(2))
+    parts.load_state_dict(whole.state_dict())
+    losses = [
+        train(each, data(), replace(RECIPE, at_once=size), seed=3, watch=lambda step, loss: loss)
+        for each, size in ((whole, 0), (parts, 3))
+    ]
+    assert [loss for _, loss in losses[0]] == pytest.approx([loss for _, loss in losses[1]], rel=1e-5)
+    torch.testing.assert_close(parts.weight, whole.weight)
 
 
 def test_a_loop_that_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
