@@ -239,7 +239,10 @@ def _edge(configuration: Settings, results: Results) -> str:
     edge = sum(rate == max(configuration.rates) for rate in chosen)
     if not edge or len(configuration.rates) == 1:
         return ""
-    return f"{edge} of {len(chosen)} contenders have the largest rate of the grid, and might gain from larger ones."
+    return (
+        f"{edge} of {len(chosen)} contenders have the largest rate of the grid, and might gain from "
+        "larger ones."
+    )
 
 
 def _snippets(results: Results) -> str:
