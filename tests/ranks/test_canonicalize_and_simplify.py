@@ -115,7 +115,7 @@ def test_small_integers_and_zeros_are_simplified_to_the_same_weight(
     bound: int, spec: tm.MuMoESpec, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
-    parameters, state = tm.initialize(spec)
+    parameters, state = tm.initialize(spec, dtype="float64")
     shapes = {name: each.shape for name, each in parameters.items()}
     values = {name: generator.integers(-bound, bound + 1, shape) * 1.0 for name, shape in shapes.items()}
     layer = tm.SavedLayer(spec, values, state)
