@@ -129,7 +129,9 @@ class Noted:
             raise UnsayableError(f"the range {start} to {stop}", "only the row of the bias is cut off")
         axes = (*form.axes[:axis], kept, *form.axes[axis + 1 :])
         after = Form(axes, tuple(restrict(term, index, cut) for term in form.terms))
-        entry = "cbn [slice entry nth put firstn skipn app]; rewrite ?Nat.add_0_r; reflexivity"
+        there = write_places((*form.axes[:axis], (cut,), *form.axes[axis + 1 :]))
+        entry = f"apply slice_entry with (j := {there})"
+        entry += "; cbn [nth put firstn skipn app]; rewrite ?Nat.add_0_r; reflexivity"
         end = f"exact {self.at({index: given})}"
         if any(factor.extended for term in form.terms for factor in term.factors):
             end = f"eapply eq_trans; [{end} | {rest}]"

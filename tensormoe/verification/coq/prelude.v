@@ -287,6 +287,8 @@ Proof. destruct (Nat.ltb_spec k n); auto. Qed.
 Lemma elementwise_entry f A B s t i : shape A = s -> shape B = t ->
   elementwise f A B i = f (A (stretched s i)) (B (stretched t i)).
 Proof. now intros <- <-. Qed.
+Lemma slice_entry a start count A i j : j = put a (start + nth a i 0) i -> slice a start count A i = A j.
+Proof. now intros ->. Qed.
 Lemma concatenate_entry a A B s i : shape A = s -> concatenate a A B i =
   if nth a i 0 <? nth a s 0 then A i else B (put a (nth a i 0 - nth a s 0) i).
 Proof. now intros <-. Qed.
