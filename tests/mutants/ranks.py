@@ -15,7 +15,7 @@ MUTANTS = [
         "slice(before.sizes[bond], None)",
         "slice(before.sizes[bond] + 1, None)",
         CP,
-        f"{LOWER}::test_growing_any_bonds_of_any_network_keeps_the_weight_exactly",
+        f"{LOWER}::test_new_values_add_nothing_to_the_weight",
     ),
     edit(
         "new values are zero on both sides where a core starts as an identity",

@@ -97,6 +97,20 @@ def test_growing_any_bonds_of_any_network_keeps_the_weight_exactly(
     assert exact_weight(grown.layer) == exact_weight(layer)
 
 
+@pytest.mark.parametrize("more", [1, 2])
+@pytest.mark.parametrize(
+    ("family", "bond"),
+    [(tm.CP(2), "r"), (tm.Tucker((2, 2, 2)), "q"), (tm.TensorTrain((2, 3)), "r2")],
+    ids=str,
+)
+def test_new_values_add_nothing_to_the_weight(family: tm.Factorization, bond: str, more: int) -> None:
+    layer = saved(tm.MuMoESpec(5, 4, 3, family), 0)
+    size = dict(layer.spec.network.bonds)[bond]
+    grown = tm.grow(layer, **{bond: size + more})
+    assert dict(grown.spec.layers["cores"].network.bonds)[bond] == size + more
+    assert exact_weight(grown.layer) == exact_weight(layer)
+
+
 @given(shared_layers(), st.integers(0, 99))
 def test_shared_cores_grow_in_all_their_uses_or_not_at_all(spec: tm.MuMoESpec, seed: int) -> None:
     layer = saved(spec, seed)
