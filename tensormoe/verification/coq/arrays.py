@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..cuts import read_cuts
 from .forms import FIRST, Factor, Form, Index, Place, Term, UnsayableError, meet, row_of, short_of
 from .script import (
     Given,
@@ -102,7 +103,10 @@ class Noted:
 
     def __getitem__(self, key: Any) -> "Noted":
         result = self
-        for axis, cut in enumerate(read_cuts(key, len(self.form.axes))):
+        cuts = read_cuts(key, len(self.form.axes))
+        if cuts is None:
+            raise UnsayableError(str(key), "only ranges are read")
+        for axis, cut in enumerate(cuts):
             start, stop, _ = cut.indices(result.shape[axis])
             if (start, stop) != (0, result.shape[axis]):
                 result = result.cut(axis, start, stop)
@@ -161,20 +165,6 @@ def restrict(term: Term, index: Index, cut: Index) -> Term:
             factor = replace(factor, places=(*factor.places[:-1], ()))
         factors.append(replace(factor, extended=factor.extended and not whole))
     return Term(tuple(factors), term.summed)
-
-
-def read_cuts(key: Any, count: int) -> list[slice]:
-    """One slice for each axis."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    missing = [slice(None)] * (count - len(keys) + (Ellipsis in keys))
-    if Ellipsis in keys:
-        place = keys.index(Ellipsis)
-        keys[place : place + 1] = missing
-    else:
-        keys += missing
-    if len(keys) != count or not all(isinstance(cut, slice) and cut.step in (None, 1) for cut in keys):
-        raise UnsayableError(str(key), "only ranges are read")
-    return keys
 
 
 def state_operand(script: Script, name: str, places: Sequence[Place], rank: int) -> Noted:

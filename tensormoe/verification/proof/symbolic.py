@@ -11,6 +11,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from ..cuts import read_cuts
 from .world import INPUTS, Axis, LawError, Part, Term, World, indices_of, list_names, show, show_rows
 
 
@@ -61,7 +62,10 @@ class Symbolic:
 
     def __getitem__(self, key: Any) -> "Symbolic":
         result = self
-        for number, cut in enumerate(_cuts(key, len(self.axes))):
+        cuts = read_cuts(key, len(self.axes))
+        if cuts is None:
+            raise LawError(f"indexes an array of {len(self.axes)} axes by {key}")
+        for number, cut in enumerate(cuts):
             start, stop, _ = cut.indices(self.shape[number])
             result = result.cut(number, start, max(start, stop))
         return result
@@ -118,17 +122,3 @@ def _check_rows(array: Symbolic, indices: set[str]) -> None:
         kept = {term.rows_of(mode) for term in array.terms} - within
         if kept:
             raise LawError(f"repeats {show_rows(kept.pop())} of {mode} at other rows of {mode}")
-
-
-def _cuts(key: Any, count: int) -> list[slice]:
-    """One slice for each axis."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    missing = [slice(None)] * (count - len(keys) + (Ellipsis in keys))
-    if Ellipsis in keys:
-        place = keys.index(Ellipsis)
-        keys[place : place + 1] = missing
-    else:
-        keys += missing
-    if len(keys) != count or not all(isinstance(k, slice) and k.step in (None, 1) for k in keys):
-        raise LawError(f"indexes an array of {count} axes by {key}")
-    return keys

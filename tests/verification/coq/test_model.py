@@ -9,9 +9,9 @@ from support.coq import refusal
 from support.coqc import needs_coq
 
 import tensormoe as tm
-from tensormoe.verification.coq.arrays import read_cuts
 from tensormoe.verification.coq.export import export
 from tensormoe.verification.coq.names import read_prelude
+from tensormoe.verification.cuts import read_cuts
 
 pytestmark = needs_coq
 
@@ -127,7 +127,9 @@ class Noting:
 
     def __getitem__(self, key: Any) -> "Noting":
         result = self
-        for axis, cut in enumerate(read_cuts(key, self.value.ndim)):
+        cuts = read_cuts(key, self.value.ndim)
+        assert cuts is not None
+        for axis, cut in enumerate(cuts):
             start, stop, _ = cut.indices(result.shape[axis])
             if (start, stop) != (0, result.shape[axis]):
                 result = result.note(result.value[(slice(None),) * axis + (slice(start, stop),)])
