@@ -196,9 +196,14 @@ def name_operands(contractions: Sequence[Contraction]) -> list[list[tuple[int, s
         [(-1, 'expert1'), (1, 'input'), (1, 'output')]
     """
     return [
-        [(-1 if core.name in each.joint else number, core.name) for core in each.arrays[len(each.data) :]]
+        [identify_core(each, number, core.name) for core in each.arrays[len(each.data) :]]
         for number, each in enumerate(contractions)
     ]
+
+
+def identify_core(contraction: Contraction, number: int, core: str) -> tuple[int, str]:
+    """What names a core of a block's layer of this number among the cores of all layers."""
+    return (-1 if core in contraction.joint else number, core)
 
 
 def activate(contraction: Contraction, active: Sequence[int]) -> Contraction:

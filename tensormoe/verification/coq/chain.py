@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ...arrays.protocols import Nonlinearity
 from ...networks.splits import Split
-from ...programs.contraction import Contraction, Operand
+from ...programs.contraction import Contraction, Operand, identify_core
 from ...programs.program import Program
 from ..proof.block import Block, program_data
 from .arrays import Noted, state_operand
@@ -267,7 +267,7 @@ def _share(block: Block, layers: Sequence[Contraction]) -> list[Contraction]:
     for number, (given, stated) in enumerate(zip(layers, block.stated, strict=True)):
         operands = [*stated.data]
         for core, named in zip(given.cores, stated.cores, strict=True):
-            key = (-1 if core.name in given.joint else number, core.name)
+            key = identify_core(given, number, core.name)
             operands.append(Operand(first.setdefault(key, named.name), named.indices))
         shared.append(replace(stated, operands=tuple(operands)))
     return shared

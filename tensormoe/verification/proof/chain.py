@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ...arrays.nonlinearities import name_of
 from ...arrays.protocols import Nonlinearity
-from ...programs.contraction import Contraction, Operand
+from ...programs.contraction import Contraction, Operand, identify_core
 from ...programs.program import Program
 from ..coq.chain import export_chain
 from .apart import read_apart
@@ -216,5 +216,7 @@ def _gradients(block: Block, world: World, operand: Operand) -> Iterator[Term]:
 def _name_uses(block: Block, layers: Sequence[Contraction]) -> list[tuple[int, str]]:
     """The names of the data and of all cores, each with its layer's number; joint cores have none."""
     data = [(0, operand.name) for operand in block.data]
-    numbered = [(number, layer, core.name) for number, layer in enumerate(layers) for core in layer.cores]
-    return [*data, *((-1 if name in layer.joint else number, name) for number, layer, name in numbered)]
+    cores = [
+        identify_core(layer, number, core.name) for number, layer in enumerate(layers) for core in layer.cores
+    ]
+    return [*data, *cores]
