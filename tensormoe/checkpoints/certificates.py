@@ -9,7 +9,7 @@ from ..codec import Data, write_json
 from ..errors import TensorMoEError
 from ..layers.spec import Spec
 from ..programs.program import Program
-from ..verification.coq.chain import export_chain
+from ..verification.certificates import BLOCK, list_programs, write_certificate
 from ..verification.proof.chain import prove_chain
 from ..verification.prove import prove
 from .files import explain, write_file
@@ -17,8 +17,6 @@ from .saved import Names, describe
 
 # The field of a layer's entry in a file.
 CERTIFICATES = "certificates"
-# What stands in place of a stage for the program of a block.
-_BLOCK = "block"
 
 
 @dataclass(frozen=True)
@@ -112,29 +110,15 @@ def compare(names: Names, spec: Spec, note: object, target: str) -> Iterator[Cer
             raise TensorMoEError(describe(names), target, f"it was saved without a certificate: {remedy}")
 
 
-def _list_programs(spec: Spec) -> Iterator[tuple[str, int, Program]]:
-    """Each program of each stage, and of a block itself, with the least batch size that it is for."""
-    for name, stage in spec.layers.items():
-        for least, program in stage.programs:
-            yield name, least, program
-    if spec.between is not None:
-        for least, program in spec.programs:
-            yield _BLOCK, least, program
-
-
 def _prove(spec: Spec) -> Iterator[_Part]:
-    for name, least, program in _list_programs(spec):
-        yield _Part(name, least, program, _write(spec, name, program))
-
-
-def _write(spec: Spec, name: str, program: Program) -> str:
-    """The certificate of one program."""
-    if name in spec.layers or spec.between is None:
-        return prove(spec.layers[name].contraction, program).to_coq()
     contractions = [stage.contraction for stage in spec.layers.values()]
-    # It is written only where it is proved: the derivation itself is not needed.
-    prove_chain(contractions, spec.between, program)
-    return export_chain(contractions, spec.between, program)
+    for name, least, program in list_programs(spec):
+        # A certificate is written only where its theorem is proved: the derivation itself is not needed.
+        if name in spec.layers or spec.between is None:
+            prove(spec.layers[name].contraction, program)
+        else:
+            prove_chain(contractions, spec.between, program)
+        yield _Part(name, least, program, write_certificate(spec, name, program))
 
 
 def _describe(part: _Part, name: str) -> Data:
@@ -159,11 +143,11 @@ def _compare(names: Names, spec: Spec, file: object, target: str, same: bool) ->
             pass
         case _:
             raise TensorMoEError(CERTIFICATES, file, "this describes no certificate: save the layer again")
-    part = {"cores": "", _BLOCK: ", the block"}.get(stage, f", {stage}")
+    part = {"cores": "", BLOCK: ", the block"}.get(stage, f", {stage}")
     subject = describe(names) + part
     subject += f", from batch size {least}" if least else ""
     path = os.path.join(os.path.dirname(target), os.path.basename(name))
-    programs = {(part, size): program for part, size, program in _list_programs(spec)}
+    programs = {(part, size): program for part, size, program in list_programs(spec)}
     if not same:
         return Certificate(subject, path, "is of another specification: save the layer again")
     if (stage, least) not in programs or _hash_program(programs[stage, least]) != rest.get("program"):

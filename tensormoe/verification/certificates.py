@@ -1,14 +1,17 @@
-"""The method of verification that asks Coq."""
+"""Certificates of a specification's programs, and the method of verification that asks Coq about them."""
 
 from collections.abc import Iterator, Mapping
 
 from ..layers.spec import Spec
-from ..programs.contraction import layer_contraction
+from ..programs.program import Program
 from .attempt import StepError, step
 from .coq.chain import export_chain
 from .coq.check import check_certificate, find_coqc
 from .coq.export import export
 from .report import Check
+
+# What stands in place of a layer for the program of a block.
+BLOCK = "block"
 
 
 def certify_layers(spec: Spec) -> dict[str, str]:
@@ -19,21 +22,35 @@ def certify_layers(spec: Spec) -> dict[str, str]:
     """
     find_coqc()
     certificates = {}
-    for key, layer in spec.layers.items():
-        # Not the plan's own contraction: a plan may be another layer's.
-        contraction = layer_contraction(layer.network)
-        for least, program in layer.programs:
-            label = "" if key == "cores" else f"{key} layer, "
-            where = f" from batch size {least}" if len(layer.programs) > 1 else ""
-            certificates[f"{label}output and gradients{where}"] = export(contraction, program)
-    if spec.between is not None:
-        contractions = [layer_contraction(layer.network) for layer in spec.layers.values()]
-        for least, program in spec.programs:
-            where = f" from batch size {least}" if len(spec.programs) > 1 else ""
-            certificates[f"block, output and gradients{where}"] = export_chain(
-                contractions, spec.between, program
-            )
+    for name, least, program in list_programs(spec):
+        label = {"cores": "", BLOCK: "block, "}.get(name, f"{name} layer, ")
+        several = len((spec.layers.get(name) or spec).programs) > 1
+        where = f" from batch size {least}" if several else ""
+        certificates[f"{label}output and gradients{where}"] = write_certificate(spec, name, program)
     return certificates
+
+
+def list_programs(spec: Spec) -> Iterator[tuple[str, int, Program]]:
+    """Each program of each layer, and of a block itself, with the least batch size that it is for."""
+    for name, stage in spec.layers.items():
+        for least, program in stage.programs:
+            yield name, least, program
+    if spec.between is not None:
+        for least, program in spec.programs:
+            yield BLOCK, least, program
+
+
+def write_certificate(spec: Spec, name: str, program: Program) -> str:
+    """The certificate of one program, of the layer of this name or of the block.
+
+    Raises:
+        TensorMoEError: something that a certificate cannot speak about.
+    """
+    # Not the plans' own contractions: a plan may be another layer's.
+    if name in spec.layers or spec.between is None:
+        return export(spec.layers[name].contraction, program)
+    contractions = [stage.contraction for stage in spec.layers.values()]
+    return export_chain(contractions, spec.between, program)
 
 
 def coq_checks(certificates: Mapping[str, str]) -> Iterator[Check]:
