@@ -19,12 +19,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache, partial
 from math import prod
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t
 
 import tensormoe as tm
 from tensormoe.demo.data import Digits, load
@@ -34,6 +33,7 @@ from tensormoe.networks.splits import use_parts, whole_names
 from tensormoe.tables import table
 
 from .digits import BATCH, Group, assess, train
+from .experiments.intervals import interval
 
 EXPERTS, HELD = 8, 270
 WIDTHS = (64, 256)
@@ -125,12 +125,6 @@ def hold_out(digits: Digits) -> Digits:
     return replace(digits, x=x[kept], labels=labels[kept], x_test=x[held], labels_test=labels[held])
 
 
-def interval(values: list[float]) -> str:
-    """A mean, and half of its 95% interval by Student's t."""
-    half = t.ppf(0.975, len(values) - 1) * stdev(values) / len(values) ** 0.5
-    return f"{mean(values):+.2f} ± {half:.2f}"
-
-
 def main() -> None:
     """Print a row for every family and width, and one for the transfer between widths."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -168,7 +162,8 @@ def main() -> None:
             cells = [
                 f"{mean(side):.2f} at {rate:.0e}" for side, rate in zip((plain, own), rates, strict=True)
             ]
-            rows.append((name, label, *cells, interval(gains)))
+            gain = interval(gains)
+            rows.append((name, label, *cells, f"{gain.mean:+.2f} ± {gain.half:.2f}"))
             print(*rows[-1], flush=True)
     columns = ("family", "hidden features", "one rate, %", "by structure, %", "gain")
     print(table(columns, rows, text_columns=2))

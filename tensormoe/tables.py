@@ -116,10 +116,10 @@ def _join(cells: Iterable[str]) -> str:
     return "; ".join(filter(None, (cell.replace("\n", " ") for cell in cells)))
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Iterable[str] = _PACKAGES) -> dict[str, str]:
     """The versions of Python and of the installed packages that figures depend on."""
     installed = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             installed[package] = version(package)
         except PackageNotFoundError:

@@ -82,7 +82,7 @@ def _mitigates(configuration: Settings, results: Results) -> Finding:
         _what(configuration),
         "; ".join(said),
         verdict,
-        "" if verdict == "holds" else _RESEMBLE,
+        _RESEMBLE,
     )
 
 
@@ -103,7 +103,7 @@ def _beats(configuration: Settings, results: Results) -> Finding:
         "the same; the strength of each method is chosen on validation data, by the worst group",
         "; ".join(said),
         verdict,
-        "" if verdict == "holds" else _FEW,
+        _FEW,
     )
 
 

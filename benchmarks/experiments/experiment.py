@@ -79,7 +79,7 @@ class Finding:
         ran: what was run here.
         result: numbers with their intervals, all from the results.
         verdict: from `verdicts`, or "not testable here".
-        why: what might explain it, if it was not seen to hold.
+        why: what might explain it; it is left out where the claim holds.
     """
 
     claim: str
@@ -88,6 +88,10 @@ class Finding:
     result: str
     verdict: Verdict
     why: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict == "holds":
+            object.__setattr__(self, "why", "")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What language models learn: a text as tokens on disk, in contexts, in three parts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from tensormoe.checkpoints.files import write_file
 from tensormoe.errors import TensorMoEError
 
 from .data.corpus import read_corpus
-from .data.texts import read_texts
+from .data.texts import limit, read_texts, take_part
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .data.tokens import Contexts
 
 PARTS = ("train", "validation", "test")
-# Of 20 documents, one is to choose rates by and one to judge by.
-_HELD_OUT = {0: "validation", 10: "test"}
 _SEED = 0
 
 
@@ -121,25 +119,13 @@ def need(package: str) -> None:
 def _documents(choice: Choice, part: str) -> Iterator[str]:
     """The documents of a part. Those at hand are in an order of their own, others in that of their files."""
     texts = read_texts(choice.root) if choice.root else _at_hand()
-    for number, text in enumerate(_limit(texts, choice.characters)):
-        if _HELD_OUT.get(number % 20, "train") == part:
-            yield text
+    return take_part(limit(texts, choice.characters), part)
 
 
 @cache
 def _at_hand() -> tuple[str, ...]:
     texts = read_corpus()
     return tuple(texts[number].text for number in np.random.default_rng(_SEED).permutation(len(texts)))
-
-
-def _limit(texts: Iterable[str], characters: int) -> Iterator[str]:
-    """Texts until they have so many characters; 0 for all."""
-    before = 0
-    for text in texts:
-        if characters and before >= characters:
-            return
-        before += len(text)
-        yield text
 
 
 def _check_size(tokenizer: "Tokenizer", vocabulary: int) -> None:

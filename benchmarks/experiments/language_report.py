@@ -117,7 +117,7 @@ def _equal(configuration: Settings, results: Results) -> Finding:
         f"{_model(configuration)}; differences on test data, seed by seed",
         f"nats above the dense model's {results.interval('loss', **DENSE).shown(3)}: {shown}",
         verdict,
-        "" if verdict == "holds" else why,
+        why,
     )
 
 
@@ -135,7 +135,7 @@ def _special(configuration: Settings, results: Results) -> Finding:
         f"{_model(configuration)}; tokens that an expert is for, against the same with the text shuffled",
         f"of what chance gives: {shown}",
         verdict,
-        "" if verdict == "holds" else why,
+        why,
     )
 
 

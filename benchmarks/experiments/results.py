@@ -8,12 +8,11 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypedDict
 
 from tensormoe.errors import TensorMoEError
+from tensormoe.tables import versions
 
 from .experiment import Cell, Configuration, Experiment, Outcome, Scalar, Value
 from .intervals import Interval, interval
@@ -144,7 +143,7 @@ def make(
         "timings": {name: _finite(value) for name, value in outcome.timings.items()},
         "seconds": round(seconds, 3),
         "cpu_seconds": round(cpu, 3),
-        "versions": versions(),
+        "versions": versions(_PACKAGES),
         "hardware": hardware(),
     }
 
@@ -158,18 +157,6 @@ def _finite(value: Value) -> Value:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [_finite(each) for each in value]
     return value
-
-
-@cache
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that results may depend on."""
-    result = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            result[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return result
 
 
 def hardware() -> str:

@@ -150,7 +150,7 @@ def _judge(claim: str, ran: str, measure: Measure, configuration: Settings, resu
         said.append(f"{task}: {gain.shown(_DIGITS[unit], scale, unit, sign=True)}")
         better.append(gain if measure.more[task] else gain.negated)
     verdict = judge(better)
-    return Finding(claim, SOURCE, ran, "; ".join(said), verdict, "" if verdict == "holds" else _WHY)
+    return Finding(claim, SOURCE, ran, "; ".join(said), verdict, _WHY)
 
 
 def values(measure: Measure, results: Results, task: str, router: str) -> dict[int, float]:

@@ -22,7 +22,7 @@ from .data.corruptions import (
     corrupt_tokens,
 )
 from .data.digits import read_digits
-from .data.texts import read_texts
+from .data.texts import limit, read_texts, take_part
 from .transformer import Patches, Transformer
 
 PATCH = 2
@@ -131,9 +131,8 @@ def _encode(choice: TextChoice) -> dict[str, NumPyArray]:
     # tokenizers is not needed for images.
     from .data.tokens import END, train_tokenizer
 
-    parts: dict[str, list[str]] = {"validation": [], "test": [], "train": []}
-    for number, text in enumerate(_documents(choice)):
-        parts[{0: "validation", 10: "test"}.get(number % 20, "train")].append(text)
+    documents = list(_documents(choice))
+    parts = {part: list(take_part(documents, part)) for part in ("validation", "test", "train")}
     tokenizer = train_tokenizer(parts["train"], choice.vocabulary)
     end = tokenizer.token_to_id(END)
     tokens = {}
@@ -146,12 +145,8 @@ def _encode(choice: TextChoice) -> dict[str, NumPyArray]:
 def _documents(choice: TextChoice) -> Iterator[str]:
     """Documents in an order of their own, up to so many characters."""
     texts = list(read_texts(choice.root)) if choice.root else [each.text for each in read_corpus(("numpy",))]
-    left = choice.characters
-    for number in np.random.default_rng(_SEED).permutation(len(texts)):
-        yield texts[number]
-        left -= len(texts[number])
-        if choice.characters and left <= 0:
-            return
+    order = np.random.default_rng(_SEED).permutation(len(texts))
+    return limit((texts[number] for number in order), choice.characters)
 
 
 def _contexts(choice: TextChoice, tokens: NumPyArray, kept: NumPyArray) -> Examples:

@@ -145,7 +145,7 @@ def _slow(configuration: Configuration, results: Results) -> Finding:
         f"and backward, with {VECTORS:,}, against {heads.NAMES[published]}",
         f"times as long: {shown}",
         verdict,
-        "" if verdict == "holds" else why,
+        why,
     )
 
 
@@ -176,7 +176,7 @@ def _discrete(configuration: Configuration, results: Results, task: str) -> Find
         "router has no other loss",
         "; ".join(parts),
         verdict,
-        "" if verdict == "holds" else why,
+        why,
     )
 
 
@@ -200,7 +200,7 @@ def _replaceable(configuration: Configuration, results: Results, task: str) -> F
         f"{task}, {experts} experts",
         f"points of accuracy above {heads.NAMES[published]}: {shown}",
         verdict,
-        "" if verdict == "holds" else "every interval reaches one point below.",
+        "every interval reaches one point below.",
     )
 
 

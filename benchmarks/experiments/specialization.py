@@ -189,7 +189,7 @@ def _specialized(configuration: Configuration, own: Sequence[Sweep], task: str) 
         _ran(configuration, own, task),
         f"change of polysemanticity from {few} to {many} experts: {shown}",
         verdict,
-        "" if verdict == "holds" else why,
+        why,
     )
 
 
@@ -216,7 +216,7 @@ def _accurate(configuration: Configuration, results: Results, own: Sequence[Swee
         f"{worst.shown(1, 100, sign=True)} ({name}, {experts} experts) to "
         f"{best[1].shown(1, 100, sign=True)} ({best[0][0]}, {best[0][1]} experts)",
         verdict,
-        "" if verdict == "holds" else why,
+        why,
     )
 
 

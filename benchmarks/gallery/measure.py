@@ -1,13 +1,11 @@
 """Trains a structure on scikit-learn's digits, and verifies it on every framework."""
 
 import warnings
-from statistics import mean, stdev
 from typing import TypedDict
-
-from scipy.stats import t
 
 import tensormoe as tm
 from benchmarks.digits import BATCH, assess, train
+from benchmarks.experiments import intervals
 from tensormoe.demo.data import load
 
 from .structures import Structure
@@ -52,6 +50,4 @@ def measure(structure: Structure) -> Measured:
 
 def interval(accuracies: list[float]) -> str:
     """The mean in percent, with half the width of its 95 % interval by Student's distribution."""
-    count = len(accuracies)
-    half = t.ppf(0.975, count - 1) * stdev(accuracies) / count**0.5
-    return f"{100 * mean(accuracies):.1f} ± {100 * half:.1f}"
+    return intervals.interval(accuracies).shown(1, 100)

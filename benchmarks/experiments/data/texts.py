@@ -48,6 +48,22 @@ def hold_out(documents: Iterable[str], every: int, *, validation: bool) -> Itera
     return (text for number, text in enumerate(documents) if (number % every == 0) == validation)
 
 
+def take_part(documents: Iterable[str], part: str) -> Iterator[str]:
+    """The documents of a part: of 20, one is for "validation", one for "test", and 18 are for "train"."""
+    held = hold_out(documents, 10, validation=part != "train")
+    return held if part == "train" else hold_out(held, 2, validation=part == "validation")
+
+
+def limit(texts: Iterable[str], characters: int) -> Iterator[str]:
+    """Texts until they have so many characters; 0 for all."""
+    before = 0
+    for text in texts:
+        if characters and before >= characters:
+            return
+        before += len(text)
+        yield text
+
+
 def _read(path: Path) -> Iterator[str]:
     read = {".txt": _read_text, ".jsonl": _read_lines}.get(path.suffix.lower(), _read_archive)
     try:
