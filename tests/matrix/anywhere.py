@@ -15,6 +15,8 @@ from matrix.samples import (
     INPUTS,
     OUTPUTS,
     TOKENS,
+    TOLERANCE,
+    Family,
     array,
     block_of,
     coefficients_of,
@@ -32,10 +34,6 @@ from support.clusters import weights_by_formula
 from support.strategies import close
 
 import tensormoe as tm
-
-# Of float32 numbers against the definition in float64.
-TOLERANCE = 1e-5
-Family = tm.Factorization
 
 
 def forward(framework: str, family: Family) -> None:

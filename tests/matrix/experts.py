@@ -7,6 +7,8 @@ from matrix.samples import (
     EXPERTS,
     INPUTS,
     TOKENS,
+    TOLERANCE,
+    Family,
     array,
     coefficients_of,
     draw,
@@ -20,9 +22,6 @@ from matrix.samples import (
 from support.strategies import close
 
 import tensormoe as tm
-
-TOLERANCE = 1e-5
-Family = tm.Factorization
 
 
 def merging(framework: str, family: Family) -> None:

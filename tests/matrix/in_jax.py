@@ -10,6 +10,8 @@ from matrix.samples import (
     INPUTS,
     OUTPUTS,
     TOKENS,
+    TOLERANCE,
+    Family,
     array,
     coefficients_of,
     directions_of,
@@ -30,8 +32,6 @@ import tensormoe as tm
 
 jax, jnp, nnx = optional("jax"), optional("jax.numpy"), optional("flax.nnx")
 tensormoe_jax = optional("tensormoe_jax")
-Family = tm.Factorization
-TOLERANCE = 1e-5
 # Of float32 against differences of the definition; the slope is a sum over all parameters.
 SLOPE = 1e-4
 

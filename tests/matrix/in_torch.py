@@ -13,6 +13,7 @@ from matrix.samples import (
     INPUTS,
     OUTPUTS,
     TOKENS,
+    Family,
     block_of,
     coefficients_of,
     draw,
@@ -30,7 +31,6 @@ from support.strategies import close
 import tensormoe as tm
 
 torch, tensormoe_torch = optional("torch"), optional("tensormoe_torch")
-Family = tm.Factorization
 # Of float64 against differences of the definition.
 SLOPE = 1e-6
 

@@ -12,6 +12,10 @@ import tensormoe as tm
 from tensormoe.testing import Inputs
 
 Arrays = dict[str, np.ndarray]
+Family = tm.Factorization
+
+# Of float32 numbers against the definition in float64.
+TOLERANCE = 1e-5
 
 GATE = tm.Gate("softmax")
 INPUTS, HIDDEN, OUTPUTS, EXPERTS = 8, 7, 6, 4

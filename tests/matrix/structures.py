@@ -8,7 +8,9 @@ from matrix.samples import (
     INPUTS,
     OUTPUTS,
     TOKENS,
+    TOLERANCE,
     Arrays,
+    Family,
     array,
     block_of,
     coefficients_of,
@@ -27,9 +29,6 @@ from support import blocks
 from support.strategies import close
 
 import tensormoe as tm
-
-TOLERANCE = 1e-5
-Family = tm.Factorization
 
 
 def sums(framework: str, family: Family) -> None:

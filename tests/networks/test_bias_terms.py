@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import close, truth, values_for
+from support.strategies import check_programs, close, truth, values_for
 
 import tensormoe as tm
-from tensormoe.arrays.registry import get_backend
 from tensormoe.programs.contraction import weight_contraction
 from tensormoe.testing import inputs_for, specs, sums
 from tensormoe.verification.proof.prove import prove_program
@@ -33,12 +32,7 @@ def spec_of(family: tm.Factorization, bias: bool = False, **options: object) -> 
 def test_biases_are_those_of_the_definition(data: st.DataObject) -> None:
     spec = data.draw(biased)
     values = data.draw(inputs_for(spec))
-    expected, ops = truth(spec, values), get_backend("numpy")
-    for _, program in spec.programs:
-        close(program.run(ops, values.operands), expected.y)
-        gradients = program.vjp(ops, values.operands, values.cotangent)
-        for actual, gradient in zip(gradients, expected.gradients, strict=True):
-            close(actual, gradient)
+    expected = check_programs(spec, values)
     close(tm.materialize(spec, values.cores), expected.weight)
     close(tm.soft_moe(expected.weight, values.coefficients, values.x), expected.y)
 

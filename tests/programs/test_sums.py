@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given
-from support.strategies import close, truth, values_for
+from support.strategies import check_programs, close, truth, values_for
 
 import tensormoe as tm
 from tensormoe.arrays.registry import get_backend
@@ -25,14 +25,7 @@ def spec_of(family: tm.Factorization, **options: object) -> tm.MuMoESpec:
 
 @given(specs(sums, max_levels=3))
 def test_programs_give_the_sum_of_the_definition(spec: tm.MuMoESpec) -> None:
-    values = values_for(spec, 0, 3)
-    expected = truth(spec, values)
-    for _, program in spec.programs:
-        operands = [values.x, *values.coefficients, *values.cores]
-        close(program.run(get_backend("numpy"), operands), expected.y)
-        gradients = program.vjp(get_backend("numpy"), operands, values.cotangent)
-        for actual, gradient in zip(gradients, expected.gradients, strict=True):
-            close(actual, gradient)
+    check_programs(spec, values_for(spec, 0, 3))
 
 
 def test_a_sum_costs_what_its_terms_cost() -> None:

@@ -112,3 +112,14 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-12) -> None:
     if prod(actual.shape):
         scale = max(float(np.max(np.abs(expected))), 1.0)
         assert float(np.max(np.abs(actual - expected))) <= tolerance * scale
+
+
+def check_programs(spec: tm.MuMoESpec, values: Inputs) -> Truth:
+    """Assert that outputs and gradients of all programs are those of the definition, which is returned."""
+    expected, ops = truth(spec, values), tm.get_backend("numpy")
+    for _, program in spec.programs:
+        close(program.run(ops, values.operands), expected.y)
+        gradients = program.vjp(ops, values.operands, values.cotangent)
+        for actual, gradient in zip(gradients, expected.gradients, strict=True):
+            close(actual, gradient)
+    return expected
