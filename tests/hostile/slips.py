@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from hostile.values import BLOCKS, LAYERS, module_of
+from hostile.values import BLOCKS, LAYERS, build_module
 from support.frameworks import BACKENDS, optional
 
 import tensormoe as tm
@@ -112,7 +112,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "a stage": lambda: BLOCKS[0].layers["first"],
     "a plan": lambda: LAYERS[0].plan(1),
     "parsed notation": lambda: Notation.parse("n r, i r, o r"),
-    "a module": lambda: module_of("numpy", LAYERS[0]),
+    "a module": lambda: build_module("numpy", LAYERS[0]),
     "another backend": lambda: tm.get_backend("numpy"),
     "an array": lambda: np.ones((2, 3), "float32"),
     "a scalar array": lambda: np.array(2.0),

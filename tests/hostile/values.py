@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -65,7 +66,8 @@ class Setting:
         return {name: self.array(value) for name, value in values.items()}
 
     def module(self) -> Any:
-        return module_of(self.framework, self.spec)
+        """A new layer: a call may change it, and what it changed is no other call's."""
+        return build_module(self.framework, self.spec)
 
 
 @cache
@@ -74,8 +76,12 @@ def _initialize(spec: tm.Spec) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @cache
-def module_of(framework: str, spec: tm.Spec) -> Any:
+def _build_once(framework: str, spec: tm.Spec) -> Any:
     return tm.build(spec, framework, seed=0)
+
+
+def build_module(framework: str, spec: tm.Spec) -> Any:
+    return deepcopy(_build_once(framework, spec))
 
 
 def _generator(setting: Setting) -> Any:
@@ -307,7 +313,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "partition_specs.experts": lambda s: None,
     "share.model": _layers,
     "share.cores": lambda s: "*.cores.*",
-    "routed.model": lambda s: module_of(s.framework, LAYERS[-1]),
+    "routed.model": lambda s: build_module(s.framework, LAYERS[-1]),
     "target": lambda s: s.arrays((4, 3, 2))[0],
     "outputs": lambda s: s.arrays((6, 2))[0],
     "iterations": lambda s: 20,
@@ -371,7 +377,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "tokens": lambda s: ["a", " b"],
     "context": lambda s: 2,
     "draw_model.recording": lambda s: _recorded(),
-    "ablate_model.model": lambda s: module_of(*_modelled(s)),
+    "ablate_model.model": lambda s: build_module(*_modelled(s)),
     "ablate_model.data": lambda s: [replace(s, framework=_modelled(s)[0]).arrays((2, 3))[0]],
     "ablate_model.labels": lambda s: lambda batch: [0, 1],
     "ablate_model.layers": lambda s: None,
@@ -380,7 +386,7 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "Split.respecify.spec": lambda s: LAYERS[0],
     "ablate_model.call": lambda s: None,
     "measure": lambda s: None,
-    "record.model": lambda s: module_of(*_modelled(s)),
+    "record.model": lambda s: build_module(*_modelled(s)),
     "record.data": lambda s: [replace(s, framework=_modelled(s)[0]).arrays((2, 3))[0]],
     "record.labels": lambda s: lambda batch: [0, 1],
     "record.mask": lambda s: None,
@@ -399,12 +405,12 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "upcycle.weight": lambda s: s.arrays(*_sides(s.spec)) if s.of_block else s.arrays((3, 2))[0],
     "upcycle.bias": lambda s: s.arrays(*_sides(s.spec, 1)) if s.of_block else None,
     "upcycle.inputs": lambda s: None,
-    "grow.layer": lambda s: module_of(s.framework, LAYERS[0]),
+    "grow.layer": lambda s: build_module(s.framework, LAYERS[0]),
     "grow.r": lambda s: 3,
-    "truncate.layer": lambda s: module_of(s.framework, LAYERS[0]),
+    "truncate.layer": lambda s: build_module(s.framework, LAYERS[0]),
     "truncate.iterations": lambda s: 2,
     "truncate.r": lambda s: 1,
-    "canonicalize.layer": lambda s: module_of(s.framework, LAYERS[1]),
+    "canonicalize.layer": lambda s: build_module(s.framework, LAYERS[1]),
     "center": lambda s: None,
     "simplify.layer": lambda s: s.module(),
     "Merge.experts": lambda s: (0, 1),
@@ -461,7 +467,7 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.editing.Split: lambda s: tm.editing.Split(0),
     tm.editing.Edited: lambda s: tm.editing.edit(s.module(), _edits(s)),
     Inputs: _inputs,
-    tm.SavedLayer: lambda s: tm.SavedLayer(s.spec, *_initialize(s.spec)),
+    tm.SavedLayer: lambda s: tm.SavedLayer(s.spec, *deepcopy(_initialize(s.spec))),
     tm.MuMoESpec: lambda s: s.layer,
     tm.MuMoEBlockSpec: lambda s: s.block,
     tm.LowRankRouter: lambda s: tm.LowRankRouter(2),
@@ -519,7 +525,7 @@ def instance_of(kind: type, setting: Setting) -> Any:
     package = get_module(setting.framework)
     if hasattr(kind, "from_spec"):
         block = kind is package.MuMoEBlock
-        return module_of(setting.framework, setting.block if block else setting.layer)
+        return build_module(setting.framework, setting.block if block else setting.layer)
     parts = {"GateModule": "gate", "TensorGroup": "gate_weights"}
     if kind.__name__ in parts:
         return getattr(setting.module(), parts[kind.__name__])
