@@ -27,13 +27,13 @@ import torch
 
 import tensormoe as tm
 from tensormoe.demo.data import Digits, load
+from tensormoe.intervals import interval
 from tensormoe.networks.network import Core, Network
 from tensormoe.networks.notation import INPUT, OUTPUT
 from tensormoe.networks.splits import use_parts, whole_names
 from tensormoe.tables import table
 
 from .digits import BATCH, Group, assess, train
-from .experiments.intervals import interval
 
 EXPERTS, HELD = 8, 270
 WIDTHS = (64, 256)

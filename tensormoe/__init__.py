@@ -57,6 +57,7 @@ from .programs.plan import Plan
 if TYPE_CHECKING:
     from . import analysis as analysis
     from . import editing as editing
+    from . import exploring
     from . import fitting as fitting
     from .benching import BenchReport, bench
     from .checkpoints.loading import load, load_arrays
@@ -71,9 +72,11 @@ if TYPE_CHECKING:
     from .verification.proof.prove import Proof
     from .verification.proof.trace import ProofError
     from .verification.prove import prove
+
+    explore = exploring
 else:
     # Imported at their first use: they take as long as all the rest, and few programs need them.
-    _FOLDERS = ("analysis", "editing", "fitting")
+    _FOLDERS = {"analysis": "analysis", "editing": "editing", "explore": "exploring", "fitting": "fitting"}
     _LATER = {
         "BenchReport": "benching",
         "BlockProof": "verification.proof.chain",
@@ -101,7 +104,8 @@ else:
 
     def __getattr__(name):
         if name in _FOLDERS:
-            return import_module(f".{name}", __name__)
+            module = globals()[name] = import_module(f".{_FOLDERS[name]}", __name__)
+            return module
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
+from tensormoe.intervals import Interval, interval
+
 from .experiment import Finding, Picture, Report
-from .intervals import Interval, interval
 from .mitigation import MEASURES
 from .results import Results
 from .verdicts import decide, judge

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .intervals import Interval
+from tensormoe.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

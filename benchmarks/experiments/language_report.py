@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
+from tensormoe.intervals import Interval, interval
+
 from . import figures
 from .experiment import Cell, Finding, Picture, Report, Scalar
-from .intervals import Interval, interval
 from .results import Results
 from .verdicts import judge
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from tensormoe.errors import TensorMoEError
+from tensormoe.intervals import Interval, interval
 from tensormoe.tables import versions
 
 from .experiment import Cell, Configuration, Experiment, Outcome, Scalar, Value
-from .intervals import Interval, interval
 from .presets import as_json
 
 FOLDER = Path(__file__).with_name("results")

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from tensormoe.intervals import Interval, interval
+
 from .data.corruptions import SEVERITIES
 from .experiment import Finding, Picture, Report
-from .intervals import Interval, interval
 from .results import Line, Results
 from .verdicts import judge
 

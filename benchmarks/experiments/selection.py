@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 import tensormoe as tm
+from tensormoe.intervals import Interval, interval
 
 from . import figures, heads
 from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Scalar, Trial
-from .intervals import Interval, interval
 from .results import Results
 from .tasks import load
 from .verdicts import decide, judge

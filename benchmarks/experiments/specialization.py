@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tensormoe.intervals import Interval
+
 from . import figures, heads
 from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Trial
-from .intervals import Interval
 from .results import Results
 from .specialization_table import tabulate
 from .verdicts import judge

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
-from .intervals import Interval
+from tensormoe.intervals import Interval
 
 Verdict: TypeAlias = Literal[
     "holds", "does not hold at this size", "undecided at this size", "not testable here"
@@ -16,7 +16,7 @@ def judge(gains: Iterable[Interval], margin: float = 0.0) -> Verdict:
     It holds if all intervals are above, does not if one is below, and is undecided otherwise.
 
     Examples:
-        >>> from benchmarks.experiments.intervals import interval
+        >>> from tensormoe.intervals import interval
         >>> judge([interval([0.2, 0.3, 0.25])])
         'holds'
         >>> judge([interval([0.2, 0.3, 0.25]), interval([-0.2, 0.3, 0.05])])

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import tensormoe as tm
 from benchmarks.digits import BATCH, assess, train
-from benchmarks.experiments import intervals
+from tensormoe import intervals
 from tensormoe.demo.data import load
 
 from .structures import Structure

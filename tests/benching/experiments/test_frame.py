@@ -12,9 +12,9 @@ from scipy import stats
 
 from benchmarks.experiments import page, presets, results, runner
 from benchmarks.experiments.experiment import Experiment, Outcome, Trial, find
-from benchmarks.experiments.intervals import interval
 from benchmarks.experiments.results import Results
 from tensormoe.errors import TensorMoEError
+from tensormoe.intervals import interval
 
 NAME = "benching.experiments.counting"
 QUICK = counting.Configuration(seeds=2, steps=3, scales=(1.0, 2.0))

@@ -12,9 +12,9 @@ optional("torch")
 
 from benchmarks.experiments import heads, presets, results, runner, selection, specialization, tasks  # noqa: E402
 from benchmarks.experiments.experiment import Cell, Experiment, Outcome, Report, Value  # noqa: E402
-from benchmarks.experiments.intervals import interval  # noqa: E402
 from benchmarks.experiments.results import Results  # noqa: E402
 from benchmarks.experiments.verdicts import judge  # noqa: E402
+from tensormoe.intervals import interval  # noqa: E402
 
 Measure = Callable[[Cell, int], dict[str, Value]]
 BASE: dict[str, Value] = {

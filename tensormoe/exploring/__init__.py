@@ -1,0 +1,22 @@
+"""Find a factorization, don't guess it: sweeps and searches, with costs, proofs and Pareto fronts."""
+
+from .budget import Budget
+from .canonical import canonical_key
+from .objectives import OBJECTIVES, measure
+from .study import Study
+from .tasks import Task, TaskResult, cost_alone, fit_to, train_with
+from .trial import Trial
+
+__all__ = [
+    "OBJECTIVES",
+    "Budget",
+    "Study",
+    "Task",
+    "TaskResult",
+    "Trial",
+    "canonical_key",
+    "cost_alone",
+    "fit_to",
+    "measure",
+    "train_with",
+]

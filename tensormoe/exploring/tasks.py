@@ -1,0 +1,126 @@
+"""What candidates are tried on: a fit to a weight, a training function of your own, or costs alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from ..errors import TensorMoEError, positive_integer
+from ..fitting.fit import ITERATIONS, fit
+from ..layers.layer_spec import MuMoESpec
+from ..typing import Array
+
+Cores = Mapping[str, Array]
+# What a training function may return: the loss, or losses as training went on, of which the last counts.
+Loss = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a task says of a candidate.
+
+    Args:
+        value: the task's objective; smaller is better.
+        cores: what was found, by name, for a candidate that continues from it; None if nothing was.
+        curve: the objective as it went on.
+    """
+
+    value: float | None
+    cores: Cores | None = None
+    curve: tuple[float, ...] = ()
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What candidates are tried on. Anything with these attributes is one.
+
+    `name` tells it from others, also after a restart; `objective` is what its value is called, "error" or
+    "loss", or "" if it has none.
+    """
+
+    @property
+    def name(self) -> str:
+        """What tells it from other tasks, also after a restart."""
+        ...
+
+    @property
+    def objective(self) -> str:
+        """What its value is called; "" if it has none."""
+        ...
+
+    def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
+        """Try a candidate, from the cores of another if they are given."""
+        ...
+
+
+@dataclass(frozen=True)
+class CostAlone:
+    """No task: only costs and proofs."""
+
+    name: str = "cost alone"
+    objective: str = ""
+
+    def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
+        return TaskResult(None)
+
+
+@dataclass(frozen=True)
+class FitTo:
+    """Cores fitted to a weight; see `fit_to`."""
+
+    target: Array = field(repr=False)
+    iterations: int = ITERATIONS
+    objective: str = "error"
+
+    @property
+    def name(self) -> str:
+        """What tells it from other tasks."""
+        return "fit"
+
+    def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
+        fitted = fit(self.target, spec, seed=seed, iterations=self.iterations)
+        return TaskResult(fitted.weight_error, fitted.cores)
+
+
+@dataclass(frozen=True)
+class TrainWith:
+    """A training function; see `train_with`."""
+
+    function: Callable[[MuMoESpec, int], Loss]
+    name: str
+    objective: str = "loss"
+
+    def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
+        loss = self.function(spec, seed)
+        curve = tuple(float(each) for each in loss) if isinstance(loss, Sequence) else (float(loss),)
+        if not curve:
+            raise TensorMoEError("function", loss, "return the loss, or a sequence of losses")
+        return TaskResult(curve[-1], None, curve if len(curve) > 1 else ())
+
+
+def cost_alone() -> CostAlone:
+    """No task: candidates are counted and proved, and nothing is computed with them."""
+    return CostAlone()
+
+
+def fit_to(weight: Array, *, iterations: int = ITERATIONS) -> FitTo:
+    """Fit each candidate to a weight (I, O) or a stack of experts (N, I, O); the objective is "error".
+
+    Args:
+        weight: as for `tm.fit`.
+        iterations: the largest number of steps of each descent.
+    """
+    return FitTo(weight, positive_integer("iterations", iterations))
+
+
+def train_with(function: Callable[[MuMoESpec, int], Loss], *, name: str | None = None) -> TrainWith:
+    """Train each candidate by a function of your own, in any framework; the objective is "loss".
+
+    Args:
+        function: takes a specification and a seed, builds and trains a model, and returns the loss that
+            counts, such as that of validation data; or losses as training goes on, of which the last counts.
+        name: what tells the task from others after a restart; by default the function's name.
+    """
+    if not callable(function):
+        raise TensorMoEError("function", function, "pass a function of a specification and a seed")
+    own: str = getattr(function, "__qualname__", type(function).__name__)
+    return TrainWith(function, own if name is None else name)

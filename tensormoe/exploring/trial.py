@@ -1,0 +1,121 @@
+"""One candidate that was tried, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isfinite
+from typing import Self
+
+from ..codec import Data
+from ..errors import TensorMoEError, mapping, non_negative_integer, one_of, real_number, true_or_false
+from ..layers.layer_spec import MuMoESpec
+from .budget import Budget
+from .canonical import canonical_key
+
+STATES = ("complete", "failed", "infeasible")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate at one budget and seed, and what came of it.
+
+    Args:
+        spec: the layer at the rank that the budget allows; as it was given if it is infeasible.
+        budget: what its rank was matched to; None if it was tried as it is.
+        seed: of the task.
+        values: the objectives by name; finite numbers.
+        state: "complete"; "failed" if a proof, a cost or the task failed; "infeasible" if not even the
+            smallest rank is within the budget.
+        reason: why it is not complete; otherwise "".
+        proved: whether all its programs were proved.
+        seconds: how long it took.
+        number: its place in the study.
+        curve: the task's objective as it went on, such as the loss after each epoch; () for none.
+
+    Raises:
+        TensorMoEError: a value that is not a finite number, or an unknown state.
+    """
+
+    spec: MuMoESpec
+    budget: Budget | None = None
+    seed: int = 0
+    values: Mapping[str, float] = field(default_factory=dict)
+    state: str = "complete"
+    reason: str = ""
+    proved: bool = False
+    seconds: float = 0.0
+    number: int = 0
+    curve: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_of("state", self.state, STATES)
+        for name, value in mapping("values", self.values).items():
+            number = real_number(value)
+            if number is None or not isfinite(number):
+                raise TensorMoEError(f"values[{name!r}]", value, "pass finite numbers")
+
+    @cached_property
+    def key(self) -> str:
+        """The canonical key of its network; see `canonical_key`."""
+        return canonical_key(self.spec.network)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its objectives are known."""
+        return self.state == "complete"
+
+    def to_dict(self) -> dict[str, Data]:
+        """Write the trial as plain data, for strict JSON; `from_dict` reads it back."""
+        return {
+            "number": self.number,
+            "spec": self.spec.to_dict(),
+            "budget": None if self.budget is None else self.budget.to_dict(),
+            "seed": self.seed,
+            "state": self.state,
+            "reason": self.reason,
+            "proved": self.proved,
+            "seconds": self.seconds,
+            "values": {name: float(value) for name, value in self.values.items()},
+            "curve": [float(value) for value in self.curve],
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> Self:
+        """Read the trial that `to_dict` wrote.
+
+        Raises:
+            TensorMoEError: a missing, unknown or invalid field.
+        """
+        given = dict(mapping("trial", data))
+        names = (
+            "number",
+            "spec",
+            "budget",
+            "seed",
+            "state",
+            "reason",
+            "proved",
+            "seconds",
+            "values",
+            "curve",
+        )
+        for name in given:
+            one_of("trial field", name, names)
+        for name in names:
+            if name not in given:
+                raise TensorMoEError("trial", sorted(given), f"the field {name!r} is missing: add it")
+        seconds, curve = real_number(given["seconds"]), given["curve"]
+        if seconds is None or not isinstance(curve, list) or not isinstance(given["reason"], str):
+            raise TensorMoEError("trial", given, "its fields have other types than Trial.to_dict writes")
+        return cls(
+            spec=MuMoESpec.from_dict(given["spec"]),
+            budget=None if given["budget"] is None else Budget.from_dict(given["budget"]),
+            seed=non_negative_integer("seed", given["seed"]),
+            values=mapping("values", given["values"]),
+            state=given["state"],
+            reason=given["reason"],
+            proved=true_or_false("proved", given["proved"]),
+            seconds=seconds,
+            number=non_negative_integer("number", given["number"]),
+            curve=tuple(curve),
+        )
