@@ -19,7 +19,7 @@ def network(notation: str, experts: int | tuple[int, ...] = 2, **sizes: object) 
 
 
 def relabel(given: Network, draw: st.DataObject) -> Network:
-    """The same network with other names of bonds and cores, and its terms, cores and axes in another order."""
+    """The same network with other names of bonds; its terms, cores and axes in another order."""
     bonds = [name for name, _ in given.bonds]
     names = dict(zip(bonds, draw.draw(st.permutations([f"z{each}" for each in bonds])), strict=True))
     held = {*given.shared, *given.joint, *dict(given.fixed)}
