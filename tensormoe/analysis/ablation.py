@@ -21,6 +21,8 @@ def ablate(
     level: int | Sequence[int] | None = None,
     layers: str | Sequence[str] | None = None,
     mode: str = "zero",
+    router_input: Array | None = None,
+    coefficients: Sequence[Array] | Array | None = None,
     previous: Sequence[Array] | None = None,
 ) -> NumPyArray:
     """The outputs of a layer or a block without an expert, for each of several experts.
@@ -42,6 +44,8 @@ def ablate(
         layers: of a block, the name of the layer that loses the expert, or several; None for all.
         mode: "zero" removes the expert's contribution; "renormalize" also rescales the other coefficients of
             these levels to the sum that they had with it. Where all others are 0, they stay 0.
+        router_input, coefficients: what the layer is called with beside x, as for `tm.apply`; of its
+            framework, or of NumPy. A layer without a gate needs coefficients.
         previous: the coefficients of the layer before, as for `tm.apply`.
 
     Returns:
@@ -66,7 +70,7 @@ def ablate(
         >>> np.allclose(tm.analysis.ablate(layer, x)[2], without, atol=1e-6)
         True
     """
-    subject = read_subject(layer, x, previous)
+    subject = read_subject(layer, x, router_input=router_input, coefficients=coefficients, previous=previous)
     ablations = read_ablations(subject.spec, experts, level, layers, mode)
     _check(subject.y.itemsize * subject.y.size * len(ablations), len(ablations))
     return compute_outputs(subject, ablations)
@@ -81,6 +85,8 @@ def accuracy_by_ablation(
     level: int | Sequence[int] | None = None,
     layers: str | Sequence[str] | None = None,
     mode: str = "zero",
+    router_input: Array | None = None,
+    coefficients: Sequence[Array] | Array | None = None,
     previous: Sequence[Array] | None = None,
 ) -> NumPyArray:
     """How much each class's accuracy changes without an expert, for each of several experts.
@@ -89,7 +95,7 @@ def accuracy_by_ablation(
     logits; of equal ones the first is the prediction. Outputs are not kept, whatever their number.
 
     Args:
-        layer, x, experts, level, layers, mode, previous: as for `ablate`.
+        layer, x, experts, level, layers, mode, router_input, coefficients, previous: as for `ablate`.
         labels: the class of each input, integers from 0 to O − 1, of any framework.
 
     Returns:
@@ -112,7 +118,7 @@ def accuracy_by_ablation(
         array([[-1.,  0.],
                [ 0., -1.]])
     """
-    subject = read_subject(layer, x, previous)
+    subject = read_subject(layer, x, router_input=router_input, coefficients=coefficients, previous=previous)
     ablations = read_ablations(subject.spec, experts, level, layers, mode)
     classes = subject.y.shape[-1]
     truth = read_classes("labels", labels, subject.leading)

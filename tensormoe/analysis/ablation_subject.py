@@ -101,12 +101,20 @@ class Subject:
         return {name: self.arrays[name_core(stage, layer, name)] for name in layer.network.shapes}
 
 
-def read_subject(layer: Any, x: Array, previous: Sequence[Array] | None) -> Subject:
+def read_subject(
+    layer: Any,
+    x: Array,
+    *,
+    router_input: Array | None,
+    coefficients: Sequence[Array] | Array | None,
+    previous: Sequence[Array] | None,
+) -> Subject:
     """Evaluate a layer in evaluation mode.
 
     Args:
         layer: a layer's or block's module of any framework, or a `SavedLayer`.
         x: (…, I) of its framework, or of NumPy.
+        router_input, coefficients: as for `apply`, or of NumPy.
         previous: as for `apply`.
 
     Raises:
@@ -114,12 +122,26 @@ def read_subject(layer: Any, x: Array, previous: Sequence[Array] | None) -> Subj
             as `apply`.
     """
     spec, arrays = _open(layer)
-    spec.require_gate("ablations run the gate")
     parameters = {name: each for name, each in arrays.items() if name not in spec.state_shapes}
     state = {name: each for name, each in arrays.items() if name in spec.state_shapes}
-    ops, x = _read_inputs(x, next(iter(parameters.values())))
+    like = next(iter(parameters.values()))
+    ops = backend_of(like)
+    x = _read_inputs("x", ops, x, like)
+    given = None if router_input is None else _read_inputs("router_input", ops, router_input, like)
+    if coefficients is not None:
+        listed = coefficients if isinstance(coefficients, list | tuple) else [coefficients]
+        coefficients = [_read_inputs("coefficients", ops, each, like) for each in listed]
     with ops.without_gradients():
-        output = apply(spec, parameters, x, state=state, previous=previous, backend=ops)
+        output = apply(
+            spec,
+            parameters,
+            x,
+            router_input=given,
+            coefficients=coefficients,
+            state=state,
+            previous=previous,
+            backend=ops,
+        )
         return _gather(ops, layer, arrays, x, output.coefficients, output.y)
 
 
@@ -160,15 +182,14 @@ def _gather(
     return Subject(ops, layer.spec, arrays, tokens, tuple(flat), values, outputs, array, leading)
 
 
-def _read_inputs(x: Array, like: Array) -> tuple[Backend, Array]:
-    """The layer's backend, and the inputs as an array of it; NumPy's get the element type of an array."""
-    ops = backend_of(like)
-    values = read_values("x", x)
+def _read_inputs(argument: str, ops: Backend, x: Array, like: Array) -> Array:
+    """What a layer is called with, as an array of its backend; NumPy's get the element type of an array."""
+    values = read_values(argument, x)
     if values.size == 0:
-        raise TensorMoEError("x", values.shape, "pass at least one input")
+        raise TensorMoEError(argument, values.shape, "pass at least one input")
     if isinstance(x, np.ndarray):
-        return ops, ops.from_float64(values, ops.dtype_name(ops.as_array(like)))
-    return ops, ops.as_array(x)
+        return ops.from_float64(values, ops.dtype_name(ops.as_array(like)))
+    return ops.as_array(x)
 
 
 def _read_result(layer: Any, result: Array) -> NumPyArray:

@@ -256,6 +256,21 @@ def test_modules_are_ablated_in_evaluation_and_stay_as_they_are(framework: str) 
         np.testing.assert_array_equal(tm.get_backend(framework).to_numpy(array), before[name])
 
 
+@pytest.mark.parametrize("framework", BACKENDS)
+def test_a_routers_own_input_decides_which_experts_are_missed(framework: str) -> None:
+    layer = make(tm.MuMoESpec(3, 2, 4, tm.CP(2), tm.Gate("sparsemax"), gate_features=5))
+    x, read = np.random.default_rng(0).normal(size=(6, 3)), np.random.default_rng(1).normal(size=(6, 5))
+    ops = tm.get_backend("numpy")
+    (a,) = tm.apply(layer.spec, layer.parameters, x, router_input=read, backend=ops).coefficients
+    (weight,) = materialize(layer).values()
+    z = np.concatenate([x, np.ones((6, 1))], axis=1)
+    with tm.get_backend(framework).double_precision():
+        outputs = tm.analysis.ablate(on(framework, layer), x, router_input=read)
+    for expert in range(4):
+        left = np.where(np.arange(4) == expert, 0, a)
+        close(outputs[expert], np.einsum("tn,nio,ti->to", left, weight, z), 1e-9)
+
+
 def test_a_tensor_that_wants_a_gradient_is_taken_without_one() -> None:
     torch = optional("torch")
     layer = tm.build(tm.MuMoESpec(4, 3, 3, tm.CP(4)), "torch", seed=0)

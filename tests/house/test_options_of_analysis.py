@@ -65,6 +65,8 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "level": (ablate, 0),
         "layers": (partial(analysis.ablate, BLOCK, X), "first"),
         "mode": (ablate, "renormalize"),
+        "router_input": (partial(analysis.ablate, LAYER, X), X[::-1]),
+        "coefficients": (partial(analysis.ablate, LAYER, X), PREVIOUS),
         "previous": (partial(analysis.ablate, CLUSTERED, X), PREVIOUS),
     },
     "accuracy_by_ablation": {
@@ -72,6 +74,8 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "level": (accuracies, 0),
         "layers": (partial(analysis.accuracy_by_ablation, BLOCK, X, LABELS), "first"),
         "mode": (partial(analysis.accuracy_by_ablation, BLOCK, X, LABELS), "renormalize"),
+        "router_input": (partial(analysis.accuracy_by_ablation, LAYER, X, LABELS), X[::-1]),
+        "coefficients": (partial(analysis.accuracy_by_ablation, LAYER, X, LABELS), PREVIOUS),
         "previous": (partial(analysis.accuracy_by_ablation, CLUSTERED, X, LABELS), PREVIOUS),
     },
     "ablate_model": {

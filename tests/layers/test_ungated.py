@@ -185,12 +185,22 @@ def test_what_asks_for_a_gate_says_that_there_is_none() -> None:
         lambda: compute_gate(ONE, {}, x),
         lambda: tm.editing.edit(layer, tm.editing.Steer(expert=1, set=1.0)),
         lambda: tm.editing.edit(layer, tm.editing.Split(1)),
-        lambda: tm.analysis.ablate(layer, x, experts=0),
     ):
         with pytest.raises(
             tm.TensorMoEError, match=r"gate.*: received None; .*coefficients come with each call"
         ):
             call()
+
+
+def test_experts_are_ablated_with_the_coefficients_of_a_call() -> None:
+    x, a = draw(3, 6), draw(3, 4)
+    layer = tm.build(ONE, "numpy", seed=0, dtype="float64")
+    outputs = tm.analysis.ablate(layer, x, coefficients=a)
+    for expert in range(4):
+        left = np.where(np.arange(4) == expert, 0, a)
+        close(outputs[expert], layer(x, coefficients=left), 1e-12)
+    with pytest.raises(tm.TensorMoEError, match=r"coefficients: received None; the layer has no gate"):
+        tm.analysis.ablate(layer, x)
 
 
 def test_experts_are_edited_without_a_gate() -> None:
