@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import interrupt as interrupt  # first, so that Ctrl-C is quiet while the rest is imported
 from .arrays.registry import available_backends, backend_of, get_backend
+from .displays import provide
 from .errors import TensorMoEError
 from .gates.activations import Activation
 from .gates.clustering import adaptive_clustering_weights
@@ -113,6 +114,9 @@ else:
 
     def __dir__():
         return sorted({*globals(), *_FOLDERS, *_LATER})
+
+    # Networks draw themselves by what lies above them.
+    provide(lambda what, title: __getattr__("draw")(what, title=title))
 
 
 __version__ = "0.1.0"

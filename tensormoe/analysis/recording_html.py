@@ -5,12 +5,12 @@ from html import escape
 
 import numpy as np
 
+from ..displays import write_cell
 from ..typing import NumPyArray
 
 _WIDTH, _HEIGHT = 160, 24
 # Bars that would be narrower than a pixel are drawn together, by their mean.
 _MOST = _WIDTH
-_STYLE = "text-align:{align};padding:2px 10px;white-space:nowrap"
 
 
 def draw_table(
@@ -23,21 +23,16 @@ def draw_table(
         rows: the cells as text.
         loads: the mean coefficients (N_e) of each row; None where nothing was recorded.
     """
-    head = "".join(_cell("th", escape(text), number) for number, text in enumerate(columns))
+    head = "".join(write_cell("th", escape(text), is_text=not number) for number, text in enumerate(columns))
     body = "".join(
         "<tr>"
-        + "".join(_cell("td", escape(text), number) for number, text in enumerate(row))
-        + _cell("td", "" if load is None else _draw(load), 0)
+        + "".join(write_cell("td", escape(text), is_text=not number) for number, text in enumerate(row))
+        + write_cell("td", "" if load is None else _draw(load), is_text=True)
         + "</tr>"
         for row, load in zip(rows, loads, strict=True)
     )
-    picture = _cell("th", "load, sorted", 0)
+    picture = write_cell("th", "load, sorted", is_text=True)
     return f"<table><thead><tr>{head}{picture}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(tag: str, content: str, number: int) -> str:
-    style = _STYLE.format(align="right" if number else "left")
-    return f'<{tag} style="{style}">{content}</{tag}>'
 
 
 def _draw(load: NumPyArray) -> str:

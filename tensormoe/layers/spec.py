@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Self
 
 from ..codec import FORMAT, Data, Registered, check_format, read_json, write_json
+from ..displays import draw_inline, draw_table, write_line
 from ..errors import LARGEST, TensorMoEError, as_tuple, is_listed, one_of, positive_integer, true_or_false
 from ..gates.gate import Gate
 from ..gates.levels import read_gates
@@ -203,6 +204,17 @@ class Spec(Plans, Registered):
         if told := growth.tell(units):
             warnings.warn(f"matched: {told}", stacklevel=2)
         return self.replace(factorization=growth.factorizations(units))
+
+    def _repr_html_(self) -> str:
+        sizes = " → ".join(f"{size:,}" for size in self.features)
+        experts = " × ".join(f"{count:,}" for count in self.experts) or "no"
+        rows = [
+            (name, str(stage.network), f"{stage.num_parameters:,}") for name, stage in self.layers.items()
+        ]
+        total = "with the gate's", "", f"{self.num_parameters:,}"
+        counts = draw_table(("", "network", "parameters"), [*rows, total], text_columns=2)
+        head = write_line(f"{sizes} with {experts} experts, {self.macs:,} MACs a token in large batches")
+        return head + draw_inline(self) + counts
 
     def to_dict(self) -> dict[str, Data]:
         """Write the specification as plain data, for strict JSON; `from_dict` reads it back.

@@ -4,12 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import TYPE_CHECKING
 
+from ..displays import draw, draw_inline, draw_table
 from ..errors import TensorMoEError
 from ..typing import NumPyArray
 from .fixed import Fixed
 from .notation import INPUT, OUTPUT, Indices, Notation, expert_modes, is_mode, modes, split
 from .splits import Split, find_carried, part_sizes, whole_names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,32 @@ class Network:
         named = {*self.shared, *dict(self.fixed)}
         shown = [f"{core.name}: {core}" if core.name in named else str(core) for core in self.cores]
         return " + ".join(map(", ".join, split(shown, self.counts)))
+
+    def draw(self, title: str | None = None) -> "Figure":
+        """Draw the network: a circle is a core, a line is an index. See `tensormoe.draw`.
+
+        Args:
+            title: of the figure; by default the notation.
+
+        Raises:
+            TensorMoEError: the title is not text, or Matplotlib or networkx is missing.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> figure = tm.MuMoESpec(4, 3, experts=5, factorization=tm.CP(rank=2)).network.draw()
+            >>> figure.get_suptitle()
+            'n r, i r, r o'
+        """
+        return draw(self, title)
+
+    def _repr_html_(self) -> str:
+        fixed = dict(self.fixed)
+        rows = []
+        for name, shape in self.shapes.items():
+            uses = ", ".join(str(core) for core in self.cores if core.name == name)
+            known = f"{prod(shape):,}{' (fixed)' * (name in fixed)}"
+            rows.append((name, uses, " × ".join(f"{size:,}" for size in shape), known))
+        return draw_inline(self) + draw_table(("core", "indices", "shape", "elements"), rows, text_columns=2)
 
     @cached_property
     def terms(self) -> tuple["Network", ...]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from math import prod
 
 from ..arrays.protocols import Nonlinearity
+from ..displays import write_line
 from ..typing import Shape
 from .contraction import name_operands
 from .layouts import count_saved
@@ -119,10 +120,18 @@ class BlockPlan:
         return f"<BlockPlan: {self.macs:,} MACs at batch size {self.batch_size:,}>"
 
     def __str__(self) -> str:
+        tables = (f"{_title(name, plan)}\n{plan}" for name, plan in self.layers.items())
+        return "\n\n".join([*tables, *self._remarks])
+
+    def _repr_html_(self) -> str:
+        tables = (write_line(_title(name, plan)) + plan._repr_html_() for name, plan in self.layers.items())
+        return "".join([*tables, *map(write_line, self._remarks)])
+
+    @property
+    def _remarks(self) -> list[str]:
         saved = f"saved for backward: {self.saved:,} elements, {self.saved_recomputing:,} recomputing"
         shared = [f"in common to layers that share cores: {self.common:,} MACs"] if self.common else []
-        tables = (f"{_title(name, plan)}\n{plan}" for name, plan in self.layers.items())
-        return "\n\n".join([*tables, *shared, saved])
+        return [*shared, saved]
 
 
 def chain_plans(plans: Sequence[Plan], function: Nonlinearity) -> Program:

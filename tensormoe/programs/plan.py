@@ -1,16 +1,19 @@
 """Plans: a contraction's path, its program and its cost, for any batch size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+from ..displays import draw_table, write_line
 from ..errors import non_negative_integer, positive_integer
-from ..networks.notation import BATCH, Indices
+from ..networks.notation import BATCH
 from ..tables import fold, table
 from ..typing import Shape
 from .contraction import Contraction, dense_contraction
 from .copies import Copy, find_copies
+from .costs import PlannedStep, count_peak, price, show
 from .layouts import count_saved
 from .path import Optimize, Path, find_path
 from .program import Program
@@ -19,36 +22,14 @@ from .sums import lower_sum
 from .traffic import count_traffic
 
 Choice = TypeVar("Choice")
+# The headings of a table, and its cells.
+Rows: TypeAlias = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 # The smallest batch size that each of a layer's paths is chosen for, and the size it is searched at.
 LARGE_BATCH = 1024
 _BUCKETS = ((182, LARGE_BATCH), (23, 64), (3, 8), (0, 1))
 # Smaller batches get their own path only if it takes at most this share of the operations.
 _WORTHWHILE = 0.9
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """A step with its cost at the plan's batch size.
-
-    Args:
-        expression: the product in index notation, "x[… i] input[i r] → t2[… r]".
-        kind: "matmul", "batched matmul", "multiply" or, between the terms of a sum, "add"; "gather" where a
-            core's slices are read for each token, "pad" where data are filled up with zeros.
-        macs: multiply-accumulates; only products that sum count any.
-        size: elements of the result.
-
-    Examples:
-        >>> import tensormoe as tm
-        >>> plan = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False).plan(batch_size=10)
-        >>> plan.steps[0].expression, plan.steps[0].macs
-        ('x[… i] input[i r] → t1[… r]', 400)
-    """
-
-    expression: str
-    kind: str
-    macs: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -154,10 +135,14 @@ class Plan:
         return follow(self.contraction, self.path, non_negative_integer("batch_size", batch_size))
 
     def __str__(self) -> str:
-        return _plan_table(self)
+        return _write(self)
 
     def __repr__(self) -> str:
         return f"<Plan: {len(self.steps)} steps, {self.macs:,} MACs at batch size {self.batch_size:,}>"
+
+    def _repr_html_(self) -> str:
+        tables = draw_table(*_steps(self), text_columns=2), draw_table(*_totals(self))
+        return "".join((*tables, *map(write_line, _remarks(self))))
 
 
 def plan(
@@ -220,8 +205,8 @@ def follow(contraction: Contraction, path: Path, batch_size: int) -> Plan:
     """The plan of a path."""
     sizes = {**dict(contraction.gathered.sizes), BATCH: batch_size}
     program, steps = _lower(contraction, path)
-    planned = tuple(_price(step, sizes) for step in steps)
-    return Plan(contraction, batch_size, path, planned, program, _peak(steps, planned))
+    planned = tuple(price(step, sizes) for step in steps)
+    return Plan(contraction, batch_size, path, planned, program, count_peak(steps, planned))
 
 
 @lru_cache(maxsize=1024)
@@ -229,53 +214,30 @@ def _lower(contraction: Contraction, path: Path) -> tuple[Program, tuple[Step, .
     return lower_sum(contraction, path)
 
 
-def _price(step: Step, sizes: dict[str, int]) -> PlannedStep:
-    size = prod(sizes[index] for index in step.result.indices)
-    macs = size * prod(sizes[index] for index in step.summed) if step.summed else 0
-    sign = {"add": " + ", "gather": " at "}.get(step.kind, " ")
-    factors = sign.join(_show(each.name, each.indices) for each in step.factors)
-    return PlannedStep(f"{factors} → {_show(step.result.name, step.result.indices)}", step.kind, macs, size)
-
-
-def _show(name: str, indices: Indices) -> str:
-    return f"{name}[{' '.join(indices)}]"
-
-
-def _peak(steps: tuple[Step, ...], planned: tuple[PlannedStep, ...]) -> int:
-    live: dict[str, int] = {}
-    peak = 0
-    last = {each.name: n for n, step in enumerate(steps) for each in step.factors}
-    for n, (step, cost) in enumerate(zip(steps, planned, strict=True)):
-        live[step.result.name] = cost.size
-        peak = max(peak, sum(live.values()))
-        for name in {each.name for each in step.factors}:
-            if last[name] == n:
-                live.pop(name, None)
-    return peak
-
-
-def _plan_table(plan: Plan) -> str:
+def _write(plan: Plan) -> str:
     """A plan's steps and totals, next to those of the soft MoE; without experts, of one matrix.
 
     The plan of a weight tensor has no other next to it.
     """
+    text = table(*_steps(plan), text_columns=2) + "\n\n" + table(*_totals(plan))
+    remarks = fold(*_remarks(plan))
+    return f"{text}\n\n{remarks}" if remarks else text
+
+
+def _steps(plan: Plan) -> Rows:
     copies = [
-        (
-            f"   {_show(copy.core, copy.indices)} → {_show(copy.core, copy.order)}",
-            "copy",
-            "0",
-            f"{copy.size:,}",
-        )
+        (f"   {show(copy.core, copy.indices)} → {show(copy.core, copy.order)}", "copy", "0", f"{copy.size:,}")
         for copy in plan.copies
     ]
     steps = [
         (f"{number}  {step.expression}", step.kind, f"{step.macs:,}", f"{step.size:,}")
         for number, step in enumerate(plan.steps, start=1)
     ]
-    text = table(("step", "kind", "MACs", "elements"), [*copies, *steps], text_columns=2)
-    text += "\n\n" + _table_of_totals(plan)
-    remarks = fold(*_remark_on_padding(plan.contraction), *map(str, plan.copies))
-    return f"{text}\n\n{remarks}" if remarks else text
+    return ("step", "kind", "MACs", "elements"), [*copies, *steps]
+
+
+def _remarks(plan: Plan) -> list[str]:
+    return [*_remark_on_padding(plan.contraction), *map(str, plan.copies)]
 
 
 def _remark_on_padding(contraction: Contraction) -> list[str]:
@@ -287,7 +249,7 @@ def _remark_on_padding(contraction: Contraction) -> list[str]:
     return [f"padded with zeros: {', '.join(dict.fromkeys(shown))}"] if shown else []
 
 
-def _table_of_totals(plan: Plan) -> str:
+def _totals(plan: Plan) -> Rows:
     fields = {
         "MACs": "macs",
         "peak live elements": "peak",
@@ -299,14 +261,14 @@ def _table_of_totals(plan: Plan) -> str:
     figures = {name: getattr(plan, field) for name, field in fields.items()}
     heading = f"total at batch size {plan.batch_size:,}"
     if plan.contraction.is_weight:
-        return table((heading, "this plan"), [(name, f"{ours:,}") for name, ours in figures.items()])
+        return (heading, "this plan"), [(name, f"{ours:,}") for name, ours in figures.items()]
     compared = [(name, ours, getattr(plan.soft_moe, fields[name])) for name, ours in figures.items()]
     totals = [
         (name, f"{ours:,}", f"{theirs:,}", f"{theirs / ours:,.1f} ×" if ours else "–")
         for name, ours, theirs in compared
     ]
     other = "soft MoE" if len(plan.contraction.data) > 1 else "one matrix"
-    return table((heading, "this plan", other, "ratio"), totals)
+    return (heading, "this plan", other, "ratio"), totals
 
 
 def for_batch(choices: tuple[tuple[int, Choice], ...], batch_size: int | None) -> Choice:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from ...arrays.nonlinearities import name_of
 from ...arrays.protocols import Nonlinearity
+from ...displays import draw_table, fold_away, write_text
 from ...programs.contraction import Contraction, Operand, identify_core
 from ...programs.program import Program
 from ..coq.chain import export_chain
@@ -94,6 +95,11 @@ class BlockProof:
 
     def __repr__(self) -> str:
         return f"<BlockProof: {len(self.chain.steps)} steps>"
+
+    def _repr_html_(self) -> str:
+        rows = [(f"{step.number}", step.statement, step.law) for step in self.chain.steps]
+        steps = draw_table(("", "step of the block", "law"), rows, text_columns=3)
+        return steps + fold_away("the theorems with their proofs", write_text(str(self)))
 
 
 def prove_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, program: Program) -> ChainProof:

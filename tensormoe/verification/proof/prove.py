@@ -7,6 +7,7 @@ nothing here knows how programs are made.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ...displays import draw_table, fold_away, write_text
 from ...errors import TensorMoEError
 from ...programs.contraction import Contraction, Operand
 from ...programs.instructions import Instruction
@@ -46,6 +47,11 @@ class Proof:
 
     def __repr__(self) -> str:
         return f"<Proof: {len(self.steps)} steps>"
+
+    def _repr_html_(self) -> str:
+        rows = [(f"{step.number}", step.statement, step.law) for step in self.steps]
+        steps = draw_table(("", "step", "law"), rows, text_columns=3)
+        return steps + fold_away("the theorem with its proof", write_text(str(self)))
 
     def to_coq(self) -> str:
         """The theorem with its proof as a file for the proof assistant Coq: a certificate.
