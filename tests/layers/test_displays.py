@@ -17,7 +17,7 @@ BLOCK = tm.MuMoEBlockSpec(8, 16, 6, experts=4, factorization=tm.TensorRing((2, 3
 
 
 def read(shown: object) -> ElementTree.Element:
-    """The elements of what a notebook shows. XML is stricter than HTML: all tags close, all text is escaped."""
+    """The elements of what a notebook shows. XML is strict: tags close, text is escaped."""
     return ElementTree.fromstring(f"<div>{shown._repr_html_()}</div>")  # type: ignore[attr-defined]
 
 
