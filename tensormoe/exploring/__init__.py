@@ -2,14 +2,17 @@
 
 from .budget import Budget
 from .canonical import canonical_key
+from .evaluation import Evaluation
 from .objectives import OBJECTIVES, measure
 from .study import Study
+from .sweep import sweep
 from .tasks import Task, TaskResult, cost_alone, fit_to, train_with
 from .trial import Trial
 
 __all__ = [
     "OBJECTIVES",
     "Budget",
+    "Evaluation",
     "Study",
     "Task",
     "TaskResult",
@@ -18,5 +21,6 @@ __all__ = [
     "cost_alone",
     "fit_to",
     "measure",
+    "sweep",
     "train_with",
 ]

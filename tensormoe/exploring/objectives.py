@@ -1,10 +1,12 @@
 """What is made small: costs of a specification, by name. Tasks add an error or a loss."""
 
 from collections.abc import Callable, Sequence
+from math import ceil, prod
 from typing import Final
 
 from ..errors import TensorMoEError, one_of
 from ..layers.layer_spec import MuMoESpec
+from .clock import measure_seconds
 
 Objective = Callable[[MuMoESpec, int], float]
 
@@ -17,12 +19,13 @@ def _parameters(spec: MuMoESpec, batch_size: int) -> float:
 
 
 def _macs(spec: MuMoESpec, batch_size: int) -> float:
-    """Multiply-accumulates of a batch, without the router's."""
-    return spec.plan(batch_size).macs
+    """Multiply-accumulates a token of a batch, router included; as `spec.macs` for large ones."""
+    router = sum(map(prod, spec.gate_shapes.values()))
+    return ceil(spec.plan(batch_size).macs / batch_size) + router
 
 
 def _memory(spec: MuMoESpec, batch_size: int) -> float:
-    """Elements that results hold at one time."""
+    """The most elements that the plan's results hold at one time."""
     return spec.plan(batch_size).peak
 
 
@@ -30,6 +33,7 @@ OBJECTIVES: Final[dict[str, Objective]] = {
     "parameters": _parameters,
     "macs": _macs,
     "memory": _memory,
+    "seconds": measure_seconds,
 }
 
 
@@ -55,7 +59,7 @@ def measure(spec: MuMoESpec, names: Sequence[str]) -> dict[str, float]:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False, gate=None)
         >>> tm.explore.measure(spec, ("parameters", "macs@10"))
-        {'parameters': 90, 'macs@10': 900}
+        {'parameters': 90, 'macs@10': 90}
     """
     kinds = {name: read_objective(name) for name in names}
     return {name: OBJECTIVES[kind](spec, size) for name, (kind, size) in kinds.items()}

@@ -1,9 +1,10 @@
 """Studies in files: JSON lines, of which the first says what was asked for and each other is a trial."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Self
 
 from ..codec import FORMAT, Data, check_format, read_json
 from ..errors import TensorMoEError
@@ -23,6 +24,96 @@ def first_line(header: dict[str, Data]) -> str:
     return line({"format": FORMAT, "kind": KIND, **header})
 
 
+class Journal:
+    """A study's file, to which trials are added as they are known; a process killed meanwhile loses none.
+
+    Args:
+        path: the file; it is made if there is none.
+        header: what was asked for.
+
+    Raises:
+        TensorMoEError: a file of another study, one that is not a study, one that cannot be written, or one
+            that another process writes now.
+    """
+
+    def __init__(self, path: str | PathLike[str], header: dict[str, Data]) -> None:
+        self._path = Path(path)
+        try:
+            self._file = self._path.open("a+b")
+        except OSError as error:
+            raise TensorMoEError("path", str(path), f"it cannot be written ({error})") from error
+        try:
+            self._lock()
+            self.trials = self._begin(header)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, trial: Trial) -> None:
+        """Write a trial; one with the number of an earlier one takes its place."""
+        self._write(line(trial.to_dict()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def _begin(self, header: dict[str, Data]) -> list[Trial]:
+        """The trials that are known; what a killed process left half-written is cut off."""
+        self._file.seek(0)
+        held = self._file.read()
+        whole = held.rfind(b"\n") + 1
+        if not whole and not first_line(header).encode().startswith(held):
+            raise TensorMoEError("path", str(self._path), "it is not a study: pass a new path")
+        if whole:
+            known, trials = read_lines(self._path)
+            _compare(self._path, known, header)
+        self._file.truncate(whole)
+        if not whole:
+            self._write(first_line(header))
+            return []
+        return trials
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode())
+        self._file.flush()
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows has none
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            remedy = "another process writes this study: wait for it, or pass another path"
+            raise TensorMoEError("path", str(self._path), remedy) from error
+
+
+def _compare(path: Path, known: Header, wanted: dict[str, Data]) -> None:
+    """Raise the error that says how a file's study differs from what is asked for."""
+    ours: dict[str, object] = {"objectives": wanted["objectives"]} | _settings(wanted)
+    theirs: dict[str, object] = {"objectives": known["objectives"]} | _settings(known)
+    for name in dict.fromkeys((*ours, *theirs)):
+        if ours.get(name) != theirs.get(name):
+            remedy = (
+                f"it holds another study, with other {name} ({_brief(theirs.get(name))} and not "
+                f"{_brief(ours.get(name))}): pass another path, or ask for the same"
+            )
+            raise TensorMoEError("path", str(path), remedy)
+
+
+def _settings(header: Mapping[str, object]) -> dict[str, object]:
+    settings = header["settings"]
+    return dict(settings) if isinstance(settings, dict) else {}
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
 def write_lines(path: str | PathLike[str], header: dict[str, Data], trials: Iterable[Trial]) -> None:
     """Write a study at once."""
     text = first_line(header) + "".join(line(trial.to_dict()) for trial in trials)
@@ -32,7 +123,7 @@ def write_lines(path: str | PathLike[str], header: dict[str, Data], trials: Iter
 def read_lines(path: str | PathLike[str]) -> tuple[Header, list[Trial]]:
     """The header and the trials of a study's file.
 
-    What a killed process left of its last line is dropped.
+    What a killed process left of its last line is dropped. Of trials with the same number, the last counts.
 
     Raises:
         TensorMoEError: a file that cannot be read, or of another form; names the line.
@@ -50,13 +141,14 @@ def read_lines(path: str | PathLike[str]) -> tuple[Header, list[Trial]]:
         raise TensorMoEError("path", str(path), f"its first line is not a study's ({error.remedy})") from None
     if header.pop("kind", None) != KIND or not {"objectives", "settings"} <= {*header}:
         raise TensorMoEError("path", str(path), "it is not a study: pass a file that a study wrote")
-    trials = []
+    trials: dict[int, Trial] = {}
     for number, each in enumerate(lines, start=2):
         try:
-            trials.append(Trial.from_dict(read_json(each)))
+            trial = Trial.from_dict(read_json(each))
         except TensorMoEError as error:
             raise TensorMoEError("path", str(path), f"line {number} is not a trial ({error})") from None
-    return header, trials
+        trials[trial.number] = trial
+    return header, [trials[number] for number in sorted(trials)]
 
 
 def _read(text: str) -> Header:

@@ -125,8 +125,7 @@ class Study:
         objectives, settings = header["objectives"], header["settings"]
         if not isinstance(objectives, list) or not isinstance(settings, dict):
             raise TensorMoEError("path", str(path), "its first line has no objectives and settings")
-        ordered = sorted(trials, key=lambda trial: trial.number)
-        return cls(tuple(ordered), tuple(map(str, objectives)), settings)
+        return cls(tuple(trials), tuple(map(str, objectives)), settings)
 
     @property
     def header(self) -> dict[str, Data]:
@@ -165,8 +164,9 @@ class Study:
             "seed": trial.seed,
             "state": trial.state,
             "proved": trial.proved,
+            "verified": trial.verified,
             **{name: trial.values.get(name) for name in self.objectives},
-            "seconds": trial.seconds,
+            "took": trial.seconds,
             "reason": trial.reason,
         }
 

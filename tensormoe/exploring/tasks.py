@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from ..errors import TensorMoEError, positive_integer
 from ..fitting.fit import ITERATIONS, fit
+from ..fitting.target import read_values
 from ..layers.layer_spec import MuMoESpec
 from ..typing import Array
 
@@ -71,10 +76,12 @@ class FitTo:
     iterations: int = ITERATIONS
     objective: str = "error"
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """What tells it from other tasks."""
-        return "fit"
+        """What tells it from other tasks: the weight's digest, and how long it is fitted."""
+        values = read_values("weight", self.target)
+        digest = sha256(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes())
+        return f"fit to {digest.hexdigest()[:16]}, {self.iterations} iterations"
 
     def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
         fitted = fit(self.target, spec, seed=seed, iterations=self.iterations)
@@ -109,7 +116,9 @@ def fit_to(weight: Array, *, iterations: int = ITERATIONS) -> FitTo:
         weight: as for `tm.fit`.
         iterations: the largest number of steps of each descent.
     """
-    return FitTo(weight, positive_integer("iterations", iterations))
+    task = FitTo(weight, positive_integer("iterations", iterations))
+    _ = task.name  # its values are read now, so that a weight of no use is an error before a sweep
+    return task
 
 
 def train_with(function: Callable[[MuMoESpec, int], Loss], *, name: str | None = None) -> TrainWith:

@@ -1,7 +1,7 @@
 """One candidate that was tried, and what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from math import isfinite
 from typing import Self
@@ -30,6 +30,7 @@ class Trial:
         proved: whether all its programs were proved.
         seconds: how long it took.
         number: its place in the study.
+        verified: whether they were also compared with the definition, in exact arithmetic.
         curve: the task's objective as it went on, such as the loss after each epoch; () for none.
 
     Raises:
@@ -46,6 +47,7 @@ class Trial:
     seconds: float = 0.0
     number: int = 0
     curve: tuple[float, ...] = ()
+    verified: bool = False
 
     def __post_init__(self) -> None:
         one_of("state", self.state, STATES)
@@ -74,6 +76,7 @@ class Trial:
             "state": self.state,
             "reason": self.reason,
             "proved": self.proved,
+            "verified": self.verified,
             "seconds": self.seconds,
             "values": {name: float(value) for name, value in self.values.items()},
             "curve": [float(value) for value in self.curve],
@@ -87,18 +90,7 @@ class Trial:
             TensorMoEError: a missing, unknown or invalid field.
         """
         given = dict(mapping("trial", data))
-        names = (
-            "number",
-            "spec",
-            "budget",
-            "seed",
-            "state",
-            "reason",
-            "proved",
-            "seconds",
-            "values",
-            "curve",
-        )
+        names = tuple(each.name for each in fields(cls))
         for name in given:
             one_of("trial field", name, names)
         for name in names:
@@ -115,6 +107,7 @@ class Trial:
             state=given["state"],
             reason=given["reason"],
             proved=true_or_false("proved", given["proved"]),
+            verified=true_or_false("verified", given["verified"]),
             seconds=seconds,
             number=non_negative_integer("number", given["number"]),
             curve=tuple(curve),
