@@ -1,22 +1,15 @@
 """The canonical form of a network: what stays when bonds are renamed and cores come in another order.
 
-A network becomes a graph whose vertices have colours: its terms, cores, arrays, axes and bonds. Colours are
-refined by those of neighbours until they stay (Weisfeiler and Leman). Where several vertices still share one,
-each in turn gets a colour of its own, and the smallest of the graphs that result is the canonical one.
+A network becomes a graph whose vertices are its terms, cores, arrays, axes and bonds; see `labelling.py`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ..errors import TensorMoEError
 from ..networks.fixed import Fixed
 from ..networks.network import Core, Network
 from ..networks.notation import is_mode
-
-Colours = tuple[int, ...]
-# The colours of all vertices, and the edges between them in these.
-Form = tuple[tuple[str, ...], tuple[tuple[int, int], ...]]
+from .labelling import Graph, smallest_form
 
 
 def canonical_key(network: Network, *, sizes: bool = True) -> str:
@@ -58,29 +51,12 @@ def canonical_key(network: Network, *, sizes: bool = True) -> str:
         (network.experts, network.input_size, network.output_size) if sizes else (),
         network.bias,
     )
-    return sha256(repr((head, _smallest(graph))).encode()).hexdigest()[:32]
+    return sha256(repr((head, smallest_form(graph))).encode()).hexdigest()[:32]
 
 
-@dataclass
-class _Graph:
-    """Vertices with labels, and edges between them."""
-
-    labels: list[str] = field(default_factory=list)
-    neighbours: list[list[int]] = field(default_factory=list)
-
-    def add(self, *label: object) -> int:
-        self.labels.append(repr(label))
-        self.neighbours.append([])
-        return len(self.labels) - 1
-
-    def join(self, one: int, other: int) -> None:
-        self.neighbours[one].append(other)
-        self.neighbours[other].append(one)
-
-
-def _graph(network: Network, sizes: bool) -> _Graph:
+def _graph(network: Network, sizes: bool) -> Graph:
     """The graph of a network: two are isomorphic if and only if the networks are."""
-    graph, fixed = _Graph(), dict(network.fixed)
+    graph, fixed = Graph(), dict(network.fixed)
     marked = {*network.shared, *network.joint, *fixed}
     arrays = {
         name: _Array(graph, network, name, fixed.get(name)) for name in network.shapes if name in marked
@@ -107,7 +83,7 @@ def _graph(network: Network, sizes: bool) -> _Graph:
 class _Array:
     """A core whose axes can be told apart: one array in several places, or one whose values are fixed."""
 
-    def __init__(self, graph: _Graph, network: Network, name: str, fixed: Fixed | None) -> None:
+    def __init__(self, graph: Graph, network: Network, name: str, fixed: Fixed | None) -> None:
         joint = name if name in network.joint else ""
         self.vertex = graph.add("array", joint, repr(fixed))
         ordered = bool(joint) or (fixed is not None and not fixed.is_identity)
@@ -118,7 +94,7 @@ class _Array:
             graph.join(self.vertex, axis)
 
     def use(
-        self, graph: _Graph, use: int, core: Core, opens: dict[str, tuple[object, ...]], bonds: dict[str, int]
+        self, graph: Graph, use: int, core: Core, opens: dict[str, tuple[object, ...]], bonds: dict[str, int]
     ) -> None:
         """Tie the axes to what one use of the array calls them."""
         for axis, index in zip(self.axes, core.indices, strict=True):
@@ -136,60 +112,3 @@ def _opens(term: Network, sizes: bool) -> dict[str, tuple[object, ...]]:
         for number, part in enumerate(split.parts):
             opens[part] = (split.mode, number, split.sizes if sizes else len(split.sizes), split.pad)
     return opens
-
-
-def _smallest(graph: _Graph) -> Form:
-    ranks = {label: number for number, label in enumerate(sorted({*graph.labels}))}
-    return min(_forms(graph, _refine(graph, tuple(ranks[label] for label in graph.labels))))
-
-
-def _forms(graph: _Graph, colours: Colours) -> Iterator[Form]:
-    """The forms of all ways to give each vertex a colour of its own, but for those that are alike."""
-    cell = _first_cell(colours)
-    if not cell:
-        yield _write(graph, colours)
-        return
-    tried: set[tuple[int, ...]] = set()
-    for vertex in cell:
-        # Vertices with the same neighbours can be exchanged: one of them is enough.
-        around = tuple(sorted(graph.neighbours[vertex]))
-        if around not in tried:
-            tried.add(around)
-            chosen = tuple(2 * each + (number != vertex) for number, each in enumerate(colours))
-            yield from _forms(graph, _refine(graph, chosen))
-
-
-def _first_cell(colours: Colours) -> list[int]:
-    """The vertices of the first colour that several share."""
-    cells: dict[int, list[int]] = {}
-    for vertex, colour in enumerate(colours):
-        cells.setdefault(colour, []).append(vertex)
-    return next((cells[colour] for colour in sorted(cells) if len(cells[colour]) > 1), [])
-
-
-def _refine(graph: _Graph, colours: Colours) -> Colours:
-    """Colours by those of neighbours, again and again until no colour splits."""
-    count = len({*colours})
-    while True:
-        seen = [
-            (colour, tuple(sorted(colours[other] for other in around)))
-            for colour, around in zip(colours, graph.neighbours, strict=True)
-        ]
-        ranks = {each: number for number, each in enumerate(sorted({*seen}))}
-        colours = tuple(ranks[each] for each in seen)
-        if len(ranks) == count:
-            return colours
-        count = len(ranks)
-
-
-def _write(graph: _Graph, places: Sequence[int]) -> Form:
-    labels = [""] * len(places)
-    for vertex, place in enumerate(places):
-        labels[place] = graph.labels[vertex]
-    edges = sorted(
-        (places[vertex], places[other])
-        for vertex, around in enumerate(graph.neighbours)
-        for other in around
-        if places[vertex] <= places[other]
-    )
-    return tuple(labels), tuple(edges)

@@ -1,5 +1,7 @@
 """The canonical key against renamed networks, and against a search over all bijections."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -82,17 +84,38 @@ def isomorphic(one: Network, other: Network) -> bool:
 
 
 @st.composite
-def small(draw: st.DrawFn) -> Network:
+def alike(draw: st.DrawFn) -> tuple[Network, Network]:
+    """Two small networks that are often isomorphic: the second has other names, and perhaps another core."""
     cores = draw(st.lists(st.sampled_from(CORES), min_size=2, max_size=6))
-    names = [name for name in "abc" if any(name in core for core in cores)]
-    sizes = {name: draw(st.sampled_from((2, 3))) for name in names}
-    listed = tuple(Core(f"core{number}", core) for number, core in enumerate(cores))
-    return Network(listed, (2,), 4, 4, tuple(sizes.items()))
+    names = dict(zip("abc", draw(st.permutations("abc")), strict=True))
+    sizes = dict(zip("abc", draw(st.lists(st.sampled_from((2, 3)), min_size=3, max_size=3)), strict=True))
+    others = [tuple(names.get(index, index) for index in core) for core in draw(st.permutations(cores))]
+    if draw(st.booleans()):
+        others[0] = draw(st.sampled_from(CORES))
+    return build(cores, sizes), build(others, {names[bond]: size for bond, size in sizes.items()})
 
 
-@given(small(), small())
-def test_keys_are_equal_exactly_if_a_renaming_makes_the_networks_equal(one: Network, other: Network) -> None:
+def build(cores: Sequence[Sequence[str]], sizes: dict[str, int]) -> Network:
+    listed = tuple(Core(f"core{number}", tuple(core)) for number, core in enumerate(cores))
+    carried = {index: sizes[index] for core in cores for index in core if index in sizes}
+    return Network(listed, (2,), 4, 4, tuple(carried.items()))
+
+
+@given(alike())
+def test_keys_are_equal_exactly_if_a_renaming_makes_the_networks_equal(pair: tuple[Network, Network]) -> None:
+    one, other = pair
     assert (tm.explore.canonical_key(one) == tm.explore.canonical_key(other)) == isomorphic(one, other)
+
+
+def test_networks_drawn_for_it_are_of_both_kinds() -> None:
+    seen: set[bool] = set()
+
+    @given(alike())
+    def look(pair: tuple[Network, Network]) -> None:
+        seen.add(isomorphic(*pair))
+
+    look()
+    assert seen == {True, False}
 
 
 @pytest.mark.parametrize(
@@ -141,12 +164,8 @@ def test_regular_networks_that_refinement_cannot_tell_apart() -> None:
     """Two triangles of cores and a hexagon: every core has two bonds, and every bond two cores."""
 
     def ring(*edges: tuple[int, int]) -> Network:
-        cores: list[list[str]] = [[] for _ in range(6)]
-        for number, (one, other) in enumerate(edges):
-            cores[one].append(f"b{number}")
-            cores[other].append(f"b{number}")
-        listed = tuple(Core(f"core{number}", tuple(core)) for number, core in enumerate(cores))
-        return Network(listed, (2,), 4, 4, tuple((f"b{number}", 2) for number in range(len(edges))))
+        cores = [[f"b{number}" for number, edge in enumerate(edges) if core in edge] for core in range(6)]
+        return build(cores, {f"b{number}": 2 for number in range(6)})
 
     hexagon = ring((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0))
     again = ring((0, 3), (3, 1), (1, 4), (4, 2), (2, 5), (5, 0))
@@ -159,3 +178,30 @@ def test_keys_without_sizes_are_those_of_topologies() -> None:
     one, other = network("n r, i r, o r", r=2), network("n r, i r, o r", r=3)
     assert tm.explore.canonical_key(one) != tm.explore.canonical_key(other)
     assert tm.explore.canonical_key(one, sizes=False) == tm.explore.canonical_key(other, sizes=False)
+
+
+@pytest.mark.parametrize("kind", ["complete", "twins", "hypercube"])
+def test_symmetric_networks_take_no_time(kind: str) -> None:
+    """20 cores that are all alike have 20! orders, of which only a few need to be tried."""
+    count = {"complete": 12, "twins": 20, "hypercube": 16}[kind]
+    edges = {
+        "complete": [(one, other) for one in range(count) for other in range(one)],
+        "twins": [],
+        "hypercube": [
+            (one, one ^ 1 << bit) for one in range(count) for bit in range(4) if one < one ^ 1 << bit
+        ],
+    }[kind]
+
+    def build(order: list[int]) -> Network:
+        cores: list[list[str]] = [["a"] if kind == "twins" else [] for _ in order]
+        for number, (one, other) in enumerate(edges):
+            cores[order[one]].append(f"b{number}")
+            cores[order[other]].append(f"b{number}")
+        listed = tuple(Core(f"core{number}", tuple(core)) for number, core in enumerate(cores))
+        bonds = {index: 2 for core in cores for index in core}
+        return Network(listed, (2,), 4, 4, tuple(bonds.items()))
+
+    begun = time.process_time()
+    order = [*range(count)]
+    assert tm.explore.canonical_key(build(order)) == tm.explore.canonical_key(build(order[::-1]))
+    assert time.process_time() - begun < 5
