@@ -4,18 +4,15 @@ from collections.abc import Callable, Sequence
 from math import ceil, prod
 from typing import Final
 
-from ..errors import TensorMoEError, one_of
+from ..errors import TensorMoEError
 from ..layers.layer_spec import MuMoESpec
 from .clock import measure_seconds
+from .structure import nu, omega, psi, rank
 
 Objective = Callable[[MuMoESpec, int], float]
 
 # The batch size at which an objective is measured that names none.
 BATCH_SIZE: Final = 1024
-
-
-def _parameters(spec: MuMoESpec, batch_size: int) -> float:
-    return spec.num_parameters
 
 
 def _macs(spec: MuMoESpec, batch_size: int) -> float:
@@ -29,37 +26,69 @@ def _memory(spec: MuMoESpec, batch_size: int) -> float:
     return spec.plan(batch_size).peak
 
 
+def _at_any(measure: Callable[[MuMoESpec], float]) -> Objective:
+    """A cost that is the same at every batch size."""
+    return lambda spec, batch_size: float(measure(spec))
+
+
 OBJECTIVES: Final[dict[str, Objective]] = {
-    "parameters": _parameters,
+    "parameters": _at_any(lambda spec: spec.num_parameters),
     "macs": _macs,
     "memory": _memory,
     "seconds": measure_seconds,
+    "rank": _at_any(rank),
+    "omega": _at_any(omega),
+    "psi": _at_any(psi),
+    "nu": _at_any(nu),
 }
 
 
-def read_objective(name: object) -> tuple[str, int]:
-    """The objective and the batch size of a name such as "macs" or "macs@1".
+def read_objective(name: object) -> tuple[int, str, int]:
+    """The sign, the cost and the batch size of a name such as "macs", "macs@1" or "-psi".
 
     Raises:
         TensorMoEError: an unknown objective, or a batch size that is not a positive integer.
     """
     if not isinstance(name, str):
-        raise TensorMoEError("objective", name, 'pass a name such as "parameters" or "macs@1"')
-    kind, at, size = name.partition("@")
-    one_of("objective", kind, tuple(OBJECTIVES))
-    if at and not (size.isdecimal() and 0 < int(size) < 2**31):
+        raise TensorMoEError("objective", name, 'pass a name such as "parameters", "macs@1" or "-psi"')
+    kind, at, size = name.removeprefix("-").partition("@")
+    if kind not in OBJECTIVES:
+        listed = ", ".join(map(repr, OBJECTIVES))
+        remedy = f'choose from {listed}; "-psi" makes psi large, and "macs@1" is for batches of 1'
+        raise TensorMoEError("objective", name, remedy)
+    if at and not (size.isascii() and size.isdecimal() and 0 < int(size) < 2**31):
         raise TensorMoEError("objective", name, 'a batch size follows the @, as in "macs@1"')
-    return kind, int(size) if at else BATCH_SIZE
+    return -1 if name.startswith("-") else 1, kind, int(size) if at else BATCH_SIZE
 
 
 def measure(spec: MuMoESpec, names: Sequence[str]) -> dict[str, float]:
     """The costs of a specification by name.
 
+    Use it for one layer; `sweep` does it for many. "parameters", with gate and bias; "macs", multiply-
+    accumulates a token with the router's; "memory", the most elements that the plan's results hold at one
+    time; "seconds", the median time of a forward pass of a batch in NumPy on this machine; "rank", the
+    largest rank of an expert's matrix; "omega", "psi" and "nu", how parameters are shared, the rank and the
+    compute as exponents of the layer's size. Costs are for batches of 1,024 unless a size follows an @, as
+    in "macs@1". What follows a minus, as in "-psi", is made large: its value is the negative.
+
+    Args:
+        spec: the layer.
+        names: the names of costs.
+
+    Raises:
+        TensorMoEError: an unknown name.
+
+    Source: Potapczynski, Qiu et al., "Searching for Efficient Linear Layers over a Continuous Space of
+    Structured Matrices", 2024, figure 2, for ω, ψ and ν.
+
     Examples:
         >>> import tensormoe as tm
         >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=5), bias=False, gate=None)
-        >>> tm.explore.measure(spec, ("parameters", "macs@10"))
-        {'parameters': 90, 'macs@10': 90}
+        >>> tm.explore.measure(spec, ("parameters", "macs@10", "-rank"))
+        {'parameters': 90.0, 'macs@10': 90.0, '-rank': -5.0}
     """
-    kinds = {name: read_objective(name) for name in names}
-    return {name: OBJECTIVES[kind](spec, size) for name, (kind, size) in kinds.items()}
+    return {name: _measure(spec, *read_objective(name)) for name in names}
+
+
+def _measure(spec: MuMoESpec, sign: int, kind: str, size: int) -> float:
+    return sign * float(OBJECTIVES[kind](spec, size))
