@@ -158,7 +158,7 @@ def _curve(results: Results, experts: int, measure: str) -> list[Interval]:
 def _draw(configuration: Settings, results: Results) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.5, 7), layout="constrained")
+    figure = Figure(figsize=(12, 7), layout="constrained")
     for axes, measure in zip(figure.subplots(2, 2).flat, MEASURES, strict=True):
         _draw_measure(axes, configuration, results, measure)
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -169,7 +169,7 @@ def _draw(configuration: Settings, results: Results) -> "Figure":
 def _draw_measure(axes: "Axes", configuration: Settings, results: Results, measure: str) -> None:
     """Re-writing over λ on the left, the other methods on the right."""
     strengths = configuration.strengths
-    over, others = np.arange(len(strengths)), len(strengths) + 0.7 + 1.7 * np.arange(len(_BASELINES))
+    over, others = np.arange(len(strengths)), len(strengths) + 1.2 + 2.4 * np.arange(len(_BASELINES))
     for number, experts in enumerate(configuration.experts):
         shift = 0.15 * (number - (len(configuration.experts) - 1) / 2)
         curve = _curve(results, experts, measure)
@@ -186,9 +186,10 @@ def _draw_measure(axes: "Axes", configuration: Settings, results: Results, measu
                 where + shift, means, halves, color=colour, linestyle=line, label=label, marker="o", capsize=3
             )
         axes.axhline(100 * curve[0].mean, color=colour, linestyle=":", linewidth=1)
-    axes.axvline(len(strengths) - 0.15, color="grey", linewidth=0.8)
+    axes.axvline(len(strengths) - 0.2, color="grey", linewidth=0.8)
+    axes.set_xlim(-0.7, others[-1] + 1.2)
     axes.set_xticks([*over, *others], [*(f"{each:g}" for each in strengths), *_SHORT])
     axes.tick_params(axis="x", labelsize="small")
-    axes.set_xlabel("λ of re-writing")
+    axes.set_xlabel("λ of re-writing, and other methods")
     axes.set_title(_TITLES[measure], fontsize="medium")
     axes.set_ylabel(_UNITS[measure])

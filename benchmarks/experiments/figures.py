@@ -61,3 +61,9 @@ def powers(axis: "Axes", values: Sequence[int]) -> None:
     axis.set_xscale("log", base=2)
     axis.set_xticks(list(values), [f"{value:,}" for value in values])
     axis.minorticks_off()
+
+
+def decimals(axis: "Axes", both: bool = False) -> None:
+    """A logarithmic axis of y, or of x and y, with its powers of ten as plain numbers."""
+    for each in (axis.xaxis, axis.yaxis) if both else (axis.yaxis,):
+        each.set_major_formatter("{x:g}")

@@ -135,8 +135,9 @@ def report(configuration: Settings, results: Results) -> Report:
     )
     findings = [_judge(*claim, configuration, results) for claim in claims]
     caption = (
-        "Left: the loss on validation data in training. Right: test data with more and more wrong, means "
+        "Left: the loss on validation data in training. Middle: test data with more and more wrong, means "
         "over kinds of corruption; 0 is clean, and of the text it is shown what is added to the clean loss. "
+        "Right: the same less that of the linear router, seed by seed. "
         f"Means over {len({line['seed'] for line in results.lines})} seeds, bands are 95 % intervals."
     )
     picture = Picture("robustness", caption, lambda: _draw(configuration, results))
@@ -241,22 +242,35 @@ def _curve(line: Line) -> list[tuple[float, float]]:
 def _draw(configuration: Settings, results: Results) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.6 * len(configuration.tasks)), layout="constrained")
-    grid = figure.subplots(len(configuration.tasks), 2, squeeze=False)
-    for (left, right), task in zip(grid, configuration.tasks, strict=True):
+    figure = Figure(figsize=(13.5, 3.6 * len(configuration.tasks)), layout="constrained")
+    grid = figure.subplots(len(configuration.tasks), 3, squeeze=False)
+    for (left, middle, right), task in zip(grid, configuration.tasks, strict=True):
+        scale = 100 if task == "digits" else 1
+        linear = {
+            each["seed"]: _damage(each, task, results)
+            for each in results.of(task=task, router="linear").lines
+        }
         for router, style in zip(_routers(results), _STYLES, strict=False):
             lines = results.of(task=task, router=router).lines
             steps = [step for step, _ in _curve(lines[0])]
             _band(left, steps, [[loss for _, loss in _curve(line)] for line in lines], 1, router, style)
-            clean = [final(line, task, results) if task == "digits" else 0.0 for line in lines]
-            damage = [[first, *by_severity(line, task)] for first, line in zip(clean, lines, strict=True)]
-            _band(right, [0, *SEVERITIES], damage, 100 if task == "digits" else 1, router, style)
+            damage = {line["seed"]: _damage(line, task, results) for line in lines}
+            less = [np.subtract(each, linear[seed]).tolist() for seed, each in damage.items()]
+            _band(middle, [0, *SEVERITIES], [*damage.values()], scale, router, style)
+            _band(right, [0, *SEVERITIES], less, scale, router, style)
         left.set(title=f"{task}: training", xlabel="step", ylabel="validation loss (nats)")
         said = "accuracy (%)" if task == "digits" else "added loss (nats)"
-        right.set(title=f"{task}: corrupted", xlabel="severity", ylabel=said)
+        middle.set(title=f"{task}: corrupted", xlabel="severity", ylabel=said)
+        more = "points of accuracy" if task == "digits" else "nats"
+        right.set(title=f"{task}: less the linear router", xlabel="severity", ylabel=f"difference ({more})")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
+
+
+def _damage(line: Line, task: str, results: Results) -> list[float]:
+    """What is clean, and what each severity makes of it."""
+    return [final(line, task, results) if task == "digits" else 0.0, *by_severity(line, task)]
 
 
 def _band(

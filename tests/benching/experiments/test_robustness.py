@@ -127,6 +127,7 @@ def test_the_experiment_runs_on_digits(tmp_path: Path, monkeypatch: pytest.Monke
     assert [axes.get_ylabel() for axes in told.pictures[0].draw().axes] == [
         "validation loss (nats)",
         "accuracy (%)",
+        "difference (points of accuracy)",
     ]
 
 
