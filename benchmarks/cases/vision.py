@@ -8,7 +8,8 @@ import tensormoe as tm
 
 from ..contenders.contractions import bare_products
 from ..contenders.layers import as_published, compiled, forward, mlp, ours, training_step
-from ..contenders.moe import Soft, Sparse, hidden_size, soft_elements, tensorly_linear, too_large
+from ..contenders.moe import Soft, soft_elements, tensorly_linear
+from ..contenders.sparse import Sparse, hidden_size, too_large
 from ..suite import LARGEST, Measurement, Settings
 
 EXPERTS, IMAGES = 64, 32
