@@ -37,6 +37,7 @@ CASES = {
     "compilation": "compilation",
     "startup": "startup",
     "recording": "recording",
+    "candidates": "candidates",
 }
 
 # The number of processes that want to run, over the last minute, above which numbers say little.

@@ -143,6 +143,7 @@ TARGETS = (
     Target("startup", "first plan: TR, 6 levels, 8 cores", "≤", 0.05),
     Target("startup", "first plan: CP, 6 levels, 8 cores", "≤", 0.05),
     Target("startup", "first plan: grid, 4 levels, 40 cores", "≤", 0.5),
+    Target("candidates", "10,000 candidates: sweep", "≤", 120),
     Target("recording", "memory: sums", "≤", 2.0**30),
     Target("recording", "memory: store, 100,000 tokens", "≤", 2.0**30),
 )

@@ -57,6 +57,7 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "similarity": {"INPUTS": 8, "OUTPUTS": 6, "EXPERTS": 5, "RANK": 4},
     "ablation": {"EXPERTS": 16, "RANK": 2, "HIDDEN": 4},
     "recording": {"TOKENS": 100_000, "BATCH": 50_000, "LAYERS": 1, "EXPERTS": 5},
+    "candidates": {"COUNT": 5, "JOBS": 1},
     "startup": {},
     "tiny": {},
 }
