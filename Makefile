@@ -13,7 +13,7 @@ export TENSORMOE_TEST_BACKENDS
 # Workers take tests from each other at the end: some tests take as long as a thousand others.
 PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
-.PHONY: demo test integrations verify lint types doctest docs imports bench experiments oldest dist coq proofs certificates check clean
+.PHONY: demo test integrations verify lint types doctest docs imports bench experiments oldest dist coq chromium proofs certificates check clean
 
 demo: $(VENV)/demo,$(FRAMEWORK)
 	$(BIN)/tensormoe demo
@@ -68,9 +68,13 @@ dist: $(VENV)/release
 
 check: test lint types doctest integrations docs imports dist
 
-# Coq from the system's packages, where it is missing: tests that need it are skipped without it.
+# Coq (8.16 or later) from the system's packages, where it is missing: tests that need it are skipped without it.
 coq:
-	@.ci/install-coq
+	@.ci/install coq coqc
+
+# Chromium from the system's packages, where it is missing: tests of pages are skipped without it.
+chromium:
+	@.ci/install chromium chromium chromium-browser google-chrome
 
 # The theorems about gates, and what they assume.
 proofs: coq

@@ -1,4 +1,4 @@
-"""The command line: `tensormoe demo | draw | plan | prove | check | verify | bench | analyze`."""
+"""The command line: `tensormoe demo | draw | plan | prove | check | verify | bench | analyze | lab`."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeAlias
 
-from . import __version__, interrupt
+from . import __version__, interrupt, lab
 from .arguments import check_place, check_rest, read_network, read_shape, read_spec, split, whole
 from .benching import BenchReport, bench
 from .checkpoints.checking import check_saved
@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(speed)
     speed.set_defaults(run=_bench)
     _add_analyze(commands)
+    lab.add_command(commands)
     return parser
 
 

@@ -99,13 +99,17 @@ class Network:
         return draw(self, title)
 
     def _repr_html_(self) -> str:
+        return draw_inline(self) + self.list_cores()
+
+    def list_cores(self) -> str:
+        """A table of the cores as HTML."""
         fixed = dict(self.fixed)
         rows = []
         for name, shape in self.shapes.items():
             uses = ", ".join(str(core) for core in self.cores if core.name == name)
             known = f"{prod(shape):,}{' (fixed)' * (name in fixed)}"
             rows.append((name, uses, " × ".join(f"{size:,}" for size in shape), known))
-        return draw_inline(self) + draw_table(("core", "indices", "shape", "elements"), rows, text_columns=2)
+        return draw_table(("core", "indices", "shape", "elements"), rows, text_columns=2)
 
     @cached_property
     def terms(self) -> tuple["Network", ...]:

@@ -11,7 +11,7 @@ import pytest
 
 import tensormoe as tm
 import tensormoe.demo
-from tensormoe import cli
+from tensormoe import cli, lab
 
 NOTATION = "n r, i r, o r"
 BASE = {"--bond": "r=4", "--experts": "3", "--in": "5", "--out": "6"}
@@ -74,11 +74,15 @@ OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
         "--image-shape": (["--image-shape", "8,8,3"], "image_shape", (8, 8, 3)),
         "--classifier": (["--classifier"], "classifier", True),
     },
+    "lab": {
+        "--port": (["--port", "7"], "port", 7),
+        "--no-browser": (["--no-browser"], "browser", False),
+    },
 }
 # What is done with the result; tested below.
 OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
 OF_A_PROOF = {"prove": {"--coq"}}
-LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze", "check")]
+LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze", "check", "lab")]
 
 
 class Report:
@@ -113,6 +117,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setattr(Report, "savefig", note(Report.savefig, None))
     for name in ("draw", "verify", "bench", "prove", "analyze"):
         monkeypatch.setattr(cli, name, note(getattr(cli, name), Report()))
+    monkeypatch.setattr(lab.command, "serve", note(lab.command.serve, None))
     monkeypatch.setattr(tensormoe.demo, "run", note(tensormoe.demo.run, True))
     for kind in (tm.MuMoESpec, tm.MuMoEBlockSpec):
         monkeypatch.setattr(kind, "plan", note(kind.plan, Report()))
@@ -120,7 +125,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 def words(command: str, *changes: str) -> list[str]:
-    if command == "demo":
+    if command in ("demo", "lab"):
         return [command, *changes]
     if command == "draw":
         return [command, NOTATION, *(changes if "--picture" in changes else ["--picture", "a.png", *changes])]

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 import tensormoe as tm
 from tensormoe.cli import _parser, main
 
-# Demonstrations take seconds; what analyze reads is damaged in tests/reporting; draw takes no sizes.
+# Demonstrations take seconds; the lab runs until Ctrl-C; what analyze reads is damaged in tests/reporting;
+# draw takes no sizes.
 (_COMMANDS,) = (each for each in _parser()._actions if isinstance(each, argparse._SubParsersAction))
-OTHERS = ("demo", "draw", "analyze")
+OTHERS = ("demo", "draw", "analyze", "lab")
 COMMANDS = {name: parser for name, parser in _COMMANDS.choices.items() if name not in OTHERS}
 NOTATION = ["n r, i r, o r", "--experts", "4", "--in", "3", "--out", "2", "--bond", "r=2"]
 QUICK = {
