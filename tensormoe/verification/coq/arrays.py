@@ -5,18 +5,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..cuts import read_cuts
-from .forms import FIRST, Factor, Form, Index, Place, Term, UnsayableError, meet, row_of, short_of
-from .script import (
-    Given,
-    Script,
+from .forms import (
+    FIRST,
+    Factor,
+    Form,
+    Index,
+    Place,
+    Term,
+    UnsayableError,
     enclose,
-    give,
-    hypothesis,
-    rename_given,
-    write_places,
-    write_shape,
+    meet,
+    row_of,
+    short_of,
     write_size,
 )
+from .padding import Claim, cut
+from .script import Given, Script, give_form, hypothesis, rename_given, write_places, write_shape
 
 # What is defined for shapes that stretch to each other.
 _ELEMENTWISE = ("multiply", "plus", "pointwise_product", "pointwise_vjp")
@@ -42,7 +46,7 @@ class Noted:
 
     def at(self, known: Mapping[Index, Given]) -> str:
         """The lemma on its entry, at indices that are given otherwise than by their own names."""
-        return f"({' '.join([f'{self.name}_is', *give(self.form.indices, known)])})"
+        return f"({' '.join([f'{self.name}_is', *give_form(self.form, known)])})"
 
     def define(
         self, body: str, form: Form, proof: str, sources: Sequence["Noted"], fits: str = ""
@@ -68,7 +72,8 @@ class Noted:
         if operation not in ("zeros", "plus_one", "pointwise"):
             kind = "elementwise" if operation in _ELEMENTWISE else operation
             script.state_fit(name, f"{kind}_fits {arguments}", fits or f"fits {shapes}.")
-        script.state(name, form, f"unfold {name}. shape_of {shapes}.", f"unfold {name}. {proof}")
+        further = ", pad_axis" if operation == "pad_axis" else ""
+        script.state(name, form, f"unfold {name}{further}. shape_of {shapes}.", f"unfold {name}. {proof}")
         return Noted(script, name, form)
 
     def __mul__(self, other: "Noted") -> "Noted":
@@ -106,8 +111,8 @@ class Noted:
         cuts = read_cuts(key, len(self.form.axes))
         if cuts is None:
             raise UnsayableError(str(key), "only ranges are read")
-        for axis, cut in enumerate(cuts):
-            start, stop, _ = cut.indices(result.shape[axis])
+        for axis, each in enumerate(cuts):
+            start, stop, _ = each.indices(result.shape[axis])
             if (start, stop) != (0, result.shape[axis]):
                 result = result.cut(axis, start, stop)
         return result
@@ -115,25 +120,28 @@ class Noted:
     def cut(self, axis: int, start: int, stop: int) -> "Noted":
         """The range from start to stop of an axis: the inputs without the bias, or its row alone."""
         place, form = self.form.axes[axis], self.form
-        if not form.terms and (start, stop) == (0, 1):
-            return self._cut_zeros(axis)
+        if not form.terms:
+            return Zeros(self.script, self.name, form, axis, stop - start)
+        claim = cut(self.script.names, self.name, form, axis, start, stop)
+        if claim is not None:
+            return self.claim(claim)
         if len(place) != 1 or not place[0].size.startswith("S "):
             raise UnsayableError(f"the range {start} to {stop}", "only the row of the bias is cut off")
         (index,) = place
-        kept, cut, low, rest = short_of(index), FIRST, "0", "first_row"
+        kept, held, low, rest = short_of(index), FIRST, "0", "first_row"
         given = ("0", "(Nat.lt_0_succ _)")
         if (start, stop) == (0, index.count - 1):
             if kept:
-                (cut,), rest = kept, f"low {hypothesis(index)}"
+                (held,), rest = kept, f"low {hypothesis(index)}"
                 given = (index.name, f"(Nat.lt_lt_succ_r _ _ {hypothesis(index)})")
         elif (start, stop) == (index.count - 1, index.count):
-            cut, kept, rest = row_of(index), (), "last_row"
-            low, given = cut.name, (cut.name, "(Nat.lt_succ_diag_r _)")
+            held, kept, rest = row_of(index), (), "last_row"
+            low, given = held.name, (held.name, "(Nat.lt_succ_diag_r _)")
         else:
             raise UnsayableError(f"the range {start} to {stop}", "only the row of the bias is cut off")
         axes = (*form.axes[:axis], kept, *form.axes[axis + 1 :])
-        after = Form(axes, tuple(restrict(term, index, cut) for term in form.terms))
-        there = write_places((*form.axes[:axis], (cut,), *form.axes[axis + 1 :]))
+        after = Form(axes, tuple(restrict(term, index, held) for term in form.terms))
+        there = write_places((*form.axes[:axis], (held,), *form.axes[axis + 1 :]))
         entry = f"apply slice_entry with (j := {there})"
         entry += "; cbn [nth put firstn skipn app]; rewrite ?Nat.add_0_r; reflexivity"
         end = f"exact {self.at({index: given})}"
@@ -143,7 +151,33 @@ class Noted:
         body = f"slice {axis} {enclose(low)} {size} {self.name}"
         return self.define(body, after, f"eapply eq_trans; [{entry} | {end}].", [self])
 
-    def _cut_zeros(self, axis: int) -> "Noted":
+    def claim(self, claim: Claim) -> "Noted":
+        """What an operation on this array alone gives."""
+        return self.define(claim.body, claim.form, claim.proof, [self], claim.fits)
+
+
+@dataclass(frozen=True, eq=False)
+class Zeros(Noted):
+    """A range of an array of zeros, which is not written before it is known what it is for.
+
+    Args:
+        axis: along which it is cut.
+        count: how many values are left there.
+    """
+
+    axis: int
+    count: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.form.shape[: self.axis], self.count, *self.form.shape[self.axis + 1 :])
+
+    def __add__(self, other: "Noted | int") -> "Noted":
+        if isinstance(other, Noted) or self.count != 1:
+            raise UnsayableError(self.name, "only a 1 is added to some zeros")
+        return self._cut(self.axis) + other
+
+    def _cut(self, axis: int) -> Noted:
         place = self.form.axes[axis]
         for index in place:
             # x[..., :1] has an entry.
@@ -151,7 +185,8 @@ class Noted:
                 self.script.positive.append(index.size)
                 self.script.emit(f"Hypothesis some_{index.name} : 0 < {index.size}.")
         form = Form((*self.form.axes[:axis], (), *self.form.axes[axis + 1 :]), ())
-        return self.define(f"slice {axis} 0 1 {self.name}", form, "reflexivity.", [self])
+        whole = Noted(self.script, self.name, self.form)
+        return whole.define(f"slice {axis} 0 1 {self.name}", form, "reflexivity.", [whole])
 
 
 def restrict(term: Term, index: Index, cut: Index) -> Term:

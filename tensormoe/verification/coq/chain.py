@@ -16,21 +16,12 @@ from ...programs.program import Program
 from ..proof.block import Block, program_data
 from .arrays import Noted, state_operand
 from .export import THEOREM, close_file, open_program, run_program, state_operands, state_result
-from .forms import Factor, Form, Index, Term, UnsayableError, match_axes
+from .forms import Factor, Form, Index, Term, UnsayableError, match_axes, write_place
 from .gradients import state_each, state_gradient
 from .heading import write_heading
 from .names import Names
 from .ops import CertificateOps
-from .script import (
-    Script,
-    give,
-    hypothesis,
-    rename_given,
-    write_groups,
-    write_list,
-    write_place,
-    write_places,
-)
+from .script import Script, give, hypothesis, rename_given, write_groups, write_list, write_places
 from .statement import Letters, Statement
 
 _BEFORE = (Letters("u", "W_u", "V_u", "du"), Letters("v", "W_v", "V_v", "dv"))
@@ -72,6 +63,7 @@ def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, prog
     registers = run_program(script, program, ops, operands)
     state_result(script, statements[-1], registers[-1])
     theorems = [THEOREM]
+    script.reverse = True
     script.emit("(* THE REVERSE MODE. *)")
     gradients = program.backward(ops, [*registers], cotangent, range(len(operands)))
     if ops.hidden is not None and ops.gradient is not None:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from ...errors import TensorMoEError
 from .export import THEOREM
-from .names import read_prelude
+from .names import has_prelude
 
 # What Coq says of a theorem that rests on nothing.
 _CLOSED = "Closed under the global context"
@@ -76,17 +76,17 @@ def check_certificate(text: str) -> Verdict:
     coqc = find_coqc()
     claims = _CLAIMS.search(text)
     names = tuple(claims[1].split(", ")) if claims else ()
-    has_prelude = read_prelude() in text
+    known = has_prelude(text)
     if THEOREM not in names:
-        return Verdict(names, has_prelude=has_prelude)
+        return Verdict(names, has_prelude=known)
     with TemporaryDirectory(prefix="tensormoe-") as name:
         folder = Path(name)
         for file, content in (("certificate.v", text), ("claims.v", _ask(names))):
             folder.joinpath(file).write_text(content, encoding="utf-8")
             refusal = _compile(coqc, folder, file)
             if refusal:
-                return Verdict(names, refusal=refusal, has_prelude=has_prelude)
-        return Verdict(names, _read(folder, "says"), _read(folder, "rests"), has_prelude=has_prelude)
+                return Verdict(names, refusal=refusal, has_prelude=known)
+        return Verdict(names, _read(folder, "says"), _read(folder, "rests"), has_prelude=known)
 
 
 def check_file(path: Path) -> Verdict:

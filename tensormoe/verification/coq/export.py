@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ...programs.contraction import Contraction
 from ...programs.program import Program
 from .arrays import Noted, state_operand
-from .forms import UnsayableError, match_axes
+from .forms import UnsayableError, match_axes, write_size
 from .gradients import state_gradients
 from .heading import write_heading
 from .names import Names, read_prelude
@@ -48,7 +48,7 @@ def export(contraction: Contraction, program: Program, gradients: bool = True) -
     operands = state_operands(script, [statement], statement.arrays)
     cotangent = None
     if gradients:
-        places = names.places(contraction.output)
+        places = names.output(contraction)
         cotangent = state_operand(script, "dy", places, len(operands))
     registers = run_program(script, program, CertificateOps(), operands)
     state_result(script, statement, registers[-1])
@@ -65,7 +65,10 @@ def open_program(
     if script.names.sizes:
         script.emit(f"Variables {' '.join(script.names.sizes)} : nat.", "")
     script.emit(*(line for statement in statements for line in statement.define()))
-    script.emit("", "Section Program.", "(* Any values; dy is the cotangent of y. *)")
+    script.emit("", "Section Program.")
+    for limit in {limit.size: limit for limit in script.names.limits.values()}.values():
+        script.emit(f"Hypothesis {limit.proof} : {limit.size} <= {write_size(limit.digits)}.")
+    script.emit("(* Any values; dy is the cotangent of y. *)")
     script.emit(f"Variables {' '.join(arrays)} dy : list nat -> R.", *[functions] * bool(functions), "")
 
 
@@ -102,16 +105,17 @@ def run_program(
 def state_result(script: Script, statement: Statement, result: Noted) -> None:
     """The theorem that the program's result is y."""
     output = statement.output
-    premises = "".join(f"{index.name} < {index.size} -> " for index in output)
+    places = script.names.output(statement.contraction)
+    limits = [index for place in places for index in place if index.digits]
+    premises = "".join(f"{index.name} < {index.size} -> " for index in (*output, *limits))
     variables = "".join(f" {index.name}" for index in output)
-    places = script.names.places(statement.contraction.output)
     known = match_axes("the result", result.form.axes, places)
     script.emit(
         "(* THE THEOREM. *)",
         f"Theorem {THEOREM}{variables} : {premises}".rstrip(),
         f"  {result.name} {write_places(places)} = {statement.call([use.array for use in statement.uses])}.",
         "Proof.",
-        f"  intros {' '.join(hypothesis(index) for index in output)}.",
+        f"  intros {' '.join(hypothesis(index) for index in (*output, *limits))}.",
         f"  {statement.unfolding} eapply eq_trans; [exact {result.at(rename_given(known))} | by_laws].",
         "Qed.",
         "",
@@ -123,7 +127,7 @@ def close_file(script: Script, theorems: Sequence[str], heading: str) -> str:
     theorems = [*theorems, *_state_fits(script)]
     script.emit("End Program.", "End Certificate.", "", "(* All that is proved, and what it rests on. *)")
     script.emit(f"Definition certificate := ({', '.join(theorems)}).", "Print Assumptions certificate.")
-    return f"{heading}\n{read_prelude()}\n" + "\n".join(script.lines) + "\n"
+    return f"{heading}\n{read_prelude(script.names.parts)}\n" + "\n".join(script.lines) + "\n"
 
 
 def _state_fits(script: Script) -> list[str]:

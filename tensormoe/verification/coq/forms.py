@@ -27,15 +27,59 @@ class Index:
         name: the variable, or the text of a number.
         size: the text of its bound; "" for a number.
         count: how many values it has in the program at hand.
+        digits: the parts that number it, if they make up more values than it has; then it has no variable.
+        proof: that its size is at most that of these parts.
     """
 
     name: str
     size: str = ""
     count: int = 0
+    digits: tuple["Index", ...] = ()
+    proof: str = ""
+
+    @property
+    def variables(self) -> tuple["Index", ...]:
+        """Itself, or its parts."""
+        return self.digits or (self,)
+
+    def rename(self, known: Mapping["Index", "Index"]) -> "Index":
+        """The index by another name, or with other names of its parts."""
+        if not self.digits:
+            return known.get(self, self)
+        digits = tuple(known.get(digit, digit) for digit in self.digits)
+        return replace(self, name=write_place(digits), digits=digits)
 
 
 # Indices merged into one place; the last varies fastest. That of an index of size 1 is empty.
 Place = tuple[Index, ...]
+
+
+def enclose(text: str) -> str:
+    """The text in parentheses, unless it is one word."""
+    return f"({text})" if " " in text else text
+
+
+def write_size(place: Place) -> str:
+    """The size of an axis, as the prelude's `prod` computes it."""
+    *first, text = [index.size for index in place] or ["1"]
+    for size in reversed(first):
+        text = f"{enclose(size)} * {enclose(text)}"
+    return text
+
+
+def write_place(place: Place) -> str:
+    """The index along an axis: its indices merged, as the prelude's `flat` computes it."""
+    if not place:
+        return "0"
+    text = place[0].name
+    for index in place[1:]:
+        text = f"{enclose(text)} * {enclose(index.size)} + {enclose(index.name)}"
+    return text
+
+
+def variables(indices: Iterable[Index]) -> tuple[Index, ...]:
+    """The variables of indices: of those that parts number, the parts."""
+    return tuple(each for index in indices for each in index.variables)
 
 
 @dataclass(frozen=True)
@@ -47,12 +91,14 @@ class Factor:
         name: what it is called.
         places: one for each axis.
         extended: whether it stands for the operand followed by a 1.
+        limit: for a factor that is 1 inside an index's values and 0 beyond, or 1 in one row: which.
     """
 
     rank: int
     name: str
     places: tuple[Place, ...]
     extended: bool = False
+    limit: str = ""
 
     def replace(self, known: Mapping[Index, Index]) -> "Factor":
         """The factor with some indices replaced."""
@@ -105,7 +151,7 @@ class Form:
     @staticmethod
     def of(axes: Sequence[Place], terms: Iterable[Term]) -> "Form":
         """The form, with no sum over an index of its axes."""
-        free = [index for axis in axes for index in axis]
+        free = variables(index for axis in axes for index in axis)
         if len({index.name for index in free}) < len(free):
             raise UnsayableError([index.name for index in free], "an index is on two axes")
         return Form(tuple(axes), tuple(term.avoid(free) for term in terms))
@@ -115,13 +161,23 @@ class Form:
         return tuple(prod(index.count for index in axis) for axis in self.axes)
 
     @property
-    def indices(self) -> tuple[Index, ...]:
-        """Those of its axes, in order."""
+    def units(self) -> tuple[Index, ...]:
+        """What stands on its axes, in order."""
         return tuple(index for axis in self.axes for index in axis)
+
+    @property
+    def indices(self) -> tuple[Index, ...]:
+        """The variables of its axes, in order."""
+        return variables(self.units)
+
+    @property
+    def limits(self) -> tuple[Index, ...]:
+        """Those on its axes that their parts make up more values than."""
+        return tuple(index for index in self.units if index.digits)
 
     def rename(self, known: Mapping[Index, Index]) -> "Form":
         """The form with indices of its axes renamed."""
-        axes = [tuple(known.get(index, index) for index in axis) for axis in self.axes]
+        axes = [tuple(index.rename(known) for index in axis) for axis in self.axes]
         return Form.of(axes, [term.rename(known) for term in self.terms])
 
     def transpose(self, order: Sequence[int]) -> "Form":
@@ -130,7 +186,7 @@ class Form:
 
     def reshape(self, shape: Sequence[int]) -> "Form":
         """Axes merged and split, row by row."""
-        left = [*self.indices]
+        left = [*self.units]
         axes = []
         for size in shape:
             taken: list[Index] = []
@@ -145,7 +201,10 @@ class Form:
 
     def sum(self, axis: int) -> "Form":
         """The sum over an axis."""
-        terms = [Term(term.factors, (*term.summed, *self.axes[axis])) for term in self.terms]
+        over = self.axes[axis]
+        limits = tuple(inside(index) for index in over if index.digits)
+        summed = variables(over)
+        terms = [Term((*limits, *term.factors), (*term.summed, *summed)) for term in self.terms]
         return Form((*self.axes[:axis], *self.axes[axis + 1 :]), tuple(terms))
 
     def insert(self, axis: int) -> "Form":
@@ -164,6 +223,8 @@ class Form:
 
 # The row of a single input.
 FIRST = Index("0")
+# Factors that are 1 or 0 stand behind all operands.
+LAST = 2**20
 
 
 def short_of(index: Index) -> Place:
@@ -190,25 +251,38 @@ def meet(left: Form, right: Form) -> dict[Index, Index]:
     return known | rename(clash, taken | {index.name for index in right.indices})
 
 
+def inside(index: Index) -> Factor:
+    """The factor that is 1 at an index's values, and 0 at those that its parts make up beyond."""
+    return Factor(LAST, "inside", (index.digits,), limit=index.size)
+
+
+def same(place: Place, row: Index) -> Factor:
+    """The factor that is 1 where a place is a row, and 0 elsewhere."""
+    return Factor(LAST, "same", (place, (row,)), limit="row")
+
+
+def sizes_of(place: Place) -> list[list[str]]:
+    """The sizes of the indices along an axis, and of their parts."""
+    return [[index.size, *(digit.size for digit in index.digits)] for index in place]
+
+
 def match(one: Place, other: Place) -> dict[Index, Index]:
     """The indices of one axis, by those of another of the same size."""
-    if [index.size for index in one] != [index.size for index in other]:
+    if sizes_of(one) != sizes_of(other):
         names = [" ".join(index.name for index in place) for place in (one, other)]
         raise UnsayableError(names, "axes of different sizes meet")
-    return dict(zip(other, one, strict=True))
+    return dict(zip(variables(other), variables(one), strict=True))
 
 
 def match_axes(what: str, axes: Sequence[Place], expected: Sequence[Place]) -> dict[Index, Index]:
     """The expected indices of an array's axes, by its own."""
-    if [[index.size for index in axis] for axis in axes] != [
-        [index.size for index in axis] for axis in expected
-    ]:
+    if [*map(sizes_of, axes)] != [*map(sizes_of, expected)]:
         names = [" ".join(index.name for index in axis) for axis in axes]
         raise UnsayableError(f"{what} with axes {', '.join(names)}", "it has other axes than it should")
     return {
         index: other
         for axis, place in zip(axes, expected, strict=True)
-        for index, other in zip(axis, place, strict=True)
+        for index, other in zip(variables(axis), variables(place), strict=True)
     }
 
 

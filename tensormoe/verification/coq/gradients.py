@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from ...programs.program import Program
 from .arrays import Noted
-from .forms import FIRST, match_axes
+from .forms import FIRST, Index, enclose, inside, match_axes, write_size
 from .ops import CertificateOps
-from .script import Script, below, enclose, rename_given, sign, write_places, write_shape, write_size
+from .script import Script, below, rename_given, sign, write_factor, write_places, write_shape
 from .statement import Statement
 
 
@@ -21,6 +21,7 @@ def state_gradients(
     Returns:
         The names of the theorems.
     """
+    script.reverse = True
     script.emit("(* THE REVERSE MODE. *)")
     count = len(statement.arrays)
     given = [*registers]
@@ -59,9 +60,10 @@ def state_gradient(
             if use.array == array:
                 left.append(_pair(script, statement, [*same[:place], moved, *same[place + 1 :]]))
                 right.append(_pair(script, statement, same))
-    indices = operand.form.indices
-    entry = write_places(operand.form.axes)
-    change = f"{sign(indices)}{gradient.name} {entry} ⊗ d {entry}"
+    units = operand.form.units
+    entry, every = write_places(operand.form.axes), [*map(script.names.as_one, units)]
+    there = write_places(tuple(map(script.names.as_one, place)) for place in operand.form.axes)
+    change = f"{sign(every)}{gradient.name} {there} ⊗ d {there}"
     script.emit(
         f"Theorem gradient_of_{array} : shape {gradient.name} = {write_shape(operand.form.axes)} /\\ "
         f"forall d : list nat -> R,\n  {' ⊕ '.join(left)} =\n  {' ⊕ '.join(right)} ⊕\n  ({change}).",
@@ -86,8 +88,8 @@ def state_gradient(
         way = below(short) or "rewrite sum_one; cbv beta; "
         proof = f"{below([token])}eapply eq_trans; [| exact ({lemma})]; {way}{inner}"
     else:
-        flat = f"{sign(indices)}({closed}) ⊗ d {entry}"
-        proof = f"{below(indices)}{inner}"
+        flat = _spread(units, f"({closed}) ⊗ d {entry}")
+        proof = f"{below(units)}{inner}"
     script.emit(
         f"  assert (E : ({change}) =\n    {flat}).\n  {{ {proof}. }}",
         f"  rewrite E. clear E. {' '.join(each.unfolding for each in statements)} by_laws.",
@@ -96,8 +98,19 @@ def state_gradient(
     )
 
 
+def _spread(units: Sequence[Index], text: str) -> str:
+    """The sums over an array's indices, each over all values that its parts make up."""
+    for index in reversed(units):
+        limited = f"{write_factor(inside(index))} ⊗ ({text})" if index.digits else text
+        text = sign(index.variables) + limited
+    return text
+
+
 def _pair(script: Script, statement: Statement, given: Sequence[str]) -> str:
     """The result for some arrays, paired with its cotangent."""
-    entry = write_places(script.names.places(statement.contraction.output))
-    cotangent = f"{statement.letters.cotangent} {entry}"
+    places = script.names.output(statement.contraction)
+    limits = [inside(index) for place in places for index in place if index.digits]
+    cotangent = " ⊗ ".join(
+        [*map(write_factor, limits), f"{statement.letters.cotangent} {write_places(places)}"]
+    )
     return f"({sign(statement.output)}{cotangent} ⊗ {statement.call(given)})"

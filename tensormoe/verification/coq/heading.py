@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
+from .forms import enclose, write_size
 from .statement import Statement
 
 
@@ -64,7 +65,7 @@ def _list_arrays(statement: Statement) -> Iterator[str]:
         again = "" if use.name == use.array else f" (the same array as {use.array}, used again)"
         row = ", followed by a 1 as z" if use.array == statement.extended else ""
         indices = " ".join(
-            index.name for place in statement.names.places(use.operand.indices) for index in place
+            enclose(index.name) for place in statement.names.places(use.operand.indices) for index in place
         )
         yield f"     {use.name} [{indices}]{row}{again}"
 
@@ -77,6 +78,19 @@ def _remark(statement: Statement) -> Iterator[str]:
     for split in contraction.splits:
         parts = ", ".join(split.parts)
         yield f"{split.mode} is numbered by its parts {parts}, of which the first varies slowest."
+        limit = statement.names.limits.get(split.mode)
+        if limit is not None:
+            yield (
+                f"The parts of {split.mode} make up {limit.size} values or more: {limit.size} <= "
+                f"{write_size(limit.digits)} is assumed. Beyond {limit.size}, data are 0 and nothing is "
+                f"claimed of results: inside {limit.size} k is 1 if k < {limit.size}, and 0 otherwise."
+            )
+    last = statement.names.row
+    if contraction.bias and last is not None:
+        yield (
+            f"The last row of {last.name}, number {last.size[2:]}, is the bias: there stand the terms without "
+            "the input mode, and they are 0 in all others. same j k is 1 if j = k, and 0 otherwise."
+        )
     units = [index for index, size in contraction.sizes if size == 1]
     if units:
         yield f"Of size 1, and so not written: {_join(units)}. The place along such an axis is 0."

@@ -1,16 +1,28 @@
 """What a certificate calls indices, sizes and operands: as the notation does, where Coq allows it."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from itertools import compress, product
 from math import prod
 
-from ...networks.notation import BATCH, Indices
+from ...networks.notation import BATCH, INPUT, Indices
 from ...networks.splits import Split
 from ...programs.contraction import Contraction, Operand
 from ..proof.world import find_digits
-from .forms import Index, Place, UnsayableError, short_of
+from .forms import (
+    Index,
+    Place,
+    UnsayableError,
+    enclose,
+    short_of,
+    sizes_of,
+    variables,
+    write_place,
+    write_size,
+)
 
 # Stands for any number of tokens: a prime that is no product of other sizes.
 ANY_BATCH = 2**521 - 1
@@ -21,19 +33,32 @@ Prop Set Type SProp O S W V y d dy i0 seq map nth last combine firstn skipn remo
 concat nat list bool true false eq le lt ge gt not and or I ex pair fst snd cons nil Some None option unit tt
 id R zero one add mul laws semiring Certificate Program certificate program_is_soft_moe program_fits
 """
+# What is read only where it is needed, in this order.
+PARTS = ("padding",)
 _DEFINED = re.compile(r"(?:Definition|Fixpoint|Lemma|Ltac|Record) (\w+)")
 
 
 @cache
-def read_prelude() -> str:
-    """The definitions and lemmas that every certificate begins with."""
-    return files(__package__).joinpath("prelude.v").read_text(encoding="utf-8")
+def read_prelude(parts: Sequence[str] = ()) -> str:
+    """The definitions and lemmas that every certificate begins with, and those that some have besides."""
+    text, heading = _read("prelude"), "(* III. THE LAYER. *)"
+    return text.replace(heading, "\n".join([*map(_read, parts), heading]))
+
+
+def has_prelude(text: str) -> bool:
+    """Whether a file begins with these definitions, with some of the further parts or without."""
+    choices = product((False, True), repeat=len(PARTS))
+    return any(read_prelude(tuple(compress(PARTS, chosen))) in text for chosen in choices)
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath(f"{name}.v").read_text(encoding="utf-8")
 
 
 @cache
 def _find_taken() -> frozenset[str]:
     """The names that an index or an operand cannot have."""
-    defined = " ".join(_DEFINED.findall(read_prelude()))
+    defined = " ".join(_DEFINED.findall(read_prelude(PARTS)))
     return frozenset(re.findall(r"[A-Za-z_]\w*", f"{_WORDS} {defined} entry Array"))
 
 
@@ -61,7 +86,6 @@ class Names:
         self._taken = {*_find_taken(), *reserved}
         sizes = {BATCH: ANY_BATCH} | {index: size for each in contractions for index, size in each.sizes}
         splits = [split for each in contractions for split in each.splits] + [*further]
-        _check_splits(splits, sizes)
         self._digits, finest = find_digits(splits)
         sizes |= finest
         operands = [operand for each in contractions for operand in each.operands]
@@ -71,11 +95,12 @@ class Names:
         # The batch first, then as the contraction lists them.
         self.order = [index for index in sizes if index in held]
         self.extended = {each.operands[0].indices[-1] for each in contractions if each.affine}
+        self.extended |= {INPUT for each in contractions if each.bias == "row"}
         arrays = dict.fromkeys(operand.name for operand in operands)
         self.arrays = {name: self.fresh(name) for name in arrays}
-        merged = _join_sizes(operands, equal, self.order, self._spread)
+        merged = _join_sizes(operands, equal, self.order, self._spread, sizes)
         variables = {index: self.fresh("b" if index == BATCH else index) for index in self.order}
-        alike = _join_sizes(operands, (), self.order, self._spread)
+        alike = _join_sizes(operands, (), self.order, self._spread, sizes)
         rows = {(alike[index], sizes[index]) for index in self.extended}
         self._with_row = {index for index in self.order if (alike[index], sizes[index]) in rows}
         texts: dict[str, str] = {}
@@ -90,6 +115,37 @@ class Names:
             for index in self.order
             if sizes[index] != 1
         }
+        self._wholes: dict[str, Index] = {}
+        self.limits: dict[str, Index] = {}
+        for split in splits:
+            if split.size > sizes[split.mode] and split.mode not in self.limits:
+                self.limits[split.mode] = self._limit(split.mode, sizes[split.mode])
+        self.adds_row = False
+        self.row = self._find_row({each.bias for each in contractions} - {""})
+
+    def _limit(self, mode: str, count: int) -> Index:
+        """An index whose parts make up more values than it has."""
+        digits = variables(index for digit in self._spread(mode) for index in self.place(digit))
+        # One size where one array, or a layer's result, is used with several such indices.
+        alike = (each for each in self.limits.values() if sizes_of(each.digits) == sizes_of(digits))
+        like = next((each for each in alike if each.count == count), None)
+        if like is None:
+            variable = self.fresh(mode)
+            like = Index(variable, self.fresh(f"N_{variable}"), count, proof=f"within_{variable}")
+            self._wholes[like.size] = replace(like, proof="")
+            self.sizes += (like.size,)
+        return replace(like, name=write_place(digits), digits=digits)
+
+    def _find_row(self, kinds: set[str]) -> Index | None:
+        """The rows of a weight tensor of which the last is that of terms that are biases."""
+        if not kinds:
+            return None
+        place = self.place(INPUT)
+        if kinds == {"row"}:
+            return place[0]
+        count = prod(index.count for index in place)
+        self.adds_row = True
+        return Index(self.fresh("row"), f"S {enclose(write_size(place))}", count + 1)
 
     def fresh(self, name: str) -> str:
         """A name that Coq can use and that nothing else has."""
@@ -102,11 +158,29 @@ class Names:
 
     def place(self, index: str) -> Place:
         """An index along an axis: its parts, if it is split; nothing if its size is 1."""
+        if index in self.limits:
+            return (self.limits[index],)
         return tuple(self._indices[digit] for digit in self._spread(index) if digit in self._indices)
 
     def places(self, indices: Iterable[str]) -> tuple[Place, ...]:
         """One place for each of some indices."""
         return tuple(map(self.place, indices))
+
+    def as_one(self, index: Index) -> Index:
+        """An index as a variable, if its parts make up more values."""
+        return self._wholes[index.size] if index.digits else index
+
+    def output(self, contraction: Contraction) -> tuple[Place, ...]:
+        """One place for each index of a result."""
+        if not contraction.bias or self.row is None:
+            return self.places(contraction.output)
+        row = (self.row,)
+        return tuple(row if index == INPUT else self.place(index) for index in contraction.output)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the prelude that not every certificate has."""
+        return ("padding",) * bool(self.limits or self.row)
 
     @property
     def single(self) -> Index | None:
@@ -126,19 +200,15 @@ class Names:
         return Index(name, f"S {size}" if index in self._with_row else size, count)
 
 
-def _check_splits(splits: Iterable[Split], sizes: dict[str, int]) -> None:
-    for split in splits:
-        if prod(split.sizes) != sizes[split.mode]:
-            raise UnsayableError(str(split), "parts have more values than their mode")
-
-
 def _join_sizes(
     operands: Sequence[Operand],
     equal: Iterable[tuple[str, str]],
     indices: Iterable[str],
     spread: Callable[[str], Indices],
+    sizes: Mapping[str, int],
 ) -> dict[str, str]:
     """For each index the first whose size it shares: where one array is used with several."""
+    sized = {index for index, size in sizes.items() if size != 1}
     known: dict[str, str] = {}
 
     def root(index: str) -> str:
@@ -148,6 +218,9 @@ def _join_sizes(
 
     def join(one: str, other: str) -> None:
         kept, joined = spread(one), spread(other)
+        if len(kept) != len(joined):
+            # Parts of size 1 have no variable.
+            kept, joined = (tuple(digit for digit in each if digit in sized) for each in (kept, joined))
         if len(kept) != len(joined):
             raise UnsayableError([one, other], "axes of one array are in different parts")
         for left, right in zip(kept, joined, strict=True):

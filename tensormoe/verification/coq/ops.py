@@ -5,18 +5,22 @@ from dataclasses import replace
 from typing import Any
 
 from .arrays import Noted
-from .forms import FIRST, Factor, Form, Index, Place, Term, UnsayableError, meet, rename, short_of
-from .script import (
-    below,
+from .forms import (
+    FIRST,
+    Factor,
+    Form,
+    Index,
+    Place,
+    Term,
+    UnsayableError,
     enclose,
-    hypothesis,
-    rename_given,
-    write_groups,
-    write_list,
-    write_places,
-    write_shape,
+    meet,
+    rename,
+    short_of,
     write_size,
 )
+from .padding import pad
+from .script import below, hypothesis, rename_given, write_groups, write_list, write_places, write_shape
 
 
 class CertificateOps:
@@ -34,11 +38,11 @@ class CertificateOps:
     def reshape(self, array: Noted, shape: Sequence[int], /) -> Noted:
         form = array.form.reshape(shape)
         bounds = "(Forall2_nil lt)"
-        for index in reversed(form.indices):
+        for index in reversed(form.units):
             bounds = f"(Forall2_cons _ _ {hypothesis(index)} {bounds})"
         groups = f"{write_groups(array.form.axes)} {write_groups(form.axes)}"
         entry = (
-            f"reshape_entry {groups} {array.name} {write_list(index.name for index in form.indices)}\n"
+            f"reshape_entry {groups} {array.name} {write_list(index.name for index in form.units)}\n"
             f"  {write_places(form.axes)} {write_places(array.form.axes)} {array.name}_shape eq_refl {bounds}"
             " eq_refl eq_refl"
         )
@@ -102,7 +106,13 @@ class CertificateOps:
         return array.define(f"zeros {array.name}", Form(array.form.axes, ()), "reflexivity.", [array])
 
     def concatenate(self, arrays: Sequence[Noted], /, axis: int) -> Noted:
-        """The rows of the inputs, and that of the bias."""
+        """The rows of the inputs, and that of the bias; or an array with zeros around it."""
+        held = [number for number, array in enumerate(arrays) if array.form.terms]
+        if len(held) == 1:
+            (number,), axis = held, axis % len(arrays[0].form.axes)
+            array, sizes = arrays[number], [each.shape[axis] for each in arrays]
+            ends = sum(sizes[:number]), sum(sizes[number + 1 :])
+            return array.claim(pad(array.script, array.name, array.form, axis, *ends))
         if len(arrays) != 2:
             raise UnsayableError(f"{len(arrays)} arrays", "only the row of the bias is put behind others")
         a, b = arrays

@@ -1,8 +1,9 @@
 """The text of a certificate: definitions, and lemmas on what each array is."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from .forms import Factor, Form, Index, Place, Term
+from .forms import Factor, Form, Index, Place, Term, enclose, write_place, write_size
 from .names import Names
 
 # How an index is given to a lemma: its value, and a proof of its bound.
@@ -16,6 +17,7 @@ class Script:
         lines: what is written so far.
         fitting: the lemmas that say that an operation is defined, with what they say.
         positive: the sizes that are assumed not to be 0.
+        reverse: whether it is reverse mode that is written.
     """
 
     def __init__(self, names: Names) -> None:
@@ -23,6 +25,7 @@ class Script:
         self.lines: list[str] = []
         self.fitting: list[tuple[str, str]] = []
         self.positive: list[str] = []
+        self.reverse = False
         self._ranks = {index.name: rank for rank, index in enumerate(names.whole(names.order))}
 
     def emit(self, *lines: str) -> None:
@@ -45,7 +48,7 @@ class Script:
     def state(self, name: str, form: Form, shape_proof: str, proof: str) -> None:
         """The lemmas on an array's shape and entries."""
         indices = form.indices
-        bounds = [f"({hypothesis(index)} : {index.name} < {index.size})" for index in indices]
+        bounds = [bind(index) for index in (*indices, *form.limits)]
         quantified = "".join(f" {text}" for text in [*(index.name for index in indices), *bounds])
         self.emit(
             f"Lemma {name}_shape : shape {name} = {write_shape(form.axes)}.", f"Proof. {shape_proof} Qed."
@@ -61,7 +64,23 @@ class Script:
 
 def hypothesis(index: Index) -> str:
     """What the bound of an index is called."""
+    if index.digits:
+        return f"H'{'_'.join(digit.name for digit in index.digits)}"
     return f"H{index.name}"
+
+
+def bind(index: Index) -> str:
+    """The bound of an index, as an assumption."""
+    return f"({hypothesis(index)} : {index.name} < {index.size})"
+
+
+def give_form(form: Form, known: Mapping[Index, Given]) -> list[str]:
+    """The arguments of the lemma on an array of this form."""
+    limits = []
+    for index in form.limits:
+        digits = [replace(digit, name=known[digit][0]) if digit in known else digit for digit in index.digits]
+        limits.append(hypothesis(replace(index, digits=tuple(digits))))
+    return [*give(form.indices, known), *limits]
 
 
 def give(indices: Sequence[Index], known: Mapping[Index, Given]) -> list[str]:
@@ -77,7 +96,17 @@ def rename_given(known: Mapping[Index, Index]) -> dict[Index, Given]:
 
 def below(indices: Iterable[Index]) -> str:
     """The way below the signs of sums over these indices."""
-    return "".join(f"apply sum_ext; intros {index.name} {hypothesis(index)}; " for index in indices)
+    return "".join(map(_below_each, indices))
+
+
+def _below_each(index: Index) -> str:
+    if not index.digits:
+        return f"apply sum_ext; intros {index.name} {hypothesis(index)}; "
+    # The sum over its own values, as one over all values of its parts.
+    parts = write_list(digit.size for digit in index.digits)
+    within = f"eapply eq_trans; [exact (sum_within {parts} {enclose(index.size)} _ {index.proof}) |]; "
+    ends = f"refine (inside_ext {enclose(index.size)} ({index.name}) _ _ _); intros {hypothesis(index)}; "
+    return f"{within}cbn [sums]; {below(index.digits)}{ends}"
 
 
 def sign(indices: Iterable[Index]) -> str:
@@ -88,29 +117,6 @@ def sign(indices: Iterable[Index]) -> str:
 def write_list(items: Iterable[str]) -> str:
     """A list."""
     return f"[{'; '.join(items)}]"
-
-
-def enclose(text: str) -> str:
-    """The text in parentheses, unless it is one word."""
-    return f"({text})" if " " in text else text
-
-
-def write_size(place: Place) -> str:
-    """The size of an axis, as the prelude's `prod` computes it."""
-    *first, text = [index.size for index in place] or ["1"]
-    for size in reversed(first):
-        text = f"{enclose(size)} * {enclose(text)}"
-    return text
-
-
-def write_place(place: Place) -> str:
-    """The index along an axis: its indices merged, as the prelude's `flat` computes it."""
-    if not place:
-        return "0"
-    text = place[0].name
-    for index in place[1:]:
-        text = f"{enclose(text)} * {enclose(index.size)} + {index.name}"
-    return text
 
 
 def write_shape(places: Iterable[Place]) -> str:
@@ -130,6 +136,9 @@ def write_groups(places: Iterable[Place]) -> str:
 
 def write_factor(factor: Factor) -> str:
     """An operand at some indices; with a 1 at its end as `z`."""
+    if factor.limit:
+        limit = [enclose(factor.limit)] if factor.name == "inside" else []
+        return " ".join([factor.name, *limit, *(enclose(write_place(place)) for place in factor.places)])
     if not factor.extended:
         return f"{factor.name} {write_places(factor.places)}"
     size = enclose(factor.places[-1][-1].size.removeprefix("S "))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ...networks.notation import BATCH
+from ...networks.notation import BATCH, INPUT
 from ...networks.splits import whole_names
 from ...programs.contraction import Contraction, Operand
-from .forms import Factor, Index, Place, UnsayableError, short_of
+from .forms import Factor, Index, Place, UnsayableError, enclose, inside, same, short_of, variables
 from .names import Names
 from .script import sign, write_factor
 
@@ -49,8 +49,6 @@ class Statement:
         self.letters = letters or Letters()
         if contraction.active:
             raise UnsayableError("active experts", "the program reads slices at chosen places")
-        if contraction.bias:
-            raise UnsayableError("a weight tensor with terms that are biases", "zeros are put before a row")
         self.names, self.contraction = names, contraction
         taken: set[str] = set()
         uses = []
@@ -73,7 +71,7 @@ class Statement:
     @cached_property
     def output(self) -> list[Index]:
         """The variables of the output."""
-        return [index for place in self.names.places(self.contraction.output) for index in place]
+        return [*variables(index for place in self.names.output(self.contraction) for index in place)]
 
     def places(self, array: str) -> tuple[Place, ...]:
         """The axes of an array, as in its first use."""
@@ -127,10 +125,12 @@ class Statement:
 
     def _is_bias(self, term: Sequence[Use]) -> bool:
         """Whether a term is not multiplied with the input, whose index it lacks."""
-        if not self._data or not self.contraction.counts:
+        if not self._data or not self.contraction.counts or self.contraction.bias:
             return False
+        return self._lacks(term, self._data[0].operand.indices[-1])
+
+    def _lacks(self, term: Sequence[Use], mode: str) -> bool:
         whole = whole_names(self.contraction.splits)
-        mode = self._data[0].operand.indices[-1]
         return all(whole.get(index, index) != mode for use in term for index in use.operand.indices)
 
     def _define_weight(
@@ -141,17 +141,19 @@ class Statement:
             return ""
         cores = [use for term in terms for use in term]
         held = {index for use in cores for index in self._spread(use)}
-        outer = {index for use in data for index in self._spread(use)} | {*self.output}
+        outer = {index for use in data for index in self._spread(use)} | {*self.output, *self._inner}
         # The modes in W's order: the experts', then the input and the output.
         order = [index for use in (*data[1:], *data[:1]) for index in self._spread(use)]
         if name == self.letters.bias:
             order = [index for use in data for index in self._spread(use)]
-        modes = [index for index in dict.fromkeys([*order, *self.output]) if index in held]
+        row = {self.names.row} if self.contraction.bias else {None}
+        modes = [index for index in dict.fromkeys([*order, *self.output]) if index in held or index in row]
         products = []
         for term in terms:
             own = {index for use in term for index in self._spread(use)} - outer
             bonds = [index for index in self.names.whole(self.names.order) if index in own]
-            products.append(sign(bonds) + (" ⊗ ".join(map(self._write, term)) or "one"))
+            rows, at = self._place(term)
+            products.append(sign([*rows, *bonds]) + (" ⊗ ".join([*at, *map(self._write, term)]) or "one"))
         text = "\n  ⊕ ".join(f"({product})" if len(products) > 1 else product for product in products)
         arguments = " ".join(use.name for use in cores)
         variables = " ".join(index.name for index in modes)
@@ -162,9 +164,30 @@ class Statement:
         ordered = (*data[1:], *data[:1]) if name == self.letters.weight else data
         return sign(summed) + " ⊗ ".join([call, *map(self._write, ordered)])
 
+    @cached_property
+    def _inner(self) -> tuple[Index, ...]:
+        """The variables of the rows of cores, where a weight tensor has one more."""
+        further = self.names.adds_row and self.contraction.bias
+        return variables(self.names.place(INPUT)) if further else ()
+
+    def _place(self, term: Sequence[Use]) -> tuple[tuple[Index, ...], list[str]]:
+        """What places a term in its rows of a weight tensor: variables, and factors."""
+        row = self.names.row
+        if row is None or not self.contraction.bias:
+            return (), []
+        if self._lacks(term, INPUT):
+            return (), [write_factor(same((Index(enclose(row.size[2:])),), row))]
+        if not self.names.adds_row:
+            return (), []
+        place = self.names.place(INPUT)
+        limits = [inside(index) for index in place if index.digits]
+        return self._inner, [*map(write_factor, [same(variables(place), row), *limits])]
+
     def _spread(self, use: Use) -> list[Index]:
-        return [index for place in self.names.places(use.operand.indices) for index in place]
+        return [*variables(index for place in self.names.places(use.operand.indices) for index in place)]
 
     def _write(self, use: Use) -> str:
         places = self.names.places(use.operand.indices)
-        return write_factor(Factor(0, use.name, places, extended=use.array == self.extended))
+        factor = Factor(0, use.name, places, extended=use.array == self.extended)
+        limits = [index for place in places for index in place if index.digits and use in self._data]
+        return " ⊗ ".join(map(write_factor, [factor, *map(inside, limits)]))
