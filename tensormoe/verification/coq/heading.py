@@ -88,8 +88,8 @@ def _remark(statement: Statement) -> Iterator[str]:
     last = statement.names.row
     if contraction.bias and last is not None:
         yield (
-            f"The last row of {last.name}, number {last.size[2:]}, is the bias: there stand the terms without "
-            "the input mode, and they are 0 in all others. same j k is 1 if j = k, and 0 otherwise."
+            f"The last row of {last.name}, number {last.size[2:]}, is the bias: there stand terms without "
+            "the input mode, which are 0 in all others. same j k is 1 if j = k, and 0 otherwise."
         )
     units = [index for index, size in contraction.sizes if size == 1]
     if units:
