@@ -17,7 +17,7 @@ from .language_data import Text
 from .language_experts import examine
 from .language_report import DENSE, report
 from .selection import fastest
-from .training import Recipe, train
+from .training import Recipe, choose_device, device_of, train
 
 # Of the ring, the last rank is the one that parameters decide; the others are the published ones.
 FAMILIES: dict[str, tm.Factorization] = {"CP": tm.CP(1), "ring": tm.TensorRing((4, 4, 1))}
@@ -45,7 +45,7 @@ class Language:
         held_out: how many contexts to choose rates by, and to judge by.
         root: of files of text (see `data.texts`); "" for those at hand.
         tokenizer: a `tokenizer.json`; "" for one that is trained on the text.
-        device: to train on.
+        device: to train and judge on (see `training.choose_device`).
     """
 
     seeds: int
@@ -71,7 +71,7 @@ class Language:
     tuning: float = 0.5
     root: str = ""
     tokenizer: str = ""
-    device: str = "cpu"
+    device: str = "auto"
 
 
 def cells(configuration: Language) -> Sequence[Cell]:
@@ -101,7 +101,16 @@ def run(configuration: Language, trial: Trial) -> Outcome:
         return evaluate(model, text.validation, configuration.at_once)
 
     kept = trial.own / "model.safetensors"
-    curve = train(model, [text.train], recipe, trial.seed, loss=mean_loss, checkpoint=kept, watch=watch)
+    curve = train(
+        model,
+        [text.train],
+        recipe,
+        trial.seed,
+        loss=mean_loss,
+        checkpoint=kept,
+        watch=watch,
+        device=configuration.device,
+    )
     measures: dict[str, Value] = {
         "loss": evaluate(model, text.test, configuration.at_once),
         "rate": rate,
@@ -141,12 +150,12 @@ def build(configuration: Language, cell: Cell, seed: int) -> torch.nn.Module:
         tensormoe_torch.replace(
             model, "mlp", experts=int(cell["experts"]), factorization=FAMILIES[family], match="parameters"
         )
-    return model.to(configuration.device)
+    return model.to(choose_device(configuration.device))
 
 
 def mean_loss(model: torch.nn.Module, pieces: Tensor) -> Tensor:
     """The mean cross-entropy of the next tokens, in nats; pieces are contexts with the token after them."""
-    pieces = pieces.to(next(model.parameters()).device)
+    pieces = pieces.to(device_of(model))
     logits = model(input_ids=pieces[:, :-1]).logits
     return cross_entropy(logits.flatten(0, 1), pieces[:, 1:].flatten())
 
@@ -184,7 +193,7 @@ def _choose_rate(configuration: Language, cell: Cell, text: Text) -> float:
     for rate in configuration.rates:
         model = build(configuration, cell, TUNING)
         recipe = _recipe(configuration, rate, configuration.tuning)
-        train(model, [text.train], recipe, TUNING, loss=mean_loss)
+        train(model, [text.train], recipe, TUNING, loss=mean_loss, device=configuration.device)
         losses.append(evaluate(model, text.validation, configuration.at_once))
     return configuration.rates[losses.index(min(losses))]
 

@@ -12,7 +12,7 @@ from . import checkpoints
 from .experiment import Cell, Experiment, Outcome, Trial
 from .robustness_report import report
 from .routing_tasks import Task, evaluate, mean_loss, read_images, read_text, top_experts
-from .training import Recipe, train
+from .training import Recipe, choose_device, device_of, train
 from .transformer import Transformer
 
 # Assignment to clusters and statistics; None is the linear router. The first is the published rule.
@@ -170,7 +170,7 @@ def _build(configuration: Robustness, task: Task, router: str, seed: int) -> Tra
         heads=configuration.heads,
         outputs=task.outputs,
         causal=task.causal,
-    )
+    ).to(choose_device())
 
 
 def _agree(model: Transformer, task: Task, top: Tensor, batch: int) -> float:
@@ -187,7 +187,7 @@ def _sees_the_future(model: Transformer, task: Task, batch: int) -> float | None
     """How far logits before it move on average with the last token of a context: 0 in a causal model."""
     if not task.causal:
         return None
-    x = task.test.x[:batch]
+    x = task.test.x[:batch].to(device_of(model))
     changed = x.clone()
     changed[:, -1] = (x[:, -1] + 1) % task.outputs
     with torch.no_grad():

@@ -23,6 +23,7 @@ from .data.corruptions import (
 )
 from .data.digits import read_digits
 from .data.texts import limit, read_texts, take_part
+from .training import device_of
 from .transformer import Patches, Transformer
 
 PATCH = 2
@@ -45,6 +46,10 @@ class Examples:
         """The same, so many at once."""
         for first in range(0, len(self.x), size):
             yield Examples(self.x[first : first + size], self.targets[first : first + size])
+
+    def to(self, device: torch.device) -> "Examples":
+        """The same on a device."""
+        return Examples(self.x.to(device), self.targets.to(device))
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ def evaluate(model: Transformer, examples: Examples, batch: int) -> dict[str, fl
     model.eval()
     loss = right = asked = 0.0
     with torch.no_grad():
-        for part in examples.split(batch):
+        for part in examples.to(device_of(model)).split(batch):
             logits = model(part.x)
             known = int((part.targets != -100).sum())
             loss += known * float(mean_loss(logits, part.targets))
@@ -180,6 +185,7 @@ def top_experts(model: Transformer, x: Tensor, batch: int) -> tuple[Tensor, Tens
     """Each token's first expert (layers, T), and all experts' mean coefficients (layers, N)."""
     model.eval()
     with torch.no_grad():
+        x = x.to(device_of(model))
         parts = [model.route(x[first : first + batch])[1] for first in range(0, len(x), batch)]
     layers = [torch.cat([a.flatten(0, 1) for a in layer]) for layer in zip(*parts, strict=True)]
-    return torch.stack([a.argmax(-1) for a in layers]), torch.stack([a.mean(0) for a in layers])
+    return torch.stack([a.argmax(-1) for a in layers]).cpu(), torch.stack([a.mean(0) for a in layers]).cpu()

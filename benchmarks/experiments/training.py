@@ -18,6 +18,27 @@ from . import checkpoints
 SCHEDULES = ("constant", "linear", "cosine")
 
 
+def choose_device(name: str = "auto") -> torch.device:
+    """A device by its name; "auto" is a graphics processor if there is one.
+
+    Raises:
+        TensorMoEError: a graphics processor that is not there, or no device of this name.
+    """
+    has_cuda = torch.cuda.is_available()
+    try:
+        device = torch.device("cuda" if has_cuda else "cpu") if name == "auto" else torch.device(name)
+    except RuntimeError:
+        raise TensorMoEError("device", name, "pass auto, cpu, cuda or cuda:0") from None
+    if device.type == "cuda" and not has_cuda:
+        raise TensorMoEError("device", name, "PyTorch sees no graphics processor here: pass auto or cpu")
+    return device
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model's parameters are, and its inputs must be."""
+    return next((each.device for each in model.parameters()), torch.device("cpu"))
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train: AdamW with a rate, a schedule and no surprises.
@@ -79,11 +100,12 @@ def train(
     loss: Callable[..., Tensor] = classify,
     checkpoint: Path | None = None,
     watch: Callable[[int, float], float | None] | None = None,
+    device: str = "auto",
 ) -> list[tuple[int, float]]:
     """Train a model in place, and return what was watched: steps, each with a value.
 
     The order of the data follows from the seed and the step alone, so that a run that goes on from its
-    checkpoint sees what one that was never stopped sees.
+    checkpoint sees what one that was never stopped sees. The model is back where it was when this returns.
 
     Args:
         model: any module.
@@ -93,8 +115,13 @@ def train(
         loss: of the model and a batch of each tensor.
         checkpoint: a file to keep the state in, and to go on from if it is there.
         watch: gets the number of steps that are done and the last loss. What it returns is kept, such as the
-            loss on validation data every 100 steps; None is not.
+            loss on validation data every 100 steps; None is not. The model is on the device meanwhile.
+        device: to train on (see `choose_device`), to which the batches are moved, too; "auto" leaves a model
+            where it is that is on no CPU.
     """
+    home = device_of(model)
+    place = home if device == "auto" and home.type != "cpu" else choose_device(device)
+    model.to(place)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay
     )
@@ -105,7 +132,8 @@ def train(
             group["lr"] = recipe.rate * recipe.factor(step)
         batch = positions(len(data[0]), recipe.batch, seed, step)
         optimizer.zero_grad()
-        value = _add_gradients(model, [each[batch] for each in data], recipe.at_once, loss)
+        examples = [each[batch].to(place) for each in data]
+        value = _add_gradients(model, examples, recipe.at_once, loss)
         if recipe.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
@@ -115,7 +143,7 @@ def train(
             model.train()
         if checkpoint and (step + 1) % recipe.every == 0:
             checkpoints.save(checkpoint, model, optimizer, step + 1, kept)
-    model.eval()
+    model.to(home).eval()
     return kept
 
 
@@ -154,5 +182,6 @@ def _order(count: int, seed: int, epoch: int) -> Tensor:
 def accuracy(model: torch.nn.Module, x: Tensor, labels: Tensor) -> float:
     """The share of examples whose class has the largest logit, in evaluation mode."""
     model.eval()
+    place = device_of(model)
     with torch.no_grad():
-        return float((model(x).argmax(-1) == labels).double().mean())
+        return float((model(x.to(place)).argmax(-1) == labels.to(place)).double().mean())

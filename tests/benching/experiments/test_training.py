@@ -13,7 +13,14 @@ from tensormoe.errors import TensorMoEError
 torch = optional("torch")
 
 from benchmarks.experiments import checkpoints  # noqa: E402
-from benchmarks.experiments.training import Recipe, accuracy, positions, train  # noqa: E402
+from benchmarks.experiments.training import (  # noqa: E402
+    Recipe,
+    accuracy,
+    choose_device,
+    device_of,
+    positions,
+    train,
+)
 
 RECIPE = Recipe(steps=12, batch=4, rate=0.01, decay=0.1, warmup=3, schedule="cosine", clip=1.0, every=5)
 
@@ -121,3 +128,59 @@ def test_what_trials_share_is_made_once(tmp_path: Path) -> None:
         assert arrays["labels"].tolist() == [0, 1]
         assert checkpoints.decide(tmp_path / "rate", lambda: {"rate": float(len(calls))}) == {"rate": 1.0}
     assert calls == [1]
+
+
+def test_a_device_is_the_graphics_processor_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == torch.device("cpu")
+    with pytest.raises(TensorMoEError, match="device: received 'cuda:1'; PyTorch sees no graphics processor"):
+        choose_device("cuda:1")
+    with pytest.raises(TensorMoEError, match="pass auto, cpu, cuda or cuda:0"):
+        choose_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [choose_device(name).type for name in ("auto", "cuda:1", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+class Traveller(torch.nn.Linear):
+    """A layer whose moves between devices are written down, and not made."""
+
+    def __init__(self, journal: list[str]) -> None:
+        super().__init__(3, 2)
+        self.journal = journal
+
+    def to(self, device: "torch.device") -> "Traveller":
+        self.journal.append(f"model to {device}")
+        return self
+
+
+class Rows:
+    """Examples whose batches write down where they are moved."""
+
+    def __init__(self, values: "torch.Tensor", journal: list[str]) -> None:
+        self.values, self.journal = values, journal
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, batch: "torch.Tensor") -> "torch.Tensor":
+        rows = self.values[batch]
+
+        def move(device: "torch.device") -> "torch.Tensor":
+            self.journal.append(f"batch to {device}")
+            return rows
+
+        rows.to = move
+        return rows
+
+
+def test_models_and_batches_go_to_the_device_and_models_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that has no other device: what would be moved is written down."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    journal: list[str] = []
+    rows = [Rows(each, journal) for each in data()]
+    train(Traveller(journal), rows, Recipe(2, 4, 0.1), seed=0)
+    assert journal == ["model to cuda", *["batch to cuda"] * 4, "model to cpu"]
+    journal.clear()
+    train(Traveller(journal), rows, Recipe(1, 4, 0.1), seed=0, device="cpu")
+    assert journal == ["model to cpu", *["batch to cpu"] * 2, "model to cpu"]
+    assert device_of(Traveller(journal)) == torch.device("cpu")
