@@ -11,7 +11,7 @@ import tensormoe as tm
 from tensormoe.typing import NumPyArray
 from tensormoe_torch import MuMoE
 
-from . import checkpoints, mitigation
+from . import checkpoints, mitigation, rates
 from .bias_report import report
 from .convolutions import Classifier, convolve, features
 from .data.population import Task, border_digits
@@ -72,7 +72,7 @@ def cells(configuration: Bias) -> Sequence[Cell]:
 def run(configuration: Bias, trial: Trial) -> Outcome:
     """One method at all its strengths; the figures are those of the strength that validation chooses."""
     method, experts = str(trial.cell["method"]), int(trial.cell["experts"])
-    head, task = _prepare(configuration, trial, experts, oversample=method == "oversampling")
+    head, task, rate = _prepare(configuration, trial, experts, oversample=method == "oversampling")
     steps: dict[str, tuple[tuple[float, ...], Callable[[float], list[NumPyArray]]]] = {
         "re-writing": (configuration.strengths, partial(mitigation.rewrite, head, task)),
         "blind threshold": (configuration.constants, partial(mitigation.shift, head, task)),
@@ -87,11 +87,12 @@ def run(configuration: Bias, trial: Trial) -> Outcome:
         test.append(mitigation.measure(theirs, task.test))
     chosen = mitigation.choose(validation)
     curves = {name: [round(each[name], 5) for each in test] for name in mitigation.MEASURES}
-    return Outcome(test[chosen] | {"strength": strengths[chosen], "strengths": strengths, "curves": curves})
+    own = {"rate": rate, "strength": strengths[chosen], "strengths": strengths, "curves": curves}
+    return Outcome(test[chosen] | own)
 
 
-def _prepare(configuration: Bias, trial: Trial, experts: int, oversample: bool) -> tuple[MuMoE, Task]:
-    """The trained head, the same one for all methods but oversampling, and the features that it sees."""
+def _prepare(configuration: Bias, trial: Trial, experts: int, oversample: bool) -> tuple[MuMoE, Task, float]:
+    """The trained head, the same for all methods but oversampling, what it sees, and its rate."""
     name = f"{'oversampled' if oversample else 'plain'}-{experts}"
     task = _read(configuration, trial.shared, trial.seed)
 
@@ -100,8 +101,9 @@ def _prepare(configuration: Bias, trial: Trial, experts: int, oversample: bool) 
         other = _read(configuration, trial.shared, TUNING)
         return {"rate": _choose_rate(configuration, other, experts, oversample)}
 
+    rate = checkpoints.decide(trial.shared / f"rate-{name}.json", tune)["rate"]
+
     def fit() -> dict[str, NumPyArray]:
-        rate = checkpoints.decide(trial.shared / f"rate-{name}.json", tune)["rate"]
         fitted = _train(configuration, task, experts, rate, trial.seed, oversample)
         return {name: value.numpy() for name, value in fitted.state_dict().items()}
 
@@ -110,7 +112,7 @@ def _prepare(configuration: Bias, trial: Trial, experts: int, oversample: bool) 
     model.load_state_dict({name: torch.from_numpy(value) for name, value in trained.items()})
     model.eval()
     seen = (part._replace(x=features(model.body, torch.from_numpy(part.x)).numpy()) for part in task)
-    return model.head, Task(*seen)
+    return model.head, Task(*seen), rate
 
 
 def _read(configuration: Bias, shared: Path, seed: int) -> Task:
@@ -122,12 +124,13 @@ def _read(configuration: Bias, shared: Path, seed: int) -> Task:
 
 
 def _choose_rate(configuration: Bias, task: Task, experts: int, oversample: bool) -> float:
-    """The rate with the best accuracy on validation; of equal ones the first."""
+    """The rate with the best accuracy on validation."""
     x, labels = torch.from_numpy(task.validation.x), torch.from_numpy(task.validation.labels)
-    rates = configuration.rates
-    models = (_train(configuration, task, experts, rate, TUNING, oversample) for rate in rates)
-    accuracies = [accuracy(model, x, labels) for model in models]
-    return rates[accuracies.index(max(accuracies))]
+
+    def loss(rate: float) -> float:
+        return -accuracy(_train(configuration, task, experts, rate, TUNING, oversample), x, labels)
+
+    return rates.choose(configuration.rates, loss)
 
 
 def _train(

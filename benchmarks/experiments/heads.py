@@ -11,7 +11,7 @@ import torch
 import tensormoe as tm
 from tensormoe.typing import NumPyArray
 
-from . import checkpoints, results
+from . import checkpoints, rates, results
 from .experiment import Cell, Outcome, Trial, Value
 from .tasks import Places, Task, load
 from .training import Recipe, accuracy, train
@@ -114,12 +114,12 @@ def run(settings: Settings, trial: Trial) -> Outcome:
 
 def tune(settings: Settings, trial: Trial, task: Task, folder: Path) -> dict[str, float]:
     """The rate of the grid with the best accuracy on the validation part; the smaller of equal ones."""
-    scores = {}
-    for number, rate in enumerate(settings.rates):
-        trial.tell(f"tuning at {rate:g}", number / len(settings.rates))
-        model = fit(settings, trial.cell, task, rate, TUNING, None)
-        scores[rate] = accuracy(model, *task.validation)
-    return {"rate": max(sorted(scores), key=scores.__getitem__)}
+
+    def loss(rate: float) -> float:
+        trial.tell(f"tuning at {rate:g}", settings.rates.index(rate) / len(settings.rates))
+        return -accuracy(fit(settings, trial.cell, task, rate, TUNING, None), *task.validation)
+
+    return {"rate": rates.choose(sorted(settings.rates), loss)}
 
 
 def fit(

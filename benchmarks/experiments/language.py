@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 import tensormoe as tm
 import tensormoe_torch
 
-from . import checkpoints, language_data
+from . import checkpoints, language_data, rates
 from .experiment import Cell, Experiment, Outcome, Trial, Value
 from .language_data import Text
 from .language_experts import examine
@@ -186,16 +186,16 @@ def _recipe(configuration: Language, rate: float, share: float = 1.0) -> Recipe:
 
 
 def _choose_rate(configuration: Language, cell: Cell, text: Text) -> float:
-    """The rate with the least loss on validation data; of equal ones the first."""
-    if len(configuration.rates) == 1:
-        return configuration.rates[0]
-    losses = []
-    for rate in configuration.rates:
+    """The rate with the least loss on validation data."""
+    device = configuration.device
+
+    def loss(rate: float) -> float:
         model = build(configuration, cell, TUNING)
         recipe = _recipe(configuration, rate, configuration.tuning)
-        train(model, [text.train], recipe, TUNING, loss=mean_loss, device=configuration.device)
-        losses.append(evaluate(model, text.validation, configuration.at_once))
-    return configuration.rates[losses.index(min(losses))]
+        train(model, [text.train], recipe, TUNING, loss=mean_loss, device=device)
+        return evaluate(model, text.validation, configuration.at_once)
+
+    return rates.choose(configuration.rates, loss)
 
 
 def _time(model: torch.nn.Module, text: Text, configuration: Language) -> float:

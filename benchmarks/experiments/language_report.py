@@ -76,7 +76,7 @@ def report(configuration: Settings, results: Results) -> Report:
         f"Right: processor time of a training step. Means of {configuration.seeds} seeds, 95 % intervals."
     )
     picture = Picture("language", caption, lambda: _draw(configuration, results))
-    parts = (_table(results), _legend(configuration), _edge(configuration, results), _snippets(results))
+    parts = (_table(results), _legend(configuration), _snippets(results))
     return Report([each for each in findings if each], (picture,), "\n\n".join(filter(None, parts)))
 
 
@@ -231,18 +231,6 @@ def _legend(configuration: Settings) -> str:
         rates=", ".join(f"{rate:g}" for rate in configuration.rates),
         tuning=configuration.tuning,
         at_once=configuration.at_once,
-    )
-
-
-def _edge(configuration: Settings, results: Results) -> str:
-    """Whether the grid of rates may be too narrow, with whoever has its largest rate."""
-    chosen = [results.interval("rate", **cell).mean for cell in _contenders(results)]
-    edge = sum(rate == max(configuration.rates) for rate in chosen)
-    if not edge or len(configuration.rates) == 1:
-        return ""
-    return (
-        f"{edge} of {len(chosen)} contenders have the largest rate of the grid, and might gain from "
-        "larger ones."
     )
 
 

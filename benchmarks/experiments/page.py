@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from . import presets, results
+from . import presets, rates, results
 from .experiment import NAMES, Configuration, Experiment, Finding, Report, find
 from .results import Results
 
@@ -22,7 +22,7 @@ undecided where intervals are too wide to tell.
 `make experiments` runs what is missing and writes this page.
 `python -m benchmarks.experiments NAME --preset full` runs larger sizes, for those who have the data and the
 processors. Intervals are Student's, 95 %, over seeds. Learning rates come from one grid for all contenders,
-by accuracy on validation data that no result uses.
+by accuracy or loss on validation data that no result uses.
 """
 
 
@@ -99,6 +99,7 @@ def _section(
         *(f"*{each.claim.rstrip('.')}*: {each.why}" for each in report.findings if each.why),
         *(f"![{each.caption}]({images}{each.name}.png)\n\n{each.caption}" for each in report.pictures),
         report.text.strip(),
+        rates.tell(own),
         f"{_effort(own)} `{command}` runs it again.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import tensormoe as tm
 
-from . import checkpoints
+from . import checkpoints, rates
 from .experiment import Cell, Experiment, Outcome, Trial
 from .robustness_report import report
 from .routing_tasks import Task, evaluate, mean_loss, read_images, read_text, top_experts
@@ -138,14 +138,15 @@ def _recipe(configuration: Robustness, name: str, rate: float, share: float = 1.
 
 
 def _choose_rate(configuration: Robustness, name: str, router: str, task: Task) -> float:
-    """The rate with the least loss on validation data; of equal ones the first."""
-    losses = []
-    for rate in configuration.rates:
+    """The rate with the least loss on validation data."""
+
+    def loss(rate: float) -> float:
         model = _build(configuration, task, router, TUNING)
         recipe = _recipe(configuration, name, rate, configuration.tuning)
         train(model, [task.train.x, task.train.targets], recipe, TUNING, loss=_loss)
-        losses.append(evaluate(model, task.validation, recipe.batch)["loss"])
-    return configuration.rates[losses.index(min(losses))]
+        return evaluate(model, task.validation, recipe.batch)["loss"]
+
+    return rates.choose(configuration.rates, loss)
 
 
 def _build(configuration: Robustness, task: Task, router: str, seed: int) -> Transformer:
