@@ -32,16 +32,19 @@ as at by cofix else end exists exists2 fix for forall fun if in let match mod re
 Prop Set Type SProp O S W V y d dy i0 seq map nth last combine firstn skipn removelast repeat length app
 concat nat list bool true false eq le lt ge gt not and or I ex pair fst snd cons nil Some None option unit tt
 id R zero one add mul laws semiring Certificate Program certificate program_is_soft_moe program_fits
+Zero One Plus Times Sum Atom Moved Move whole rest change parts
 """
 # What is read only where it is needed, in this order.
 PARTS = ("padding",)
-_DEFINED = re.compile(r"(?:Definition|Fixpoint|Lemma|Ltac|Record) (\w+)")
+_DEFINED = re.compile(r"(?:Definition|Fixpoint|Lemma|Ltac|Record|Inductive) (\w+)")
+# Where the prelude takes in another file: a certificate is one file.
+_LOADED = re.compile(r"^Load (\w+)\.\n", re.MULTILINE)
 
 
 @cache
 def read_prelude(parts: Sequence[str] = ()) -> str:
     """The definitions and lemmas that every certificate begins with, and those that some have besides."""
-    text, heading = _read("prelude"), "(* III. THE LAYER. *)"
+    text, heading = _LOADED.sub(lambda match: _read(match[1]), _read("prelude")), "(* III. THE LAYER. *)"
     return text.replace(heading, "\n".join([*map(_read, parts), heading]))
 
 

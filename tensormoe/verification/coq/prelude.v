@@ -1,4 +1,6 @@
 From Coq Require Import List PeanoNat Lia Ring.
+From Ltac2 Require Import Ltac2.
+Set Default Proof Mode "Classic".
 Import ListNotations.
 
 Section Certificate.
@@ -118,72 +120,8 @@ Qed.
 Lemma parts_of_z n x d b i : z n (fun j => x j ⊕ d j) b i = z n x b i ⊕ pad n d b i.
 Proof. unfold z, pad. destruct (i <? n); ring. Qed.
 
-(* Products of sums: the sum over [n], wherever it stands, is taken out. *)
-Lemma pull_sum n m h g : (forall j, j < m -> h j = sum n (g j)) -> sum m h = Σ i < n, Σ j < m, g j i.
-Proof. intros E. rewrite sum_swap. apply sum_ext. exact E. Qed.
-Lemma pull_left n a b g : a = sum n g -> a ⊗ b = Σ i < n, g i ⊗ b.
-Proof. intros ->. apply sum_scale. Qed.
-Lemma pull_right n a b g : b = sum n g -> a ⊗ b = Σ i < n, a ⊗ g i.
-Proof. intros ->. rewrite (SRmul_comm laws), sum_scale. apply sum_ext. intros. ring. Qed.
-Ltac pull n :=
-  lazymatch goal with
-  | |- sum n _ = _ => reflexivity + (eapply pull_sum; let j := fresh in let H := fresh in intros j H; cbv beta; pull n)
-  | |- sum _ _ = _ => eapply pull_sum; let j := fresh in let H := fresh in intros j H; cbv beta; pull n
-  | |- _ ⊗ _ = _ => (eapply pull_left; pull n) + (eapply pull_right; pull n)
-  end.
-Ltac pull_any :=
-  lazymatch goal with
-  | |- sum _ _ = _ => reflexivity
-  | |- _ ⊗ _ = _ => first [eapply pull_left; pull_any | eapply pull_right; pull_any]
-  end.
-Ltac by_product :=
-  cbv beta;
-  lazymatch goal with
-  | |- _ = sum ?n _ => eapply eq_trans; [pull n | apply sum_ext; intros ? ?; by_product]
-  | |- sum _ _ = _ => symmetry; by_product
-  | |- _ => tryif (eapply eq_trans; [solve [pull_any] |]) then by_product else ring
-  end.
-
-(* Sums of such products: one product after the other is found on the other side. *)
-Lemma parts_of_sum n f g h : (forall i, i < n -> f i = g i ⊕ h i) -> sum n f = sum n g ⊕ sum n h.
-Proof. intros E. rewrite sum_plus. apply sum_ext. exact E. Qed.
-Lemma parts_of_left a b c d : a = c ⊕ d -> a ⊗ b = c ⊗ b ⊕ d ⊗ b.
-Proof. intros ->. ring. Qed.
-Lemma parts_of_right a b c d : b = c ⊕ d -> a ⊗ b = a ⊗ c ⊕ a ⊗ d.
-Proof. intros ->. ring. Qed.
-Lemma take_left a b t r : a = t ⊕ r -> a ⊕ b = t ⊕ (r ⊕ b).
-Proof. intros ->. ring. Qed.
-Lemma take_right a b t r : b = t ⊕ r -> a ⊕ b = t ⊕ (a ⊕ r).
-Proof. intros ->. ring. Qed.
-Lemma take_other a b : a ⊕ b = b ⊕ a.
-Proof. ring. Qed.
-Lemma take_both a b t u r s : a = t ⊕ r -> b = u ⊕ s -> t = u -> r = s -> a = b.
-Proof. intros -> -> -> ->. reflexivity. Qed.
-Ltac parts :=
-  cbv beta;
-  lazymatch goal with
-  | |- _ ⊕ _ = _ => reflexivity
-  | |- sum _ _ = _ => eapply parts_of_sum; let i := fresh in let H := fresh in intros i H; parts
-  | |- _ ⊗ _ = _ => first [eapply parts_of_left; parts | eapply parts_of_right; parts]
-  | |- z _ (fun _ => _ ⊕ _) _ _ = _ => apply parts_of_z
-  end.
-Ltac has_parts e := assert_succeeds (assert (exists l r, e = l ⊕ r) by (do 2 eexists; parts)).
-Ltac first_part :=
-  eapply eq_trans; [solve [parts] |];
-  first [eapply take_left; solve [first_part] | reflexivity].
-Ltac any_part :=
-  eapply eq_trans; [solve [parts] |];
-  lazymatch goal with
-  | |- ?a ⊕ ?b = _ =>
-      (tryif has_parts a then eapply take_left; any_part else reflexivity)
-      + (tryif has_parts b then eapply take_right; any_part else apply take_other)
-  end.
-Ltac by_laws :=
-  cbv beta;
-  lazymatch goal with
-  | |- ?a = _ =>
-      tryif has_parts a then eapply take_both; [first_part | any_part | by_product | by_laws] else by_product
-  end.
+Load decision.
+Load reading.
 Ltac low H := unfold z; rewrite (proj2 (Nat.ltb_lt _ _) H); by_laws.
 Ltac first_row := unfold z; cbn [Nat.ltb Nat.leb]; by_laws.
 Ltac last_row := unfold z; rewrite Nat.ltb_irrefl; by_laws.

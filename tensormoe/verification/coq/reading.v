@@ -1,0 +1,125 @@
+(* From an expression to its tree. Nothing rests on this: Coq compares the tree's meaning with the expression.
+   What trees are made of is looked up once, and kept with what is found. *)
+Ltac2 Type reading := {
+  add : constr; mul : constr; zero : constr; one : constr; sum : constr; z : constr;
+  plus : constr; times : constr; sigma : constr; atom : constr;
+  number : int -> constr; numbers : constr list -> constr; function : int list -> constr -> constr;
+  mutable sizes : constr list; mutable atoms : constr list; mutable moves : (constr * constr * constr * constr) list
+}.
+Ltac2 app f l := Constr.Unsafe.make (Constr.Unsafe.App f (Array.of_list l)).
+Ltac2 lists type :=
+  let nil := app constr:(@nil) [type] in
+  let cons := constr:(@cons) in
+  let rec write l := match l with [] => nil | c :: l => app cons [type; c; write l] end in
+  write.
+(* The number of a term in a list, from k on, and the list with it. *)
+Ltac2 rec enter same c k l :=
+  match l with
+  | [] => (k, [c])
+  | d :: m => if same c d then (k, l) else let (i, m) := enter same c (Int.add k 1) m in (i, d :: m)
+  end.
+(* The variables of a term that are free below [k] binders, as they come. *)
+Ltac2 rec free k known c :=
+  let rec all known l := match l with [] => known | c :: l => all (free k known c) l end in
+  match Constr.Unsafe.kind c with
+  | Constr.Unsafe.Rel i =>
+      if Int.lt k i then let (_, known) := enter Int.equal (Int.sub i k) 0 known in known else known
+  | Constr.Unsafe.App f l => all known (f :: Array.to_list l)
+  | Constr.Unsafe.Lambda _ c => free (Int.add k 1) known c
+  | Constr.Unsafe.Case _ _ _ c l => all known (c :: Array.to_list l)
+  | _ => known
+  end.
+(* A term as a function of the list of its variables. *)
+Ltac2 functions number :=
+  let (nth, zero, list) := (constr:(@nth nat), constr:(O), Constr.Unsafe.make (Constr.Unsafe.Rel 1)) in
+  let binder := Constr.Binder.make (Some @v) constr:(list nat) in
+  let rec last l := match l with [] => 0 | i :: l => let m := last l in if Int.lt m i then i else m end in
+  fun variables c =>
+    let rec values i n :=
+      if Int.lt n i then []
+      else let (k, _) := enter Int.equal i 0 variables in
+        app nth [number k; list; zero] :: values (Int.add i 1) n in
+    Constr.Unsafe.make (Constr.Unsafe.Lambda binder (Constr.Unsafe.substnl (values 1 (last variables)) 0 c)).
+Ltac2 start () :=
+  let (s, o) := (constr:(S), constr:(O)) in
+  let rec number n := if Int.equal n 0 then o else app s [number (Int.sub n 1)] in
+  {
+    add := Control.hyp @add; mul := Control.hyp @mul; zero := Control.hyp @zero; one := Control.hyp @one;
+    sum := constr:(sum); z := constr:(z); plus := constr:(Plus); times := constr:(Times); sigma := constr:(Sum);
+    atom := constr:(Atom); number := number; numbers := lists constr:(nat); function := functions number;
+    sizes := []; atoms := []; moves := []
+  }.
+Ltac2 atom_number r f := let (k, l) := enter Constr.equal f 0 (r.(atoms)) in r.(atoms) := l; r.(number) k.
+Ltac2 indices r variables :=
+  let rec numbers l := match l with [] => [] | i :: l => r.(number) (Int.sub i 1) :: numbers l end in
+  r.(numbers) (numbers variables).
+Ltac2 read_atom r c :=
+  let variables := free 0 [] c in
+  app (r.(atom)) [atom_number r (r.(function) variables c); indices r variables].
+(* z n (fun j => x j ⊕ d j) b i, where x moves by d. *)
+Ltac2 read_move r n x d b i c :=
+  let variables := free 0 [] c in
+  let form c := r.(function) variables c in
+  let rest := atom_number r (form (app (r.(z)) [n; x; b; i])) in
+  let delta := atom_number r (form (app constr:(pad) [n; d; b; i])) in
+  let whole := atom_number r (form c) in
+  let m := (whole, rest, delta, form (app constr:(parts_of_z) [n; x; d; b; i])) in
+  let (k, l) := enter (fun (_, _, _, p) (_, _, _, q) => Constr.equal p q) m 0 (r.(moves)) in
+  r.(moves) := l; app constr:(Moved) [r.(number) k; indices r variables].
+(* A function i of x i ⊕ d i. *)
+Ltac2 moving r c :=
+  match Constr.Unsafe.kind c with
+  | Constr.Unsafe.Lambda _ c =>
+      match Constr.Unsafe.kind c with
+      | Constr.Unsafe.App f l =>
+          let head k := match Constr.Unsafe.kind (Array.get l k) with Constr.Unsafe.App x _ => x | _ => c end in
+          if Constr.equal f (r.(add)) then Some (head 0, head 1) else None
+      | _ => None
+      end
+  | _ => None
+  end.
+Ltac2 rec read r c :=
+  match Constr.Unsafe.kind c with
+  | Constr.Unsafe.App f l =>
+      let arg k := Array.get l k in
+      if Constr.equal f (r.(mul)) then app (r.(times)) [read r (arg 0); read r (arg 1)]
+      else if Constr.equal f (r.(sum)) then
+        match Constr.Unsafe.kind (arg 1) with
+        | Constr.Unsafe.Lambda _ e =>
+            let (k, sizes) := enter Constr.equal (arg 0) 0 (r.(sizes)) in
+            r.(sizes) := sizes; app (r.(sigma)) [r.(number) k; read r e]
+        | _ => read_atom r c
+        end
+      else if Constr.equal f (r.(add)) then app (r.(plus)) [read r (arg 0); read r (arg 1)]
+      else if Constr.equal f (r.(z)) then
+        match moving r (arg 1) with
+        | Some m => let (x, d) := m in read_move r (arg 0) x d (arg 2) (arg 3) c
+        | None => read_atom r c
+        end
+      else read_atom r c
+  | _ => if Constr.equal c (r.(zero)) then constr:(Zero)
+         else if Constr.equal c (r.(one)) then constr:(One) else read_atom r c
+  end.
+Ltac2 decide () :=
+  match Constr.Unsafe.kind (Control.goal ()) with
+  | Constr.Unsafe.App _ sides =>
+      let r := start () in
+      let e := read r (Array.get sides 1) in
+      let f := read r (Array.get sides 2) in
+      let sizes := r.(numbers) (r.(sizes)) in
+      let atoms := lists constr:(list nat -> &R) (r.(atoms)) in
+      let rec made l := match l with
+        | [] => []
+        | m :: l =>
+            let (whole, rest, delta, proof) := m in
+            app constr:(Move) [atoms; whole; rest; delta; proof] :: made l
+        end in
+      let moves := lists (app constr:(move) [atoms]) (made (r.(moves))) in
+      let claim := app constr:(same_tree) [atoms; moves; e; f] in
+      if Constr.equal (Std.eval_vm None claim) constr:(true) then
+        let checked := constr:(eq_refl true <: $claim = true) in
+        Std.exact_no_check (app constr:(same_meaning) [sizes; atoms; moves; e; f; checked])
+      else Control.zero (Tactic_failure (Some (Message.of_string "the sides are not the same sums of products")))
+  | _ => Control.zero (Tactic_failure None)
+  end.
+Ltac by_laws := cbv beta; ltac2:(decide ()).
