@@ -4,6 +4,7 @@ from .budget import Budget
 from .canonical import canonical_key
 from .evaluation import Evaluation
 from .objectives import OBJECTIVES, measure
+from .scaling import ScalingLaw, scaling
 from .study import Study
 from .sweep import sweep
 from .tasks import Task, TaskResult, cost_alone, fit_to, train_with
@@ -13,6 +14,7 @@ __all__ = [
     "OBJECTIVES",
     "Budget",
     "Evaluation",
+    "ScalingLaw",
     "Study",
     "Task",
     "TaskResult",
@@ -21,6 +23,7 @@ __all__ = [
     "cost_alone",
     "fit_to",
     "measure",
+    "scaling",
     "sweep",
     "train_with",
 ]
