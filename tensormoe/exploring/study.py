@@ -8,15 +8,22 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from ..analysis.pictures_style import check_text
+from ..checkpoints.files import check_path
 from ..codec import Data
+from ..displays import draw_table, write_line
 from ..errors import TensorMoEError, one_of
 from ..intervals import Interval, interval
 from ..tables import table
+from .outcome import Outcome, choose_axes
+from .pictures import draw_front
+from .report import write_report
 from .storage import read_lines, write_lines
 from .trial import Trial
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 Cell = None | bool | int | float | str
 # Trials that differ in nothing but the seed, by the place of their candidate and budget.
@@ -66,9 +73,7 @@ class Study:
         Trials that differ only in their seed count as one, the first of them, with the means of their values.
         In order of the first objective.
         """
-        means = [_average(trials, self.objectives) for trials in self._groups().values()]
-        points = np.array([[trial.values[name] for name in self.objectives] for trial in means])
-        return tuple(means[place] for place in pareto(points)) if means else ()
+        return tuple(outcome.mean for outcome in self._outcomes() if outcome.is_best)
 
     def best(self, objective: str | None = None) -> Trial:
         """The trial with the smallest value of an objective, by default the first.
@@ -127,6 +132,49 @@ class Study:
             raise TensorMoEError("path", str(path), "its first line has no objectives and settings")
         return cls(tuple(trials), tuple(map(str, objectives)), settings)
 
+    def report(self, path: str | PathLike[str], *, title: str = "") -> None:
+        """Write the study as one HTML file, to open in a browser: nothing is fetched, nothing needs a server.
+
+        It shows the Pareto front, on which each point shows its network; a table that sorts; and the
+        candidates on the front, then others, each with network, plan, proof and the curves of its seeds.
+
+        Args:
+            path: of the file; by custom its name ends in ".html".
+            title: of the page; by default the objectives.
+
+        Raises:
+            TensorMoEError: the file cannot be written, the title is not text, or Plotly is missing.
+        """
+        check_path(path)
+        named = check_text("title", title) or f"Study: {', '.join(self.objectives)}"
+        complete = {id(trial) for trial in self.complete}
+        lost = [trial for trial in self.trials if id(trial) not in complete]
+        write_report(self._outcomes(), lost, self.objectives, named).save(path)
+
+    def draw(self, x: str | None = None, y: str | None = None, *, title: str = "") -> "Figure":
+        """Draw the candidates as points, with those on the Pareto front named.
+
+        Args:
+            x, y: the objectives along the axes; by default the second and the first, and for a study with
+                only one the trials' numbers along x.
+            title: of the figure.
+
+        Returns:
+            A `matplotlib.figure.Figure`; bars are 95 % intervals over seeds.
+
+        Raises:
+            TensorMoEError: an unknown objective, the title is not text, or Matplotlib is missing.
+        """
+        across, up = choose_axes(self.objectives)
+        across = across if x is None else self._objective(x)
+        return draw_front(self._outcomes(), across, up if y is None else self._objective(y), title)
+
+    def _repr_html_(self) -> str:
+        best = [each for each in self._outcomes() if each.is_best]
+        rows = [(each.name, *(each.show(name) for name in self.objectives)) for each in best]
+        head = f"{len(self.trials):,} trials, {len(self.complete):,} complete"
+        return write_line(head) + draw_table(("front", *self.objectives), rows)
+
     @property
     def header(self) -> dict[str, Data]:
         """The first line of the file: what tells this study from another."""
@@ -154,6 +202,18 @@ class Study:
         for trial in self.complete:
             groups.setdefault((repr(trial.spec), trial.budget), []).append(trial)
         return groups
+
+    def _outcomes(self) -> list[Outcome]:
+        """All candidates with their seeds, in the order of the first objective."""
+        groups = [*self._groups().values()]
+        means = [_average(trials, self.objectives) for trials in groups]
+        points = np.array([[trial.values[name] for name in self.objectives] for trial in means])
+        best = {*pareto(points)} if means else set()
+        outcomes = [
+            Outcome(mean, tuple(trials), place in best)
+            for place, (mean, trials) in enumerate(zip(means, groups, strict=True))
+        ]
+        return sorted(outcomes, key=lambda each: each.mean.values[self.objectives[0]])
 
     def _row(self, trial: Trial) -> dict[str, Cell]:
         budget = trial.budget

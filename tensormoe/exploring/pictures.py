@@ -1,0 +1,71 @@
+"""The Pareto front of a study as a Matplotlib figure."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..analysis import pictures_style as style
+from ..typing import NumPyArray
+from .outcome import Outcome, spans_decades
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# More names would lie on each other.
+_MOST_NAMED = 12
+
+
+def draw_front(outcomes: Sequence[Outcome], x: str | None, y: str, title: str) -> "Figure":
+    """All outcomes as points, those on the front named and joined; bars are intervals over seeds.
+
+    Args:
+        outcomes: with values of both objectives.
+        x: the objective along x; None for the trials' numbers.
+        y: the objective along y.
+        title: of the figure.
+    """
+    figure = style.new_figure(6.0, 3.8, title)
+    axis = figure.add_subplot()
+    style.tidy(axis, x="trial" if x is None else x, y=y)
+    places = np.array([_place(each, x, y) for each in outcomes]).reshape(-1, 2)
+    best = np.array([each.is_best for each in outcomes], dtype=bool)
+    halves = np.array([each.half(y) for each in outcomes])
+    for chosen, color, label in ((~best, style.QUIET, "others"), (best, style.BLUE, "Pareto front")):
+        if chosen.any():
+            axis.errorbar(
+                places[chosen, 0],
+                places[chosen, 1],
+                yerr=halves[chosen] if halves.any() else None,
+                fmt="o",
+                color=color,
+                markersize=4 if color == style.BLUE else 3,
+                elinewidth=0.8,
+                alpha=1 if color == style.BLUE else 0.6,
+                label=label,
+            )
+    axis.set(xscale=_scale(places[:, 0], x is not None), yscale=_scale(places[:, 1], True))
+    named = [each for each in zip(outcomes, places, strict=True) if each[0].is_best][:_MOST_NAMED]
+    for number, (outcome, place) in enumerate(named):
+        text = axis.annotate(
+            style.clean(style.shorten(outcome.name)),
+            tuple(place),
+            # Neighbours' names stand above and below.
+            xytext=(4, -9 if number % 2 else 4),
+            textcoords="offset points",
+            fontsize=style.TINY,
+            color=style.INK,
+        )
+        style.write(text)
+    if len(outcomes):
+        axis.legend(fontsize=style.SMALL, frameon=False)
+    return figure
+
+
+def _place(outcome: Outcome, x: str | None, y: str) -> tuple[float, float]:
+    values = outcome.mean.values
+    return (outcome.mean.number if x is None else values[x]), values[y]
+
+
+def _scale(values: NumPyArray, is_cost: bool) -> str:
+    return "log" if is_cost and spans_decades([*values]) else "linear"
