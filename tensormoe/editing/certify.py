@@ -1,7 +1,7 @@
 """The certificate of an edit: a theorem on the edited layer, with what was proved and compared for it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..layers.spec import Spec
 from ..layers.stage import Stage
 from ..terminal import substitute
 from ..typing import NumPyArray, Shape
+from ..verification.coq.edit import export_edit
 from ..verification.prove import prove
 from .draft import Draft
 from .exact import BITS, changed_experts, changed_inputs, changed_outputs
@@ -37,6 +38,7 @@ class Certificate:
         unchanged: for each layer with experts, the number of other experts, whose weights are equal.
         unchanged_outputs: for each layer, the number of outputs that are unchanged for every input.
         theorem: the text.
+        stages: for each layer with experts, what it was and what it is; none if coefficients were changed.
 
     Examples:
         >>> import tensormoe as tm
@@ -50,9 +52,42 @@ class Certificate:
     unchanged: Mapping[str, int]
     unchanged_outputs: Mapping[str, int]
     theorem: str
+    stages: Mapping[str, tuple[Stage, Stage]] = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.theorem
+
+    def to_coq(self) -> dict[str, str]:
+        """The theorem on each layer with its proof, as files that Coq checks; see `Proof.to_coq`.
+
+        A file holds the programs of the layer before and after the edit, the proofs that each computes its
+        mixture, and two theorems: for any set of experts outside which all make the same of an input as
+        before, the results differ by the shares of these experts alone; and where their coefficients are 0,
+        not at all. That the other experts are the same is a premise there. It is about the weights' numbers,
+        which `certify` has compared.
+
+        Returns:
+            The text of a file for each layer with experts, by the layer's name.
+
+        Raises:
+            TensorMoEError: the edit steers or splits experts, so that coefficients differ, too; or something
+                that a certificate cannot speak about yet.
+
+        Examples:
+            >>> import tensormoe as tm
+            >>> layer = tm.build(tm.MuMoESpec(8, 6, 4, tm.CP(5)), "numpy", seed=0)
+            >>> files = tm.editing.edit(layer, tm.editing.Ablate(2)).certificate().to_coq()
+            >>> "Theorem edit_changes_nothing_else b o (edited : nat -> bool)" in files["cores"]
+            True
+        """
+        if not self.stages:
+            remedy = "only edits of weights are exported to Coq: this one steers or splits experts"
+            raise TensorMoEError("certificate", "changed coefficients", remedy)
+        sides = {
+            name: [(each.contraction, each.default_plan.program) for each in pair]
+            for name, pair in self.stages.items()
+        }
+        return {name: export_edit(before, after) for name, (before, after) in sides.items()}
 
 
 def certify(
@@ -124,7 +159,8 @@ def certify(
         name: 0 if steered.any() and layers[name].experts else layers[name].out_features - len(each.outputs)
         for name, each in extents.items()
     }
-    return Certificate(allowed, unchanged, outputs, substitute(text))
+    stages = {} if steps else {name: (layers[name], after.spec.layers[name]) for name in unchanged}
+    return Certificate(allowed, unchanged, outputs, substitute(text), stages)
 
 
 def _list_steps(before: Spec, after: Spec) -> tuple[Step, ...]:

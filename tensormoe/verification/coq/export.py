@@ -102,7 +102,7 @@ def run_program(
     return registers
 
 
-def state_result(script: Script, statement: Statement, result: Noted) -> None:
+def state_result(script: Script, statement: Statement, result: Noted, theorem: str = THEOREM) -> None:
     """The theorem that the program's result is y."""
     output = statement.output
     places = script.names.output(statement.contraction)
@@ -112,7 +112,7 @@ def state_result(script: Script, statement: Statement, result: Noted) -> None:
     known = match_axes("the result", result.form.axes, places)
     script.emit(
         "(* THE THEOREM. *)",
-        f"Theorem {THEOREM}{variables} : {premises}".rstrip(),
+        f"Theorem {theorem}{variables} : {premises}".rstrip(),
         f"  {result.name} {write_places(places)} = {statement.call([use.array for use in statement.uses])}.",
         "Proof.",
         f"  intros {' '.join(hypothesis(index) for index in (*output, *limits))}.",

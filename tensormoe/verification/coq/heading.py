@@ -6,18 +6,37 @@ from textwrap import wrap
 from .forms import enclose, write_size
 from .statement import Statement
 
+# What the certificate of an edit says.
+EDIT = """
+Two layers, before an edit and after it: y_before and y are their results, of_expert_before and of_expert
+what one expert makes of an input.
 
-def write_heading(statements: Sequence[Statement], gradients: bool, positive: Sequence[str]) -> str:
+edit_changes_these_experts: let edited say of each expert whether it was edited. If all others make the
+same of an input as before, then the results differ by what the edited experts' shares differ by: y plus
+their shares before is y_before plus their shares after. That the others are the same is a premise, which
+is about numbers: tensormoe.editing.certify compares them in exact arithmetic.
+
+edit_changes_nothing_else: if, besides, the coefficients of the edited experts are 0, the results are
+equal.
+
+program_is_soft_moe, before_is_soft_moe: the results of both programs are y and y_before, defined below
+from the weight tensors. Each step is a definition t1, t2, …; what each gives is a lemma, t1_is, …
+"""
+
+
+def write_heading(
+    statements: Sequence[Statement], gradients: bool, positive: Sequence[str], edit: bool = False
+) -> str:
     """The comment that a certificate begins with."""
-    paragraphs = [*_describe(statements, gradients, positive)]
-    return (
-        "\n\n".join(["(* A CERTIFICATE THAT A LAYER COMPUTES THE MIXTURE OF ALL ITS EXPERTS.", *paragraphs])
-        + " *)"
-    )
+    what = "AN EDIT CHANGES SOME EXPERTS ALONE" if edit else "A LAYER COMPUTES THE MIXTURE OF ALL ITS EXPERTS"
+    paragraphs = [*_describe(statements, gradients, positive, edit)]
+    return "\n\n".join([f"(* A CERTIFICATE THAT {what}.", *paragraphs]) + " *)"
 
 
-def _describe(statements: Sequence[Statement], gradients: bool, positive: Sequence[str]) -> Iterator[str]:
-    names, block = statements[0].names, len(statements) > 1
+def _describe(
+    statements: Sequence[Statement], gradients: bool, positive: Sequence[str], edit: bool
+) -> Iterator[str]:
+    names, block = statements[0].names, len(statements) > 1 and not edit
     arrays = dict.fromkeys(array for statement in statements for array in statement.arrays if array != "h")
     sizes = ", ".join(names.sizes)
     yield _fold(
@@ -35,10 +54,14 @@ def _describe(statements: Sequence[Statement], gradients: bool, positive: Sequen
             + ", and dv that gradient times f(u)" * (len(statements) > 2)
             + ", by definition; the theorems on gradients of the layers before the last speak of these."
         )
-    yield _fold(
-        "program_is_soft_moe: the program's result is y, defined below under THE LAYER from the weight "
-        "tensor W. Each step of the program is a definition t1, t2, …; what each gives is a lemma, t1_is, …"
-    )
+    if edit:
+        yield from map(_fold, EDIT.strip().split("\n\n"))
+    else:
+        yield _fold(
+            "program_is_soft_moe: the program's result is y, defined below under THE LAYER from the weight "
+            "tensor W. Each step of the program is a definition t1, t2, …; what each gives is a lemma, "
+            "t1_is, …"
+        )
     if gradients:
         yield _fold(
             "gradient_of_…: the reverse mode gives each operand its gradient g. For every d, y at (operand + "

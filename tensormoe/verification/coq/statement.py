@@ -43,6 +43,7 @@ class Statement:
     Attributes:
         uses: of arrays, in the contraction's order.
         letters: what it defines.
+        calls: of weight tensors and biases, each at its own variables, once they are defined.
     """
 
     def __init__(self, contraction: Contraction, names: Names, letters: Letters | None = None) -> None:
@@ -57,6 +58,7 @@ class Statement:
             uses.append(Use(array, names.fresh(f"{array}_2") if array in taken else array, operand))
             taken.add(array)
         self.uses = tuple(uses)
+        self.calls: dict[str, str] = {}
 
     @cached_property
     def arrays(self) -> tuple[str, ...]:
@@ -100,8 +102,8 @@ class Statement:
         biases = [term for term in terms if self._is_bias(term)]
         lines: list[str] = []
         parts = [
-            self._define_weight(self.letters.weight, weights, self._data, lines),
-            self._define_weight(self.letters.bias, biases, self._data[1:], lines),
+            self._define_weight(self.letters.weight, weights, self.data, lines),
+            self._define_weight(self.letters.bias, biases, self.data[1:], lines),
         ]
         body = [part for part in parts if part]
         text = "\n  ⊕ ".join(f"({part})" if len(body) > 1 else part for part in body)
@@ -111,7 +113,8 @@ class Statement:
         return lines
 
     @property
-    def _data(self) -> tuple[Use, ...]:
+    def data(self) -> tuple[Use, ...]:
+        """The uses that carry the batch."""
         return tuple(use for use in self.uses if BATCH in use.operand.indices)
 
     def _split_terms(self) -> list[tuple[Use, ...]]:
@@ -125,9 +128,9 @@ class Statement:
 
     def _is_bias(self, term: Sequence[Use]) -> bool:
         """Whether a term is not multiplied with the input, whose index it lacks."""
-        if not self._data or not self.contraction.counts or self.contraction.bias:
+        if not self.data or not self.contraction.counts or self.contraction.bias:
             return False
-        return self._lacks(term, self._data[0].operand.indices[-1])
+        return self._lacks(term, self.data[0].operand.indices[-1])
 
     def _lacks(self, term: Sequence[Use], mode: str) -> bool:
         whole = whole_names(self.contraction.splits)
@@ -140,29 +143,29 @@ class Statement:
         if not terms:
             return ""
         cores = [use for term in terms for use in term]
-        held = {index for use in cores for index in self._spread(use)}
-        outer = {index for use in data for index in self._spread(use)} | {*self.output, *self._inner}
+        held = {index for use in cores for index in self.spread(use)}
+        outer = {index for use in data for index in self.spread(use)} | {*self.output, *self._inner}
         # The modes in W's order: the experts', then the input and the output.
-        order = [index for use in (*data[1:], *data[:1]) for index in self._spread(use)]
+        order = [index for use in (*data[1:], *data[:1]) for index in self.spread(use)]
         if name == self.letters.bias:
-            order = [index for use in data for index in self._spread(use)]
+            order = [index for use in data for index in self.spread(use)]
         row = {self.names.row} if self.contraction.bias else {None}
         modes = [index for index in dict.fromkeys([*order, *self.output]) if index in held or index in row]
         products = []
         for term in terms:
-            own = {index for use in term for index in self._spread(use)} - outer
+            own = {index for use in term for index in self.spread(use)} - outer
             bonds = [index for index in self.names.whole(self.names.order) if index in own]
             rows, at = self._place(term)
-            products.append(sign([*rows, *bonds]) + (" ⊗ ".join([*at, *map(self._write, term)]) or "one"))
+            products.append(sign([*rows, *bonds]) + (" ⊗ ".join([*at, *map(self.write, term)]) or "one"))
         text = "\n  ⊕ ".join(f"({product})" if len(products) > 1 else product for product in products)
         arguments = " ".join(use.name for use in cores)
         variables = " ".join(index.name for index in modes)
         given = f" ({arguments} : list nat -> R)" if cores else ""
         lines.append(f"Definition {name}{given}{f' {variables}' * bool(modes)} :=\n  {text}.")
         summed = [index for index in dict.fromkeys(order) if index not in self.output]
-        call = " ".join(filter(None, [name, arguments, variables]))
+        self.calls[name] = call = " ".join(filter(None, [name, arguments, variables]))
         ordered = (*data[1:], *data[:1]) if name == self.letters.weight else data
-        return sign(summed) + " ⊗ ".join([call, *map(self._write, ordered)])
+        return sign(summed) + " ⊗ ".join([call, *map(self.write, ordered)])
 
     @cached_property
     def _inner(self) -> tuple[Index, ...]:
@@ -183,11 +186,13 @@ class Statement:
         limits = [inside(index) for index in place if index.digits]
         return self._inner, [*map(write_factor, [same(variables(place), row), *limits])]
 
-    def _spread(self, use: Use) -> list[Index]:
+    def spread(self, use: Use) -> list[Index]:
+        """The variables of a use."""
         return [*variables(index for place in self.names.places(use.operand.indices) for index in place)]
 
-    def _write(self, use: Use) -> str:
+    def write(self, use: Use) -> str:
+        """A use at its variables."""
         places = self.names.places(use.operand.indices)
         factor = Factor(0, use.name, places, extended=use.array == self.extended)
-        limits = [index for place in places for index in place if index.digits and use in self._data]
+        limits = [index for place in places for index in place if index.digits and use in self.data]
         return " ⊗ ".join(map(write_factor, [factor, *map(inside, limits)]))
