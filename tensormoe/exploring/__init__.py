@@ -5,6 +5,8 @@ from .canonical import canonical_key
 from .evaluation import Evaluation
 from .objectives import OBJECTIVES, measure
 from .scaling import ScalingLaw, scaling
+from .searching import search
+from .space import Space
 from .study import Study
 from .sweep import sweep
 from .tasks import Task, TaskResult, cost_alone, fit_to, train_with
@@ -15,6 +17,7 @@ __all__ = [
     "Budget",
     "Evaluation",
     "ScalingLaw",
+    "Space",
     "Study",
     "Task",
     "TaskResult",
@@ -24,6 +27,7 @@ __all__ = [
     "fit_to",
     "measure",
     "scaling",
+    "search",
     "sweep",
     "train_with",
 ]

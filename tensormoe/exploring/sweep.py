@@ -79,9 +79,9 @@ def sweep(
     plan = _Sweep(
         _read_candidates(candidates, like),
         _read_budgets(budgets),
-        cost_alone() if task is None else _check_task(task),
+        cost_alone() if task is None else check_task(task),
         _read_seeds(seeds),
-        _read_costs(costs),
+        read_costs(costs),
     )
     workers, shown = check_jobs(jobs), true_or_false("progress", progress)
     study = Study((), plan.evaluation.objectives, plan.settings() if path is not None else {})
@@ -211,7 +211,8 @@ def _read_budgets(budgets: object) -> tuple[Budget | None, ...]:
     return given  # type: ignore[return-value]
 
 
-def _check_task(task: object) -> Task:
+def check_task(task: object) -> Task:
+    """Return a task, or raise the error for anything else."""
     if not isinstance(task, Task):
         remedy = "pass tm.explore.fit_to(weight), tm.explore.train_with(function), or an object like these"
         raise TensorMoEError("task", task, remedy)
@@ -227,7 +228,8 @@ def _read_seeds(seeds: object) -> tuple[int, ...]:
     return tuple(non_negative_integer("seeds", each) for each in given)
 
 
-def _read_costs(costs: object) -> tuple[str, ...]:
+def read_costs(costs: object) -> tuple[str, ...]:
+    """The names of costs, each of them known."""
     names = as_tuple(costs)
     for name in names:
         read_objective(name)

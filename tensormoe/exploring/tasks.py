@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from ..errors import TensorMoEError, positive_integer
+from ..fitting.descent import EXACT, Descent
 from ..fitting.fit import ITERATIONS, fit
-from ..fitting.target import read_values
+from ..fitting.target import read_target, read_values
 from ..layers.layer_spec import MuMoESpec
 from ..typing import Array
 
@@ -84,8 +85,24 @@ class FitTo:
         return f"fit to {digest.hexdigest()[:16]}, {self.iterations} iterations"
 
     def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
+        continued = None if start is None else self._continue(spec, start)
+        if continued is not None and continued.value is not None and continued.value < 1e3 * EXACT:
+            return continued
         fitted = fit(self.target, spec, seed=seed, iterations=self.iterations)
+        if continued is not None and continued.value is not None and continued.value < fitted.weight_error:
+            return continued
         return TaskResult(fitted.weight_error, fitted.cores)
+
+    def _continue(self, spec: MuMoESpec, start: Cores) -> TaskResult:
+        """Descend from given cores."""
+        stage = spec.stage
+        weight = read_target("weight", self.target, None, stage)
+        weight = np.broadcast_to(weight, (*stage.experts, *weight.shape[-2:]))
+        given = {name: read_values(name, core) for name, core in start.items()}
+        cores, error, _ = Descent(stage, weight, {}).minimize(
+            given, self.iterations, lambda step, error: None
+        )
+        return TaskResult(error, cores)
 
 
 @dataclass(frozen=True)
