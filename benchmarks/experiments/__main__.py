@@ -38,11 +38,16 @@ def main() -> int:
         changes = presets.parse(options.set)
         if options.seeds is not None:
             changes["seeds"] = options.seeds
+        total = 0.0
         for name in () if options.page else names:
             experiment = find(name)
             configuration = presets.read(experiment, options.preset, changes)
             finished = runner.run(experiment, configuration, folder, anew=options.all)
-            print(f"{name}: {len(finished.lines)} results in {folder / experiment.name}.jsonl", flush=True)
+            total += finished.minutes
+            took = f"{len(finished.lines)} results, which took {finished.minutes:.1f} minutes"
+            print(f"{name}: {took}, in {folder / experiment.name}.jsonl", flush=True)
+        if not options.page:
+            print(f"in all: {total:.1f} minutes, those of earlier runs among them")
         if options.page or not options.no_page:
             # The documentation's page has all experiments, whichever ran.
             own = folder == results.FOLDER

@@ -49,6 +49,11 @@ class Results:
 
     lines: tuple[Line, ...]
 
+    @property
+    def minutes(self) -> float:
+        """How long all trials took, whenever they ran."""
+        return sum(line["seconds"] for line in self.lines) / 60
+
     def of(self, **cell: Scalar) -> "Results":
         """The lines whose cells have these values."""
         return Results(tuple(line for line in self.lines if cell.items() <= line["cell"].items()))

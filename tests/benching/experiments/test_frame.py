@@ -11,6 +11,7 @@ from benching.experiments import counting
 from scipy import stats
 
 from benchmarks.experiments import page, presets, results, runner
+from benchmarks.experiments.__main__ import main
 from benchmarks.experiments.experiment import Experiment, Outcome, Trial, find
 from benchmarks.experiments.results import Results
 from tensormoe.errors import TensorMoEError
@@ -87,6 +88,26 @@ def test_a_line_says_what_ran_and_on_what(tmp_path: Path) -> None:
     assert line["versions"]["numpy"] == np.__version__
     assert "cores" in line["hardware"]
     assert not [*(tmp_path / runner.SCRATCH).glob("*/[0-9a-f]*")]
+
+
+def test_the_command_runs_what_is_missing_and_says_how_long_all_of_it_took(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["experiments", NAME, "--results", str(tmp_path), "--set", "pause=0.001"])
+    assert main() == 0
+    path = tmp_path / "counting.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    # One is missing, and the others took a minute each.
+    path.write_text("".join(json.dumps({**line, "seconds": 60.0}) + "\n" for line in lines[:-1]))
+    (tmp_path / "claims.md").unlink()
+    capsys.readouterr()
+    assert main() == 0
+    again = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["measures"] for line in again] == [line["measures"] for line in lines]
+    said = capsys.readouterr().out
+    assert f"{NAME}: 6 results, which took 5.0 minutes, in {path}" in said
+    assert "in all: 5.0 minutes" in said
+    assert "That is all." in (tmp_path / "claims.md").read_text()
 
 
 def test_a_line_that_was_cut_is_run_again(tmp_path: Path) -> None:
