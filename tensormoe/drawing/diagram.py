@@ -1,8 +1,8 @@
 """Where the cores, bonds and modes of one term lie in the plane."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 BETWEEN, SPOKE, LEG = 0.85, 0.5, 0.5
 # A core's circle, and the least between the middles of two, which enlarges what would lie closer.
 RADIUS = 0.15
-APART, TOO_CLOSE = 0.45, 0.05
+APART, NAMED, TOO_CLOSE = 0.45, 0.68, 0.05
+# How far a line bows to one side for each unit of its bend, and the bends that may lead around a core.
+_BOW, _BENDS = 0.28, (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5)
 # Of the circle around a meeting point, what each core on it takes.
 ROOM = 0.42
 
@@ -83,12 +85,24 @@ def lay_out(cores: Sequence[Core]) -> Diagram:
     spread = [_spread(line, bundles) for line in lines]
     places = _place(nodes, spread)
     _fan_out(places, nodes, spread)
-    return Diagram(tuple(nodes), tuple(spread), _turn(places, nodes))
+    places = _turn(places, nodes)
+    drawn = {number: place for number, place in enumerate(places) if nodes[number].kind == "core"}
+    apart = [_lead_around(line, places, drawn) for line in spread]
+    return Diagram(tuple(nodes), tuple(apart), places)
 
 
 def mode_of(index: str) -> str:
     """Which mode an index is, or is a part of: i, o, or n of any level; nothing for a bond."""
     return index[0] if is_mode(index) or is_part(index) else ""
+
+
+def bow(start: NumPyArray, end: NumPyArray, bend: float) -> NumPyArray:
+    """25 points of a quadratic Bézier curve, (25, 2), whose middle lies `bend` beside the straight line's."""
+    along = end - start
+    control = (start + end) / 2 + 2 * _BOW * bend * np.array([-along[1], along[0]])
+    step = np.linspace(0, 1, 25)[:, None]
+    curve: NumPyArray = (1 - step) ** 2 * start + 2 * step * (1 - step) * control + step**2 * end
+    return curve
 
 
 def _spread(line: Line, bundles: Counter[tuple[int, int]]) -> Line:
@@ -119,13 +133,37 @@ def _place(nodes: Sequence[Node], lines: Sequence[Line]) -> NumPyArray:
         places = np.array([placing[node] for node in part])
         asked = sum(length for _, _, length in own.edges(data="length"))
         places *= asked / sum(np.hypot(*(placing[a] - placing[b])) for a, b in own.edges)
-        cores = [place for node, place in zip(part, places, strict=True) if nodes[node].kind == "core"]
-        closest = min((np.hypot(*(a - b)) for a, b in combinations(cores, 2)), default=APART)
-        places *= max(1.0, APART / max(closest, TOO_CLOSE))
+        places *= max(1.0, *_lacking(own, dict(zip(part, places, strict=True)), nodes))
         places -= places.min(axis=0)
         placed[part] = places + np.array([right, 0.0])
         right += float(np.ptp(places, axis=0)[0]) + BETWEEN
     return placed
+
+
+def _lead_around(line: Line, places: NumPyArray, cores: Mapping[int, NumPyArray]) -> Line:
+    """The line, bent if it would run through a core that it does not join: it would seem to end there."""
+    others = np.array([place for number, place in cores.items() if number not in (line.start, line.end)])
+    if not len(others):
+        return line
+
+    def distance(bend: float) -> float:
+        curve = bow(places[line.start], places[line.end], bend)
+        return float(np.linalg.norm(curve[:, None] - others, axis=-1).min())
+
+    bends = [line.bend + bend for bend in _BENDS]
+    clear = next((bend for bend in bends if distance(bend) > 1.2 * RADIUS), None)
+    return replace(line, bend=max(bends, key=distance) if clear is None else clear)
+
+
+def _lacking(
+    graph: "networkx.Graph", places: Mapping[int, NumPyArray], nodes: Sequence[Node]
+) -> Iterator[float]:
+    """By how much each two cores lie too close; a bond between them has room for its name."""
+    cores = [node for node in places if nodes[node].kind == "core"]
+    for a, b in combinations(cores, 2):
+        distance = float(np.hypot(*(places[a] - places[b])))
+        yield (NAMED if graph.has_edge(a, b) else APART) / max(distance, TOO_CLOSE)
+    yield 1.0
 
 
 def _fan_out(places: NumPyArray, nodes: Sequence[Node], lines: Sequence[Line]) -> None:

@@ -16,7 +16,7 @@ from ..networks.network import Core, Network
 from ..networks.notation import INPUT, OUTPUT, Notation, split
 from ..networks.splits import Split, is_part, part_sizes, whole_names
 from ..typing import NumPyArray
-from .diagram import RADIUS, Diagram, lay_out, mode_of
+from .diagram import RADIUS, Diagram, bow, lay_out, mode_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +27,13 @@ EXPERT, READS, WRITES, INNER = "#ee6677", style.BLUE, "#228833", "#bbbbbb"
 POINT = 0.035
 # Between terms, whose modes' labels stand beside them.
 BESIDE = 1.4
-MARGIN, BOW, NARROWEST = 0.45, 0.28, 2.5
+MARGIN, NARROWEST = 0.45, 2.5
 # Around a point, where the label of its bond may stand.
 AROUND = np.array([[0.0, -0.15], [0.0, 0.15], [0.25, 0.0], [-0.25, 0.0]])
 # Between words that stay together.
 _GLUE = "\N{NO-BREAK SPACE}"
 # Inches that keep labels from each other, from cores and from points; labels are wider than high.
-APART, LETTERING = 0.2, np.array([0.5, 1.0])
+APART, LETTERING = 0.2, np.array([0.45, 1.0])
 # Inches that a line of the heading and a character of it take.
 LINE, CHARACTER = 0.17, 0.085
 
@@ -140,9 +140,10 @@ def _count_levels(notation: Notation, splits: Sequence[Split]) -> int:
 
 
 def _fold(heading: str, width: int) -> list[str]:
-    """The heading in lines; a core stays in one."""
+    """The heading in lines; a core stays in one if it fits."""
     glued = re.sub("(?<![,+]) (?![+])", _GLUE, heading)
-    return [line.replace(_GLUE, " ") for line in wrap(glued, width)]
+    lines = (line.replace(_GLUE, " ") for line in wrap(glued, width, break_long_words=False))
+    return [part for line in lines for part in wrap(line, width)]
 
 
 def _of_network(network: Network) -> _Shown:
@@ -179,7 +180,7 @@ def _draw_lines(axis: "Axes", diagram: Diagram, places: NumPyArray, sizes: Mappi
     named: set[str] = set()
     for line in diagram.lines:
         start, end = places[line.start], places[line.end]
-        curve = _bow(start, end, line.bend)
+        curve = bow(start, end, line.bend)
         dashes = ":" if sizes.get(line.index) == 1 and not mode_of(line.index) else "-"
         axis.plot(*curve.T, color=style.QUIET, linewidth=1.1, linestyle=dashes, zorder=1)
         text = f"{line.index} = {sizes[line.index]:,}" if line.index in sizes else line.index
@@ -187,21 +188,12 @@ def _draw_lines(axis: "Axes", diagram: Diagram, places: NumPyArray, sizes: Mappi
             along = end - start
             _write(axis, end + along / np.hypot(*along) * 0.13, text, style.SMALL)
         elif diagram.nodes[line.start].kind == "core":
-            taken.append(_most_apart(curve[8:17], taken))
+            taken.append(_most_apart(curve[6:19], taken))
             _write(axis, taken[-1], text, style.TINY + 0.5)
         elif line.index not in named and not mode_of(line.index):
             taken.append(_most_apart(start + AROUND, taken))
             _write(axis, taken[-1], text, style.TINY + 0.5)
         named.add(line.index)
-
-
-def _bow(start: NumPyArray, end: NumPyArray, bend: float) -> NumPyArray:
-    """25 points of a quadratic Bézier curve, (25, 2), whose middle lies `bend` beside the straight line's."""
-    along = end - start
-    control = (start + end) / 2 + 2 * BOW * bend * np.array([-along[1], along[0]])
-    step = np.linspace(0, 1, 25)[:, None]
-    curve: NumPyArray = (1 - step) ** 2 * start + 2 * step * (1 - step) * control + step**2 * end
-    return curve
 
 
 def _most_apart(candidates: NumPyArray, taken: Sequence[NumPyArray]) -> NumPyArray:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
@@ -76,6 +77,50 @@ def test_twenty_cores_stay_apart_and_labels_do_not_cover_each_other(name: str, l
     assert len(circles(figure)[0]) == levels + 2
     figure.canvas.draw()  # type: ignore[no-untyped-call, unused-ignore]
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
+
+
+@st.composite
+def notations(draw: st.DrawFn) -> str:
+    """Networks of up to 12 cores: a path through all of them, and bonds of any two or three."""
+    cores = [["n"], ["i"], ["o"], *([] for _ in range(draw(st.integers(0, 9))))]
+    order = draw(st.permutations(range(len(cores))))
+    some = st.sets(st.integers(0, len(cores) - 1), min_size=2, max_size=3)
+    bonds = [*zip(order, order[1:], strict=False), *draw(st.lists(some, max_size=len(cores) // 2))]
+    for number, carriers in enumerate(bonds):
+        for core in carriers:
+            cores[core].append(f"b{number}")
+    return ", ".join(map(" ".join, cores))
+
+
+@settings(max_examples=25)
+@given(notations())
+@example("n b6 b7, i b1 b2 b9, o b5 b6 b8, b3 b4 b8, b4 b5 b9, b2 b3, b7, b0 b8, b0 b1")
+def test_no_line_runs_through_a_core_that_it_does_not_join(notation: str) -> None:
+    """It would seem to end there."""
+    figure = tm.draw(notation)
+    (cores,) = circles(figure)
+    for line in figure.axes[0].lines:
+        path = np.asarray(line.get_xydata())
+        for core in cores:
+            away = np.hypot(*(path - core.center).T)
+            joined = min(away[0], away[-1]) < 1e-9
+            assert joined or away.min() > core.radius, notation
+
+
+@pytest.mark.parametrize("name", ["Tucker", "BTT", "grid"])
+def test_names_of_bonds_stand_beside_cores(name: str) -> None:
+    grid = (
+        "n1 a1 b1, a1 a2 b2, a2 a3 b3, a3 a4 b4, a4 b5 n2, b1 c1 d1, b2 c1 c2 d2, b3 c2 c3 d3, b4 c3 c4 d4, "
+        "b5 c4 d5, d1 e1 f1, d2 e1 e2 f2, d3 e2 e3 f3, d4 e3 e4 f4, d5 e4 f5, i f1 g1, f2 g1 g2, f3 g2 g3, "
+        "f4 g3 g4, f5 g4 o"
+    )
+    drawn = {"Tucker": tm.Tucker((2,) * 8), "BTT": tm.BTT(i=(16, 16), o=(16, 16), rank=4), "grid": grid}
+    figure = tm.draw(drawn[name], levels=6 if name == "Tucker" else None)
+    figure.canvas.draw()  # type: ignore[no-untyped-call, unused-ignore]
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    cores = [core.get_window_extent() for core in circles(figure)[0]]
+    assert not [(a, b) for a in boxes for b in cores if a.overlaps(b)]
     assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
 
 
@@ -159,6 +204,8 @@ def test_the_heading_is_the_notation_in_lines_that_break_between_cores() -> None
     assert len(lines) > 1
     assert " ".join(lines) == str(tm.MuMoESpec(2, 2, (2,) * 18, tm.TensorRing((4,) * 20)).network)
     assert all(line.endswith(",") for line in lines[:-1])
+    long = tm.draw(tm.Tucker((2,) * 20), levels=18).get_suptitle().splitlines()
+    assert " ".join(long) == str(tm.Tucker((2,) * 20).notation(18))
     assert tm.draw("i o + n r, i r, r o").get_suptitle() == "i o + n r, i r, r o"
     assert tm.draw("n i o", title="any $x^{$").get_suptitle() == "any $x^{$"
 
