@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -86,7 +86,7 @@ def notations(draw: st.DrawFn) -> str:
     cores = [["n"], ["i"], ["o"], *([] for _ in range(draw(st.integers(0, 9))))]
     order = draw(st.permutations(range(len(cores))))
     some = st.sets(st.integers(0, len(cores) - 1), min_size=2, max_size=3)
-    bonds = [*zip(order, order[1:], strict=False), *draw(st.lists(some, max_size=len(cores) // 2))]
+    bonds = [*pairwise(order), *draw(st.lists(some, max_size=len(cores) // 2))]
     for number, carriers in enumerate(bonds):
         for core in carriers:
             cores[core].append(f"b{number}")
