@@ -116,16 +116,26 @@ def check_place(flag: str, path: Path | None, make: bool = False) -> None:
 
 def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:
     """Bond sizes from what follows each --bond, such as r=64, and from words such as --r 64 or --r=64."""
-    for text in given:
-        if "=" not in text:
-            raise TensorMoEError("--bond", text, "write a name and a size, such as --bond r=64")
     words = [part for word in rest for part in word.split("=", 1)]
     if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
         raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, such as --bond r=64")
-    short = zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True)
-    pairs = [*(text.split("=", 1) for text in given), *short]
+    short = [f"{word.removeprefix('--')}={size}" for word, size in zip(words[::2], words[1::2], strict=True)]
+    return read_bonds([*given, *short], [*given, *rest])
+
+
+def read_bonds(given: Sequence[str], told: Sequence[str]) -> dict[str, int]:
+    """Bond sizes from texts such as r=64.
+
+    Args:
+        given: the texts.
+        told: what an error shows of them.
+    """
+    for text in given:
+        if "=" not in text:
+            raise TensorMoEError("--bond", text, "write a name and a size, such as --bond r=64")
+    pairs = [text.split("=", 1) for text in given]
     if len({name for name, _ in pairs}) < len(pairs):
-        raise TensorMoEError("bonds", " ".join([*given, *rest]), "give each bond exactly one size")
+        raise TensorMoEError("bonds", " ".join(told), "give each bond exactly one size")
     return {name: _integer(f"bond {name}", size) for name, size in pairs}
 
 

@@ -1,4 +1,4 @@
-"""The command line: `tensormoe demo | draw | plan | prove | check | verify | bench | analyze | lab`."""
+"""The command line: `tensormoe demo | draw | plan | prove | check | verify | bench | …`."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TypeAlias
 
-from . import __version__, interrupt, lab
+from . import __version__, explorer, interrupt, lab
 from .arguments import check_place, check_rest, read_network, read_shape, read_spec, split, whole
 from .benching import BenchReport, bench
 from .checkpoints.checking import check_saved
@@ -153,8 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("--rounds", type=whole, default=15, help="the largest number of rounds (default: 15)")
     _add_report(speed)
     speed.set_defaults(run=_bench)
-    _add_analyze(commands)
-    lab.add_command(commands)
+    for add in (_add_analyze, explorer.add_command, lab.add_command):
+        add(commands)
     return parser
 
 

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, prod
 
 from ..codec import Serializable
 from ..errors import TensorMoEError, positive_integer, positive_number
@@ -102,7 +102,10 @@ class Budget(Serializable):
         return float(spec.num_parameters if self.parameters is not None else spec.macs)
 
     def _match_seconds(self, spec: MuMoESpec) -> MuMoESpec:
-        """As `MuMoESpec.matched`, with measured times; noise makes the largest rank a guess."""
+        """As `MuMoESpec.matched`, with measured times; noise makes the largest rank a guess.
+
+        A layer with more parameters than the weight tensor has elements is not measured: it takes too long.
+        """
         growth = Growth(spec.layers, choose_growing(spec.layers, None), 1)
         free = spec.replace(memory_limit=None)
         known: dict[int, int] = {}
@@ -110,7 +113,9 @@ class Budget(Serializable):
         def take(units: int) -> int:
             if units not in known:
                 sized = free.replace(factorization=growth.factorizations(units))
-                known[units] = ceil(measure_seconds(sized, self.batch_size) * _NANOSECONDS)
+                useful = units == 1 or sized.network.num_parameters <= prod(sized.network.weight_shape)
+                time = measure_seconds(sized, self.batch_size) if useful else 2 * self.bound
+                known[units] = ceil(time * _NANOSECONDS)
             return known[units]
 
         bound = int(self.bound * _NANOSECONDS)

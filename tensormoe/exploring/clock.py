@@ -7,6 +7,8 @@ from ..benching.inputs import Sampler, draw_arguments
 from ..benching.sides import layer
 from ..benching.timing import interleave
 from ..layers.layer_spec import MuMoESpec
+from ..layers.needs import check_parameters
+from ..memory import host_memory
 
 
 def measure_seconds(spec: MuMoESpec, batch_size: int, seconds: float = 0.1) -> float:
@@ -18,7 +20,11 @@ def measure_seconds(spec: MuMoESpec, batch_size: int, seconds: float = 0.1) -> f
         spec: the layer.
         batch_size: input vectors of a pass.
         seconds: about how long to measure.
+
+    Raises:
+        TensorMoEError: parameters that need more memory than the machine has.
     """
+    check_parameters(spec, 4, host_memory())
     ops = get_backend("numpy")
     sampler = Sampler(ops, ops.devices()[-1], 0)
     call: Callable[[], object] = layer(ops, spec, draw_arguments(sampler, spec, batch_size), 0).forward

@@ -5,6 +5,9 @@ from typing import TypeVar
 
 from ..errors import TensorMoEError
 
+# More processes than any machine has cores are a slip.
+_MOST = 1024
+
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -38,4 +41,6 @@ def check_jobs(jobs: object) -> int | None:
         return None
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs == 0:
         raise TensorMoEError("jobs", jobs, "pass a positive integer, -1 for all cores, or None")
+    if abs(jobs) > _MOST:
+        raise TensorMoEError("jobs", jobs, f"pass at most {_MOST:,} processes")
     return jobs

@@ -79,15 +79,13 @@ def state(contraction: Contraction, program: Program) -> tuple[Contraction, tupl
     Raises:
         NoMeaningError: a program that holds sizes elsewhere.
     """
-    sizes = dict(contraction.sizes)
+    if contraction.splits or contraction.is_shared or contraction.active:
+        raise NoMeaningError
     # A single input besides a bias takes no part in sums, either.
-    least = {
-        each: 3 if contraction.affine and each == contraction.data[0].indices[-1] else 2 for each in sizes
-    }
-    subject = replace(
-        contraction, sizes=tuple((each, min(size, least[each])) for each, size in contraction.sizes)
-    )
+    inputs = contraction.data[0].indices[-1] if contraction.affine else ""
+    told = tuple((each, min(size, 2 + (each == inputs))) for each, size in contraction.sizes)
     reading = _Reading(contraction)
+    subject = replace(contraction, sizes=told)
     return subject, (program.num_operands, program.releases, *map(reading.read, program.instructions))
 
 

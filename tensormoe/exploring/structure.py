@@ -21,7 +21,9 @@ from ..arrays.registry import get_backend
 from ..errors import TensorMoEError
 from ..layers.layer_spec import MuMoESpec
 from ..layers.merging import merge
+from ..layers.needs import count_elements
 from ..layers.stage import Stage
+from ..memory import check_memory, host_memory
 from ..programs.plan import LARGE_BATCH
 from ..typing import NumPyArray
 
@@ -66,6 +68,9 @@ def rank(spec: MuMoESpec) -> int:
 
     Almost all cores give it, so those of random numbers do; it takes a singular value decomposition.
 
+    Raises:
+        TensorMoEError: cores that need more memory than the machine has.
+
     Examples:
         >>> import tensormoe as tm
         >>> from tensormoe.exploring.structure import rank
@@ -74,6 +79,9 @@ def rank(spec: MuMoESpec) -> int:
         >>> rank(tm.MuMoESpec(8, 6, experts=4, factorization=tm.TensorNetwork("n o, i o")))
         6
     """
+    # In float64, with one expert's matrix, its copy and its singular values.
+    needed = 8 * (count_elements(spec) + 3 * spec.stage.rows * spec.out_features)
+    check_memory("spec", spec, "its cores and an expert's matrix", needed, host_memory())
     cores, stage = _draw(spec.stage), spec.stage
     weights = _experts(stage, cores)
     return max(int(np.linalg.matrix_rank(weight[: spec.in_features])) for weight in weights)

@@ -187,9 +187,8 @@ class Study:
         ]
         states = [trial.state for trial in self.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        return f"{len(self.trials)} trials ({counts or 'none'})\n" + table(
-            ("front", *self.objectives), rows, text_columns=1
-        )
+        total = f"{len(self.trials)} trial{'s' * (len(self.trials) != 1)} ({counts or 'none'})"
+        return f"{total}\n{table(('front', *self.objectives), rows, text_columns=1)}" if rows else total
 
     def _objective(self, name: str | None) -> str:
         chosen = self.objectives[0] if name is None else name

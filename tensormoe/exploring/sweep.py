@@ -22,6 +22,7 @@ from .tasks import Task, cost_alone
 from .trial import Trial
 
 COSTS = ("parameters", "macs")
+_MOST_SEEDS = 10_000
 
 Candidate = MuMoESpec | Factorization
 
@@ -221,6 +222,8 @@ def check_task(task: object) -> Task:
 
 def _read_seeds(seeds: object) -> tuple[int, ...]:
     if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
+        if seeds > _MOST_SEEDS:
+            raise TensorMoEError("seeds", seeds, f"pass at most {_MOST_SEEDS:,}")
         return tuple(range(seeds))
     given = as_tuple(seeds)
     if not isinstance(seeds, list | tuple | range) or not given or len({*map(repr, given)}) < len(given):

@@ -79,10 +79,26 @@ OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
         "--no-browser": (["--no-browser"], "browser", False),
     },
 }
-# What is done with the result; tested below.
+EXPLORED = ["--in", "5", "--out", "6", "--experts", "3"]
+OTHERS["explore"] = {
+    "--in": (["--in", "7"], "like", tm.MuMoESpec(7, 6, 3, tm.Dense())),
+    "--out": (["--out", "7"], "like", tm.MuMoESpec(5, 7, 3, tm.Dense())),
+    "--experts": (["--experts", "7"], "like", tm.MuMoESpec(5, 6, 7, tm.Dense())),
+    "--no-bias": (["--no-bias"], "like", tm.MuMoESpec(5, 6, 3, tm.Dense(), bias=False)),
+    "--bond": (["--bond", "r=7"], "candidates", [tm.TensorNetwork(NOTATION, r=7)]),
+    "--parameters": (["--parameters", "99"], "budgets", [tm.explore.Budget(parameters=99)]),
+    "--macs": (["--macs", "99"], "budgets", [tm.explore.Budget(macs=99)]),
+    "--seconds": (["--seconds", "0.5"], "budgets", [tm.explore.Budget(seconds=0.5)]),
+    "--seeds": (["--seeds", "7"], "seeds", 7),
+    "--cost": (["--cost", "memory,-psi"], "costs", ("memory", "-psi")),
+    "--storage": (["--storage", "other.jsonl"], "path", Path("other.jsonl")),
+    "--workers": (["--workers", "7"], "jobs", 7),
+}
+# What is done with the result, or with an array; tested below.
+OF_A_STUDY = {"explore": {"--json", "--target", "--iterations"}}
 OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
 OF_A_PROOF = {"prove": {"--coq"}}
-LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze", "check", "lab")]
+LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze", "check", "explore", "lab")]
 
 
 class Report:
@@ -98,6 +114,9 @@ class Report:
 
     def savefig(self, fname: Path) -> None:
         """A figure is saved."""
+
+    # Of a study.
+    trials = complete = (tm.explore.Trial(layer()),)
 
 
 @pytest.fixture
@@ -117,6 +136,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setattr(Report, "savefig", note(Report.savefig, None))
     for name in ("draw", "verify", "bench", "prove", "analyze"):
         monkeypatch.setattr(cli, name, note(getattr(cli, name), Report()))
+    monkeypatch.setattr(tm.explore, "sweep", note(tm.explore.sweep, Report()))
     monkeypatch.setattr(lab.command, "serve", note(lab.command.serve, None))
     monkeypatch.setattr(tensormoe.demo, "run", note(tensormoe.demo.run, True))
     for kind in (tm.MuMoESpec, tm.MuMoEBlockSpec):
@@ -131,6 +151,8 @@ def words(command: str, *changes: str) -> list[str]:
         return [command, NOTATION, *(changes if "--picture" in changes else ["--picture", "a.png", *changes])]
     if command == "analyze":
         return [command, "layer.safetensors", "inputs.npz", "--out", "folder", *changes]
+    if command == "explore":
+        return [command, NOTATION, *EXPLORED, *changes]
     kept = {flag: value for flag, value in BASE.items() if flag not in changes}
     return [command, NOTATION, *(word for pair in kept.items() for word in pair), *changes]
 
@@ -144,7 +166,7 @@ def test_every_option_of_every_command_is_here() -> None:
     assert {name for name, _ in commands()} == {*OTHERS}
     for name, parser in commands():
         flags = {flag for action in parser._actions for flag in action.option_strings} - {"-h", "--help"}
-        result = {**OF_A_REPORT, **OF_A_PROOF}.get(name, set())
+        result = {**OF_A_REPORT, **OF_A_PROOF, **OF_A_STUDY}.get(name, set())
         assert flags == {*OTHERS[name], *(OF_A_LAYER if name in LAYERED else ()), *result}
 
 

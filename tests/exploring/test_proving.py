@@ -23,7 +23,7 @@ EXAMPLES = settings.default.max_examples
 def is_proved(contraction: Contraction, program: Program) -> bool:
     try:
         tm.prove(contraction, program)
-    except tm.ProofError:
+    except (tm.ProofError, tm.TensorMoEError):
         return False
     return True
 

@@ -30,8 +30,8 @@ class Symbolic:
 
     def __post_init__(self) -> None:
         names = [part.index for axis in self.axes for part in axis]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
+        if len({*names}) < len(names):
+            twice = {name for name in names if names.count(name) > 1}
             raise LawError(f"leaves {list_names(twice)} on two axes")
         if len(set(self.terms)) < len(self.terms):
             raise LawError("adds the same product twice")

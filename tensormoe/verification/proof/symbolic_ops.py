@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any, NoReturn
 
 from ...arrays.nonlinearities import name_of
@@ -45,9 +44,11 @@ class SymbolicOps(SymbolicSelection, ProgramDefaults):
         axes = []
         for size in shape:
             taken: list[Part] = []
-            while prod(part.size for part in taken) < size and parts:
+            product = 1
+            while product < size and parts:
                 taken.append(parts.pop(0))
-            if prod(part.size for part in taken) != size:
+                product *= taken[-1].size
+            if product != size:
                 shown = "a multiple of the batch" if size % ANY_BATCH == 0 and size else size
                 raise LawError(f"splits an index: ({show(taken)}) is not an axis of size {shown}")
             axes.append(tuple(taken))
