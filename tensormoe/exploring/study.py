@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ..analysis.pictures_style import check_text
 from ..checkpoints.files import check_path
 from ..codec import Data
 from ..displays import draw_table, write_line
@@ -16,8 +15,6 @@ from ..errors import TensorMoEError, one_of
 from ..intervals import Interval, interval
 from ..tables import table
 from .outcome import Outcome, choose_axes
-from .pictures import draw_front
-from .report import write_report
 from .storage import read_lines, write_lines
 from .trial import Trial
 
@@ -145,6 +142,10 @@ class Study:
         Raises:
             TensorMoEError: the file cannot be written, the title is not text, or Plotly is missing.
         """
+        # What draws takes as long to import as all the rest, and processes that evaluate don't need it.
+        from ..analysis.pictures_style import check_text
+        from .report import write_report
+
         check_path(path)
         named = check_text("title", title) or f"Study: {', '.join(self.objectives)}"
         complete = {id(trial) for trial in self.complete}
@@ -165,6 +166,8 @@ class Study:
         Raises:
             TensorMoEError: an unknown objective, the title is not text, or Matplotlib is missing.
         """
+        from .pictures import draw_front
+
         across, up = choose_axes(self.objectives)
         across = across if x is None else self._objective(x)
         return draw_front(self._outcomes(), across, up if y is None else self._objective(y), title)
