@@ -1,6 +1,7 @@
 """A model of time from counts: seconds for each operation, multiply-accumulate, byte and coefficient.
 
-All four are at least zero, and fitted to relative errors, so that short calls count as much as long ones.
+Bytes of gradients count apart: they lie in memory that is new in each step. All five are at least zero, and
+fitted to relative errors, so that short calls count as much as long ones.
 """
 
 from collections.abc import Sequence
@@ -24,15 +25,15 @@ class Point(NamedTuple):
 
 
 def read_terms(count: Count, training: bool) -> NumPyArray:
-    """What a call counts of operations, multiply-accumulates, bytes and coefficients, (4,).
+    """Operations, multiply-accumulates, bytes, bytes of gradients and coefficients of a call, (5,).
 
     Reverse mode takes two products for each of a forward pass, and writes all gradients, also those that
     are zero.
     """
     passes = 3 if training else 1
-    elements = passes * count.elements + (count.parameters if training else 0)
-    macs = passes * count.macs
-    return np.array([count.operations, macs, FLOAT * elements, count.coefficients], float)
+    macs, moved = passes * count.macs, passes * FLOAT * count.elements
+    gradients = FLOAT * count.parameters if training else 0
+    return np.array([count.operations, macs, moved, gradients, count.coefficients], float)
 
 
 def read_memory(count: Count, training: bool) -> int:
@@ -41,7 +42,7 @@ def read_memory(count: Count, training: bool) -> int:
 
 
 def fit(points: Sequence[Point], training: bool) -> NumPyArray:
-    """Seconds of each term, (4,), with the least sum of squared relative errors.
+    """Seconds of each term, (5,), with the least sum of squared relative errors.
 
     Examples:
         >>> import numpy as np
@@ -51,7 +52,7 @@ def fit(points: Sequence[Point], training: bool) -> NumPyArray:
         >>> counts = [Count(*row) for row in rows]
         >>> points = [Point(each, 2 * each.macs + 3 * FLOAT * each.elements) for each in counts]
         >>> np.round(fit(points, training=False), 6).tolist()
-        [0.0, 2.0, 3.0, 0.0]
+        [0.0, 2.0, 3.0, 0.0, 0.0]
     """
     seconds = np.array([point.seconds for point in points])
     rows = np.array([read_terms(point.counted, training) for point in points]) / seconds[:, None]

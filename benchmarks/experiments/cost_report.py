@@ -1,6 +1,7 @@
 """What the experiment on cost says."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import fill
 from typing import Protocol
 
 import numpy as np
@@ -36,10 +37,11 @@ most, less what it held before the block was made. Sides of more than {macs} mul
 {parameters} parameters are not run.
 
 Time is modelled from counts, those of the plan where there is one: seconds for each operation that is
-started, each multiply-accumulate, each byte that is read or written, and each coefficient of the gate,
-none below zero; one that the fit leaves out is a dash. It is fitted for each side to widths {fitted}.
-*Held out* is by which factor it is off at {held}, and *published* at the published widths, where a side
-was small enough to be measured: the median, and the largest."""
+started, each multiply-accumulate, each byte that is read or written, each byte of a gradient, which is
+new memory, and each coefficient of the gate, none below zero; one that the fit leaves out is a dash. It
+is fitted for each side to widths {fitted}. *Held out* is by which factor it is off at {held}, and
+*published* at the published widths, where a side was small enough to be measured: the median, and the
+largest."""
 
 
 class _Limits(Settings, Protocol):
@@ -79,7 +81,7 @@ def _grows_less(costs: Costs) -> Finding:
                 gains.append(interval([soft[seed] / own[seed] for seed in own if seed in soft]))
     width, batch = costs.settings.middle
     return Finding(
-        "What a μMoE costs does not grow with its experts as what a soft MoE costs does",
+        "The cost of a μMoE does not grow with its experts as that of a soft MoE does",
         PAPER,
         f"blocks {width} → {4 * width} → {width} on {batch} vectors, CP and ring with the parameters of the "
         "MLP; growth at most half of the soft MoE's counts as less",
@@ -92,8 +94,8 @@ def _grows_less(costs: Costs) -> Finding:
 # The other side, what is claimed, and from which ratio of its cost to ours on the claim holds.
 _COMPARED = (
     (SOFT, "A μMoE takes less time and memory than the soft MoE that it stands for", 1.0),
-    (SPARSE, "It takes less than a sparse top-2 MoE whose two experts compute as much", 1.0),
-    (DENSE, "It takes at most a tenth more than an MLP of equal parameters", 1 / EQUAL),
+    (SPARSE, "A μMoE takes less than a sparse top-2 MoE whose two experts compute as much", 1.0),
+    (DENSE, "A μMoE takes at most a tenth more than an MLP of equal parameters", 1 / EQUAL),
 )
 
 
@@ -132,27 +134,30 @@ def _explain(gains: Sequence[Interval], failing: Sequence[tuple[str, Size, Inter
 
 def _extrapolate(costs: Costs) -> Finding:
     """Times at published sizes of what is too large here."""
+    sides = (*FACTORIZED, SOFT, SPARSE, DENSE)
+    models = {side: costs.model(side, training=True) for side in sides}
     parts = []
     for size in costs.published:
-        shown = []
-        for side in (*FACTORIZED, SOFT, SPARSE, DENSE):
-            training = True
-            model = costs.model(side, training)
-            seconds = cost_model.predict(model.rates, costs.count(side, size), training)
-            own = costs.interval(side, training, size)
-            measured = f" (measured {own.shown(0, 1e3)})" if own.seeds else ""
-            shown.append(f"{side} {1e3 * seconds:,.0f} ms{measured}, held-out factor {_worst(model.held)}")
-        weights = (cost_model.FLOAT * costs.count(side, size).parameters / 1e9 for side in (SOFT, "CP"))
-        parts.append(f"{size}: {'; '.join(shown)}; {_WEIGHTS.format(*weights)}")
+        shown = ", ".join(_show_prediction(costs, models[side], side, size) for side in sides)
+        gigabytes = (cost_model.FLOAT * costs.count(side, size).parameters / 1e9 for side in (SOFT, "CP"))
+        parts.append(f"{size}: {shown}; {_WEIGHTS.format(*gigabytes)}")
+    errors = ", ".join(f"{side} {_worst(model.held)}" for side, model in models.items())
     return Finding(
-        "At published sizes the same holds",
+        "At published sizes, a μMoE is trained at a small part of the cost of its soft MoE",
         PAPER,
-        "a training step's time, predicted from counts by a model that is fitted to small blocks, with the "
-        "largest factor by which it is off at the width that it was not fitted to",
-        ". ".join(parts),
+        "milliseconds of a training step, predicted from counts by a model that is fitted to small blocks",
+        f"{'. '.join(parts)}. The largest factor by which the model is off at the width that it was not "
+        f"fitted to: {errors}",
         _tested(costs),
-        "soft and sparse mixtures of this size are not run here; what is predicted is no measurement.",
+        "soft and sparse mixtures of this size are not run here, and what is predicted is no measurement.",
     )
+
+
+def _show_prediction(costs: Costs, model: Model, side: str, size: Size) -> str:
+    milliseconds = 1e3 * cost_model.predict(model.rates, costs.count(side, size), training=True)
+    measured = costs.interval(side, True, size)
+    beside = f" (measured {measured.shown(0, 1e3)})" if measured.seeds else ""
+    return f"{side} {milliseconds:,.0f}{beside}"
 
 
 def _tested(costs: Costs) -> Verdict:
@@ -166,19 +171,21 @@ def _tested(costs: Costs) -> Verdict:
 def _tabulate(configuration: _Limits, costs: Costs) -> str:
     *fitted, held = configuration.widths
     clock = "those of a processor with one thread" if configuration.device == "cpu" else "those of the GPU"
-    text = _TEXT.format(
+    paragraphs = _TEXT.format(
         clock=clock,
         macs=f"{configuration.most_macs:,.0f}",
         parameters=f"{configuration.most_parameters:,.0f}",
         fitted=" and ".join(map(str, fitted)),
         held=held,
+    ).split("\n\n")
+    return "\n\n".join(
+        [*(fill(each, 110) for each in paragraphs), _table_of_model(costs), _table_of_times(costs)]
     )
-    return "\n\n".join([text, _table_of_model(costs), _table_of_times(costs)])
 
 
 def _table_of_model(costs: Costs) -> str:
     columns = (
-        *("side", "call", "µs an operation", "GMAC/s", "GB/s", "ns a coefficient"),
+        *("side", "call", "µs an operation", "GMAC/s", "GB/s", "gradients GB/s", "ns a coefficient"),
         *("fitted", "held out", "published"),
     )
     rows = [_row(columns), "|---|---|" + "--:|" * (len(columns) - 2)]
@@ -189,9 +196,9 @@ def _table_of_model(costs: Costs) -> str:
 
 
 def _show_model(model: Model) -> Iterable[str]:
-    operation, mac, byte, coefficient = model.rates
+    operation, mac, byte, gradient, coefficient = model.rates
     yield f"{1e6 * operation:.1f}"
-    yield from (f"{1e-9 / rate:.1f}" if rate else "–" for rate in (mac, byte))
+    yield from (f"{1e-9 / rate:.1f}" if rate else "–" for rate in (mac, byte, gradient))
     yield f"{1e9 * coefficient:.1f}"
     for factors in (model.fitted, model.held, model.published):
         yield f"× {np.median(factors):.2f}, {_worst(factors)}" if len(factors) else "–"

@@ -78,7 +78,7 @@ def test_a_sparse_mixture_is_the_sum_of_its_two_best_experts() -> None:
 def test_the_model_finds_the_rates_that_made_the_times() -> None:
     generator = np.random.default_rng(0)
     counts = [Count(*row) for row in generator.integers(1, 1_000, (20, 6)).tolist()]
-    rates = np.array([3e-6, 2e-9, 1e-9, 5e-9])
+    rates = np.array([3e-6, 2e-9, 1e-9, 4e-9, 5e-9])
     points = [
         Point(
             each,
@@ -87,7 +87,8 @@ def test_the_model_finds_the_rates_that_made_the_times() -> None:
                 @ (
                     each.operations,
                     3 * each.macs,
-                    FLOAT * (3 * each.elements + each.parameters),
+                    3 * FLOAT * each.elements,
+                    FLOAT * each.parameters,
                     each.coefficients,
                 )
             ),
