@@ -4,6 +4,7 @@ Source: Radford et al., "Learning Transferable Visual Models From Natural Langua
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,25 +13,21 @@ from tensormoe.errors import TensorMoEError
 from tensormoe.typing import NumPyArray
 
 from .data.images import Pictures, standardize
+from .training import choose_device
 
 
-def encode(
-    splits: Sequence[Pictures],
-    model: str,
-    *,
-    batch: int = 64,
-    tell: Callable[[float], None] = lambda share: None,
-) -> list[NumPyArray]:
-    """The pooled vector of each picture before CLIP's projection, as a head on top of the encoder gets it.
+class Encoder(NamedTuple):
+    """CLIP's image encoder, on a graphics processor if there is one, and how it takes colours."""
 
-    Args:
-        splits: pictures, which are read at the size that the model takes.
-        model: the name of a CLIP model at Hugging Face, or a folder that `save_pretrained` wrote.
-        batch: pictures at a time.
-        tell: gets the share that is done.
+    network: torch.nn.Module
+    size: int
+    width: int
+    mean: Sequence[float]
+    deviation: Sequence[float]
 
-    Returns:
-        (T, width) in float32 for each of the splits.
+
+def load(model: str) -> Encoder:
+    """The encoder of a CLIP model, by its name at Hugging Face, or in a folder that `save_pretrained` wrote.
 
     Raises:
         TensorMoEError: there is no such model.
@@ -43,17 +40,39 @@ def encode(
     except OSError as error:
         remedy = "pass a folder that save_pretrained wrote, or a name such as openai/clip-vit-base-patch32"
         raise TensorMoEError("clip", model, remedy) from error
-    network = network.to("cuda" if torch.cuda.is_available() else "cpu")
-    size = network.config.image_size
+    sizes = network.config.image_size, network.config.hidden_size
+    return Encoder(network.to(choose_device()), *sizes, processor.image_mean, processor.image_std)
+
+
+def encode(
+    splits: Sequence[Pictures],
+    encoder: Encoder,
+    *,
+    batch: int = 64,
+    tell: Callable[[float], None] = lambda share: None,
+) -> list[NumPyArray]:
+    """The pooled vector of each picture before CLIP's projection, as a head on top of the encoder gets it.
+
+    Args:
+        splits: pictures, which are read at the size that the model takes.
+        encoder: as `load` gives it.
+        batch: pictures at a time.
+        tell: gets the share that is done.
+
+    Returns:
+        (T, width) in float32 for each of the splits.
+    """
+    network = encoder.network.eval()
+    device = next(network.parameters()).device
     total, done = sum(map(len, splits)), 0
     encoded = []
     for pictures in splits:
-        own, rows = pictures.sized(size), []
+        own, rows = pictures.sized(encoder.size), []
         for start in range(0, len(own), batch):
             pixels = np.stack([own[number] for number in range(start, min(start + batch, len(own)))])
-            inputs = torch.from_numpy(standardize(pixels, processor.image_mean, processor.image_std))
+            inputs = torch.from_numpy(standardize(pixels, encoder.mean, encoder.deviation))
             with torch.inference_mode():
-                rows.append(network(inputs.to(network.device)).pooler_output.float().cpu().numpy())
+                rows.append(network(inputs.to(device)).pooler_output.float().cpu().numpy())
             done += len(pixels)
             tell(done / total)
         encoded.append(np.concatenate(rows))

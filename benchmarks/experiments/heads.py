@@ -13,7 +13,7 @@ from tensormoe.typing import NumPyArray
 
 from . import checkpoints, rates, results
 from .experiment import Cell, Outcome, Trial, Value
-from .tasks import Places, Task, load
+from .tasks import Part, Places, Task, load
 from .training import Recipe, accuracy, train
 
 # What all heads of experts are compared with.
@@ -73,6 +73,15 @@ def gate(name: str, settings: Settings) -> tm.Gate:
     return tm.Gate(tm.Activation(name, **options(name, settings)), norm=settings.norm)
 
 
+class Sizes(Protocol):
+    """What a head is between."""
+
+    @property
+    def features(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+
+
 def specify(settings: Settings, cell: Cell, features: int, classes: int) -> tm.Spec:
     """The specification of a cell, with the largest rank within the budget.
 
@@ -103,13 +112,20 @@ def run(settings: Settings, trial: Trial) -> Outcome:
     )
     trial.tell("training", 0.0)
     model = fit(settings, trial.cell, task, chosen["rate"], trial.seed, trial.own / "state")
-    measures = {"rate": chosen["rate"], "accuracy": accuracy(model, *task.test)}
-    if trial.cell["layer"] == "linear":
-        return Outcome({**measures, "parameters": (task.features + 1) * task.classes})
-    spec = specify(settings, trial.cell, task.features, task.classes)
-    gates = task.features * int(trial.cell["experts"])
+    return measure(settings, trial.cell, model, task, task.test, chosen["rate"])
+
+
+def measure(
+    settings: Settings, cell: Cell, model: torch.nn.Module, sizes: Sizes, test: Part, rate: float
+) -> Outcome:
+    """What a trained head makes of features to judge by."""
+    measures = {"rate": rate, "accuracy": accuracy(model, *test)}
+    if cell["layer"] == "linear":
+        return Outcome({**measures, "parameters": (sizes.features + 1) * sizes.classes})
+    spec = specify(settings, cell, sizes.features, sizes.classes)
+    gates = sizes.features * int(cell["experts"])
     counts = {"parameters": spec.num_parameters - gates, "gate_parameters": gates}
-    return Outcome({**measures, **counts, **specialize(model, task.test.x, task.test.labels.numpy())})
+    return Outcome({**measures, **counts, **specialize(model, test.x, test.labels.numpy())})
 
 
 def tune(settings: Settings, trial: Trial, task: Task, folder: Path) -> dict[str, float]:
@@ -132,7 +148,7 @@ def fit(
     return model
 
 
-def build(settings: Settings, cell: Cell, task: Task, seed: int) -> torch.nn.Module:
+def build(settings: Settings, cell: Cell, task: Sizes, seed: int) -> torch.nn.Module:
     """The head of a cell before training."""
     if cell["layer"] == "linear":
         torch.manual_seed(seed)

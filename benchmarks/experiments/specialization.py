@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tensormoe.intervals import Interval
 
-from . import figures, heads
+from . import figures, finetuning, heads
 from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Trial
 from .results import Results
 from .specialization_table import tabulate
@@ -22,7 +22,8 @@ MARGIN = -0.01
 TITLES = {
     "digits": "digits, 10 classes",
     "texts": "docstrings, 20 classes",
-    "images": "images",
+    "images": "images, frozen encoder",
+    finetuning.TASK: "images, trained encoder",
 }
 
 
@@ -32,7 +33,7 @@ class Configuration:
 
     Args:
         seeds: how many.
-        tasks: of `tasks.TASKS`.
+        tasks: of `tasks.TASKS`, or `finetuning.TASK`.
         experts: numbers of experts, from the smallest to the largest.
         families: of `heads.family`.
         gates: activations; the first is the published one.
@@ -101,6 +102,8 @@ def _is_tried(configuration: Configuration, family: str, gate: str, experts: int
 
 def run(configuration: Configuration, trial: Trial) -> Outcome:
     """One head: its accuracy, and how its experts share the classes."""
+    if trial.cell["task"] == finetuning.TASK:
+        return finetuning.run(configuration, trial)
     return heads.run(configuration, trial)
 
 
@@ -176,12 +179,13 @@ def _specialized(configuration: Configuration, own: Sequence[Sweep], task: str) 
         f"{each.name} {over[few].shown(0, 100)} and {over[many].shown(0, 100)}"
         for each, over in zip(own, largest, strict=True)
     )
+    trained = "" if task == finetuning.TASK else "; here, only heads are"
     why = (
         f"the measure is how far the accuracies that classes lose without an expert are from one class lost "
         f"altogether: near 1 for every expert that others can stand in for. With more experts, they can: the "
         f"most that a class loses, in points, with {few} and with {many} experts is {effect}. Published were "
         f"1,000 classes, so that there were fewer experts than classes, and a network that is trained as a "
-        f"whole; here, only heads are. Which inputs an expert serves does get narrower: of an expert's "
+        f"whole{trained}. Which inputs an expert serves does get narrower: of an expert's "
         f"coefficients, its main class has, from {few} to {many} experts, {rises}."
     )
     return Finding(
@@ -223,13 +227,14 @@ def _accurate(configuration: Configuration, results: Results, own: Sequence[Swee
 
 def _untested(configuration: Configuration) -> list[Finding]:
     """What needs data that are not at hand."""
-    if "images" in configuration.tasks:
+    if {"images", finetuning.TASK} & {*configuration.tasks}:
         return []
     return [
         Finding(
             "The same for CLIP ViT-B/32 on ImageNet, up to 512 experts",
             SOURCE,
-            "nothing: ImageNet and CLIP's weights are not at hand. `--preset imagenet --set images=FOLDER`",
+            "nothing: ImageNet and CLIP's weights are not at hand. `--preset imagenet-finetuned --set "
+            "images=FOLDER` is the published recipe; `--preset imagenet` trains heads only",
             "–",
             "not testable here",
         )

@@ -6,13 +6,14 @@
   is the subpackage that it is from, such as scipy.signal: nobody labelled it. Only what comes before the list
   of parameters is read, and each class has equally many.
 - `images`: a folder of images for each class, as ImageNet's; features of CLIP's image encoder, frozen.
+  `finetuning` trains the encoder, too.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from tensormoe.typing import NumPyArray
 
 from . import checkpoints
 from .training import Recipe, train
+
+if TYPE_CHECKING:
+    from .data.images import Pictures
 
 # Where the texts are from, and the subpackages with at least MEMBERS of them are the classes. Vendored code
 # and tests are none of them.
@@ -145,23 +149,31 @@ def read_classified(members: int = MEMBERS) -> tuple[list[str], NumPyArray, tupl
 
 
 def _images(places: Places, tell: Callable[[str, float], None]) -> Mapping[str, NumPyArray]:
-    from .clip import encode
+    from .clip import encode, load
+
+    parts = read_pictures(places.images)
+    pictures = [each for each, _ in parts.values()]
+    encoded = encode(pictures, load(places.clip), tell=lambda share: tell("CLIP's features", share))
+    labels = {f"{part}_labels": own for part, (_, own) in parts.items()}
+    return dict(zip(parts, encoded, strict=True)) | labels
+
+
+def read_pictures(root: str) -> dict[str, tuple["Pictures", NumPyArray]]:
+    """The pictures of a folder like ImageNet's, and their classes: to train on, to choose by, to judge by.
+
+    Raises:
+        TensorMoEError: as `read_folder`.
+    """
     from .data.folders import read_folder
 
-    fitted = read_folder(places.images, "train")
-    judged = read_folder(places.images, "val", classes=fitted.classes)
-    x, test = encode(
-        [fitted.pictures, judged.pictures], places.clip, tell=lambda share: tell("CLIP's features", share)
-    )
+    fitted = read_folder(root, "train")
+    judged = read_folder(root, "val", classes=fitted.classes)
     # ImageNet keeps its test labels to itself: a twentieth of the training images is for choosing.
-    held = np.random.default_rng(0).permutation(len(x)) < len(x) / 20
+    held = np.random.default_rng(0).permutation(len(fitted.pictures)) < len(fitted.pictures) / 20
     return {
-        "train": x[~held],
-        "train_labels": fitted.labels[~held],
-        "validation": x[held],
-        "validation_labels": fitted.labels[held],
-        "test": test,
-        "test_labels": judged.labels,
+        "train": (fitted.pictures.chosen(~held), fitted.labels[~held]),
+        "validation": (fitted.pictures.chosen(held), fitted.labels[held]),
+        "test": (judged.pictures, judged.labels),
     }
 
 

@@ -10,7 +10,9 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import tensormoe as tm
-from benchmarks.experiments import clip, embeddings, presets, runner, specialization
+from benchmarks.experiments import clip, embeddings, finetuning, presets, runner, specialization
+from benchmarks.experiments.finetuning import train as finetuning_train
+from benchmarks.experiments.tasks import read_pictures
 
 WORDS = ["[PAD]", "[UNK]", "an", "expert", "of", "digits", "and", "letters"]
 
@@ -87,7 +89,7 @@ def test_features_of_images_are_those_of_clips_own_processor(encoder: Path, pict
     from benchmarks.experiments.data.folders import read_folder
 
     folder = read_folder(pictures, "val")
-    (features,) = clip.encode([folder.pictures], str(encoder), batch=5)
+    (features,) = clip.encode([folder.pictures], clip.load(str(encoder)), batch=5)
     processor = transformers.CLIPImageProcessor.from_pretrained(encoder)
     model = transformers.CLIPVisionModel.from_pretrained(encoder).eval()
     images = [Image.open(path) for path in folder.pictures.paths]
@@ -96,7 +98,10 @@ def test_features_of_images_are_those_of_clips_own_processor(encoder: Path, pict
     np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
 
 
-def test_heads_are_trained_on_a_folder_of_images(encoder: Path, pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preset", ["imagenet", "imagenet-finetuned"])
+def test_heads_are_trained_on_a_folder_of_images(
+    preset: str, encoder: Path, pictures: Path, tmp_path: Path
+) -> None:
     changes = {
         "seeds": 1,
         "experts": [2, 3],
@@ -111,12 +116,52 @@ def test_heads_are_trained_on_a_folder_of_images(encoder: Path, pictures: Path, 
         "clip": str(encoder),
     }
     experiment = specialization.EXPERIMENT
-    configuration = presets.read(experiment, "imagenet", changes)
+    configuration = presets.read(experiment, preset, changes)
     own = runner.run(experiment, configuration, tmp_path, quiet=True)
     assert [line["measures"]["accuracy"] for line in own.lines] == [1.0, 1.0, 1.0]
     assert "not testable here" not in {
         each.verdict for each in experiment.report(configuration, own).findings
     }
+
+
+def test_the_published_recipe_trains_the_encoder_and_frozen_features_do_not(
+    encoder: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.nn.Module] = []
+
+    def watch(network: torch.nn.Module, *arguments: object, **options: object) -> None:
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        finetuning_train(network, *arguments, **options)  # type: ignore[arg-type]
+        after = network.state_dict()
+        changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+        assert changed == {"encoder", "head"}
+        seen.append(network)
+
+    monkeypatch.setattr(finetuning, "train", watch)
+    changes = {
+        "seeds": 1,
+        "experts": [2],
+        "families": ["CP"],
+        "swept": ["CP"],
+        "steps": 3,
+        "batch": 8,
+        "budget": 3.0,
+    }
+    changes |= {"images": str(pictures), "clip": str(encoder)}
+    experiment = specialization.EXPERIMENT
+    runner.run(experiment, presets.read(experiment, "imagenet-finetuned", changes), tmp_path, quiet=True)
+    assert len(seen) == 2
+
+
+def test_crops_are_others_in_each_batch_and_the_same_when_it_is_read_again(
+    encoder: Path, pictures: Path
+) -> None:
+    own = clip.load(str(encoder))
+    crops = finetuning.Crops(read_pictures(str(pictures))["train"][0].sized(own.size), own)
+    first, again, other = (crops[torch.tensor(batch)] for batch in ([3, 5], [3, 5], [3, 6]))
+    assert first.shape == (2, 3, own.size, own.size)
+    assert torch.equal(first, again)
+    assert not torch.equal(first[0], other[0])
 
 
 def test_a_folder_or_a_model_that_is_missing_is_named(encoder: Path, pictures: Path, tmp_path: Path) -> None:

@@ -56,6 +56,10 @@ class Pictures:
         """The same pictures, in other crops for each seed: pass the number of the epoch."""
         return replace(self, crop_seed=seed)
 
+    def chosen(self, which: NumPyArray) -> Self:
+        """Those of the pictures for which a mask (T,) is true."""
+        return replace(self, paths=tuple(path for path, own in zip(self.paths, which, strict=True) if own))
+
     def sized(self, size: int) -> Self:
         """The same pictures with other sides."""
         return replace(self, size=size)
