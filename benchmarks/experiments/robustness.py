@@ -33,14 +33,15 @@ class Robustness:
 
     Args:
         seeds: of initial values and the order of the data.
-        tasks: "digits", "text" or both.
+        tasks: of "digits", "pictures" and "text".
         layers, heads, width, hidden: of the transformer; the first layer's router is always linear.
         experts, chosen: experts of each block, and how many of them the gate takes for a token.
         rank: of the blocks, CP.
         steps, batch: of training, for each task in their order.
         rates: AdamW's, of which validation chooses one for each task and router, after `tuning` of the steps.
         watched: how many times the loss on validation data is measured in training.
-        root, vocabulary, context, characters, test_tokens: of the text (see `routing_tasks.read_text`).
+        root: of pictures in folders (see `routing_pictures.read_task`), or of a text.
+        vocabulary, context, characters, test_tokens: of the text (see `routing_tasks.read_text`).
     """
 
     seeds: int
@@ -126,7 +127,11 @@ def _read(configuration: Robustness, trial: Trial, name: str) -> Task:
         return read_images()
     if name == "text":
         return read_text(configuration, trial.shared)
-    raise tm.TensorMoEError("tasks", name, "choose digits, text or both")
+    if name == "pictures":
+        from .routing_pictures import read_task
+
+        return read_task(configuration.root)
+    raise tm.TensorMoEError("tasks", name, "choose of digits, pictures and text")
 
 
 def _recipe(configuration: Robustness, name: str, rate: float, share: float = 1.0) -> Recipe:

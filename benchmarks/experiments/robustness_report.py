@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SOURCE = "Nielsen et al., 2025"
 # The published rule, where it may be used: in a causal model, batch statistics tell of later tokens.
-_JUDGED = {"digits": "hard, batch", "text": "hard, running"}
+_JUDGED = {"digits": "hard, batch", "pictures": "hard, batch", "text": "hard, running"}
 _STYLES = (("black", "-"), ("tab:red", "--"), ("tab:orange", "-"), ("tab:blue", "--"), ("tab:cyan", "-"))
 _WHY = (
     "at this size differences between routers are no larger than those between seeds. Layers are few, so "
@@ -29,10 +29,10 @@ _LEGEND = """\
 The published router is *hard, batch*; the others weigh clusters by the coefficients, or have statistics
 of earlier batches. *rate*: AdamW's, which validation chooses from {rates}. *steps*: to the loss on
 validation data that the linear router has after half of the steps, on average. *corrupted*: the mean
-accuracy in % (digits), or what is added to the loss (text); *less linear*: its difference to the linear
+accuracy in % (images), or what is added to the loss (text); *less linear*: its difference to the linear
 router's, seed by seed. *in use*: experts, as the exponential of the mean load's entropy. *later*: tokens
 whose first expert after three quarters of the training is that at its end. *noisy*: those whose first
-expert stays with noise (digits), or with a twentieth of the other tokens replaced (text), severity 3.
+expert stays with noise (images), or with a twentieth of the other tokens replaced (text), severity 3.
 The first layer, whose router is always linear, counts in neither."""
 
 
@@ -60,8 +60,8 @@ class Measure(NamedTuple):
 
     Args:
         of: the line of a run, its task, and all results, for what it is compared with.
-        more: whether more of it is better, for each task.
-        units: of each task, with the factor that makes them.
+        more: whether more of it is better, for images and for a text.
+        units: of either, with the factor that makes them.
     """
 
     of: Callable[[Line, str, Results], float]
@@ -71,7 +71,7 @@ class Measure(NamedTuple):
 
 def final(line: Line, task: str, results: Results) -> float:
     """The accuracy on clean digits, or the loss on a clean text."""
-    return cast("float", line["measures"]["accuracy" if task == "digits" else "loss"])
+    return cast("float", line["measures"]["accuracy" if task != "text" else "loss"])
 
 
 def corrupted(line: Line, task: str, results: Results) -> float:
@@ -81,10 +81,10 @@ def corrupted(line: Line, task: str, results: Results) -> float:
 
 def by_severity(line: Line, task: str) -> list[float]:
     """The mean over kinds of corruption at each severity: accuracy, or the loss less the clean text's."""
-    name = "accuracy" if task == "digits" else "loss"
+    name = "accuracy" if task != "text" else "loss"
     kinds = cast("dict[str, list[dict[str, float]]]", line["measures"]["corrupted"])
     values = np.array([[each[name] for each in severities] for severities in kinds.values()])
-    clean = 0.0 if task == "digits" else cast("float", line["measures"]["loss"])
+    clean = 0.0 if task != "text" else cast("float", line["measures"]["loss"])
     means: list[float] = (values.mean(axis=0) - clean).tolist()
     return means
 
@@ -109,13 +109,13 @@ def steps_to_loss(line: Line, task: str, results: Results) -> float:
 
 _DIGITS = {"steps": 0, "points of accuracy": 1, "nats": 3}
 SPEED = Measure(
-    steps_to_loss, {"digits": False, "text": False}, {"digits": ("steps", 1), "text": ("steps", 1)}
+    steps_to_loss, {"images": False, "text": False}, {"images": ("steps", 1), "text": ("steps", 1)}
 )
 CORRUPTED = Measure(
-    corrupted, {"digits": True, "text": False}, {"digits": ("points of accuracy", 100), "text": ("nats", 1)}
+    corrupted, {"images": True, "text": False}, {"images": ("points of accuracy", 100), "text": ("nats", 1)}
 )
 FINAL = Measure(
-    final, {"digits": True, "text": False}, {"digits": ("points of accuracy", 100), "text": ("nats", 1)}
+    final, {"images": True, "text": False}, {"images": ("points of accuracy", 100), "text": ("nats", 1)}
 )
 
 
@@ -148,9 +148,10 @@ def _judge(claim: str, ran: str, measure: Measure, configuration: Settings, resu
     said, better = [], []
     for task in configuration.tasks:
         gain = difference(measure, results, task, _JUDGED[task])
-        unit, scale = measure.units[task]
+        kind = "text" if task == "text" else "images"
+        unit, scale = measure.units[kind]
         said.append(f"{task}: {gain.shown(_DIGITS[unit], scale, unit, sign=True)}")
-        better.append(gain if measure.more[task] else gain.negated)
+        better.append(gain if measure.more[kind] else gain.negated)
     verdict = judge(better)
     return Finding(claim, SOURCE, ran, "; ".join(said), verdict, _WHY)
 
@@ -207,7 +208,7 @@ def _numbers(results: Results, task: str, router: str) -> tuple[str, ...]:
     damage, speed = (
         interval(list(values(measure, results, task, router).values())) for measure in (CORRUPTED, SPEED)
     )
-    scale, digits = (100, 1) if task == "digits" else (1, 3)
+    scale, digits = (100, 1) if task != "text" else (1, 3)
     gain = difference(CORRUPTED, results, task, router).shown(digits, scale, sign=True)
     return (
         f"{results.interval('rate', task=task, router=router).mean:g}",
@@ -245,7 +246,7 @@ def _draw(configuration: Settings, results: Results) -> "Figure":
     figure = Figure(figsize=(13.5, 3.6 * len(configuration.tasks)), layout="constrained")
     grid = figure.subplots(len(configuration.tasks), 3, squeeze=False)
     for (left, middle, right), task in zip(grid, configuration.tasks, strict=True):
-        scale = 100 if task == "digits" else 1
+        scale = 100 if task != "text" else 1
         linear = {
             each["seed"]: _damage(each, task, results)
             for each in results.of(task=task, router="linear").lines
@@ -259,9 +260,9 @@ def _draw(configuration: Settings, results: Results) -> "Figure":
             _band(middle, [0, *SEVERITIES], [*damage.values()], scale, router, style)
             _band(right, [0, *SEVERITIES], less, scale, router, style)
         left.set(title=f"{task}: training", xlabel="step", ylabel="validation loss (nats)")
-        said = "accuracy (%)" if task == "digits" else "added loss (nats)"
+        said = "accuracy (%)" if task != "text" else "added loss (nats)"
         middle.set(title=f"{task}: corrupted", xlabel="severity", ylabel=said)
-        more = "points of accuracy" if task == "digits" else "nats"
+        more = "points of accuracy" if task != "text" else "nats"
         right.set(title=f"{task}: less the linear router", xlabel="severity", ylabel=f"difference ({more})")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
@@ -270,7 +271,7 @@ def _draw(configuration: Settings, results: Results) -> "Figure":
 
 def _damage(line: Line, task: str, results: Results) -> list[float]:
     """What is clean, and what each severity makes of it."""
-    return [final(line, task, results) if task == "digits" else 0.0, *by_severity(line, task)]
+    return [final(line, task, results) if task != "text" else 0.0, *by_severity(line, task)]
 
 
 def _band(

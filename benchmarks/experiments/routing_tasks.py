@@ -1,4 +1,4 @@
-"""What routers are compared on: digits in patches and a text, with their corruptions."""
+"""What routers are compared on: images in patches and a text, with their corruptions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -62,6 +62,7 @@ class Task:
         outputs: how many classes or tokens.
         length: tokens or patches of a sequence.
         causal: whether a token may see only those before it.
+        patch, colours: of images.
     """
 
     train: Examples
@@ -71,10 +72,14 @@ class Task:
     outputs: int
     length: int
     causal: bool
+    patch: int = PATCH
+    colours: int = 1
 
     def embed(self, width: int) -> torch.nn.Module:
         """What makes vectors of the inputs."""
-        return torch.nn.Embedding(self.outputs, width) if self.causal else Patches(PATCH, width)
+        if self.causal:
+            return torch.nn.Embedding(self.outputs, width)
+        return Patches(self.patch, width, self.colours)
 
 
 class TextChoice(Protocol):

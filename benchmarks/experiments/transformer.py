@@ -83,13 +83,17 @@ class _Attention(nn.Module):
 
 
 class Patches(nn.Module):
-    """Square images (B, side, side) as vectors (B, patches, width) of their patches."""
+    """Square images (B, side, side), or with colours at last, as vectors (B, patches, width).
 
-    def __init__(self, patch: int, width: int) -> None:
+    Bytes are taken as from 0 to 255, and scaled to lie between −1 and 1.
+    """
+
+    def __init__(self, patch: int, width: int, colours: int = 1) -> None:
         super().__init__()
-        self.patch, self.linear = patch, nn.Linear(patch * patch, width)
+        self.patch, self.linear = patch, nn.Linear(colours * patch * patch, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x / 127.5 - 1 if x.dtype == torch.uint8 else x
         pieces = x.unfold(1, self.patch, self.patch).unfold(2, self.patch, self.patch)
         y: Tensor = self.linear(pieces.flatten(3).flatten(1, 2))
         return y

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import support.frameworks
+from PIL import Image
 
 import tensormoe as tm
 from benchmarks.experiments.results import Line, Results
@@ -47,6 +49,38 @@ def test_patches_are_squares_row_by_row() -> None:
         patches.linear.bias.zero_()
         image = torch.arange(16.0).reshape(1, 4, 4)
         assert patches(image).tolist() == [[[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]]
+
+
+def test_patches_of_colours_hold_all_colours_and_bytes_lie_between_minus_one_and_one() -> None:
+    patches = Patches(2, 12, colours=3)
+    image = torch.arange(48, dtype=torch.uint8).reshape(1, 4, 4, 3)
+    with torch.no_grad():
+        patches.linear.weight.copy_(torch.eye(12))
+        patches.linear.bias.zero_()
+        first = patches(image)[0, 0]
+    pixels = image[0, :2, :2].permute(2, 0, 1).flatten().double().numpy()
+    np.testing.assert_allclose(first.numpy(), 2 * pixels / 255 - 1, atol=1e-6)
+
+
+def test_the_experiment_runs_on_folders_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, members in (("train", 20), ("val", 3)):
+        for shade, name in enumerate(("dark", "light")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(members):
+                pixels = np.full((9, 12, 3), 200 * shade + number, dtype="uint8")
+                Image.fromarray(pixels).save(tmp_path / split / name / f"{number}.png")
+    monkeypatch.setattr(robustness, "ROUTERS", {"linear": None, "hard, batch": ("hard", "batch")})
+    sizes = {"seeds": 2, "layers": 2, "width": 8, "hidden": 8, "experts": 4, "rank": 2, "heads": 2}
+    vision = presets.read(robustness.EXPERIMENT, "full-vision", {"root": str(tmp_path), **sizes})
+    tiny = replace(vision, steps=(20,), batch=(8,), rates=(1e-2,), watched=2)
+    finished = runner.run(robustness.EXPERIMENT, tiny, tmp_path / "results", quiet=True)
+    assert {line["measures"]["accuracy"] for line in finished.lines} == {1.0}
+    told = robustness.EXPERIMENT.report(tiny, finished)
+    assert "pictures: " in told.findings[1].result
+    assert told.pictures[0].draw().axes[1].get_ylabel() == "accuracy (%)"
+    odd = replace(tiny, root=str(tmp_path / "nowhere"))
+    with pytest.raises(tm.TensorMoEError, match=r"there is no folder .*nowhere/train: pictures lie in"):
+        runner.run(robustness.EXPERIMENT, odd, tmp_path / "results", quiet=True)
 
 
 def test_gates_start_with_different_experts_for_different_tokens() -> None:
@@ -133,5 +167,5 @@ def test_the_experiment_runs_on_digits(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_task_of_another_name_is_refused(tmp_path: Path) -> None:
     odd = replace(presets.read(robustness.EXPERIMENT), tasks=("speech",))
-    with pytest.raises(tm.TensorMoEError, match="tasks: received 'speech'; choose digits, text or both"):
+    with pytest.raises(tm.TensorMoEError, match="received 'speech'; choose of digits, pictures and text"):
         runner.run(robustness.EXPERIMENT, odd, tmp_path, quiet=True)
