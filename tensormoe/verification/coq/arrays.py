@@ -22,6 +22,8 @@ from .forms import (
 from .padding import Claim, cut
 from .script import Given, Script, give_form, hypothesis, rename_given, write_places, write_shape
 
+# What only some certificates have a definition of.
+_FURTHER = ("pad_axis", "take_at", "put_back", "gather", "scatter")
 # What is defined for shapes that stretch to each other.
 _ELEMENTWISE = ("multiply", "plus", "pointwise_product", "pointwise_vjp")
 
@@ -72,7 +74,7 @@ class Noted:
         if operation not in ("zeros", "plus_one", "pointwise"):
             kind = "elementwise" if operation in _ELEMENTWISE else operation
             script.state_fit(name, f"{kind}_fits {arguments}", fits or f"fits {shapes}.")
-        further = ", pad_axis" if operation == "pad_axis" else ""
+        further = f", {operation}" if operation in _FURTHER else ""
         script.state(name, form, f"unfold {name}{further}. shape_of {shapes}.", f"unfold {name}. {proof}")
         return Noted(script, name, form)
 

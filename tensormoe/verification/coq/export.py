@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from ...networks.notation import BATCH
 from ...programs.contraction import Contraction
 from ...programs.program import Program
 from .arrays import Noted, state_operand
+from .chosen import CHOSEN, state_choice
 from .forms import UnsayableError, match_axes, write_size
 from .gradients import state_gradients
 from .heading import write_heading
@@ -51,8 +53,12 @@ def export(contraction: Contraction, program: Program, gradients: bool = True) -
         places = names.output(contraction)
         cotangent = state_operand(script, "dy", places, len(operands))
     registers = run_program(script, program, CertificateOps(), operands)
-    state_result(script, statement, registers[-1])
     theorems = [THEOREM]
+    if statement.choices:
+        theorems = [CHOSEN, THEOREM]
+    state_result(script, statement, registers[-1], theorems[0])
+    if statement.choices:
+        state_choice(script, statement, registers[-1].name, THEOREM)
     if cotangent is not None:
         theorems += state_gradients(script, statement, program, registers, cotangent)
     return close_file(script, theorems, write_heading([statement], gradients, script.positive))
@@ -64,6 +70,14 @@ def open_program(
     """The sizes, the definitions, and the values that are arbitrary."""
     if script.names.sizes:
         script.emit(f"Variables {' '.join(script.names.sizes)} : nat.", "")
+    for choice in script.names.choices:
+        (token,) = script.names.places([BATCH])[0]
+        bound = f"{token.name} < {token.size} -> j < {choice.size} -> {choice.name} [{token.name}; j]"
+        script.emit(
+            f"Variable {choice.name} : list nat -> nat.",
+            f"Hypothesis {choice.name}_in : forall {token.name} j, {bound} < {choice.whole.size}.",
+            "",
+        )
     script.emit(*(line for statement in statements for line in statement.define()))
     script.emit("", "Section Program.")
     for limit in {limit.size: limit for limit in script.names.limits.values()}.values():

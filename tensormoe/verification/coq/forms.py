@@ -29,6 +29,7 @@ class Index:
         count: how many values it has in the program at hand.
         digits: the parts that number it, if they make up more values than it has; then it has no variable.
         proof: that its size is at most that of these parts.
+        stem: of a place that is chosen, by the indices that are its digits: the name of the choice.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Index:
     count: int = 0
     digits: tuple["Index", ...] = ()
     proof: str = ""
+    stem: str = ""
 
     @property
     def variables(self) -> tuple["Index", ...]:
@@ -47,7 +49,10 @@ class Index:
         if not self.digits:
             return known.get(self, self)
         digits = tuple(known.get(digit, digit) for digit in self.digits)
-        return replace(self, name=write_place(digits), digits=digits)
+        name = write_place(digits)
+        if self.stem:
+            name = f"{self.stem} [{'; '.join(digit.name for digit in digits)}]"
+        return replace(self, name=name, digits=digits)
 
 
 # Indices merged into one place; the last varies fastest. That of an index of size 1 is empty.
@@ -102,7 +107,9 @@ class Factor:
 
     def replace(self, known: Mapping[Index, Index]) -> "Factor":
         """The factor with some indices replaced."""
-        places = tuple(tuple(known.get(index, index) for index in place) for place in self.places)
+        places = tuple(
+            tuple(known.get(index) or index.rename(known) for index in place) for place in self.places
+        )
         return replace(self, places=places)
 
 
@@ -116,9 +123,8 @@ class Term:
     @property
     def indices(self) -> set[Index]:
         """All indices in it."""
-        return {index for factor in self.factors for place in factor.places for index in place} | {
-            *self.summed
-        }
+        places = (place for factor in self.factors for place in factor.places)
+        return {index for place in places for index in variables(place)} | {*self.summed}
 
     def replace(self, known: Mapping[Index, Index]) -> "Term":
         """The term with some indices replaced, wherever they stand."""

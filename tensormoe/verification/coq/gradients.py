@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ...programs.program import Program
 from .arrays import Noted
+from .choices import unmark
 from .forms import FIRST, Index, enclose, inside, match_axes, write_size
 from .ops import CertificateOps
 from .script import Script, below, rename_given, sign, write_factor, write_places, write_shape
@@ -87,6 +88,13 @@ def state_gradient(
         lemma = f"sum_pad {size} {token.name} d (fun {row.name} => {closed})"
         way = below(short) or "rewrite sum_one; cbv beta; "
         proof = f"{below([token])}eapply eq_trans; [| exact ({lemma})]; {way}{inner}"
+    elif any(factor.name == "mark" for term in gradient.form.terms for factor in term.factors):
+        # Where it was read.
+        form = gradient.form.rename(known)
+        flat, at_marks = unmark(script, units, form, operand.form.axes)
+        proof = (
+            f"eapply eq_trans; [{below(units)}{inner} |]. symmetry. eapply eq_trans; [{at_marks} | by_laws]"
+        )
     else:
         flat = _spread(units, f"({closed}) ⊗ d {entry}")
         proof = f"{below(units)}{inner}"

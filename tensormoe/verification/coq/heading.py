@@ -108,6 +108,15 @@ def _remark(statement: Statement) -> Iterator[str]:
                 f"{write_size(limit.digits)} is assumed. Beyond {limit.size}, data are 0 and nothing is "
                 f"claimed of results: inside {limit.size} k is 1 if k < {limit.size}, and 0 otherwise."
             )
+    for choice in statement.choices:
+        chosen = f"{choice.name} [b; j], for j < {choice.size}"
+        yield (
+            f"Of {choice.whole.name}, the program reads some values alone, for each input b its own: "
+            f"{chosen}, which may be any. program_is_mixture_of_chosen: the result is {statement.result}, "
+            "the mixture of these experts. program_is_soft_moe: it is that of all experts, if the places of "
+            f"one input differ and its {choice.array} is 0 at all others. The theorems on gradients are "
+            f"about {statement.result}: the places are constants in them."
+        )
     last = statement.names.row
     if contraction.bias and last is not None:
         yield (

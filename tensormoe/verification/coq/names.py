@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import compress, product
@@ -13,6 +13,7 @@ from ...networks.splits import Split
 from ...programs.contraction import Contraction, Operand
 from ..proof.world import find_digits
 from .forms import (
+    FIRST,
     Index,
     Place,
     UnsayableError,
@@ -35,7 +36,7 @@ id R zero one add mul laws semiring Certificate Program certificate program_is_s
 Zero One Plus Times Sum Atom Moved Move whole rest change parts
 """
 # What is read only where it is needed, in this order.
-PARTS = ("padding",)
+PARTS = ("padding", "choices")
 _DEFINED = re.compile(r"(?:Definition|Fixpoint|Lemma|Ltac|Record|Inductive) (\w+)")
 # Where the prelude takes in another file: a certificate is one file.
 _LOADED = re.compile(r"^Load (\w+)\.\n", re.MULTILINE)
@@ -63,6 +64,32 @@ def _find_taken() -> frozenset[str]:
     """The names that an index or an operand cannot have."""
     defined = " ".join(_DEFINED.findall(read_prelude(PARTS)))
     return frozenset(re.findall(r"[A-Za-z_]\w*", f"{_WORDS} {defined} entry Array"))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The places that are chosen of a level's experts.
+
+    Args:
+        array: the coefficients.
+        name: what the places are called.
+        whole: the index of all experts.
+        place: the index of the chosen ones; () if there is one.
+        size: how many are chosen.
+        count: the same, in the program at hand.
+    """
+
+    array: str
+    name: str
+    whole: Index
+    place: Place
+    size: str
+    count: int
+
+    def at(self, token: Place) -> Index:
+        """The place that an input chooses."""
+        digits = (*token, *(self.place or (FIRST,)))
+        return Index("", self.whole.size, self.whole.count, digits, stem=self.name).rename({})
 
 
 class Names:
@@ -123,8 +150,22 @@ class Names:
         for split in splits:
             if split.size > sizes[split.mode] and split.mode not in self.limits:
                 self.limits[split.mode] = self._limit(split.mode, sizes[split.mode])
+        self.choices = [choice for each in contractions for choice in self._choose(each)]
         self.adds_row = False
         self.row = self._find_row({each.bias for each in contractions} - {""})
+
+    def _choose(self, contraction: Contraction) -> list[Choice]:
+        """The choices of a contraction, by level."""
+        choices = []
+        for mode, count in contraction.active:
+            (level,) = (each for each in contraction.data if each.indices[-1:] == (mode,))
+            (whole,), name = self.place(mode), self.fresh(f"J_{mode}")
+            size = "1" if count == 1 else self.fresh(f"K_{mode}")
+            self._taken.add(f"{name}_in")
+            place = () if count == 1 else (Index(self.fresh(f"j{mode[1:]}"), size, count),)
+            self.sizes += (size,) * bool(place)
+            choices.append(Choice(self.arrays[level.name], name, whole, place, size, count))
+        return choices
 
     def _limit(self, mode: str, count: int) -> Index:
         """An index whose parts make up more values than it has."""
@@ -183,7 +224,7 @@ class Names:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the prelude that not every certificate has."""
-        return ("padding",) * bool(self.limits or self.row)
+        return ("padding",) * bool(self.limits or self.row) + ("choices",) * bool(self.choices)
 
     @property
     def single(self) -> Index | None:

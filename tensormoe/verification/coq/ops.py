@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from . import choices
 from .arrays import Noted
 from .forms import (
     FIRST,
@@ -139,6 +140,23 @@ class CertificateOps:
             f"eapply eq_trans; [exact {b.at(rename_given(known))} | last_row]."
         )
         return a.define(f"concatenate {axis} {a.name} {b.name}", form, proof, [a, b])
+
+    def choose(self, coefficients: Noted, k: int, /) -> Noted:
+        return choices.choose(coefficients, k)
+
+    def take(self, coefficients: Noted, indices: Noted, /) -> Noted:
+        return choices.take(coefficients, indices)
+
+    def put(self, gradient: Noted, indices: Noted, like: Noted, /) -> Noted:
+        return choices.put(gradient, indices, like)
+
+    def gather(self, array: Noted, indices: Sequence[Noted], axes: Sequence[int], /) -> Noted:
+        return choices.gather(array, indices, axes)
+
+    def scatter(
+        self, gradient: Noted, indices: Sequence[Noted], axes: Sequence[int], like: Noted, /
+    ) -> Noted:
+        return choices.scatter(gradient, indices, axes, like)
 
     def __getattr__(self, name: str) -> Any:
         raise UnsayableError(name, "an operation that has no definition in the prelude")

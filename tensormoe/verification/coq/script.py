@@ -42,8 +42,12 @@ class Script:
         return " ⊕ ".join(f"({text})" if len(products) > 1 else text for text in products) or "zero"
 
     def _write(self, term: Term) -> str:
-        factors = sorted(term.factors, key=lambda factor: factor.rank)
-        return sign(self.in_order(term.summed)) + (" ⊗ ".join(map(write_factor, factors)) or "one")
+        return sign(self.in_order(term.summed)) + self.write_product(term.factors)
+
+    def write_product(self, factors: Sequence[Factor]) -> str:
+        """A product."""
+        ordered = sorted(factors, key=lambda factor: factor.rank)
+        return " ⊗ ".join(map(write_factor, ordered)) or "one"
 
     def state(self, name: str, form: Form, shape_proof: str, proof: str) -> None:
         """The lemmas on an array's shape and entries."""

@@ -1,13 +1,14 @@
 """What a certificate claims: the definitions of a layer's weight tensor W and of its output y."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from ...networks.notation import BATCH, INPUT
 from ...networks.splits import whole_names
 from ...programs.contraction import Contraction, Operand
-from .forms import Factor, Index, Place, UnsayableError, enclose, inside, same, short_of, variables
+from .forms import Factor, Index, Place, enclose, inside, same, short_of, variables
 from .names import Names
 from .script import sign, write_factor
 
@@ -37,6 +38,22 @@ class Letters:
     cotangent: str = "dy"
 
 
+class Part(NamedTuple):
+    """What is added to a result: a weight tensor, or biases, times data.
+
+    Args:
+        head: the weight tensor and its cores.
+        modes: its indices.
+        summed: those that are summed over.
+        data: what it is multiplied with.
+    """
+
+    head: str
+    modes: tuple[Index, ...]
+    summed: tuple[Index, ...]
+    data: tuple[Use, ...]
+
+
 class Statement:
     """A contraction's definition.
 
@@ -44,12 +61,13 @@ class Statement:
         uses: of arrays, in the contraction's order.
         letters: what it defines.
         calls: of weight tensors and biases, each at its own variables, once they are defined.
+        parts: what is added to the result, once it is defined.
+        choices: of the experts of which the program reads some alone.
+        result: what the program gives is called.
     """
 
     def __init__(self, contraction: Contraction, names: Names, letters: Letters | None = None) -> None:
         self.letters = letters or Letters()
-        if contraction.active:
-            raise UnsayableError("active experts", "the program reads slices at chosen places")
         self.names, self.contraction = names, contraction
         taken: set[str] = set()
         uses = []
@@ -59,6 +77,9 @@ class Statement:
             taken.add(array)
         self.uses = tuple(uses)
         self.calls: dict[str, str] = {}
+        self.parts: tuple[Part, ...] = ()
+        self.choices = names.choices if contraction.active else []
+        self.result = f"{self.letters.result}_chosen" if self.choices else self.letters.result
 
     @cached_property
     def arrays(self) -> tuple[str, ...]:
@@ -85,7 +106,7 @@ class Statement:
 
     def call(self, given: Sequence[str]) -> str:
         """The result for arrays, one for each use, at the output's variables."""
-        return " ".join([self.letters.result, *given, *(index.name for index in self.output)])
+        return " ".join([self.result, *given, *(index.name for index in self.output)])
 
     @property
     def unfolding(self) -> str:
@@ -93,7 +114,7 @@ class Statement:
         terms = self._split_terms()
         letters = self.letters
         weights = {letters.bias if self._is_bias(term) else letters.weight for term in terms}
-        return f"unfold {', '.join([letters.result, *sorted(weights, reverse=True)])}."
+        return f"unfold {', '.join([self.result, *sorted(weights, reverse=True)])}."
 
     def define(self) -> list[str]:
         """The definitions of W, of V where some terms are biases, and of y."""
@@ -105,12 +126,31 @@ class Statement:
             self._define_weight(self.letters.weight, weights, self.data, lines),
             self._define_weight(self.letters.bias, biases, self.data[1:], lines),
         ]
-        body = [part for part in parts if part]
-        text = "\n  ⊕ ".join(f"({part})" if len(body) > 1 else part for part in body)
+        held = [part for part in parts if part is not None]
         head = " ".join([*(use.name for use in self.uses)])
         output = " ".join(index.name for index in self.output)
-        lines.append(f"Definition {self.letters.result} ({head} : list nat -> R) {output} :=\n  {text}.")
+        self.parts = tuple(held)
+        results: dict[str, dict[Index, Index]] = {self.letters.result: {}, self.result: self.chosen}
+        for name, known in results.items():
+            body = [self._add(part, known) for part in held]
+            text = "\n  ⊕ ".join(f"({part})" if len(body) > 1 else part for part in body)
+            lines.append(f"Definition {name} ({head} : list nat -> R) {output} :=\n  {text}.")
         return lines
+
+    @cached_property
+    def chosen(self) -> dict[Index, Index]:
+        """For the index of a level's experts, the place that is chosen."""
+        (token,) = self.names.places([BATCH])
+        return {choice.whole: choice.at(token) for choice in self.choices}
+
+    def _add(self, part: "Part", known: Mapping[Index, Index]) -> str:
+        """What a weight tensor adds to the result; at chosen places of some indices."""
+        places = {choice.whole: choice.place for choice in self.choices if choice.whole in known}
+        summed = [index for each in part.summed for index in places.get(each, (each,))]
+        variables = [enclose(known.get(index, index).name) for index in part.modes]
+        call = " ".join([part.head, *variables])
+        self.calls.setdefault(part.head.split()[0], call)
+        return sign(summed) + " ⊗ ".join([call, *(self.write(use, known) for use in part.data)])
 
     @property
     def data(self) -> tuple[Use, ...]:
@@ -138,10 +178,10 @@ class Statement:
 
     def _define_weight(
         self, name: str, terms: Sequence[Sequence[Use]], data: Sequence[Use], lines: list[str]
-    ) -> str:
+    ) -> "Part | None":
         """Define a weight tensor, and return what it adds to the result."""
         if not terms:
-            return ""
+            return None
         cores = [use for term in terms for use in term]
         held = {index for use in cores for index in self.spread(use)}
         outer = {index for use in data for index in self.spread(use)} | {*self.output, *self._inner}
@@ -163,9 +203,8 @@ class Statement:
         given = f" ({arguments} : list nat -> R)" if cores else ""
         lines.append(f"Definition {name}{given}{f' {variables}' * bool(modes)} :=\n  {text}.")
         summed = [index for index in dict.fromkeys(order) if index not in self.output]
-        self.calls[name] = call = " ".join(filter(None, [name, arguments, variables]))
         ordered = (*data[1:], *data[:1]) if name == self.letters.weight else data
-        return sign(summed) + " ⊗ ".join([call, *map(self.write, ordered)])
+        return Part(f"{name} {arguments}".strip(), tuple(modes), tuple(summed), tuple(ordered))
 
     @cached_property
     def _inner(self) -> tuple[Index, ...]:
@@ -190,9 +229,10 @@ class Statement:
         """The variables of a use."""
         return [*variables(index for place in self.names.places(use.operand.indices) for index in place)]
 
-    def write(self, use: Use) -> str:
-        """A use at its variables."""
+    def write(self, use: Use, known: Mapping[Index, Index] | None = None) -> str:
+        """A use at its variables, or at places that are known for some of them."""
         places = self.names.places(use.operand.indices)
+        places = tuple(tuple((known or {}).get(index, index) for index in place) for place in places)
         factor = Factor(0, use.name, places, extended=use.array == self.extended)
-        limits = [index for place in places for index in place if index.digits and use in self.data]
+        limits = [index for place in places for index in place if index.proof and use in self.data]
         return " ⊗ ".join(map(write_factor, [factor, *map(inside, limits)]))

@@ -9,8 +9,9 @@ from support.coq import refusal
 from support.coqc import needs_coq
 
 import tensormoe as tm
+from tensormoe.programs.instructions import Pad
 from tensormoe.verification.coq.export import export
-from tensormoe.verification.coq.names import read_prelude
+from tensormoe.verification.coq.names import PARTS, read_prelude
 from tensormoe.verification.cuts import read_cuts
 
 pytestmark = needs_coq
@@ -98,6 +99,52 @@ def test_the_operations_are_those_of_numpy_on_random_shapes() -> None:
     goals = [goal(text, result) for text, result in drawn]
     assert len(goals) == 144
     assert refusal(prelude() + "".join(goals)) == ""
+
+
+def further() -> str:
+    """What only some certificates define, for integers."""
+    parts = read_prelude(PARTS).replace(read_prelude().split("(* III.")[0], "").split("(* III.")[0]
+    (sums,) = re.findall(r"Fixpoint sums \(s : list nat\) \(f.*?end\.\n", read_prelude(), re.DOTALL)
+    meant = [part.split("(* What follows")[0] for part in re.split(r"(?=\(\* Zeros|\(\* Places)", parts)]
+    return sums + "".join(meant)
+
+
+def places(array: Any) -> str:
+    shape, listed = sizes(array.shape), "; ".join(map(str, array.ravel()))
+    return f"(fun i => nth (flat {shape} i) [{listed}] 0)"
+
+
+def draw_further(generator: np.random.Generator, count: int) -> Iterator[tuple[str, Any]]:
+    """Zeros around random arrays, and entries at random places, with what NumPy's backend gives."""
+    ops: Any = tm.get_backend("numpy")
+    for _ in range(count):
+        tokens, n, m, c = (int(size) for size in generator.integers(1, 4, size=4))
+        x, before, after = (
+            generator.integers(-9, 10, size=(tokens, n, m)),
+            *map(int, generator.integers(0, 4, size=2)),
+        )
+        axis = int(generator.integers(3))
+        padded = Pad(0, axis, before, after).run(ops, [x], tokens)
+        yield f"pad_axis {axis} {before} {padded.shape[axis]} {literal(x)}", padded
+        first, second = (int(generator.integers(1, size + 1)) for size in (n, m))
+        one = np.stack([generator.permutation(n)[:first] for _ in range(tokens)])
+        two = np.stack([generator.permutation(m)[:second] for _ in range(tokens)])
+        a = generator.integers(-9, 10, size=(tokens, n))
+        taken = ops.take(a, one)
+        yield f"take_at {places(one)} {first} {literal(a)}", taken
+        yield f"put_back {places(one)} {literal(a)} {literal(taken)}", ops.put(taken, one, a)
+        core = generator.integers(-9, 10, size=(n, c, m)).astype("float64")
+        read = ops.gather(core, [one, two], (0, 2))
+        both = f"[0; 2] [{places(one)}; {places(two)}]"
+        yield f"gather {both} {tokens} [{first}; {second}] {literal(core)}", read
+        yield f"scatter {both} {literal(core)} {literal(read)}", ops.scatter(read, [one, two], (0, 2), core)
+
+
+def test_zeros_and_chosen_places_are_those_of_numpy() -> None:
+    drawn = draw_further(np.random.default_rng(1), 8)
+    goals = [goal(text, result) for text, result in drawn]
+    assert len(goals) == 40
+    assert refusal(prelude() + further() + "".join(goals)) == ""
 
 
 def test_another_number_is_noticed() -> None:
