@@ -28,10 +28,13 @@ Each candidate is matched to each budget, planned, proved, and fitted to a weigh
   tensormoe explore CP "n o, i o" --in 64 --out 64 --experts 16 --parameters 9000 --target experts.npy
 Candidates are families (CP, Tucker, TensorTrain, TensorRing, Dense) or index notation; without any, these
 families, Mixture of Decoders and low-rank experts. The last bond of a notation grows with the budget.
+With --search, candidates are made, not listed:
+  tensormoe explore --search 100 --in 64 --out 64 --experts 16 --parameters 9000 --target experts.npy
 """
 _DEFAULT = ("CP", "Tucker", "TensorTrain", "TensorRing", "Dense", "n o, i o", "n i r, n r o")
 # The size of bonds that do not grow, if --bond does not say it.
 _BOND = 4
+_OF_SWEEPS = {"candidates": "candidates", "--bond": "bond", "--seeds": "seeds"}
 
 
 def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -60,7 +63,9 @@ def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "--target", type=Path, metavar="FILE", help="an .npy file of a weight (I, O) or of experts (N, I, O)"
     )
     parser.add_argument("--iterations", type=whole, default=1000, help="steps of each fit (default: 1000)")
-    parser.add_argument("--seeds", type=whole, default=1, help="how many (default: 1)")
+    parser.add_argument("--seeds", type=whole, help="how many for each candidate (default: 1)")
+    parser.add_argument("--search", type=whole, metavar="N", help="search for networks, and try so many")
+    parser.add_argument("--method", help="of the search (default: one that suits the task)")
     parser.add_argument(
         "--cost",
         action="append",
@@ -78,20 +83,7 @@ def _explore(options: argparse.Namespace, rest: list[str]) -> int:
     check_rest(rest)
     check_place("--storage", options.storage)
     check_place("--json", options.json)
-    from .exploring import sweep
-    from .exploring.sweep import COSTS
-
-    study = sweep(
-        [_read_candidate(each, options) for each in options.candidates or _DEFAULT],
-        _read_budgets(options) or None,
-        _read_task(options),
-        options.seeds,
-        like=_read_layer(options),
-        costs=COSTS if options.cost is None else split(options.cost),
-        path=options.storage,
-        jobs=options.workers,
-        progress=sys.stderr.isatty(),
-    )
+    study = _sweep(options) if options.search is None else _search(options)
     try:
         if options.json is not None:
             options.json.write_text(_to_json(study), encoding="utf-8")
@@ -100,6 +92,47 @@ def _explore(options: argparse.Namespace, rest: list[str]) -> int:
         failed = [trial for trial in study.trials if not trial.complete]
         print(fold(*dict.fromkeys(f"{trial.spec.factorization}: {trial.reason}" for trial in failed)))
     return 0 if study.complete else 1
+
+
+def _sweep(options: argparse.Namespace) -> "Study":
+    from .exploring import sweep
+    from .exploring.sweep import COSTS
+
+    if options.method is not None:
+        raise TensorMoEError("--method", options.method, "a sweep has none: add --search, or leave it out")
+    return sweep(
+        [_read_candidate(each, options) for each in options.candidates or _DEFAULT],
+        _read_budgets(options) or None,
+        _read_task(options),
+        1 if options.seeds is None else options.seeds,
+        like=_read_layer(options),
+        costs=COSTS if options.cost is None else split(options.cost),
+        path=options.storage,
+        jobs=options.workers,
+        progress=sys.stderr.isatty(),
+    )
+
+
+def _search(options: argparse.Namespace) -> "Study":
+    from .exploring import Space, cost_alone, search
+    from .exploring.sweep import COSTS
+
+    for flag, name in _OF_SWEEPS.items():
+        if (value := getattr(options, name)) not in (None, []):
+            raise TensorMoEError(flag, value, "this is of a sweep: leave it out, or leave out --search")
+    budgets = _read_budgets(options)
+    if len(budgets) > 1:
+        raise TensorMoEError("budgets", [str(each) for each in budgets], "a search takes one budget")
+    return search(
+        budgets[0] if budgets else None,
+        _read_task(options) or cost_alone(),
+        Space(_read_layer(options)),
+        method="auto" if options.method is None else options.method,
+        trials=options.search,
+        costs=COSTS if options.cost is None else split(options.cost),
+        storage=options.storage,
+        workers=options.workers,
+    )
 
 
 def _read_layer(options: argparse.Namespace) -> MuMoESpec:

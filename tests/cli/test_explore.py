@@ -54,6 +54,34 @@ def test_a_budget_that_nothing_meets_says_why(capsys: pytest.CaptureFixture[str]
     assert "CP(rank=1): parameters: received 3" in capsys.readouterr().out
 
 
+def test_a_search_makes_its_candidates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("optuna")
+    target, storage = tmp_path / "w.npy", tmp_path / "search.jsonl"
+    planted = tm.MuMoESpec(8, 6, 4, tm.CP(2), gate=None, bias=False)
+    cores = tm.cores_of(planted, tm.initialize(planted, dtype="float64")[0])
+    np.save(target, tm.materialize(planted, cores))
+    words = [*WORDS, "--no-bias", "--target", str(target), "--parameters", "80", "--search", "6"]
+    assert cli.main([*words, "--storage", str(storage)]) == 0
+    assert storage.exists()
+    assert "TensorNetwork('n a, i a, o a', a=2)" in capsys.readouterr().out
+    assert cli.main([*words, "--method", "random", "--iterations", "3"]) == 0
+    assert "6 trials" in capsys.readouterr().out
+    refused = {
+        "candidates": ["CP"],
+        "--bond": ["--bond", "r=2"],
+        "--seeds": ["--seeds", "2"],
+        "budgets": ["--macs", "90"],
+        "method": ["--method", "luck"],
+    }
+    for argument, more in refused.items():
+        assert cli.main([*words, *more]) == 2
+        assert capsys.readouterr().err.startswith(f"tensormoe: {argument}: ")
+    assert cli.main([*WORDS, "CP", "--method", "random"]) == 2
+    assert "add --search" in capsys.readouterr().err
+
+
 def test_it_is_a_command() -> None:
     command = [sys.executable, "-m", "tensormoe", *WORDS, "CP", "--parameters", "200", "--cost", "rank"]
     assert "CP(rank=8)" in run(command, capture_output=True, text=True, check=True).stdout

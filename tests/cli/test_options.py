@@ -94,8 +94,8 @@ OTHERS["explore"] = {
     "--storage": (["--storage", "other.jsonl"], "path", Path("other.jsonl")),
     "--workers": (["--workers", "7"], "jobs", 7),
 }
-# What is done with the result, or with an array; tested below.
-OF_A_STUDY = {"explore": {"--json", "--target", "--iterations"}}
+# What is done with the result, or with an array, and what a search has; tested in test_explore.py.
+OF_A_STUDY = {"explore": {"--json", "--target", "--iterations", "--search", "--method"}}
 OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
 OF_A_PROOF = {"prove": {"--coq"}}
 LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze", "check", "explore", "lab")]

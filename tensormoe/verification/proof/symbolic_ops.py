@@ -36,7 +36,7 @@ class SymbolicOps(SymbolicSelection, ProgramDefaults):
     def transpose(self, array: Symbolic, axes: Shape, /) -> Symbolic:
         if sorted(axes) != list(range(len(array.axes))):
             raise LawError(f"does not permute {len(array.axes)} axes")
-        return replace(array, axes=tuple(array.axes[axis] for axis in axes))
+        return Symbolic(array.world, tuple(array.axes[axis] for axis in axes), array.terms)
 
     def reshape(self, array: Symbolic, shape: Shape, /) -> Symbolic:
         """Merge and split axes in row-major order. An index is never split, so its size does not matter."""
@@ -54,7 +54,7 @@ class SymbolicOps(SymbolicSelection, ProgramDefaults):
             axes.append(tuple(taken))
         if parts:
             raise LawError(f"leaves no axis for {show(parts)}")
-        return replace(array, axes=tuple(axes))
+        return Symbolic(array.world, tuple(axes), array.terms)
 
     def sum(self, array: Symbolic, /, axis: int) -> Symbolic:
         if not 0 <= axis < len(array.axes):
@@ -67,8 +67,8 @@ class SymbolicOps(SymbolicSelection, ProgramDefaults):
             raise LawError(f"multiplies matrices with {len(a.axes)} and {len(b.axes)} axes")
         if a.axes[-1] != b.axes[-2]:
             raise LawError(f"sums over ({show(a.axes[-1])}) on the left, ({show(b.axes[-2])}) on the right")
-        column = replace(b, axes=(*b.axes[:-2], (), b.axes[-2], b.axes[-1]))
-        every = replace(a, axes=(*a.axes, ())) * column
+        column = Symbolic(b.world, (*b.axes[:-2], (), b.axes[-2], b.axes[-1]), b.terms)
+        every = Symbolic(a.world, (*a.axes, ()), a.terms) * column
         return self.sum(every, len(every.axes) - 2)
 
     def zeros_like(self, array: Symbolic, /) -> Symbolic:
