@@ -21,6 +21,8 @@ from tensormoe.programs.instructions import (
     Transpose,
 )
 from tensormoe.programs.program import Program, released
+from tensormoe.testing import networks, specs
+from tensormoe.testing.named_cores import with_equal_sizes
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -291,3 +293,13 @@ def mutate(draw: Draw, program: Program, operands: Sequence[Any]) -> Program:
             return program
         program = draw(st.sampled_from(MUTATIONS))(Subject(program, shapes, draw)) or program
     return program
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tm.MuMoESpec:
+    """Any layers, and as often networks whose indices are equally long: only their names tell axes apart."""
+    if draw(st.booleans()):
+        return draw(specs(max_levels=2, max_size=3))
+    size, levels, bias = draw(st.integers(2, 3)), draw(st.integers(1, 2)), draw(st.booleans())
+    family = with_equal_sizes(draw(networks(levels, max_cores=4, max_bonds=3)), size)
+    return tm.MuMoESpec(size - bias, size, (size,) * levels, family, bias=bias)

@@ -12,15 +12,14 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from support.definition import Truth
 from support.frameworks import BACKENDS
-from support.mutated_programs import Subject, add_biases_by_hand, mutate, shapes_of
+from support.mutated_programs import Subject, add_biases_by_hand, layers, mutate, shapes_of
 from support.strategies import truth, values_for
 
 import tensormoe as tm
 from tensormoe.layers.stage import Stage
 from tensormoe.programs.contraction import weight_contraction
 from tensormoe.programs.program import Program
-from tensormoe.testing import Inputs, blocks, networks, specs
-from tensormoe.testing.named_cores import with_equal_sizes
+from tensormoe.testing import Inputs, blocks, specs
 from tensormoe.verification.proof.chain import prove_chain
 
 # Frameworks that compute in place, too.
@@ -64,16 +63,6 @@ def test_a_bias_that_is_added_by_hand_is_proved_once_and_refused_twice() -> None
     assert tm.prove(spec.contraction, once)
     with pytest.raises(tm.ProofError):
         tm.prove(spec.contraction, twice)
-
-
-@st.composite
-def layers(draw: st.DrawFn) -> tm.MuMoESpec:
-    """Any layers, and as often networks whose indices are equally long: only their names tell axes apart."""
-    if draw(st.booleans()):
-        return draw(specs(max_levels=2, max_size=3))
-    size, levels, bias = draw(st.integers(2, 3)), draw(st.integers(1, 2)), draw(st.booleans())
-    family = with_equal_sizes(draw(networks(levels, max_cores=4, max_bonds=3)), size)
-    return tm.MuMoESpec(size - bias, size, (size,) * levels, family, bias=bias)
 
 
 @settings(max_examples=max(20, EXAMPLES // 2))

@@ -98,14 +98,16 @@ def state_operands(script: Script, statements: Sequence[Statement], arrays: Sequ
 def run_program(
     script: Script, program: Program, ops: CertificateOps, operands: Sequence[Noted]
 ) -> list[Noted]:
-    """Run a program, and note each step."""
+    """Run a program as it runs on arrays, releases included, and note each step."""
     registers = [*operands]
+    held: list[Noted | None] = [*operands]
     batch = registers[0].shape[0] if registers[0].shape else 1
-    for number, instruction in enumerate(program.instructions, start=1):
+    steps = zip(program.instructions, program.releases, strict=True)
+    for number, (instruction, finished) in enumerate(steps, start=1):
         script.emit(f"(* Step {number} of the program: {instruction} *)")
         try:
-            result = instruction.run(ops, registers, batch)
-        except (IndexError, ValueError, TypeError) as error:
+            result = instruction.run(ops, held, batch)
+        except (IndexError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, UnsayableError):
                 raise
             reason = f"it raises {type(error).__name__}: {error}"
@@ -113,6 +115,13 @@ def run_program(
         if not isinstance(result, Noted):
             raise UnsayableError(str(instruction), "it does not give an array")
         registers.append(result)
+        held.append(result)
+        for register in finished:
+            if not 0 <= register < len(held):
+                raise UnsayableError(str(instruction), f"what is not there is released: register {register}")
+            held[register] = None
+    if held[-1] is None:
+        raise UnsayableError("the result", "it is released")
     return registers
 
 

@@ -12,18 +12,16 @@ Ltac2 lists type :=
   let cons := constr:(@cons) in
   let rec write l := match l with [] => nil | c :: l => app cons [type; c; write l] end in
   write.
-(* The number of a term in a list, from k on, and the list with it. *)
-Ltac2 rec enter same c k l :=
-  match l with
-  | [] => (k, [c])
-  | d :: m => if same c d then (k, l) else let (i, m) := enter same c (Int.add k 1) m in (i, d :: m)
-  end.
+(* The number of a term in a list, and the list with it; its last comes first. *)
+Ltac2 rec look same c l :=
+  match l with [] => None | d :: l => if same c d then Some (List.length l) else look same c l end.
+Ltac2 enter same c l := match look same c l with Some k => (k, l) | None => (List.length l, c :: l) end.
 (* The variables of a term that are free below [k] binders, as they come. *)
 Ltac2 rec free k known c :=
   let rec all known l := match l with [] => known | c :: l => all (free k known c) l end in
   match Constr.Unsafe.kind c with
   | Constr.Unsafe.Rel i =>
-      if Int.lt k i then let (_, known) := enter Int.equal (Int.sub i k) 0 known in known else known
+      if Int.lt k i then let (_, known) := enter Int.equal (Int.sub i k) known in known else known
   | Constr.Unsafe.App f l => all known (f :: Array.to_list l)
   | Constr.Unsafe.Lambda _ c => free (Int.add k 1) known c
   | Constr.Unsafe.Case _ _ _ c l => all known (c :: Array.to_list l)
@@ -31,28 +29,43 @@ Ltac2 rec free k known c :=
   end.
 (* A term as a function of the list of its variables. *)
 Ltac2 functions number :=
-  let (nth, zero, list) := (constr:(@nth nat), constr:(O), Constr.Unsafe.make (Constr.Unsafe.Rel 1)) in
-  let binder := Constr.Binder.make (Some @v) constr:(list nat) in
-  let rec last l := match l with [] => 0 | i :: l => let m := last l in if Int.lt m i then i else m end in
+  let (nth, zero, binder) := (constr:(@nth nat), constr:(O), Constr.Binder.make (Some @v) constr:(list nat)) in
   fun variables c =>
-    let rec values i n :=
-      if Int.lt n i then []
-      else let (k, _) := enter Int.equal i 0 variables in
-        app nth [number k; list; zero] :: values (Int.add i 1) n in
-    Constr.Unsafe.make (Constr.Unsafe.Lambda binder (Constr.Unsafe.substnl (values 1 (last variables)) 0 c)).
+    let rec put k c :=
+      match Constr.Unsafe.kind c with
+      | Constr.Unsafe.Rel i =>
+          match look Int.equal (Int.sub i k) variables with
+          | Some j => app nth [number j; Constr.Unsafe.make (Constr.Unsafe.Rel (Int.add k 1)); zero]
+          | None => c
+          end
+      | Constr.Unsafe.App f l => Constr.Unsafe.make (Constr.Unsafe.App (put k f) (Array.map (put k) l))
+      | Constr.Unsafe.Lambda b c => Constr.Unsafe.make (Constr.Unsafe.Lambda b (put (Int.add k 1) c))
+      | Constr.Unsafe.Case a b i c l =>
+          Constr.Unsafe.make (Constr.Unsafe.Case a b i (put k c) (Array.map (put k) l))
+      | _ => c
+      end in
+    Constr.Unsafe.make (Constr.Unsafe.Lambda binder (put 0 c)).
+(* Numbers, of which the first are made once. *)
+Ltac2 numbers () :=
+  let s := constr:(S) in
+  let first := Array.make 200 constr:(O) in
+  let rec fill k :=
+    if Int.lt k 200 then Array.set first k (app s [Array.get first (Int.sub k 1)]); fill (Int.add k 1) else () in
+  fill 1;
+  let rec number k := if Int.lt k 200 then Array.get first k else app s [number (Int.sub k 1)] in
+  number.
 Ltac2 start () :=
-  let (s, o) := (constr:(S), constr:(O)) in
-  let rec number n := if Int.equal n 0 then o else app s [number (Int.sub n 1)] in
+  let number := numbers () in
   {
     add := Control.hyp @add; mul := Control.hyp @mul; zero := Control.hyp @zero; one := Control.hyp @one;
     sum := constr:(sum); z := constr:(z); plus := constr:(Plus); times := constr:(Times); sigma := constr:(Sum);
     atom := constr:(Atom); number := number; numbers := lists constr:(nat); function := functions number;
     sizes := []; atoms := []; moves := []
   }.
-Ltac2 atom_number r f := let (k, l) := enter Constr.equal f 0 (r.(atoms)) in r.(atoms) := l; r.(number) k.
+Ltac2 atom_number r f := let (k, l) := enter Constr.equal f (r.(atoms)) in r.(atoms) := l; r.(number) k.
 Ltac2 indices r variables :=
   let rec numbers l := match l with [] => [] | i :: l => r.(number) (Int.sub i 1) :: numbers l end in
-  r.(numbers) (numbers variables).
+  r.(numbers) (numbers (List.rev variables)).
 Ltac2 read_atom r c :=
   let variables := free 0 [] c in
   app (r.(atom)) [atom_number r (r.(function) variables c); indices r variables].
@@ -64,7 +77,7 @@ Ltac2 read_move r n x d b i c :=
   let delta := atom_number r (form (app constr:(pad) [n; d; b; i])) in
   let whole := atom_number r (form c) in
   let m := (whole, rest, delta, form (app constr:(parts_of_z) [n; x; d; b; i])) in
-  let (k, l) := enter (fun (_, _, _, p) (_, _, _, q) => Constr.equal p q) m 0 (r.(moves)) in
+  let (k, l) := enter (fun (_, _, _, p) (_, _, _, q) => Constr.equal p q) m (r.(moves)) in
   r.(moves) := l; app constr:(Moved) [r.(number) k; indices r variables].
 (* A function i of x i ⊕ d i. *)
 Ltac2 moving r c :=
@@ -86,7 +99,7 @@ Ltac2 rec read r c :=
       else if Constr.equal f (r.(sum)) then
         match Constr.Unsafe.kind (arg 1) with
         | Constr.Unsafe.Lambda _ e =>
-            let (k, sizes) := enter Constr.equal (arg 0) 0 (r.(sizes)) in
+            let (k, sizes) := enter Constr.equal (arg 0) (r.(sizes)) in
             r.(sizes) := sizes; app (r.(sigma)) [r.(number) k; read r e]
         | _ => read_atom r c
         end
@@ -106,15 +119,15 @@ Ltac2 decide () :=
       let r := start () in
       let e := read r (Array.get sides 1) in
       let f := read r (Array.get sides 2) in
-      let sizes := r.(numbers) (r.(sizes)) in
-      let atoms := lists constr:(list nat -> &R) (r.(atoms)) in
+      let sizes := r.(numbers) (List.rev (r.(sizes))) in
+      let atoms := lists constr:(list nat -> &R) (List.rev (r.(atoms))) in
       let rec made l := match l with
         | [] => []
         | m :: l =>
             let (whole, rest, delta, proof) := m in
             app constr:(Move) [atoms; whole; rest; delta; proof] :: made l
         end in
-      let moves := lists (app constr:(move) [atoms]) (made (r.(moves))) in
+      let moves := lists (app constr:(move) [atoms]) (made (List.rev (r.(moves)))) in
       let claim := app constr:(same_tree) [atoms; moves; e; f] in
       if Constr.equal (Std.eval_vm None claim) constr:(true) then
         let checked := constr:(eq_refl true <: $claim = true) in
