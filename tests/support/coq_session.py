@@ -49,7 +49,7 @@ class Session:
         assert body is not None
         said = self._load(body[1])
         if "Error" not in said:
-            # Nothing in a certificate admits a proof or assumes an axiom; that both theorems are there is asked.
+            # Nothing in a certificate is admitted or assumed; it is asked whether both theorems are there.
             assert not re.search(r"Admitted|Axiom|admit", body[1])
             said = self._ask("Check (program_is_soft_moe, program_fits).")
             said = said if "Error" in said else ""

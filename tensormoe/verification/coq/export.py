@@ -133,13 +133,17 @@ def state_result(script: Script, statement: Statement, result: Noted, theorem: s
     premises = "".join(f"{index.name} < {index.size} -> " for index in (*output, *limits))
     variables = "".join(f" {index.name}" for index in output)
     known = match_axes("the result", result.form.axes, places)
+    factors = [term.factors for term in result.form.terms]
+    # A program that adds the row of the bias itself has a term for the other rows, and one for that.
+    added = statement.extended and not all(any(each.extended for each in term) for term in factors)
     script.emit(
         "(* THE THEOREM. *)",
         f"Theorem {theorem}{variables} : {premises}".rstrip(),
         f"  {result.name} {write_places(places)} = {statement.call([use.array for use in statement.uses])}.",
         "Proof.",
         f"  intros {' '.join(hypothesis(index) for index in (*output, *limits))}.",
-        f"  {statement.unfolding} eapply eq_trans; [exact {result.at(rename_given(known))} | by_laws].",
+        f"  {statement.unfolding} eapply eq_trans; [exact {result.at(rename_given(known))} | "
+        f"{'by_rows' if added else 'by_laws'}].",
         "Qed.",
         "",
     )

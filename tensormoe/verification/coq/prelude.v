@@ -126,6 +126,23 @@ Ltac low H := unfold z; rewrite (proj2 (Nat.ltb_lt _ _) H); by_laws.
 Ltac first_row := unfold z; cbn [Nat.ltb Nat.leb]; by_laws.
 Ltac last_row := unfold z; rewrite Nat.ltb_irrefl; by_laws.
 
+(* Where a program adds the row of the bias itself, the sum over all rows is cut in two. *)
+Lemma sum_rows n x b f : (Σ i < S n, f i ⊗ z n x b i) = (Σ i < n, f i ⊗ x [b; i]) ⊕ f n.
+Proof.
+  cbn [sum]. unfold z. rewrite Nat.ltb_irrefl. f_equal; [| ring].
+  apply sum_ext. intros i H. apply Nat.ltb_lt in H. now rewrite H.
+Qed.
+Lemma sum_two_rows x b f : (Σ i < 2, f i ⊗ z 1 x b i) = f 0 ⊗ x [b; 0] ⊕ f 1.
+Proof. rewrite sum_rows. cbn. ring. Qed.
+Ltac cut_rows :=
+  cbv beta;
+  lazymatch goal with
+  | |- (Σ i < _, _ ⊗ z 1 _ _ i) = _ => apply sum_two_rows
+  | |- (Σ i < _, _ ⊗ z _ _ _ i) = _ => apply sum_rows
+  | |- sum _ _ = _ => apply sum_ext; intros ? ?; cut_rows
+  end.
+Ltac by_rows := eapply eq_trans; [| symmetry; cut_rows]; by_laws.
+
 (* Axes that are merged indices: [g] lists the sizes of the indices of each axis. *)
 Fixpoint merged (g : list (list nat)) (i : list nat) : list nat :=
   match g with [] => [] | s :: g => flat s (firstn (length s) i) :: merged g (skipn (length s) i) end.
