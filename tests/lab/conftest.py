@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page is."""
     command = [sys.executable, "-m", "tensormoe", "lab", "--port", "0", "--no-browser"]
-    sources = os.pathsep.join(map(str, (ROOT, ROOT / "backends")))
+    given = filter(None, [os.environ.get("PYTHONPATH")])
+    sources = os.pathsep.join([*given, str(ROOT), str(ROOT / "backends")])
     folder = tmp_path_factory.mktemp("lab")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": sources}
