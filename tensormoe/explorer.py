@@ -76,6 +76,8 @@ def add_command(commands: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     text = "processes; -1 for all cores (default: 1)"
     parser.add_argument("--workers", type=whole, default=1, metavar="N", help=text)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the trials as JSON")
+    text = "where to write a page with the front, and each candidate's network, plan, proof and curves"
+    parser.add_argument("--report", type=Path, metavar="FILE", help=text)
     parser.set_defaults(run=_explore)
 
 
@@ -83,10 +85,13 @@ def _explore(options: argparse.Namespace, rest: list[str]) -> int:
     check_rest(rest)
     check_place("--storage", options.storage)
     check_place("--json", options.json)
+    check_place("--report", options.report)
     study = _sweep(options) if options.search is None else _search(options)
     try:
         if options.json is not None:
             options.json.write_text(_to_json(study), encoding="utf-8")
+        if options.report is not None:
+            study.report(options.report)
     finally:
         print(study)
         failed = [trial for trial in study.trials if not trial.complete]

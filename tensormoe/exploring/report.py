@@ -81,8 +81,9 @@ def _table(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
         *(["budget"] if budgets else []),
         "front",
         "proved",
+        "verified",
         *objectives,
-        "seconds",
+        "took",
     ]
     head = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in names)
     rows = "".join(_row(place, each, objectives, budgets) for place, each in enumerate(outcomes))
@@ -100,9 +101,9 @@ def _row(place: int, outcome: Outcome, objectives: Sequence[str], budgets: bool)
         f'<td class="text">{link}</td>',
         *([f'<td class="text">{escape(str(trial.budget or ""))}</td>'] if budgets else []),
         _cell("●" if outcome.is_best else "", not outcome.is_best),
-        _cell("✓" if trial.proved else "–", not trial.proved),
+        *(_cell("✓" if done else "–", not done) for done in (trial.proved, trial.verified)),
         *(_cell(outcome.show(objective), trial.values[objective]) for objective in objectives),
-        _cell(f"{seconds:.2f}", seconds),
+        _cell(f"{seconds:.2f} s", seconds),
     ]
     return f"<tr>{''.join(cells)}</tr>"
 

@@ -56,7 +56,13 @@ def _figure(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> "Figure":
     for place, objective in (("x", x), ("y", y)):
         values = [_value(each, objective) for each in outcomes]
         scale = "log" if objective is not None and spans_decades(values) else "linear"
-        axis = {"type": scale, "title": {"text": objective or "trial"}, "gridcolor": _GRID, "zeroline": False}
+        axis = {
+            "type": scale,
+            "title": {"text": objective or "trial"},
+            "gridcolor": _GRID,
+            "zeroline": False,
+            "exponentformat": "power",
+        }
         figure.update_layout({f"{place}axis": axis})
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",

@@ -95,7 +95,7 @@ OTHERS["explore"] = {
     "--workers": (["--workers", "7"], "jobs", 7),
 }
 # What is done with the result, or with an array, and what a search has; tested in test_explore.py.
-OF_A_STUDY = {"explore": {"--json", "--target", "--iterations", "--search", "--method"}}
+OF_A_STUDY = {"explore": {"--json", "--report", "--target", "--iterations", "--search", "--method"}}
 OF_A_REPORT = {"verify": {"--json"}, "bench": {"--json"}}
 OF_A_PROOF = {"prove": {"--coq"}}
 LAYERED = [name for name in OTHERS if name not in ("demo", "draw", "analyze", "check", "explore", "lab")]

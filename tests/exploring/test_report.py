@@ -16,6 +16,7 @@ from playwright.sync_api import Page, expect
 from support.chromium import needs_chromium, open_browser
 
 import tensormoe as tm
+from tensormoe.cli import main
 
 Trial, Study = tm.explore.Trial, tm.explore.Study
 REASON = "the task raised ValueError('<script>alert(1)</script> & more')"
@@ -157,6 +158,15 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(tm.TensorMoEError, match=r'pip install "tensormoe\[explore\]"'):
         STUDY.report(tmp_path / "a.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["explore", "CP", "--in", "8", "--out", "6", "--experts", "4", "--parameters", "200", "--report"]
+    assert main([*words, str(tmp_path / "a.html")]) == 0
+    read = "".join(Strict((tmp_path / "a.html").read_text(encoding="utf-8")).texts)
+    assert str(tm.MuMoESpec(8, 6, 4, tm.CP(1)).matched(200).factorization) in read
+    assert main([*words, str(tmp_path / "missing" / "a.html")]) == 2
+    assert "--report: received" in capsys.readouterr().err
 
 
 def test_the_title_is_text(tmp_path: Path) -> None:
