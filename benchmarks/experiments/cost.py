@@ -16,6 +16,7 @@ from .cost_memory import name_mode
 from .cost_report import report
 from .cost_sides import SIDES, Size, build, count
 from .experiment import Cell, Experiment, Outcome, Trial
+from .training import choose_device
 
 # Seconds of a round: on a processor, whose own clock other work hardly disturbs, and on a GPU.
 _LEAST = (0.004, 0.02)
@@ -33,7 +34,7 @@ class Configuration:
         published: widths, experts and batches of published blocks, to which times are extrapolated.
         rounds, seconds: of timing, at most, for all sides together.
         most_macs, most_parameters: sides with more are predicted, not measured.
-        device: "cpu" or "cuda".
+        device: "cpu", or "cuda" (see `training.choose_device`).
     """
 
     seeds: int
@@ -74,6 +75,7 @@ def cells(configuration: Configuration) -> list[Cell]:
 
 def run(configuration: Configuration, trial: Trial) -> Outcome:
     """Counts of all sides, and seconds or bytes of those that are not too large."""
+    choose_device(configuration.device)
     size = Size(*(int(trial.cell[name]) for name in Size._fields))
     counts = {side: count(side, size) for side in SIDES}
     sides = [

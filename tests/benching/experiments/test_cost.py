@@ -26,6 +26,7 @@ from benchmarks.experiments.cost_sides import (  # noqa: E402
 from benchmarks.experiments.experiment import Outcome, Trial  # noqa: E402
 from benchmarks.experiments.results import Results, make  # noqa: E402
 from benchmarks.processes import MEMORY_IS_MEASURED  # noqa: E402
+from tensormoe.errors import TensorMoEError  # noqa: E402
 
 SIZE = Size(16, 6, 5)
 
@@ -136,6 +137,13 @@ def test_a_trial_times_all_sides_that_are_not_too_large(tmp_path: Path) -> None:
         f"{side}, {mode}" for side in SIDES if side != SOFT for mode in ("inference", "training")
     }
     assert all(isinstance(value, float) and value > 0 for value in own.timings.values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a graphics processor")
+def test_the_full_preset_asks_for_a_graphics_processor(tmp_path: Path) -> None:
+    full = presets.read(cost.EXPERIMENT, "full")
+    with pytest.raises(TensorMoEError, match="PyTorch sees no graphics processor here"):
+        cost.run(full, Trial(cost.cells(full)[0], 0, tmp_path, tmp_path))
 
 
 def invent(rate: float, soft: float) -> tuple[cost.Configuration, Results]:
