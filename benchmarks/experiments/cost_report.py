@@ -115,7 +115,7 @@ def _compare(costs: Costs, other: str, claim: str, least: float) -> Finding:
         f"all sizes; what {other} takes as a multiple of CP's and ring's: the least and the largest mean",
         "; ".join(parts),
         judge(gains, least),
-        _explain(gains, failing),
+        _explain(gains, failing) + _at_published(costs, other),
     )
 
 
@@ -130,6 +130,16 @@ def _explain(gains: Sequence[Interval], failing: Sequence[tuple[str, Size, Inter
         f"least is {what} at {size}: {_times(ratio)}. A μMoE starts more and smaller operations, and its "
         "gate's activation comes besides; the smaller the block, the more they count."
     )
+
+
+def _at_published(costs: Costs, other: str) -> str:
+    """How a side that was small enough to be measured there compares at the published widths."""
+    parts = [
+        f"{_times(ratio)} at {size.width} → {size.hidden:,} → {size.width} ({side})"
+        for side in FACTORIZED
+        for size, ratio in costs.ratios(other, side, True, "time", costs.published).items()
+    ]
+    return f" At published widths, the time of training is {', '.join(parts)}." if parts else ""
 
 
 def _extrapolate(costs: Costs) -> Finding:
