@@ -16,12 +16,12 @@ from ...programs.program import Program
 from ..proof.block import Block, program_data
 from .arrays import Noted, state_operand
 from .export import THEOREM, close_file, open_program, run_program, state_operands, state_result
-from .forms import Factor, Form, Index, Term, UnsayableError, match_axes, write_place
+from .forms import Factor, Form, Place, Term, UnsayableError, match_axes, variables, write_place
 from .gradients import state_each, state_gradient
 from .heading import write_heading
 from .names import Names
 from .ops import CertificateOps
-from .script import Script, give, hypothesis, rename_given, write_groups, write_list, write_places
+from .script import Script, bind, give_form, hypothesis, rename_given, write_groups, write_list, write_places
 from .statement import Letters, Statement
 
 _BEFORE = (Letters("u", "W_u", "V_u", "du"), Letters("v", "W_v", "V_v", "dv"))
@@ -48,8 +48,18 @@ def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, prog
     block = Block.of(layers, nonlinearity)
     *before, last = _share(block, layers)
     last = replace(last, operands=(replace(last.operands[0], name="h"), *last.operands[1:]))
-    equal = [(layer.output[-1], last.operands[0].indices[-1]) for layer in before]
-    names = Names([*before, last], equal, _RESERVED, _split_alike([*before, last]))
+    hidden = last.operands[0].indices[-1]
+    equal = [(layer.output[-1], hidden) for layer in before]
+    further = _split_alike([*before, last])
+    products = {}
+    splits = [*further, *(split for layer in before for split in layer.splits)]
+    if last.affine and any(split.mode == before[0].output[-1] for split in splits):
+        # What a 1 follows is numbered as a whole.
+        if any(before[0].output[-1] in layer.padded for layer in before):
+            raise UnsayableError("h", "it is in padded parts, and followed by a 1")
+        products = {hidden: before[0].output[-1]}
+        equal = [(before[0].output[-1], layer.output[-1]) for layer in before[1:]]
+    names = Names([*before, last], equal, _RESERVED, further, products)
     firsts = [Statement(layer, names, letters) for layer, letters in zip(before, _BEFORE, strict=False)]
     statements = [*firsts, Statement(last, names)]
     data = [names.arrays[operand.name] for operand in program_data(before)]
@@ -59,7 +69,8 @@ def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, prog
     open_program(script, statements, arrays, "Variables f f' : R -> R.")
     operands = state_operands(script, statements, arrays)
     cotangent = state_operand(script, "dy", names.places(last.output), len(operands))
-    ops = _ChainOps(script, firsts, nonlinearity, len(operands))
+    whole = statements[-1].places("h") if products else ()
+    ops = _ChainOps(script, firsts, nonlinearity, len(operands), whole)
     registers = run_program(script, program, ops, operands)
     state_result(script, statements[-1], registers[-1])
     theorems = [THEOREM]
@@ -77,8 +88,14 @@ class _ChainOps(CertificateOps):
     """Operations with one nonlinearity, of a block's hidden values alone."""
 
     def __init__(
-        self, script: Script, before: Sequence[Statement], nonlinearity: Nonlinearity, rank: int
+        self,
+        script: Script,
+        before: Sequence[Statement],
+        nonlinearity: Nonlinearity,
+        rank: int,
+        whole: Sequence[Place] = (),
     ) -> None:
+        self._whole = whole
         self._script, self._before, self._nonlinearity, self._rank = script, before, nonlinearity, rank
         self._places = script.names.places(before[0].contraction.output)
         self.hidden: Noted | None = None
@@ -115,7 +132,7 @@ class _ChainOps(CertificateOps):
         """The gradient of h, whose entries stand for themselves in what follows."""
         if self.gradient is None:
             self.gradient = gradient
-            match_axes("the gradient of h", gradient.form.axes, self._places)
+            match_axes("the gradient of h", gradient.form.axes, self._whole or self._places)
             self._opaque = self._name(gradient.name, gradient, "eq_refl", "dh")
         if self.gradient is not gradient:
             raise UnsayableError("a nonlinearity", "its gradient is carried back twice")
@@ -130,12 +147,24 @@ class _ChainOps(CertificateOps):
         u = f"f ({self._call(0)})"
         self._define("h", u if len(results) == 1 else f"{u} ⊗ {self._call(1)}")
         if len(results) == 1:
-            self.hidden = self._apply("h", results[0])
+            self.hidden = self._number_whole(self._apply("h", results[0]))
             return self.hidden
         function_of, equal = "fun a b => f a ⊗ b", f"{self._at(0)} {self._at(1)}"
         body = f"pointwise_product f {results[0].name} {results[1].name}"
-        self.hidden = self._zip(body, function_of, equal, "h", results)
+        self.hidden = self._number_whole(self._zip(body, function_of, equal, "h", results))
         return self.hidden
+
+    def _number_whole(self, hidden: Noted) -> Noted:
+        """The hidden values, each by one number in place of parts, where a 1 follows them."""
+        if not self._whole:
+            return hidden
+        form = Form(tuple(self._whole), (Term((Factor(-1, "h", tuple(self._whole)),)),))
+        index = self._whole[-1][0]
+        parts = write_groups([self._places[-1]])[1:-1]
+        self._script.emit("Definition h' := " + hidden.name + ".")
+        proof = f"unfold h'. by_parts {parts} {hypothesis(index)}. apply {hidden.name}_is; assumption."
+        self._script.state("h'", form, f"exact {hidden.name}_shape.", proof)
+        return Noted(self._script, "h'", form)
 
     def _bend_back(self, x: Noted, gradient: Noted) -> Noted:
         """The gradient of the first layer's result: that of f(u), times f'(u)."""
@@ -167,7 +196,8 @@ class _ChainOps(CertificateOps):
         output, letter = statement.output, statement.letters.result
         places = self._script.names.places(statement.contraction.output)
         known = rename_given(match_axes(f"the result {letter}", result.form.axes, places))
-        bounds = " ".join(f"({hypothesis(index)} : {index.name} < {index.size})" for index in output)
+        limits = [index for place in places for index in place if index.digits]
+        bounds = " ".join(map(bind, (*output, *limits)))
         variables = " ".join(index.name for index in output)
         given = [use.array for use in statement.uses]
         self._script.emit(
@@ -180,32 +210,33 @@ class _ChainOps(CertificateOps):
     def _define(self, name: str, value: str) -> None:
         """Give a name to values at the indices of the hidden values."""
         *others, last = self._places
-        variables, text, proof = [place[0].name if place else "_" for place in others], value, ""
-        if len(last) > 1:
+        heads, text, proof = [place[0].name if place else "_" for place in others], value, ""
+        digits = variables(last)
+        if len(digits) > 1:
             # The parts of one place.
-            sizes, parts = write_groups([last])[1:-1], write_list(index.name for index in last)
+            sizes, parts = write_groups([digits])[1:-1], write_list(index.name for index in digits)
             text = f"match unflat {sizes} i0 with {parts} => {value} | _ => zero end"
             bounds = "(Forall2_nil lt)"
-            for index in reversed(last):
+            for index in reversed(digits):
                 bounds = f"(Forall2_cons _ _ {hypothesis(index)} {bounds})"
             fact = f"unflat {sizes} ({write_place(last)}) = {parts}"
             proof = f"assert (E : {fact}) by exact (unflat_flat {sizes} {parts} {bounds}). "
             proof += f"cbv beta iota delta [{name}]. rewrite E. "
-        held = "i0" if len(last) > 1 else last[0].name if last else "_"
-        pattern = write_list([*variables, held])
-        indices = [index for place in self._places for index in place]
-        bounded = " ".join(f"({hypothesis(index)} : {index.name} < {index.size})" for index in indices)
+        held = "i0" if len(digits) > 1 else last[0].name if last else "_"
+        pattern = write_list([*heads, held])
+        form = self._form(name)
+        bounded = " ".join(map(bind, (*form.indices, *form.limits)))
         self._script.emit(
             f"Definition {name} (i0 : list nat) : R :=\n  match i0 with {pattern} => {text} | _ => zero end.",
-            f"Lemma {name}_at {' '.join(index.name for index in indices)} {bounded} :",
+            f"Lemma {name}_at {' '.join(index.name for index in form.indices)} {bounded} :",
             f"  {name} {write_places(self._places)} = {value}.",
             f"Proof. {proof}reflexivity. Qed.",
         )
 
     def _to(self, name: str, proof: str) -> str:
         """The proof that something is what a name stands for, from a proof that it is that value."""
-        indices = [index for place in self._places for index in place]
-        return f"(eq_trans {proof} (eq_sym ({' '.join([f'{name}_at', *give(indices, {})])})))"
+        given = " ".join([f"{name}_at", *give_form(self._form(name), {})])
+        return f"(eq_trans {proof} (eq_sym ({given})))"
 
     def _name(self, name: str, array: Noted, proof: str, own: str = "") -> Noted:
         """An array whose entries are called by a name."""
@@ -221,13 +252,13 @@ class _ChainOps(CertificateOps):
     def _call(self, number: int) -> str:
         """The result of a layer before the last, at the indices of the hidden values."""
         statement = self._before[number]
-        variables = [index.name for place in self._places for index in place]
+        variables = [index.name for index in self._form("h").indices]
         return " ".join([statement.letters.result, *(use.array for use in statement.uses), *variables])
 
     def _at(self, number: int) -> str:
         """The lemma on such a result."""
-        indices: list[Index] = [index for place in self._places for index in place]
-        return f"({' '.join([f'{self._before[number].letters.result}_is', *give(indices, {})])})"
+        given = give_form(self._form("h"), {})
+        return f"({' '.join([f'{self._before[number].letters.result}_is', *given])})"
 
 
 def _split_alike(layers: Sequence[Contraction]) -> list[Split]:
@@ -243,7 +274,11 @@ def _split_alike(layers: Sequence[Contraction]) -> list[Split]:
     for name, alike in modes.items():
         splits = [split for layer in layers for split in layer.splits if split.mode in alike]
         if splits and len({*alike.values()}) > 1:
-            raise UnsayableError(name, "it is in parts, and followed by a 1")
+            last = layers[-1].operands[0].indices[-1]
+            if name != "h" or any(split.mode == last for split in splits):
+                raise UnsayableError(name, "it is in parts, and followed by a 1")
+            # What a 1 follows is numbered as a whole.
+            alike.pop(last)
         for mode in alike:
             held = {split.sizes for split in splits if split.mode == mode}
             for sizes in dict.fromkeys(split.sizes for split in splits if split.sizes not in held):

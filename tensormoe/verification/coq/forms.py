@@ -60,8 +60,9 @@ Place = tuple[Index, ...]
 
 
 def enclose(text: str) -> str:
-    """The text in parentheses, unless it is one word."""
-    return f"({text})" if " " in text else text
+    """The text in parentheses, unless it is one word or has them."""
+    whole = text.startswith("(") and text.find(")") == len(text) - 1
+    return f"({text})" if " " in text and not whole else text
 
 
 def write_size(place: Place) -> str:

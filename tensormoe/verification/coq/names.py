@@ -36,7 +36,7 @@ id R zero one add mul laws semiring Certificate Program certificate program_is_s
 Zero One Plus Times Sum Atom Moved Move whole rest change parts
 """
 # What is read only where it is needed, in this order.
-PARTS = ("padding", "choices")
+PARTS = ("padding", "choices", "parts")
 _DEFINED = re.compile(r"(?:Definition|Fixpoint|Lemma|Ltac|Record|Inductive) (\w+)")
 # Where the prelude takes in another file: a certificate is one file.
 _LOADED = re.compile(r"^Load (\w+)\.\n", re.MULTILINE)
@@ -100,6 +100,7 @@ class Names:
         equal: pairs of indices that have one size without a bias.
         reserved: names that the certificate gives to something else.
         further: parts of indices that no core carries, but of others of their size.
+        products: for indices without parts: another in parts, whose size they have without a bias.
 
     Attributes:
         order: all indices, each mode that is split in its parts, in the contractions' order.
@@ -112,6 +113,7 @@ class Names:
         equal: Sequence[tuple[str, str]] = (),
         reserved: Iterable[str] = (),
         further: Sequence[Split] = (),
+        products: Mapping[str, str] | None = None,
     ) -> None:
         self._taken = {*_find_taken(), *reserved}
         sizes = {BATCH: ANY_BATCH} | {index: size for each in contractions for index, size in each.sizes}
@@ -140,6 +142,11 @@ class Names:
                 single = index in self._with_row and sizes[index] == 2
                 texts[merged[index]] = "1" if single else self.fresh(f"N_{variables[merged[index]]}")
         self.sizes = tuple(text for text in texts.values() if text != "1")
+        self._products = products or {}
+        for index, other in self._products.items():
+            parts = [texts[merged[digit]] for digit in self._spread(other) if sizes[digit] != 1]
+            self.sizes = tuple(text for text in self.sizes if text != texts[merged[index]])
+            texts[merged[index]] = enclose(write_size(tuple(Index("", text) for text in parts)))
         self._indices = {
             index: self._make(index, variables[index], texts[merged[index]], sizes[index])
             for index in self.order
@@ -224,7 +231,8 @@ class Names:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the prelude that not every certificate has."""
-        return ("padding",) * bool(self.limits or self.row) + ("choices",) * bool(self.choices)
+        used = (self.limits or self.row, self.choices, self._products)
+        return tuple(compress(PARTS, map(bool, used)))
 
     @property
     def single(self) -> Index | None:
@@ -241,7 +249,7 @@ class Names:
         return self._digits.get(index, (index,))
 
     def _make(self, index: str, name: str, size: str, count: int) -> Index:
-        return Index(name, f"S {size}" if index in self._with_row else size, count)
+        return Index(name, f"S {enclose(size)}" if index in self._with_row else size, count)
 
 
 def _join_sizes(

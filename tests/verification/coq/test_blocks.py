@@ -18,6 +18,10 @@ BLOCKS = {
         8, 8, 6, 4, CP, gated=True, shared="expert1"
     ),
     "of inputs in parts": tm.MuMoEBlockSpec(4, 4, 3, 2, tm.TensorNetwork("n o, i1 o, i2 o", i=(2, 2))),
+    "in parts, and followed by a 1": tm.MuMoEBlockSpec(8, 8, 8, 4, (PARTS, tm.CP(2))),
+    "in padded parts": tm.MuMoEBlockSpec(
+        7, 7, 7, 3, tm.TTMatrix(i=(2, 4), o=(2, 4), ranks=(2,), pad=True), bias=False
+    ),
     "plain": tm.MuMoEBlockSpec(8, 7, 6, 4, CP),
     "gated, in other parts before and after": tm.MuMoEBlockSpec(8, 8, 8, 2, PARTS, gated=True),
     "of single values": tm.MuMoEBlockSpec(1, 1, 2, 2, tm.CP(3), gated=True),
@@ -67,11 +71,23 @@ def test_hidden_values_are_numbered_by_the_finest_parts_of_both_layers() -> None
     assert f"match i0 with [b; i0] => match unflat {sizes} i0 with [o_2x4_1; o_2; o2] =>" in text
 
 
-def test_hidden_values_in_parts_that_a_1_follows_are_refused() -> None:
-    proof = tm.prove(tm.MuMoEBlockSpec(8, 8, 8, 4, (PARTS, tm.CP(2))))
-    with pytest.raises(UnsayableError, match="received 'h'; it is in parts, and followed by a 1"):
-        proof.to_coq()
-    assert "Theorem program_is_soft_moe" in proof.layers["first"].to_coq()
+@needs_coq
+def test_hidden_values_in_other_parts_are_refused() -> None:
+    text = tm.prove(BLOCKS["in parts, and followed by a 1"]).to_coq()
+    right = "[o1; o2] => f (u x a1 core1 core2 bias b o1 o2)"
+    assert right in text
+    wrong = text.replace(right, right.replace("[o1; o2]", "[o2; o1]"))
+    assert lemma_of(wrong, refusal(wrong)) == "h_at"
+
+
+def test_an_input_in_parts_in_one_layer_and_followed_by_a_1_in_another_is_refused() -> None:
+    block = tm.MuMoEBlockSpec(8, 8, 8, 4, (PARTS, CP, CP), gated=True)
+    with pytest.raises(UnsayableError, match="received 'x'; it is in parts, and followed by a 1"):
+        tm.prove(block).to_coq()
+    assert "Theorem program_is_soft_moe" in tm.prove(block).layers["first"].to_coq()
+    padded = tm.TTMatrix(i=(2, 4), o=(2, 4), ranks=(2,), pad=True)
+    with pytest.raises(UnsayableError, match="received 'h'; it is in padded parts"):
+        tm.prove(tm.MuMoEBlockSpec(7, 7, 7, 3, (padded, CP))).to_coq()
 
 
 @needs_coq
