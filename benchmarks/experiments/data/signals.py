@@ -6,6 +6,7 @@ Source: Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2024.
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -39,8 +40,9 @@ class Parts(NamedTuple):
     test: Signals
 
 
+@cache
 def make_signals() -> Parts:
-    """The package's own 5,000 signals, made by its generator with its own seed.
+    """The package's own 5,000 signals, made by its generator with its own seed, once in a process.
 
     Raises:
         TensorMoEError: the package is not installed.
