@@ -22,7 +22,7 @@ Value: TypeAlias = Scalar | Sequence["Value"] | Mapping[str, "Value"] | None
 Cell: TypeAlias = Mapping[str, Scalar]
 
 # In the order of the page.
-NAMES: tuple[str, ...] = ("specialization", "selection", "bias", "robustness", "language", "cost")
+NAMES: tuple[str, ...] = ("specialization", "selection", "bias", "robustness", "language", "mixer", "cost")
 
 
 class Configuration(Protocol):
