@@ -152,12 +152,15 @@ def _extrapolate(costs: Costs) -> Finding:
         gigabytes = (cost_model.FLOAT * costs.count(side, size).parameters / 1e9 for side in (SOFT, "CP"))
         parts.append(f"{size}: {shown}; {_WEIGHTS.format(*gigabytes)}")
     errors = ", ".join(f"{side} {_worst(model.held)}" for side, model in models.items())
+    known = ", ".join(
+        f"{side} {_worst(model.published)}" for side, model in models.items() if len(model.published)
+    )
     return Finding(
         "At published sizes, a μMoE is trained at a small part of the cost of its soft MoE",
         PAPER,
         "milliseconds of a training step, predicted from counts by a model that is fitted to small blocks",
         f"{'. '.join(parts)}. The largest factor by which the model is off at the width that it was not "
-        f"fitted to: {errors}",
+        f"fitted to: {errors}; where blocks of published sizes were measured: {known}",
         _tested(costs),
         "soft and sparse mixtures of this size are not run here, and what is predicted is no measurement.",
     )
