@@ -122,7 +122,14 @@ class TrainWith:
 
 
 def cost_alone() -> CostAlone:
-    """No task: candidates are counted and proved, and nothing is computed with them."""
+    """No task: candidates are counted and proved, and nothing is computed with them.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> specs = [tm.MuMoESpec(8, 6, 4, tm.CP(rank)) for rank in (2, 3)]
+        >>> [trial.proved for trial in tm.explore.sweep(specs, task=tm.explore.cost_alone()).trials]
+        [True, True]
+    """
     return CostAlone()
 
 
@@ -132,6 +139,17 @@ def fit_to(weight: Array, *, iterations: int = ITERATIONS) -> FitTo:
     Args:
         weight: as for `tm.fit`.
         iterations: the largest number of steps of each descent.
+
+    Raises:
+        TensorMoEError: numbers that are not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> import tensormoe as tm
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=6), bias=False)
+        >>> task = tm.explore.fit_to(np.random.default_rng(0).normal(size=(8, 6)))
+        >>> task(spec, seed=0).value < 1e-12
+        True
     """
     task = FitTo(weight, positive_integer("iterations", iterations))
     _ = task.name  # its values are read now, so that a weight of no use is an error before a sweep
@@ -145,6 +163,17 @@ def train_with(function: Callable[[MuMoESpec, int], Loss], *, name: str | None =
         function: takes a specification and a seed, builds and trains a model, and returns the loss that
             counts, such as that of validation data; or losses as training goes on, of which the last counts.
         name: what tells the task from others after a restart; by default the function's name.
+
+    Raises:
+        TensorMoEError: what cannot be called.
+
+    Examples:
+        >>> import tensormoe as tm
+        >>> def train(spec, seed):
+        ...     return [1.0, 1 / spec.macs]                  # the losses as your own training went on
+        >>> spec = tm.MuMoESpec(8, 6, experts=4, factorization=tm.CP(rank=6), bias=False)
+        >>> tm.explore.train_with(train)(spec, seed=0).curve
+        (1.0, 0.007142857142857143)
     """
     if not callable(function):
         raise TensorMoEError("function", function, "pass a function of a specification and a seed")
