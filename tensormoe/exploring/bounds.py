@@ -6,6 +6,9 @@ share out the cores (a minimum cut). No matrix of that rank is closer to the tar
 cut off there. The largest such distance over all cuts of the modes is a bound, for any network at all: with
 hyperedges, cores used twice, fixed cores, and sums, whose ranks add up.
 
+The same holds for the slices at each value of a mode, with the bonds between the other modes: that tells of
+cores that carry the mode on both sides of a cut.
+
 So most candidates need not be tried: from the singular values of a target's few unfoldings, it follows that
 they are too small.
 
@@ -26,6 +29,8 @@ from .space import Space
 # Up to so many entries, singular values; beyond, the eigenvalues of a Gram matrix.
 _SMALL = 2_000_000
 _HUGE = 2.0**40
+# So many points are bounded at a time.
+_CHUNK = 256
 
 
 class Bounds:
@@ -43,7 +48,7 @@ class Bounds:
 
     def tails(self, layout: Layout) -> NumPyArray:
         """(P, S) for each cut of the modes, the error that a candidate has at least."""
-        errors = np.zeros((len(layout.points), len(self._cuts)))
+        errors = np.zeros((len(layout.points), len(self._cuts[0])))
         for choice in np.unique(layout.splits, axis=0):
             rows = (layout.splits == choice).all(axis=1)
             errors[rows] = self._of_split(tuple(map(int, choice)), layout, rows)
@@ -53,13 +58,15 @@ class Bounds:
         if split not in self._tails:
             self._tails[split] = self._unfold(layout.slot_sizes[np.flatnonzero(rows)[0]])
         table = self._tails[split]
-        ranks = sum(
-            (self._capacity(term, rows) * term.present[rows, None] for term in layout.terms),
-            np.zeros((int(rows.sum()), len(self._cuts))),
-        )
-        places = np.minimum(ranks, table.shape[1] - 1).astype(int)
-        tails: NumPyArray = table[np.arange(len(self._cuts)), places]
-        return tails
+        tails = []
+        for part in np.array_split(np.flatnonzero(rows), -(-int(rows.sum()) // _CHUNK)):
+            ranks = sum(
+                (self._capacity(term, part) * term.present[part, None] for term in layout.terms),
+                np.zeros((len(part), len(table))),
+            )
+            places = np.minimum(ranks, table.shape[1] - 1).astype(int)
+            tails.append(table[np.arange(len(table)), places])
+        return np.concatenate(tails)
 
     def _capacity(self, term: Term, rows: NumPyArray) -> NumPyArray:
         """(P, S) the largest rank that a term can have at each cut."""
@@ -73,24 +80,31 @@ class Bounds:
         # A mode on one side is cut where a core on the other one carries it.
         left = there[:, edges:] * sizes[:, edges:, None]
         right = here[:, edges:] * sizes[:, edges:, None]
-        cuts = self._cuts.astype(float)
-        total = bonds[:, None, :] + cuts @ left + (1 - cuts) @ right
+        first, second = self._cuts
+        total = bonds[:, None, :] + first.astype(float) @ left + second.astype(float) @ right
         capacity: NumPyArray = np.rint(np.minimum(np.exp2(total.min(axis=2)), _HUGE))
         return capacity
 
     @cached_property
-    def _cuts(self) -> NumPyArray:
-        """(S, slots) which slots are on the first side; the last slot never is."""
-        sides = product((0, 1), repeat=len(self.space.slots) - 1)
-        return np.array([(*side, 0) for side in sides if any(side)], bool).reshape(-1, len(self.space.slots))
+    def _cuts(self) -> tuple[NumPyArray, NumPyArray]:
+        """(S, slots) which slots are on the first side, and which on the second; slices lack one."""
+        count, cuts = len(self.space.slots), []
+        for sides in product((0, 1, 2), repeat=count):
+            # Of a cut and the same with the sides exchanged, one.
+            first = next((side for side in sides if side < 2), 1)
+            sliced = sides.count(2)
+            if first == 0 and 1 in sides and sliced <= self.space.carriers:
+                cuts.append(sides)
+        held = np.array(cuts).reshape(-1, count)
+        return held == 0, held == 1
 
     def _unfold(self, sizes: NumPyArray) -> NumPyArray:
         """(S, ranks + 1) the relative error of the best approximation of each rank, by cut."""
         tensor = self._target.reshape([int(size) for size in np.maximum(sizes, 1)])
         norm = float(np.linalg.norm(tensor)) or 1.0
         longest, rows = 1, []
-        for cut in self._cuts:
-            squares = _squares(tensor, np.flatnonzero(cut), np.flatnonzero(~cut))
+        for first, second in zip(*self._cuts, strict=True):
+            squares = _squares(tensor, np.flatnonzero(first), np.flatnonzero(second))
             tail = np.sqrt(np.append(np.cumsum(squares[::-1])[::-1], 0)) / norm
             rows.append(tail)
             longest = max(longest, len(tail))
@@ -101,10 +115,16 @@ class Bounds:
 
 
 def _squares(tensor: NumPyArray, left: NumPyArray, right: NumPyArray) -> NumPyArray:
-    """The squared singular values of an unfolding, the largest first."""
+    """The squared singular values of an unfolding, the largest first; those of slices, added up."""
+    sliced = [axis for axis in range(tensor.ndim) if axis not in left and axis not in right]
     rows = prod(tensor.shape[axis] for axis in left)
-    matrix = tensor.transpose(*left, *right).reshape(rows, -1)
-    if matrix.size <= _SMALL:
-        return np.linalg.svd(matrix, compute_uv=False) ** 2
-    gram = matrix @ matrix.T if len(matrix) <= matrix.shape[1] else matrix.T @ matrix
-    return np.maximum(np.linalg.eigvalsh(gram)[::-1], 0)
+    columns = prod(tensor.shape[axis] for axis in right)
+    matrices = tensor.transpose(*sliced, *left, *right).reshape(-1, rows, columns)
+    if tensor.size <= _SMALL:
+        squares = np.linalg.svd(matrices, compute_uv=False) ** 2
+    else:
+        turned = matrices.swapaxes(1, 2)
+        grams = matrices @ turned if rows <= columns else turned @ matrices
+        squares = np.maximum(np.linalg.eigvalsh(grams)[:, ::-1], 0)
+    total: NumPyArray = squares.sum(axis=0)
+    return total

@@ -32,10 +32,10 @@ def starts(stage: Stage, weight: NumPyArray, seed: int) -> Iterator[tuple[str, C
         yield "TensorLy", decomposed
         count = _STARTS - 1 if isinstance(stage.factorization, TensorRing) else 0
     for number in range(count):
-        yield "random", _draw(stage, weight, seed + number)
+        yield "random", draw_like(stage, weight, seed + number)
 
 
-def _draw(stage: Stage, weight: NumPyArray, seed: int) -> Cores:
+def draw_like(stage: Stage, weight: NumPyArray, seed: int) -> Cores:
     """Initial values as a layer's, as large as the weight."""
     cores = draw_cores(stage, seed)
     ops = get_backend("numpy")
