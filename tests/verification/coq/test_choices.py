@@ -31,7 +31,7 @@ PLAN = PLANS["a core of two levels"]
 
 
 @needs_coq
-@pytest.mark.parametrize("name", PLANS if DEEP else [*PLANS][:2])
+@pytest.mark.parametrize("name", PLANS if DEEP else [*PLANS][:1])
 def test_the_certificate_of_chosen_experts_holds(name: str) -> None:
     verdict = check_certificate(export(PLANS[name].contraction, PLANS[name].program))
     assert verdict.passed, str(verdict)
@@ -72,7 +72,7 @@ EDITS = {
 
 
 @needs_coq
-@pytest.mark.parametrize("name", EDITS if DEEP else [*EDITS][:2])
+@pytest.mark.parametrize("name", EDITS if DEEP else [*EDITS][1:2])
 def test_coq_refuses_slices_of_other_experts(name: str) -> None:
     before, after, lemma = EDITS[name]
     text = export(PLAN.contraction, PLAN.program, gradients=False)

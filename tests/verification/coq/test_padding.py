@@ -100,7 +100,7 @@ EDITS = {
 
 
 @needs_coq
-@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("name", EDITS if DEEP else [*EDITS][::2])
 def test_coq_refuses_zeros_elsewhere(name: str) -> None:
     plan, before, after = EDITS[name]
     text = export(PLANS[plan].contraction, PLANS[plan].program, gradients=False)
