@@ -100,9 +100,21 @@ def main() -> int:
             print(f"They disagree about {judgement.program}")
             print(f"  prover: {judgement.prover or 'accepted'}")
             print(f"  Coq: {judgement.coq or 'accepted'}", flush=True)
-    both, neither, total = verdicts[True, True], verdicts[False, False], verdicts.total()
-    print(f"{total} programs in {perf_counter() - started:.0f} s: both accept {both}, both refuse {neither}")
-    return int(total > both + neither)
+        if verdicts.total() % 100 == 0 or verdicts.total() == arguments.count:
+            print(_say(verdicts, perf_counter() - started), flush=True)
+    return int(_differ(verdicts) > 0)
+
+
+def _say(verdicts: Counter[tuple[bool, bool]], seconds: float) -> str:
+    both, neither = verdicts[True, True], verdicts[False, False]
+    return (
+        f"{verdicts.total()} programs in {seconds:.0f} s: both accept {both}, both refuse {neither}, "
+        f"they disagree about {_differ(verdicts)}"
+    )
+
+
+def _differ(verdicts: Counter[tuple[bool, bool]]) -> int:
+    return verdicts[True, False] + verdicts[False, True]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from .script import Script, hypothesis, rename_given, write_places
 from .statement import Statement
 
 THEOREM, FITS = "program_is_soft_moe", "program_fits"
+_GROUP = 32
 
 
 def export(contraction: Contraction, program: Program, gradients: bool = True) -> str:
@@ -161,11 +162,21 @@ def _state_fits(script: Script) -> list[str]:
     """The theorem that every operation is defined."""
     if not script.fitting:
         return []
-    names, claims = zip(*script.fitting, strict=True)
-    term = names[-1]
-    for name in reversed(names[:-1]):
-        term = f"(conj {name} {term})"
-    conjunction = " /\\\n  ".join(claims)
+    # In groups, where they are many: each "and" is checked together with all that follows in its group.
+    starts = range(0, len(script.fitting), _GROUP)
+    groups = [_conjoin(script.fitting[start : start + _GROUP]) for start in starts]
+    if len(groups) > 1:
+        groups = [_conjoin([(term, f"({claim})") for term, claim in groups])]
+    ((term, conjunction),) = groups
     script.emit("(* Every operation, reverse mode included, is defined for its operands' shapes. *)")
     script.emit(f"Theorem {FITS} :\n  {conjunction}.", f"Proof. exact {term}. Qed.", "")
     return [FITS]
+
+
+def _conjoin(fitting: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The proof of all of some claims, from theirs, and what it says."""
+    proofs, claims = zip(*fitting, strict=True)
+    term = proofs[-1]
+    for proof in reversed(proofs[:-1]):
+        term = f"(conj {proof} {term})"
+    return term, " /\\\n  ".join(claims)
