@@ -15,6 +15,10 @@ from .names import has_prelude
 # What Coq says of a theorem that rests on nothing.
 _CLOSED = "Closed under the global context"
 _CLAIMS = re.compile(r"^Definition certificate := \(([\w, ]+)\)\.$", re.MULTILINE)
+_ADVICE = (
+    "Read this statement: it is what is proved, of exact numbers, with y and the steps of the program as the "
+    "file defines them. What it assumes is written in it."
+)
 _REMEDY = (
     "Coq is not installed, or coqc is not on PATH: apt install coq, brew install coq, or opam install coq "
     "(certificates are written for Coq 8.16)"
@@ -51,6 +55,8 @@ class Verdict:
             return f"the file does not claim {THEOREM}"
         lines = [
             self.statement,
+            "",
+            _ADVICE,
             "",
             f"{len(self.theorems)} theorems: {', '.join(self.theorems)}",
             self.assumptions,

@@ -85,6 +85,8 @@ def draw_operations(generator: np.random.Generator, count: int) -> Iterator[tupl
         yield f"zeros {literal(x)}", np.zeros_like(x)
         yield f"plus_one {literal(x)}", x + 1
         yield f"pointwise Z.opp {literal(x)}", -x
+        yield f"pointwise_product Z.opp {literal(x)} {literal(stretched)}", -x * stretched
+        yield f"pointwise_vjp Z.opp {literal(x)} {literal(stretched)}", stretched * -x
         start = int(generator.integers(x.shape[axis] + 1))
         kept = [slice(None)] * axis + [slice(start, None)]
         yield f"slice {axis} {start} {x.shape[axis] - start} {literal(x)}", x[tuple(kept)]
@@ -97,7 +99,7 @@ def draw_operations(generator: np.random.Generator, count: int) -> Iterator[tupl
 def test_the_operations_are_those_of_numpy_on_random_shapes() -> None:
     drawn = draw_operations(np.random.default_rng(0), 12)
     goals = [goal(text, result) for text, result in drawn]
-    assert len(goals) == 144
+    assert len(goals) == 168
     assert refusal(prelude() + "".join(goals)) == ""
 
 
@@ -145,6 +147,17 @@ def test_zeros_and_chosen_places_are_those_of_numpy() -> None:
     goals = [goal(text, result) for text, result in drawn]
     assert len(goals) == 40
     assert refusal(prelude() + further() + "".join(goals)) == ""
+
+
+def test_no_operation_is_left_out() -> None:
+    """What a certificate can define of an array, and what is compared with NumPy above."""
+    meaning = read_prelude(PARTS).split("(* III.")[0]
+    definitions = re.findall(r"^Definition (\w+)(.*?)\.$", meaning, re.DOTALL | re.MULTILINE)
+    defined = {name for name, body in definitions if re.search(r":=\s*(?:Array|elementwise)", body)}
+    generator = np.random.default_rng(0)
+    drawn = [*draw_operations(generator, 1), *draw_further(generator, 1)]
+    assert defined - {text.split()[0] for text, _ in drawn} == {"elementwise"}  # what others are made of
+    assert len(defined) > 17
 
 
 def test_another_number_is_noticed() -> None:
