@@ -137,10 +137,7 @@ class Scorer:
             return None
         if candidate.key not in self.values:
             stage = candidate.spec.stage
-            self.values[candidate.key] = (
-                self._fit(candidate.spec.stage),
-                candidate.spec.network.num_parameters,
-            )
+            self.values[candidate.key] = self._fit(stage), stage.network.num_parameters
         return (candidate.key, *self.values[candidate.key])
 
     def _fit(self, stage: Stage) -> float:
