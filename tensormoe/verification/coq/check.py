@@ -14,6 +14,8 @@ from .names import has_prelude
 
 # What Coq says of a theorem that rests on nothing.
 _CLOSED = "Closed under the global context"
+# What a certificate asks for those who compile it; here it is asked from outside, and once is enough.
+_QUESTION = "Print Assumptions certificate.\n"
 _CLAIMS = re.compile(r"^Definition certificate := \(([\w, ]+)\)\.$", re.MULTILINE)
 _ADVICE = (
     "Read this statement: it is what is proved, of exact numbers, with y and the steps of the program as the "
@@ -87,7 +89,8 @@ def check_certificate(text: str) -> Verdict:
         return Verdict(names, has_prelude=known)
     with TemporaryDirectory(prefix="tensormoe-") as name:
         folder = Path(name)
-        for file, content in (("certificate.v", text), ("claims.v", _ask(names))):
+        files = ("certificate.v", text.removesuffix(_QUESTION)), ("claims.v", _ask(names))
+        for file, content in files:
             folder.joinpath(file).write_text(content, encoding="utf-8")
             refusal = _compile(coqc, folder, file)
             if refusal:
