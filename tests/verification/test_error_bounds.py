@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.frameworks import optional
 from support.strategies import BACKENDS
@@ -46,6 +46,8 @@ def layers(draw: st.DrawFn) -> tm.MuMoESpec:
         spec = tm.MuMoESpec(*features, experts, family, gate, bias)
         if spec.num_parameters <= _LARGEST:
             return spec
+        # What is left are the bonds of a network.
+        assume(max(*features, *experts) > 1)
         # Halved rather than thrown away: dense layers would hardly ever be small enough.
         features = ((features[0] + 1) // 2, (features[1] + 1) // 2)
         experts = tuple((n + 1) // 2 for n in experts)
