@@ -37,6 +37,8 @@ Storage = str | PathLike[str]
 _SETTINGS, _KEY, _TRIAL, _OWNER = "tensormoe", "key", "trial", "owner"
 # A process says within so many seconds which candidate the trial that it has begun is.
 _PATIENCE = 20
+# After so many seconds each, what another process began to make of a database is there.
+_WAITS = (0.1, 0.3, 1.0)
 # A trial of another machine that takes longer is given up.
 _LONGEST = timedelta(days=1)
 # Who of this process searches now.
@@ -190,12 +192,7 @@ def open_board(
     text = json.dumps(settings, sort_keys=True)
     try:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            storage=_open(storage),
-            study_name="tensormoe",
-            directions=["minimize"] * len(names),
-            load_if_exists=True,
-        )
+        study = _join(storage, len(names))
         held = study.user_attrs.get(_SETTINGS)
         if held is None and not study.get_trials(deepcopy=False):
             study.set_user_attr(_SETTINGS, text)
@@ -217,6 +214,27 @@ def open_board(
         yield board
     finally:
         _HERE.remove(owner)
+
+
+def _join(storage: Storage | None, count: int) -> "optuna.Study":
+    """The storage's study. Other processes may be making the same tables: what they made is then there."""
+    import optuna
+    from sqlalchemy.exc import DatabaseError
+
+    def join() -> "optuna.Study":
+        return optuna.create_study(
+            storage=_open(storage),
+            study_name="tensormoe",
+            directions=["minimize"] * count,
+            load_if_exists=True,
+        )
+
+    for wait in _WAITS:
+        try:
+            return join()
+        except DatabaseError:
+            time.sleep(wait)
+    return join()
 
 
 def _open(storage: Storage | None) -> "optuna.storages.BaseStorage | str | None":
