@@ -363,7 +363,7 @@ COQ = [
     edit(
         "a certificate defines the weight without its inner sums",
         "verification.coq.statement:Statement._define_weight",
-        "sign(bonds) + (",
+        "sign([*rows, *bonds]) + (",
         "(",
         CP,
         "verification/coq/test_families.py::test_a_certificate_says_in_words_what_it_proves_and_names_what_the_notation_names",
@@ -377,12 +377,12 @@ COQ = [
         "verification/coq/test_families.py::test_a_single_input_beside_a_bias_has_no_variable",
     ),
     edit(
-        "hidden values in parts may be followed by a 1",
+        "inputs in parts may be followed by a 1 in another layer",
         "verification.coq.chain:_split_alike",
         "len({*alike.values()}) > 1",
         "len({*alike.values()}) > 2",
         CP,
-        "verification/coq/test_blocks.py::test_hidden_values_in_parts_that_a_1_follows_are_refused",
+        "verification/coq/test_blocks.py::test_an_input_in_parts_in_one_layer_and_followed_by_a_1_in_another_is_refused",
     ),
 ]
 
