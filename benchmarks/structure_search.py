@@ -243,26 +243,23 @@ def run(problem: Problem, methods: tuple[str, ...], seeds: range, most: int) -> 
     return counts
 
 
-def tell(counts: list[int | None], most: int) -> str:
+def tell(counts: list[int | None] | None, most: int) -> str:
     """How often it was found, and the median number of networks until then."""
+    if counts is None:
+        return "–"
     found = [each for each in counts if each is not None]
     middle = median(most + 1 if each is None else each for each in counts)
-    return f"{len(found)}/{len(counts)}, {f'{middle:g}' if middle <= most else f'> {most}'}"
+    return f"{len(found)} of {len(counts)}: {f'{middle:g}' if middle <= most else f'> {most}'}"
 
 
 def show(results: Results) -> str:
     """The table of the docs."""
-    head = ("planted", "points", *LOOPS)
-    cells = [
-        (
-            problem.name,
-            f"{problem.space.size:.0e}",
-            *(tell(results[problem.name][name], MOST) for name in LOOPS if name in results[problem.name]),
-        )
+    rows = [
+        (problem.name, *(tell(results[problem.name].get(name), MOST) for name in LOOPS))
         for problem in PROBLEMS
         if problem.name in results
     ]
-    lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *cells)]
+    lines = [f"| {' | '.join(line)} |" for line in (("planted", *LOOPS), ["---"] * (1 + len(LOOPS)), *rows)]
     return "\n".join(lines)
 
 
