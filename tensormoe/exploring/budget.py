@@ -123,3 +123,10 @@ class Budget(Serializable):
             remedy = f"even at rank 1 a batch of {self.batch_size:,} takes {take(1) / 1e9:.3g}: raise it"
             raise BudgetError(self.name, self.bound, remedy)
         return spec.replace(factorization=growth.factorizations(most_units(growth, take, self.name, bound)))
+
+
+def check_budget(argument: str, budget: object) -> Budget | None:
+    """Return a budget or None, or raise the error for anything else."""
+    if budget is not None and not isinstance(budget, Budget):
+        raise TensorMoEError(argument, budget, "pass tm.explore.Budget(parameters=…), or None")
+    return budget

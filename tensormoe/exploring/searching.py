@@ -5,7 +5,7 @@ from math import inf
 
 from ..errors import TensorMoEError, mapping, non_negative_integer, one_of, positive_integer, real_number
 from .board import Storage, open_board
-from .budget import Budget
+from .budget import Budget, check_budget
 from .driver import AUTO, SAMPLERS, Driver
 from .evaluation import Evaluation, verify_front
 from .methods import METHODS
@@ -81,15 +81,13 @@ def search(
         TensorNetwork('n a, i a, o a', a=2)
     """
     evaluation = Evaluation(check_task(task), read_costs(costs))
-    if budget is not None and not isinstance(budget, Budget):
-        raise TensorMoEError("budget", budget, "pass tm.explore.Budget(parameters=…), or None")
     if not isinstance(space, Space):
         raise TensorMoEError("space", space, "pass tm.explore.Space(layer, …)")
     one_of("method", method, (AUTO, *METHODS, *SAMPLERS))
     driver = Driver(
         space,
         evaluation,
-        budget,
+        check_budget("budget", budget),
         method=method,
         most=positive_integer("trials", trials),
         weights=read_weights(weights, evaluation.objectives),

@@ -12,7 +12,7 @@ from ..codec import Data
 from ..errors import TensorMoEError, as_tuple, non_negative_integer, true_or_false
 from ..layers.layer_spec import MuMoESpec
 from ..networks.factorization import Factorization
-from .budget import Budget
+from .budget import Budget, check_budget
 from .evaluation import Evaluation, verify_front
 from .objectives import read_objective
 from .parallel import check_jobs, each_result
@@ -206,10 +206,7 @@ def _read_budgets(budgets: object) -> tuple[Budget | None, ...]:
     given = as_tuple(budgets)
     if not given:
         raise TensorMoEError("budgets", budgets, "pass at least one, or None to keep the candidates' ranks")
-    for each in given:
-        if each is not None and not isinstance(each, Budget):
-            raise TensorMoEError("budgets", each, "pass tm.explore.Budget(parameters=…), or None")
-    return given  # type: ignore[return-value]
+    return tuple(check_budget("budgets", each) for each in given)
 
 
 def check_task(task: object) -> Task:
