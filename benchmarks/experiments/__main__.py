@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tensormoe.errors import TensorMoEError
 
-from . import page, presets, results, runner
+from . import page, presets, runner, storage
 from .experiment import NAMES, find
 
 
@@ -27,7 +27,7 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, help="how many, in place of the preset's")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="in place of the preset's")
-    parser.add_argument("--results", type=Path, default=results.FOLDER, metavar="DIR")
+    parser.add_argument("--results", type=Path, default=storage.FOLDER, metavar="DIR")
     parser.add_argument("--all", action="store_true", help="run what is finished, too")
     parser.add_argument("--page", action="store_true", help="run nothing")
     parser.add_argument("--no-page", action="store_true", help="write no page and draw nothing")
@@ -50,7 +50,7 @@ def main() -> int:
             print(f"in all: {total:.1f} minutes, those of earlier runs among them")
         if options.page or not options.no_page:
             # The documentation's page has all experiments, whichever ran.
-            own = folder == results.FOLDER
+            own = folder == storage.FOLDER
             print(page.write() if own else page.write(folder, names, options.preset, changes))
     except TensorMoEError as error:
         parser.error(str(error))

@@ -15,9 +15,10 @@ from . import checkpoints, mitigation, rates
 from .bias_report import report
 from .convolutions import Classifier, convolve, features
 from .data.population import Task, border_digits
-from .experiment import Cell, Experiment, Outcome, Trial
+from .experiment import Experiment
 from .faces import read_faces
 from .training import Recipe, accuracy, train
+from .trial import Cell, Outcome, Trial
 
 METHODS = ("none", "re-writing", "blind threshold", "oversampling", "adversary")
 # The seed with which rates are chosen, of no trial.

@@ -15,8 +15,9 @@ from . import cost_memory
 from .cost_memory import name_mode
 from .cost_report import report
 from .cost_sides import SIDES, Size, build, count
-from .experiment import Cell, Experiment, Outcome, Trial
+from .experiment import Experiment
 from .training import choose_device
+from .trial import Cell, Outcome, Trial
 
 # Seconds of a round: on a processor, whose own clock other work hardly disturbs, and on a GPU.
 _LEAST = (0.004, 0.02)

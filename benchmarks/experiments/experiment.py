@@ -1,72 +1,21 @@
 """What an experiment is: a configuration, what varies in it, how one trial runs, and what all of them say."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 from tensormoe.errors import TensorMoEError
 
+from .results import Results
+from .trial import C, Cell, Configuration, Outcome, Trial
 from .verdicts import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .results import Results
-
-Scalar: TypeAlias = str | int | float | bool
-# What JSON holds and the results keep.
-Value: TypeAlias = Scalar | Sequence["Value"] | Mapping[str, "Value"] | None
-# One choice of what varies, such as {"experts": 16, "gate": "softmax"}.
-Cell: TypeAlias = Mapping[str, Scalar]
-
 # In the order of the page.
 NAMES: tuple[str, ...] = ("specialization", "selection", "bias", "robustness", "language", "mixer", "cost")
-
-
-class Configuration(Protocol):
-    """What every configuration has: the number of seeds, which are 0, 1, …"""
-
-    @property
-    def seeds(self) -> int: ...
-
-
-C = TypeVar("C", bound=Configuration)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One cell with one seed, and where it may keep files.
-
-    Args:
-        cell: what varies between trials.
-        seed: of initial values, order of the data and whatever else is random.
-        shared: a folder that all trials of a configuration share, for what they have in common, such as a
-            pretrained network. Files in it must appear whole (see `checkpoints.prepare`).
-        own: a folder for checkpoints of this trial, which outlives a killed process and goes when the trial
-            is finished.
-        tell: shows a short text and the share of the trial that is done, from 0 to 1.
-    """
-
-    cell: Cell
-    seed: int
-    shared: Path
-    own: Path
-    tell: Callable[[str, float], None] = lambda text, share: None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial measured.
-
-    Args:
-        measures: what is the same whenever the trial is run with the same versions.
-        timings: what is not: seconds and bytes.
-    """
-
-    measures: Mapping[str, Value]
-    timings: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +80,7 @@ class Experiment(Generic[C]):
     configuration: type[C]
     cells: Callable[[C], Sequence[Cell]]
     run: Callable[[C, Trial], Outcome]
-    report: Callable[[C, "Results"], Report]
+    report: Callable[[C, Results], Report]
     threads: int = 1
 
     def trials(self, configuration: C) -> list[tuple[Cell, int]]:

@@ -17,9 +17,9 @@ from tensormoe.typing import NumPyArray
 from . import checkpoints, clip, heads, rates
 from .clip import Encoder
 from .data.images import Pictures, standardize
-from .experiment import Outcome, Trial
 from .tasks import Part, read_pictures
 from .training import Examples, Recipe, accuracy, train
+from .trial import Outcome, Trial
 
 TASK = "fine-tuned images"
 DECAY, WARMUP, AT_ONCE = 0.1, 500, 256

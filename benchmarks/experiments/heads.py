@@ -12,9 +12,9 @@ import tensormoe as tm
 from tensormoe.typing import NumPyArray
 
 from . import checkpoints, rates, results
-from .experiment import Cell, Outcome, Trial, Value
 from .tasks import Part, Places, Task, load
 from .training import Recipe, accuracy, train
+from .trial import Cell, Outcome, Trial, Value
 
 # What all heads of experts are compared with.
 LINEAR: Cell = {"layer": "linear", "family": "dense", "gate": "none", "experts": 1}

@@ -12,12 +12,13 @@ import tensormoe as tm
 import tensormoe_torch
 
 from . import checkpoints, language_data, rates
-from .experiment import Cell, Experiment, Outcome, Trial, Value
+from .experiment import Experiment
 from .language_data import Text
 from .language_experts import examine
 from .language_report import DENSE, report
 from .selection import fastest
 from .training import Recipe, choose_device, device_of, train
+from .trial import Cell, Outcome, Trial, Value
 
 # Of the ring, the last rank is the one that parameters decide; the others are the published ones.
 FAMILIES: dict[str, tm.Factorization] = {"CP": tm.CP(1), "ring": tm.TensorRing((4, 4, 1))}

@@ -11,8 +11,8 @@ from torch import Tensor
 import tensormoe as tm
 from tensormoe.typing import NumPyArray
 
-from .experiment import Value
 from .language_data import Text
+from .trial import Value
 
 # Experts with less than this share of an equal load are too rare to say what they are for.
 _RARE = 0.25

@@ -12,12 +12,13 @@ import tensormoe as tm
 from tensormoe.typing import NumPyArray
 
 from . import checkpoints, mixer_data, rates
-from .experiment import Cell, Experiment, Outcome, Scalar, Trial, Value
+from .experiment import Experiment
 from .mixer_data import Part, Task
 from .mixer_report import DENSE, report
 from .mixing import KINDS, Mixer, Sizes, fit_blocks
 from .selection import fastest
 from .training import Recipe, choose_device, device_of, train
+from .trial import Cell, Outcome, Scalar, Trial, Value
 
 # The seed with which rates are chosen, of no trial.
 TUNING = 1_000_000

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 from tensormoe.intervals import Interval, interval
 
 from . import figures
-from .experiment import Cell, Finding, Picture, Report, Scalar
+from .experiment import Finding, Picture, Report
 from .results import Results
+from .trial import Cell, Scalar
 from .verdicts import judge
 
 if TYPE_CHECKING:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from . import presets, rates, results
-from .experiment import NAMES, Configuration, Experiment, Finding, Report, find
+from . import presets, rates, storage
+from .experiment import NAMES, Experiment, Finding, Report, find
 from .results import Results
+from .trial import Configuration
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PICTURES = DOCS / "claims.md", DOCS / "images" / "claims"
@@ -27,7 +28,7 @@ by accuracy or loss on validation data that no result uses.
 
 
 def write(
-    folder: Path = results.FOLDER,
+    folder: Path = storage.FOLDER,
     names: Sequence[str] = NAMES,
     preset: str = "small",
     changes: Mapping[str, object] | None = None,
@@ -39,7 +40,7 @@ def write(
         names: of the experiments on the page.
         preset, changes: the configuration whose results are shown.
     """
-    page, pictures = (PAGE, PICTURES) if folder == results.FOLDER else (folder / "claims.md", folder)
+    page, pictures = (PAGE, PICTURES) if folder == storage.FOLDER else (folder / "claims.md", folder)
     import matplotlib
 
     matplotlib.use("Agg")
@@ -53,13 +54,13 @@ def write(
 
 
 def text(
-    folder: Path = results.FOLDER,
+    folder: Path = storage.FOLDER,
     names: Sequence[str] = NAMES,
     preset: str = "small",
     changes: Mapping[str, object] | None = None,
 ) -> str:
     """The page."""
-    images = "images/claims/" if folder == results.FOLDER else ""
+    images = "images/claims/" if folder == storage.FOLDER else ""
     overview = ["| claim | source | verdict |", "|---|---|---|"]
     sections = []
     for experiment, own, report in reports(folder, names, preset, changes):
@@ -76,7 +77,7 @@ def reports(
     for name in names:
         experiment = find(name)
         configuration = presets.read(experiment, preset, changes)
-        own = results.select(experiment, configuration, folder / f"{experiment.name}.jsonl")
+        own = storage.select(experiment, configuration, folder / f"{experiment.name}.jsonl")
         complete = len(own.lines) == len(experiment.trials(configuration))
         yield experiment, own, experiment.report(configuration, own) if complete else None
 

@@ -9,7 +9,8 @@ from typing import get_args, get_origin, get_type_hints
 
 from tensormoe.errors import TensorMoEError
 
-from .experiment import C, Configuration, Experiment
+from .experiment import Experiment
+from .trial import C, Configuration
 
 FOLDER = Path(__file__).with_name("presets")
 

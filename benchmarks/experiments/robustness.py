@@ -9,11 +9,12 @@ from torch import Tensor
 import tensormoe as tm
 
 from . import checkpoints, rates
-from .experiment import Cell, Experiment, Outcome, Trial
+from .experiment import Experiment
 from .robustness_report import report
 from .routing_tasks import Task, evaluate, mean_loss, read_images, read_text, top_experts
 from .training import Recipe, choose_device, device_of, train
 from .transformer import Transformer
+from .trial import Cell, Outcome, Trial
 
 # Assignment to clusters and statistics; None is the linear router. The first is the published rule.
 ROUTERS: dict[str, tuple[str, str] | None] = {

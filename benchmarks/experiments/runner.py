@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from . import results
-from .experiment import Cell, Configuration, Experiment, Trial
+from . import results, storage
+from .experiment import Experiment
 from .presets import as_json
 from .results import Results
+from .trial import Cell, Configuration, Trial
 
 # Where trials keep files: beside the results, and never committed.
 SCRATCH = "scratch"
@@ -23,7 +24,7 @@ SCRATCH = "scratch"
 def run(
     experiment: Experiment[Configuration],
     configuration: Configuration,
-    folder: Path = results.FOLDER,
+    folder: Path = storage.FOLDER,
     *,
     anew: bool = False,
     quiet: bool = False,
@@ -45,7 +46,7 @@ def run(
     """
     path = folder / f"{experiment.name}.jsonl"
     scratch = folder / SCRATCH / f"{experiment.name}-{_digest(configuration)}"
-    with results.locked(path):
+    with storage.locked(path):
         if anew:
             _forget(path, configuration)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -56,7 +57,7 @@ def run(
         with _bars(experiment.name, len(trials), len(missing), quiet) as bars:
             for cell, seed in missing:
                 _run_one(experiment, configuration, cell, seed, path, scratch, bars)
-    return results.select(experiment, configuration, path)
+    return storage.select(experiment, configuration, path)
 
 
 def _run_one(
@@ -76,21 +77,21 @@ def _run_one(
     start, cpu = time.perf_counter(), time.process_time()
     outcome = experiment.run(configuration, Trial(cell, seed, shared, own, bars.tell))
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    results.append(path, results.make(configuration, cell, seed, outcome, seconds, cpu))
+    storage.append(path, storage.make(configuration, cell, seed, outcome, seconds, cpu))
     shutil.rmtree(own)
     bars.end()
 
 
 def _own(path: Path, configuration: Configuration) -> Iterator[results.Line]:
-    return (line for line in results.read(path) if results.same(line["configuration"], configuration))
+    return (line for line in storage.read(path) if storage.same(line["configuration"], configuration))
 
 
 def _forget(path: Path, configuration: Configuration) -> None:
     """Leave out the lines of a configuration. The file is written in place: it is the one that is locked."""
-    kept = [line for line in results.read(path) if not results.same(line["configuration"], configuration)]
+    kept = [line for line in storage.read(path) if not storage.same(line["configuration"], configuration)]
     path.write_text("", encoding="utf-8")
     for line in kept:
-        results.append(path, line)
+        storage.append(path, line)
 
 
 def _digest(configuration: Configuration) -> str:

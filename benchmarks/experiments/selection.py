@@ -12,9 +12,10 @@ import tensormoe as tm
 from tensormoe.intervals import Interval, interval
 
 from . import figures, heads
-from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Scalar, Trial
+from .experiment import Experiment, Finding, Picture, Report
 from .results import Results
 from .tasks import load
+from .trial import Cell, Outcome, Scalar, Trial
 from .verdicts import decide, judge
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from tensormoe.intervals import Interval
 
 from . import figures, finetuning, heads
-from .experiment import Cell, Experiment, Finding, Outcome, Picture, Report, Trial
+from .experiment import Experiment, Finding, Picture, Report
 from .results import Results
 from .specialization_table import tabulate
+from .trial import Cell, Outcome, Trial
 from .verdicts import judge
 
 if TYPE_CHECKING:

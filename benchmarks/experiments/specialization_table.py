@@ -3,9 +3,9 @@
 from typing import Protocol
 
 from . import heads
-from .experiment import Cell
 from .results import Results
 from .tasks import MEMBERS, PACKAGES
+from .trial import Cell
 
 _TASKS = f"""\
 **digits** are scikit-learn's: 60 % to learn from, 20 % to choose rates by, 20 % to judge by. Their 64

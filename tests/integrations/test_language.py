@@ -8,7 +8,7 @@ import torch
 
 import tensormoe as tm
 from benchmarks.experiments import language, language_data, presets, runner
-from benchmarks.experiments.experiment import Cell
+from benchmarks.experiments.trial import Cell
 
 SIZES = {"seeds": 1, "layers": 2, "heads": 2, "width": 16, "steps": 4, "batch": 8, "at_once": 4, "warmup": 1}
 DATA = {"vocabulary": 270, "context": 16, "characters": 0, "held_out": 6, "watched": 2, "rates": (1e-3,)}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.experiments.experiment import Cell, Experiment, Finding, Outcome, Report, Trial
+from benchmarks.experiments.experiment import Experiment, Finding, Report
 from benchmarks.experiments.results import Results
+from benchmarks.experiments.trial import Cell, Outcome, Trial
 from benchmarks.experiments.verdicts import judge
 
 EVERY = 10

@@ -12,7 +12,7 @@ from benchmarks.experiments.data.digits import read_digits
 from benchmarks.experiments.data.population import Population, Task, border_digits
 
 torch = support.frameworks.optional("torch")
-from benchmarks.experiments import bias, mitigation, presets, results, runner  # noqa: E402
+from benchmarks.experiments import bias, mitigation, presets, runner, storage  # noqa: E402
 from tensormoe_torch import MuMoE  # noqa: E402
 
 
@@ -107,4 +107,4 @@ def test_data_of_another_name_are_refused(tmp_path: Path) -> None:
     odd = replace(presets.read(bias.EXPERIMENT), data="faces")
     with pytest.raises(tm.TensorMoEError, match="data: received 'faces'; choose digits or celeba"):
         runner.run(bias.EXPERIMENT, odd, tmp_path, quiet=True)
-    assert list(results.read(tmp_path / "bias.jsonl")) == []
+    assert list(storage.read(tmp_path / "bias.jsonl")) == []

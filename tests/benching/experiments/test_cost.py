@@ -23,8 +23,9 @@ from benchmarks.experiments.cost_sides import (  # noqa: E402
     build,
     count,
 )
-from benchmarks.experiments.experiment import Outcome, Trial  # noqa: E402
-from benchmarks.experiments.results import Results, make  # noqa: E402
+from benchmarks.experiments.results import Results  # noqa: E402
+from benchmarks.experiments.storage import make  # noqa: E402
+from benchmarks.experiments.trial import Outcome, Trial  # noqa: E402
 from benchmarks.processes import MEMORY_IS_MEASURED  # noqa: E402
 from tensormoe.errors import TensorMoEError  # noqa: E402
 

@@ -10,10 +10,11 @@ import pytest
 from benching.experiments import counting
 from scipy import stats
 
-from benchmarks.experiments import page, presets, results, runner
+from benchmarks.experiments import page, presets, results, runner, storage
 from benchmarks.experiments.__main__ import main
-from benchmarks.experiments.experiment import Experiment, Outcome, Trial, find
+from benchmarks.experiments.experiment import Experiment, find
 from benchmarks.experiments.results import Results
+from benchmarks.experiments.trial import Outcome, Trial
 from tensormoe.errors import TensorMoEError
 from tensormoe.intervals import interval
 
@@ -77,7 +78,7 @@ def test_what_is_finished_is_not_run_again_unless_it_is_asked_for(tmp_path: Path
     assert len(calls) == 10
     runner.run(experiment, QUICK, tmp_path, anew=True, quiet=True)
     assert len(calls) == 14
-    assert len([*results.read(tmp_path / "counting.jsonl")]) == 8
+    assert len([*storage.read(tmp_path / "counting.jsonl")]) == 8
 
 
 def test_a_line_says_what_ran_and_on_what(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_a_trial_that_fails_leaves_no_line(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         runner.run(replace(counting.EXPERIMENT, run=fail), QUICK, tmp_path, quiet=True)
-    assert len([*results.read(tmp_path / "counting.jsonl")]) == 2
+    assert len([*storage.read(tmp_path / "counting.jsonl")]) == 2
 
 
 def test_two_processes_do_not_write_the_same_file(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_two_processes_do_not_write_the_same_file(tmp_path: Path) -> None:
     held, free = multiprocessing.Event(), multiprocessing.Event()
 
     def hold() -> None:
-        with results.locked(path):
+        with storage.locked(path):
             held.set()
             free.wait(30)
 
@@ -158,7 +159,7 @@ def test_an_interval_is_that_of_students_distribution() -> None:
 
 def test_differences_are_taken_seed_by_seed() -> None:
     def lines(scale: float, totals: list[float | None]) -> list[results.Line]:
-        base = results.make(QUICK, {"scale": scale}, 0, Outcome({}), 0.0, 0.0)
+        base = storage.make(QUICK, {"scale": scale}, 0, Outcome({}), 0.0, 0.0)
         return [{**base, "seed": n, "measures": {"total": total}} for n, total in enumerate(totals)]
 
     both = Results((*lines(1.0, [1.0, 2.0, None]), *lines(2.0, [3.0, 5.0, 9.0])))

@@ -12,7 +12,7 @@ import tensormoe as tm
 torch = optional("torch")
 
 from benchmarks.experiments import heads, presets, selection, specialization, tasks  # noqa: E402
-from benchmarks.experiments.experiment import Trial  # noqa: E402
+from benchmarks.experiments.trial import Trial  # noqa: E402
 
 SMALL = presets.read(specialization.EXPERIMENT)
 

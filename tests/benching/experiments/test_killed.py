@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from benching.experiments import counting
 
-from benchmarks.experiments import presets, results, runner
-from benchmarks.experiments.experiment import Outcome, Trial
+from benchmarks.experiments import presets, runner, storage
+from benchmarks.experiments.trial import Outcome, Trial
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "benchmarks.experiments", "benching.experiments.counting", "--no-page"]
@@ -30,7 +30,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 def wait_for(folder: Path, trials: int) -> None:
     """Until some trials are finished."""
     limit = time.monotonic() + 60
-    while len([*results.read(folder / "counting.jsonl")]) < trials and time.monotonic() < limit:
+    while len([*storage.read(folder / "counting.jsonl")]) < trials and time.monotonic() < limit:
         time.sleep(0.005)
 
 
@@ -48,9 +48,9 @@ def test_a_killed_run_goes_on_to_the_same_results(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(whole)
 
     configuration = presets.read(counting.EXPERIMENT)
-    killed = results.select(counting.EXPERIMENT, configuration, path)
+    killed = storage.select(counting.EXPERIMENT, configuration, path)
     free = runner.run(counting.EXPERIMENT, configuration, tmp_path / "free", quiet=True)
-    assert len(free.lines) == len([*results.read(path)]) == 6
+    assert len(free.lines) == len([*storage.read(path)]) == 6
     for one, other in zip(killed.lines, free.lines, strict=True):
         assert (one["cell"], one["seed"]) == (other["cell"], other["seed"])
         assert one["measures"] == other["measures"]

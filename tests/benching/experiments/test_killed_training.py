@@ -11,7 +11,7 @@ from pathlib import Path
 from support.frameworks import optional
 
 torch = optional("torch")
-from benchmarks.experiments import bias, presets, results, runner  # noqa: E402
+from benchmarks.experiments import bias, presets, runner, storage  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
 PATHS = os.pathsep.join(map(str, (ROOT, ROOT / "backends")))
@@ -52,8 +52,8 @@ def test_a_killed_experiment_goes_on_to_the_same_results(tmp_path: Path) -> None
         seconds /= 2
     assert start(folder).wait() == 0
     path = folder / "bias.jsonl"
-    killed = results.select(bias.EXPERIMENT, configuration, path)
-    assert len(killed.lines) == len(free.lines) == len([*results.read(path)]) == len(bias.METHODS)
+    killed = storage.select(bias.EXPERIMENT, configuration, path)
+    assert len(killed.lines) == len(free.lines) == len([*storage.read(path)]) == len(bias.METHODS)
     for one, other in zip(killed.lines, free.lines, strict=True):
         timed = {"seconds", "cpu_seconds", "timings"}
         assert {k: v for k, v in one.items() if k not in timed} == {

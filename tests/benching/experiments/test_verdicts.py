@@ -10,9 +10,10 @@ from support.frameworks import optional
 
 optional("torch")
 
-from benchmarks.experiments import heads, presets, results, runner, selection, specialization, tasks  # noqa: E402
-from benchmarks.experiments.experiment import Cell, Experiment, Outcome, Report, Value  # noqa: E402
+from benchmarks.experiments import heads, presets, runner, selection, specialization, storage, tasks  # noqa: E402
+from benchmarks.experiments.experiment import Experiment, Report  # noqa: E402
 from benchmarks.experiments.results import Results  # noqa: E402
+from benchmarks.experiments.trial import Cell, Outcome, Value  # noqa: E402
 from benchmarks.experiments.verdicts import judge  # noqa: E402
 from tensormoe.intervals import interval  # noqa: E402
 
@@ -34,7 +35,7 @@ def tell(experiment: Experiment, changes: Measure, timings: Measure = lambda cel
     """The report of results that are made up."""
     configuration = presets.read(experiment)
     lines = [
-        results.make(
+        storage.make(
             configuration,
             cell,
             seed,
