@@ -32,9 +32,7 @@ from tensormoe.exploring.layout import Layout
 from tensormoe.exploring.methods import METHODS, Proposals, Setting, draw
 from tensormoe.exploring.parallel import each_result
 from tensormoe.exploring.space import Point, Space
-from tensormoe.fitting.descent import Descent
-from tensormoe.fitting.starts import draw_like
-from tensormoe.layers.stage import Stage
+from tensormoe.exploring.tasks import fit_to
 from tensormoe.typing import NumPyArray
 
 # By problem and method, the counts over seeds.
@@ -48,8 +46,8 @@ FRESH = 10
 MOST = 30
 # A fit with this relative error is equal to the planted network.
 EXACT = 1e-4
-# Starts, steps of descent from each, and steps from the best of them.
-STARTS, FIRST, BEST, ITERATIONS = 6, 150, 2, 1500
+# Steps of a fit: networks that are large enough take half as many.
+ITERATIONS = 40
 # TNGA: networks in a generation, those that stay, and the chance that a coordinate mutates.
 POPULATION, KEPT, MUTATION = 20, 6, 0.08
 
@@ -107,7 +105,7 @@ PROBLEMS = (
     ),
     Problem("block term", "n r, i r s, o r s", _bonds("rs"), (6,), (6, 6), {"hyperedges": 1}),
     Problem("Mixture of Decoders", "n o, i o", {}, (6,), (6, 6), {"carriers": True, "hyperedges": 1}),
-    Problem("sum", "i o + n a, i b, o a b", _bonds("ab"), (6,), (6, 6), {"sums": 2}),
+    Problem("sum", "i o + n a, i b, o a b", _bonds("ab"), (6,), (6, 6), {"sums": 2, "carriers": True}),
     Problem(
         "Kronecker",
         "n i1 o1, i2 o2 n",
@@ -130,6 +128,7 @@ class Scorer:
 
     def __init__(self, space: Space, target: NumPyArray, seed: int) -> None:
         self.space, self.target, self.seed = space, target, seed
+        self.task = fit_to(target, iterations=ITERATIONS)
         self.values: dict[str, tuple[float, int]] = {}
 
     def fit(self, point: Point) -> tuple[str, float, int] | None:
@@ -138,24 +137,10 @@ class Scorer:
         if candidate is None:
             return None
         if candidate.key not in self.values:
-            stage = candidate.spec.stage
-            self.values[candidate.key] = self._fit(stage), stage.network.num_parameters
+            fitted = self.task(candidate.spec, self.seed).value
+            error = np.inf if fitted is None else fitted
+            self.values[candidate.key] = error, candidate.spec.network.num_parameters
         return (candidate.key, *self.values[candidate.key])
-
-    def _fit(self, stage: Stage) -> float:
-        """The least relative error of a few descents, of which the best go on."""
-        descent, begun = Descent(stage, self.target, {}), []
-        for number in range(STARTS):
-            cores = draw_like(stage, self.target, 1000 * number + self.seed)
-            begun.append(descent.minimize(cores, FIRST, _ignore)[:2])
-            if begun[-1][1] < EXACT:
-                return begun[-1][1]
-        begun.sort(key=lambda each: each[1])
-        return min(descent.minimize(cores, ITERATIONS, _ignore)[1] for cores, _ in begun[:BEST])
-
-
-def _ignore(step: int, error: float) -> None:
-    """Report nothing."""
 
 
 def look_at(space: Space, target: NumPyArray | None) -> Callable[[list[Point]], Outlook]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -56,6 +56,7 @@ class Driver:
         weights: what each objective counts in the score.
         workers: how many are tried at a time.
         seed: of the method and of the task.
+        on_trial: called with each trial that this search has finished.
     """
 
     space: Space
@@ -66,6 +67,7 @@ class Driver:
     weights: Mapping[str, float]
     workers: int | None
     seed: int
+    on_trial: Callable[[Trial], None] | None = None
     _cores: dict[str, tuple[Candidate, Cores]] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -235,6 +237,8 @@ class Driver:
         for trial, cores in each_result(call, given, 1 if len(given) < 2 else self.workers):
             ticket, candidate = tickets[trial.number]
             board.finish(ticket, trial)
+            if self.on_trial is not None:
+                self.on_trial(trial)
             if cores is not None:
                 self._cores[candidate.key] = candidate, cores
                 if len(self._cores) > _HELD:

@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 
 from ..errors import TensorMoEError
 from .guided import Guide, Outlook
 from .layout import Layout
-from .moves import change, jumps, steps
+from .moves import change, jumps, split, steps
 from .space import Point, Space
 
 # Points that are tried next, best first; their scores come back, infinite for what failed or is none.
 Proposals = Generator[list[Point], list[float], None]
 # Spaces up to this size can be listed.
 _LISTED = 200_000
-# How many climbs from the smallest network a guided search begins with.
+# How many random climbs from the smallest networks a guided search begins with, and from how many of these.
 _CLIMBS = 20
 # How far alternating enumeration looks along an ordered coordinate, in choices.
 _RADIUS = 2
@@ -124,10 +124,11 @@ def draw(setting: Setting) -> Point:
 
 def guided(setting: Setting) -> Proposals:
     """What can be best by the bounds comes first, until nothing can beat the best score; see `guided.py`."""
-    guide = Guide(setting.space, setting.look)
-    guide.polish(guide.climb(setting.space.smallest))
-    for _ in range(_CLIMBS):
-        guide.polish(guide.climb(setting.space.smallest, setting.generator))
+    guide, starts = Guide(setting.space, setting.look), [*islice(split(setting.space), _CLIMBS)]
+    for start in starts:
+        guide.polish(guide.climb(start))
+    for number in range(_CLIMBS):
+        guide.polish(guide.climb(starts[number % len(starts)], setting.generator))
     best = np.inf
     while True:
         queued = (guide.next(best) for _ in range(setting.batch))

@@ -1,7 +1,7 @@
 """Moves in a space of networks: another choice for one coordinate, or a few that make sense together."""
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 
 from .space import Point, Space
 
@@ -49,6 +49,12 @@ def jumps(space: Space, point: Point) -> Iterator[Point]:
                 for core in members:
                     moved = change(moved, held[core], 1)
                 yield moved
+
+
+def split(space: Space) -> Iterator[Point]:
+    """The smallest network with each choice of how modes are split, first the one whose modes are whole."""
+    chosen = (range(len(each.choices)) if each.kind == "split" else (0,) for each in space.coordinates)
+    return product(*chosen)
 
 
 def pairs(space: Space, point: Point) -> list[Point]:

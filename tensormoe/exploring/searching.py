@@ -1,9 +1,18 @@
 """A search for a network: a space, a task, and a method that says what to try next."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from math import inf
 
-from ..errors import TensorMoEError, mapping, non_negative_integer, one_of, positive_integer, real_number
+from ..errors import (
+    TensorMoEError,
+    mapping,
+    non_negative_integer,
+    one_of,
+    positive_integer,
+    real_number,
+    true_or_false,
+)
 from .board import Storage, open_board
 from .budget import Budget, check_budget
 from .driver import AUTO, SAMPLERS, Driver
@@ -31,6 +40,7 @@ def search(
     storage: Storage | None = None,
     workers: int | None = 1,
     seed: int = 0,
+    progress: bool = False,
 ) -> Study:
     """Find networks of a layer that do well on a task within a budget.
 
@@ -56,6 +66,7 @@ def search(
         workers: how many candidates are tried at a time, by joblib: -1 for all cores, None for what
             `joblib.parallel_config` says.
         seed: of the method, and of the task.
+        progress: whether to show a progress bar.
 
     Returns:
         The study, with all trials of the storage.
@@ -94,8 +105,15 @@ def search(
         workers=check_jobs(workers),
         seed=non_negative_integer("seed", seed),
     )
+    shown = true_or_false("progress", progress)
     driver.check()
-    with open_board(space, evaluation.objectives, driver.settings, storage) as board:
+    with ExitStack() as stack:
+        board = stack.enter_context(open_board(space, evaluation.objectives, driver.settings, storage))
+        if shown:
+            from ..analysis.progress import open_bar
+
+            advance = stack.enter_context(open_bar("networks", driver.most, len(board.trials())))
+            driver.on_trial = lambda trial: advance()
         driver.run(board)
         tried = sorted(board.trials().values(), key=lambda trial: trial.number)
     return verify_front(Study(tuple(tried), evaluation.objectives, driver.settings))

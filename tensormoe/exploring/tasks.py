@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from math import prod
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy as np
 from ..errors import TensorMoEError, positive_integer
 from ..fitting.descent import EXACT, Descent
 from ..fitting.fit import ITERATIONS, fit
+from ..fitting.least_squares import LeastSquares
+from ..fitting.starts import decompose
 from ..fitting.target import read_target, read_values
 from ..layers.layer_spec import MuMoESpec
-from ..typing import Array
+from ..layers.stage import Stage
+from ..typing import Array, NumPyArray
 
 Cores = Mapping[str, Array]
 # What a training function may return: the loss, or losses as training went on, of which the last counts.
@@ -85,24 +89,32 @@ class FitTo:
         return f"fit to {digest.hexdigest()[:16]}, {self.iterations} iterations"
 
     def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
-        continued = None if start is None else self._continue(spec, start)
-        if continued is not None and continued.value is not None and continued.value < 1e3 * EXACT:
-            return continued
-        fitted = fit(self.target, spec, seed=seed, iterations=self.iterations)
-        if continued is not None and continued.value is not None and continued.value < fitted.weight_error:
-            return continued
-        return TaskResult(fitted.weight_error, fitted.cores)
-
-    def _continue(self, spec: MuMoESpec, start: Cores) -> TaskResult:
-        """Descend from given cores."""
         stage = spec.stage
         weight = read_target("weight", self.target, None, stage)
-        weight = np.broadcast_to(weight, (*stage.experts, *weight.shape[-2:]))
-        given = {name: read_values(name, core) for name, core in start.items()}
-        cores, error, _ = Descent(stage, weight, {}).minimize(
-            given, self.iterations, lambda step, error: None
-        )
-        return TaskResult(error, cores)
+        # One matrix for all experts has a closed form, which `fit` knows.
+        if prod(weight.shape[:-2]) > 1 and LeastSquares.suits(stage):
+            decomposed = decompose(stage, weight, seed)
+            given = [each for each in (start and _read(start), decomposed) if each]
+            cores, error, _ = LeastSquares(stage, weight).minimize(seed, self.iterations, given=given)
+            return TaskResult(error, cores)
+        continued = None if start is None else self._continue(stage, weight, start)
+        if continued is not None and continued[0] < 1e3 * EXACT:
+            return TaskResult(*continued)
+        fitted = fit(self.target, spec, seed=seed, iterations=self.iterations)
+        if continued is not None and continued[0] < fitted.weight_error:
+            return TaskResult(*continued)
+        return TaskResult(fitted.weight_error, fitted.cores)
+
+    def _continue(self, stage: Stage, weight: NumPyArray, start: Cores) -> tuple[float, Cores]:
+        """Descend from given cores."""
+        whole = np.broadcast_to(weight, (*stage.experts, *weight.shape[-2:]))
+        descent = Descent(stage, whole, {})
+        cores, error, _ = descent.minimize(_read(start), self.iterations, lambda step, error: None)
+        return error, cores
+
+
+def _read(cores: Cores) -> dict[str, NumPyArray]:
+    return {name: read_values(name, core) for name, core in cores.items()}
 
 
 @dataclass(frozen=True)

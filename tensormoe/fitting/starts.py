@@ -27,7 +27,7 @@ def starts(stage: Stage, weight: NumPyArray, seed: int) -> Iterator[tuple[str, C
     ring keep the first core orthogonal, which few good rings are.
     """
     count = _STARTS
-    decomposed = _decompose(stage, weight, seed)
+    decomposed = decompose(stage, weight, seed)
     if decomposed is not None:
         yield "TensorLy", decomposed
         count = _STARTS - 1 if isinstance(stage.factorization, TensorRing) else 0
@@ -46,13 +46,13 @@ def draw_like(stage: Stage, weight: NumPyArray, seed: int) -> Cores:
     return {name: core * factor if name in trained else core for name, core in cores.items()}
 
 
-def _decompose(stage: Stage, weight: NumPyArray, seed: int) -> Cores | None:
+def decompose(stage: Stage, weight: NumPyArray, seed: int) -> Cores | None:
     """TensorLy's decomposition as cores; None if it has none of this kind or size."""
-    decompose = _choose(stage.factorization, weight, seed)
-    if decompose is None:
+    algorithm = _choose(stage.factorization, weight, seed)
+    if algorithm is None:
         return None
     try:
-        cores = from_tensorly(stage, _compute(decompose))
+        cores = from_tensorly(stage, _compute(algorithm))
     except (TensorMoEError, ValueError, IndexError, np.linalg.LinAlgError):
         # It refuses ranks that exceed what the modes can use, or gives smaller ones.
         return None
@@ -85,7 +85,7 @@ def _sweep(weight: NumPyArray, rank: int, seed: int) -> object:
     return parafac(weight, rank, n_iter_max=200, init=init, random_state=np.random.RandomState(seed % 2**32))
 
 
-def _compute(decompose: Callable[[], object]) -> object:
+def _compute(algorithm: Callable[[], object]) -> object:
     """What TensorLy computes with NumPy, whatever backend the process has chosen.
 
     A backend can be set for a thread, but not set back without changing that of all others. So the thread is
@@ -100,7 +100,7 @@ def _compute(decompose: Callable[[], object]) -> object:
         tensorly.set_backend(get_backend("numpy"), local_threadsafe=True)
         try:
             with np.errstate(all="ignore"):
-                results.append(decompose())
+                results.append(algorithm())
         except Exception as error:
             errors.append(error)
 

@@ -54,6 +54,20 @@ def test_a_guided_search_finds_what_was_planted(notation: str) -> None:
     assert all(trial.proved and trial.verified for trial in study.front())
 
 
+def test_a_guided_search_finds_a_kronecker_product_whatever_is_whole_at_first() -> None:
+    """Another split of modes is no small move: what fits one does not fit the next."""
+    layer = tm.MuMoESpec(4, 6, 4, tm.Dense(), gate=None, bias=False)
+    planted = layer.replace(factorization=tm.TensorNetwork("n i1 o1, i2 o2 n", i=(2, 2), o=(3, 2)))
+    generator = np.random.default_rng(0)
+    cores = {name: generator.normal(size=shape) for name, shape in planted.network.shapes.items()}
+    weight = tm.materialize(planted, cores)
+    space = Space(layer, ranks=3, hyperedges=0, latent=0, splits={"i": [(2, 2)], "o": [(2, 3), (3, 2)]})
+    weights = {"error": 100, "parameters": 1 / weight.size}
+    study = search(None, fit_to(weight), space, trials=3, weights=weights)
+    exact = [trial for trial in study.trials if trial.values["error"] < 1e-9]
+    assert min(trial.values["parameters"] for trial in exact) <= planted.num_parameters
+
+
 @pytest.mark.parametrize("method", [*METHODS, "evolution", "tpe"])
 def test_every_method_tries_each_network_once_and_stays_in_the_budget(method: str) -> None:
     weight = plant("n a, i a b, o b", a=2, b=2)
@@ -159,6 +173,20 @@ def test_a_storage_of_another_search_is_refused_and_kept(tmp_path: Path) -> None
     assert notes.read_text() == "my notes\n"
 
 
+def test_a_bar_counts_what_is_tried_and_begins_with_the_storage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, and only if asked for."""
+    path = tmp_path / "search.log"
+    search(None, train_with(count), LINES, method="exhaustive", trials=3, storage=path)
+    assert capsys.readouterr().err == ""
+    search(None, train_with(count), LINES, method="exhaustive", trials=5, storage=path, progress=True)
+    shown = capsys.readouterr()
+    assert "networks" in shown.err
+    assert "5/5" in shown.err
+    assert shown.out == ""
+
+
 def test_a_study_of_others_is_refused(tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna")
     url = f"sqlite:///{tmp_path}/theirs.db"
@@ -181,6 +209,7 @@ def test_a_study_of_others_is_refused(tmp_path: Path) -> None:
         ({"weights": {"loss": 0}}, "weights"),
         ({"workers": 0}, "jobs"),
         ({"seed": -1}, "seed"),
+        ({"progress": 1}, "progress"),
         ({"budget": 100}, "budget"),
         ({"budget": Budget(parameters=11)}, "budget"),
         ({"task": count}, "task"),
