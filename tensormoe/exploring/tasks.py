@@ -148,6 +148,8 @@ def cost_alone() -> CostAlone:
 def fit_to(weight: Array, *, iterations: int = ITERATIONS) -> FitTo:
     """Fit each candidate to a weight (I, O) or a stack of experts (N, I, O); the objective is "error".
 
+    Small networks are fitted by Levenberg and Marquardt's method from several starts, others as by `tm.fit`.
+
     Args:
         weight: as for `tm.fit`.
         iterations: the largest number of steps of each descent.
