@@ -63,7 +63,8 @@ class Noted:
             fits: the proof that the operation is defined, if it is not the prelude's.
         """
         script = self.script
-        name = f"t{sum(line.startswith('Definition t') for line in script.lines) + 1}"
+        number = sum(line.startswith("Definition t") for line in script.lines) + 1
+        name = f"t{number}"
         shapes = ", ".join(f"{source.name}_shape" for source in sources)
         shapes = f"({shapes})" if len(sources) > 1 else shapes
         script.emit(f"Definition {name} := {body}.")
@@ -75,8 +76,11 @@ class Noted:
             kind = "elementwise" if operation in _ELEMENTWISE else operation
             script.state_fit(name, f"{kind}_fits {arguments}", fits or f"fits {shapes}.")
         further = f", {operation}" if operation in _FURTHER else ""
-        script.state(name, form, f"unfold {name}{further}. shape_of {shapes}.", f"unfold {name}. {proof}")
-        return Noted(script, name, form)
+        count = len(script.sums)
+        short = script.shorten(number, form)
+        defined = ", ".join([name, *[*script.sums][count:]])
+        script.state(name, short, f"unfold {name}{further}. shape_of {shapes}.", f"unfold {defined}. {proof}")
+        return Noted(script, name, short)
 
     def __mul__(self, other: "Noted") -> "Noted":
         known = meet(self.form, other.form)

@@ -81,7 +81,7 @@ def export_chain(layers: Sequence[Contraction], nonlinearity: Nonlinearity, prog
         state_gradient(script, statements[-1:], "h", ops.hidden, ops.gradient)
         theorems.append("gradient_of_h")
     theorems += state_each(script, statements, arrays, operands, gradients)
-    return close_file(script, theorems, write_heading(statements, True, script.positive))
+    return close_file(script, theorems, write_heading(script, statements, True))
 
 
 class _ChainOps(CertificateOps):
@@ -203,7 +203,8 @@ class _ChainOps(CertificateOps):
         self._script.emit(
             f"Lemma {letter}_is {variables} {bounds} :",
             f"  {result.name} {write_places(places)} = {statement.call(given)}.",
-            f"Proof. {statement.unfolding} eapply eq_trans; [exact {result.at(known)} | by_laws]. Qed.",
+            f"Proof. eapply eq_trans; [exact {result.at(known)} |]. "
+            f"{self._script.unfold(statement.defined, result.form)} by_laws. Qed.",
             "",
         )
 

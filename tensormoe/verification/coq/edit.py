@@ -58,7 +58,7 @@ def export_edit(before: tuple[Contraction, Program], after: tuple[Contraction, P
         results.append(f"{result.name} {write_places(names.output(statement.contraction))}")
     _state_edit(script, statements, results)
     script.fitting = [*dict.fromkeys(script.fitting)]
-    heading = write_heading(statements, False, script.positive, edit=True)
+    heading = write_heading(script, statements, False, edit=True)
     return close_file(script, [THEOREM, BEFORE, DIFFERENCE, AGREEMENT], heading)
 
 

@@ -16,7 +16,7 @@ from .script import Script, hypothesis, rename_given, write_places
 from .statement import Statement
 
 THEOREM, FITS = "program_is_soft_moe", "program_fits"
-_GROUP = 32
+_GROUP = 16
 
 
 def export(contraction: Contraction, program: Program, gradients: bool = True) -> str:
@@ -62,7 +62,7 @@ def export(contraction: Contraction, program: Program, gradients: bool = True) -
         state_choice(script, statement, registers[-1].name, THEOREM)
     if cotangent is not None:
         theorems += state_gradients(script, statement, program, registers, cotangent)
-    return close_file(script, theorems, write_heading([statement], gradients, script.positive))
+    return close_file(script, theorems, write_heading(script, [statement], gradients))
 
 
 def open_program(
@@ -134,17 +134,17 @@ def state_result(script: Script, statement: Statement, result: Noted, theorem: s
     premises = "".join(f"{index.name} < {index.size} -> " for index in (*output, *limits))
     variables = "".join(f" {index.name}" for index in output)
     known = match_axes("the result", result.form.axes, places)
-    factors = [term.factors for term in result.form.terms]
     # A program that adds the row of the bias itself has a term for the other rows, and one for that.
-    added = statement.extended and not all(any(each.extended for each in term) for term in factors)
+    added = statement.extended and not all(map(script.is_extended, result.form.terms))
+    end = "first [by_laws | by_rows]" if added else "by_laws"
     script.emit(
         "(* THE THEOREM. *)",
         f"Theorem {theorem}{variables} : {premises}".rstrip(),
         f"  {result.name} {write_places(places)} = {statement.call([use.array for use in statement.uses])}.",
         "Proof.",
         f"  intros {' '.join(hypothesis(index) for index in (*output, *limits))}.",
-        f"  {statement.unfolding} eapply eq_trans; [exact {result.at(rename_given(known))} | "
-        f"{'by_rows' if added else 'by_laws'}].",
+        f"  eapply eq_trans; [exact {result.at(rename_given(known))} |].",
+        f"  {script.unfold(statement.defined, result.form)} {end}.",
         "Qed.",
         "",
     )
@@ -153,8 +153,9 @@ def state_result(script: Script, statement: Statement, result: Noted, theorem: s
 def close_file(script: Script, theorems: Sequence[str], heading: str) -> str:
     """The whole file, which ends with the question on what its theorems rest."""
     theorems = [*theorems, *_state_fits(script)]
-    script.emit("End Program.", "End Certificate.", "", "(* All that is proved, and what it rests on. *)")
-    script.emit(f"Definition certificate := ({', '.join(theorems)}).", "Print Assumptions certificate.")
+    script.emit("(* All that is proved, and what it rests on. *)")
+    script.emit(f"Definition certificate := ({', '.join(theorems)}).", "End Program.", "End Certificate.")
+    script.emit("Print Assumptions certificate.")
     return f"{heading}\n{read_prelude(script.names.parts)}\n" + "\n".join(script.lines) + "\n"
 
 

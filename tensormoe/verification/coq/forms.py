@@ -98,6 +98,7 @@ class Factor:
         places: one for each axis.
         extended: whether it stands for the operand followed by a 1.
         limit: for a factor that is 1 inside an index's values and 0 beyond, or 1 in one row: which.
+        is_sum: whether it stands for a sum that is defined apart.
     """
 
     rank: int
@@ -105,6 +106,7 @@ class Factor:
     places: tuple[Place, ...]
     extended: bool = False
     limit: str = ""
+    is_sum: bool = False
 
     def replace(self, known: Mapping[Index, Index]) -> "Factor":
         """The factor with some indices replaced."""

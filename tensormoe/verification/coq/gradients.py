@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ...programs.program import Program
 from .arrays import Noted
 from .choices import unmark
-from .forms import FIRST, Index, enclose, inside, match_axes, write_size
+from .forms import FIRST, Form, Index, Term, enclose, inside, match_axes, write_size
 from .ops import CertificateOps
 from .script import Script, below, rename_given, sign, write_factor, write_places, write_shape
 from .statement import Statement
@@ -53,57 +53,50 @@ def state_gradient(
 ) -> None:
     """State that an array's gradient is the derivative of the results that it is in."""
     statements = [statement for statement in statements if array in statement.arrays]
-    moved = f"(fun i => {array} i ⊕ d i)"
-    left, right = [], []
-    for statement in statements:
-        same = [use.array for use in statement.uses]
-        for place, use in enumerate(statement.uses):
-            if use.array == array:
-                left.append(_pair(script, statement, [*same[:place], moved, *same[place + 1 :]]))
-                right.append(_pair(script, statement, same))
     units = operand.form.units
-    entry, every = write_places(operand.form.axes), [*map(script.names.as_one, units)]
+    every = [*map(script.names.as_one, units)]
     there = write_places(tuple(map(script.names.as_one, place)) for place in operand.form.axes)
     change = f"{sign(every)}{gradient.name} {there} ⊗ d {there}"
+    moved = f"(fun i => {array} i ⊕ d i)"
+    after, before, along = (_pair_all(script, statements, array, given) for given in (moved, array, "d"))
     script.emit(
         f"Theorem gradient_of_{array} : shape {gradient.name} = {write_shape(operand.form.axes)} /\\ "
-        f"forall d : list nat -> R,\n  {' ⊕ '.join(left)} =\n  {' ⊕ '.join(right)} ⊕\n  ({change}).",
-        f"Proof.\n  split; [exact {gradient.name}_shape | intros d].",
+        f"forall d : list nat -> R,\n  {after} =\n  {before} ⊕\n  ({change}).",
+        f"Proof.\n  split; [exact {gradient.name}_shape |].",
     )
     known = match_axes(f"the gradient of {array}", gradient.form.axes, operand.form.axes)
-    closed = script.close(gradient.form.rename(known))
-    # Where an array is used several times, the terms' sums may come in another order.
-    entries = f"exact (f_equal2 mul {gradient.at(rename_given(known))} eq_refl)"
-    inner = f"first [{entries} | eapply eq_trans; [{entries} | by_laws]]"
-    if any(array == statement.extended for statement in statements):
-        # Over all rows, of which the last moves by nothing.
-        (token,), short = operand.form.axes
-        single = script.names.single
-        row = short[0] if short else single or FIRST
-        if not short:
-            closed = script.close(gradient.form.rename(known).rename({FIRST: row}))
-        size = enclose(write_size(short))
-        rows = f"({closed}) ⊗ pad {size} d {token.name} {row.name}"
-        flat = f"{sign([token])}Σ {row.name} < S {size}, {rows}"
-        lemma = f"sum_pad {size} {token.name} d (fun {row.name} => {closed})"
-        way = below(short) or "rewrite sum_one; cbv beta; "
-        proof = f"{below([token])}eapply eq_trans; [| exact ({lemma})]; {way}{inner}"
-    elif any(factor.name == "mark" for term in gradient.form.terms for factor in term.factors):
-        # Where it was read.
-        form = gradient.form.rename(known)
-        flat, at_marks = unmark(script, units, form, operand.form.axes)
-        proof = (
-            f"eapply eq_trans; [{below(units)}{inner} |]. symmetry. eapply eq_trans; [{at_marks} | by_laws]"
+    form, marked = gradient.form.rename(known), any(map(_is_marked, gradient.form.terms))
+    at_d = f"(eq_refl (d {write_places(operand.form.axes)}))"
+    entries = f"exact (f_equal2 mul {gradient.at(rename_given(known))} {at_d})"
+    way = f"eapply eq_trans; [{below(units)}{entries} |]."
+    names = [name for each in statements for name in each.defined]
+    end = f"{script.unfold(names, gradient.form)} by_laws."
+    if not marked and all(statement.is_linear_in(array) for statement in statements):
+        script.emit(
+            f"  assert (linear : forall d : list nat -> R,\n    {along} =\n    {change}).",
+            f"  {{ intros d. symmetry. {way} {end} }}",
+            f"  intros d. eapply eq_trans; [exact (linear {moved}) |].",
+            f"  eapply eq_trans; [| exact (f_equal2 add (eq_sym (linear {array})) eq_refl)]. by_laws.",
         )
     else:
-        flat = _spread(units, f"({closed}) ⊗ d {entry}")
-        proof = f"{below(units)}{inner}"
-    script.emit(
-        f"  assert (E : ({change}) =\n    {flat}).\n  {{ {proof}. }}",
-        f"  rewrite E. clear E. {' '.join(each.unfolding for each in statements)} by_laws.",
-        "Qed.",
-        "",
-    )
+        if any(array == statement.extended for statement in statements):
+            paired, proof = _add_row(script, operand, form, entries)
+        elif marked:
+            # Where it was read.
+            paired, at_marks = unmark(script, units, form, operand.form.axes)
+            proof = f"{way} symmetry. eapply eq_trans; [{at_marks} | by_laws]."
+        else:
+            paired = _spread(units, f"({script.close(form)}) ⊗ d {write_places(operand.form.axes)}")
+            proof = f"{way} by_laws."
+        script.emit(
+            f"  intros d. assert (E : ({change}) =\n    {paired}).\n  {{ {proof} }}",
+            f"  rewrite E. clear E. {end}",
+        )
+    script.emit("Qed.", "")
+
+
+def _is_marked(term: Term) -> bool:
+    return any(factor.name == "mark" for factor in term.factors)
 
 
 def _spread(units: Sequence[Index], text: str) -> str:
@@ -112,6 +105,32 @@ def _spread(units: Sequence[Index], text: str) -> str:
         limited = f"{write_factor(inside(index))} ⊗ ({text})" if index.digits else text
         text = sign(index.variables) + limited
     return text
+
+
+def _add_row(script: Script, operand: Noted, form: Form, entries: str) -> tuple[str, str]:
+    """A gradient paired with a change over all rows, of which the last moves by nothing; and the proof."""
+    (token,), short = operand.form.axes
+    closed, row = script.close(form), short[0] if short else script.names.single or FIRST
+    if not short:
+        closed = script.close(form.rename({FIRST: row}))
+    size = enclose(write_size(short))
+    lemma = f"sum_pad {size} {token.name} d (fun {row.name} => {closed})"
+    way = below(short) or "rewrite sum_one; cbv beta; "
+    # Where an array is used several times, the terms' sums may come in another order.
+    inner = f"first [{entries} | eapply eq_trans; [{entries} | by_laws]]"
+    rows = f"{sign([token])}Σ {row.name} < S {size}, ({closed}) ⊗ pad {size} d {token.name} {row.name}"
+    return rows, f"{below([token])}eapply eq_trans; [| exact ({lemma})]; {way}{inner}."
+
+
+def _pair_all(script: Script, statements: Sequence[Statement], array: str, given: str) -> str:
+    """The results, paired with their cotangents, with something else in place of one use of an array each."""
+    pairs = []
+    for statement in statements:
+        arrays = [use.array for use in statement.uses]
+        for place, use in enumerate(statement.uses):
+            if use.array == array:
+                pairs.append(_pair(script, statement, [*arrays[:place], given, *arrays[place + 1 :]]))
+    return " ⊕ ".join(pairs)
 
 
 def _pair(script: Script, statement: Statement, given: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
 from .forms import enclose, write_size
+from .script import Script
 from .statement import Statement
 
 # What the certificate of an edit says.
@@ -25,17 +26,15 @@ from the weight tensors. Each step is a definition t1, t2, …; what each gives 
 
 
 def write_heading(
-    statements: Sequence[Statement], gradients: bool, positive: Sequence[str], edit: bool = False
+    script: Script, statements: Sequence[Statement], gradients: bool, edit: bool = False
 ) -> str:
     """The comment that a certificate begins with."""
     what = "AN EDIT CHANGES SOME EXPERTS ALONE" if edit else "A LAYER COMPUTES THE MIXTURE OF ALL ITS EXPERTS"
-    paragraphs = [*_describe(statements, gradients, positive, edit)]
+    paragraphs = [*_describe(script, statements, gradients, edit)]
     return "\n\n".join([f"(* A CERTIFICATE THAT {what}.", *paragraphs]) + " *)"
 
 
-def _describe(
-    statements: Sequence[Statement], gradients: bool, positive: Sequence[str], edit: bool
-) -> Iterator[str]:
+def _describe(script: Script, statements: Sequence[Statement], gradients: bool, edit: bool) -> Iterator[str]:
     names, block = statements[0].names, len(statements) > 1 and not edit
     arrays = dict.fromkeys(array for statement in statements for array in statement.arrays if array != "h")
     sizes = ", ".join(names.sizes)
@@ -69,9 +68,14 @@ def _describe(
             "is the derivative. An array that is used several times moves in one use after the other."
         )
     yield _fold("program_fits: every operation is defined for the shapes that it gets.")
-    if positive:
+    if script.sums:
         yield _fold(
-            f"Sizes may be 0, but for {_join(positive)}: the program takes the first of so many entries."
+            "What an entry is, where it is a long sum, has a name: sum1, sum2, …, by the step's number."
+        )
+    if script.positive:
+        yield _fold(
+            f"Sizes may be 0, but for {_join(script.positive)}: the program takes the first of so many "
+            "entries."
         )
     yield "\n".join(["   The operands:", *(line for each in statements for line in _list_arrays(each))])
     for remark in dict.fromkeys(remark for statement in statements for remark in _remark(statement)):

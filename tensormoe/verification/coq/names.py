@@ -33,8 +33,10 @@ as at by cofix else end exists exists2 fix for forall fun if in let match mod re
 Prop Set Type SProp O S W V y d dy i0 seq map nth last combine firstn skipn removelast repeat length app
 concat nat list bool true false eq le lt ge gt not and or I ex pair fst snd cons nil Some None option unit tt
 id R zero one add mul laws semiring Certificate Program certificate program_is_soft_moe program_fits
-Zero One Plus Times Sum Atom Moved Move whole rest change parts
+E linear Zero One Plus Times Sum Atom Moved Move whole rest change parts
 """
+# What a step gives.
+_NUMBERED = re.compile(r"t\d+|sum\d+(_\d+)?")
 # What is read only where it is needed, in this order.
 PARTS = ("padding", "choices", "parts")
 _DEFINED = re.compile(r"(?:Definition|Fixpoint|Lemma|Ltac|Record|Inductive) (\w+)")
@@ -202,7 +204,7 @@ class Names:
         """A name that Coq can use and that nothing else has."""
         name = name.replace("′", "_2").replace("″", "_up").replace(".", "_")
         text = "".join(c if (c.isascii() and c.isalnum()) or c == "_" else f"u{ord(c):x}" for c in name)
-        while text in self._taken or (text[0] == "t" and text[1:].isdigit()) or text.startswith("H"):
+        while text in self._taken or _NUMBERED.fullmatch(text) or text.startswith("H"):
             text = f"_{text}" if text.startswith("H") else f"{text}_"
         self._taken.add(text)
         return text

@@ -140,6 +140,8 @@ Ltac cut_rows :=
   | |- (Σ i < _, _ ⊗ z 1 _ _ i) = _ => apply sum_two_rows
   | |- (Σ i < _, _ ⊗ z _ _ _ i) = _ => apply sum_rows
   | |- sum _ _ = _ => apply sum_ext; intros ? ?; cut_rows
+  | |- _ ⊕ _ = _ => apply (f_equal2 add); cut_rows
+  | |- _ => reflexivity
   end.
 Ltac by_rows := eapply eq_trans; [| symmetry; cut_rows]; by_laws.
 

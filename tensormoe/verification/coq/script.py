@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from .forms import Factor, Form, Index, Place, Term, enclose, write_place, write_size
+from .forms import LAST, Factor, Form, Index, Place, Term, enclose, write_place, write_size
 from .names import Names
 
 # How an index is given to a lemma: its value, and a proof of its bound.
 Given = tuple[str, str]
+# How many factors a product may have before it is defined apart.
+LONGEST = 12
 
 
 class Script:
@@ -18,6 +20,7 @@ class Script:
         fitting: the lemmas that say that an operation is defined, with what they say.
         positive: the sizes that are assumed not to be 0.
         reverse: whether it is reverse mode that is written.
+        sums: long sums of products, by the names that they are defined by.
     """
 
     def __init__(self, names: Names) -> None:
@@ -26,6 +29,7 @@ class Script:
         self.fitting: list[tuple[str, str]] = []
         self.positive: list[str] = []
         self.reverse = False
+        self.sums: dict[str, Term] = {}
         self._ranks = {index.name: rank for rank, index in enumerate(names.whole(names.order))}
 
     def emit(self, *lines: str) -> None:
@@ -48,6 +52,45 @@ class Script:
         """A product."""
         ordered = sorted(factors, key=lambda factor: factor.rank)
         return " ⊗ ".join(map(write_factor, ordered)) or "one"
+
+    def shorten(self, number: int, form: Form) -> Form:
+        """Define long sums of an array's entries apart, so that what is made of these is not longer still."""
+        terms = []
+        for term in form.terms:
+            inputs = {each for factor in term.factors if factor.rank <= 0 for each in factor.places[-1]}
+            # What is 0 somewhere, and rows of inputs, are looked at again.
+            seen = any(factor.limit for factor in term.factors) or not inputs.isdisjoint(form.units)
+            if len(term.factors) <= LONGEST or seen:
+                terms.append(term)
+                continue
+            name = f"sum{number}" + f"_{len(terms) + 1}" * bool(terms)
+            places = tuple((index,) for index in form.indices if index in term.indices)
+            heads = " ".join(index.name for (index,) in places)
+            self.emit(f"Definition {name} {heads} :=\n  {self._write(term)}.")
+            self.sums[name] = term
+            terms.append(Term((Factor(LAST - 1, name, places, is_sum=True),)))
+        return Form(form.axes, tuple(terms))
+
+    def unfold(self, names: Iterable[str], form: Form) -> str:
+        """The tactic that unfolds these names, and the sums that are in a form."""
+        return f"unfold {', '.join([*names, *self._sums_in(form.terms)])}."
+
+    def _sums_in(self, terms: Iterable[Term]) -> list[str]:
+        """The names of sums in terms and in each other; the last defined first."""
+        held = {factor.name for term in terms for factor in term.factors if factor.is_sum}
+        found = []
+        for name, term in reversed(self.sums.items()):
+            if name in held:
+                found.append(name)
+                held |= {factor.name for factor in term.factors if factor.is_sum}
+        return found
+
+    def is_extended(self, term: Term) -> bool:
+        """Whether an input that a 1 follows is in a term."""
+        return any(
+            factor.extended or (factor.is_sum and self.is_extended(self.sums[factor.name]))
+            for factor in term.factors
+        )
 
     def state(self, name: str, form: Form, shape_proof: str, proof: str) -> None:
         """The lemmas on an array's shape and entries."""
@@ -140,7 +183,7 @@ def write_groups(places: Iterable[Place]) -> str:
 
 def write_factor(factor: Factor) -> str:
     """An operand at some indices; with a 1 at its end as `z`."""
-    if factor.limit:
+    if factor.limit or factor.is_sum:
         limit = [enclose(factor.limit)] if factor.name == "inside" else []
         return " ".join([factor.name, *limit, *(enclose(write_place(place)) for place in factor.places)])
     if not factor.extended:

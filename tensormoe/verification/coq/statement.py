@@ -96,6 +96,13 @@ class Statement:
         """The variables of the output."""
         return [*variables(index for place in self.names.output(self.contraction) for index in place)]
 
+    def is_linear_in(self, array: str) -> bool:
+        """Whether each use of an array is a factor of all that is added in the result."""
+        terms = self._split_terms()
+        if array == self.extended or any(use.array == array for use in self.data[:1]):
+            return array != self.extended and not any(map(self._is_bias, terms))
+        return len(terms) == 1 or any(use.array == array for use in self.data)
+
     def places(self, array: str) -> tuple[Place, ...]:
         """The axes of an array, as in its first use."""
         use = next(use for use in self.uses if use.array == array)
@@ -109,12 +116,12 @@ class Statement:
         return " ".join([self.result, *given, *(index.name for index in self.output)])
 
     @property
-    def unfolding(self) -> str:
-        """The tactic that unfolds the result."""
+    def defined(self) -> list[str]:
+        """What the result is defined by: its own name first."""
         terms = self._split_terms()
         letters = self.letters
         weights = {letters.bias if self._is_bias(term) else letters.weight for term in terms}
-        return f"unfold {', '.join([self.result, *sorted(weights, reverse=True)])}."
+        return [self.result, *sorted(weights, reverse=True)]
 
     def define(self) -> list[str]:
         """The definitions of W, of V where some terms are biases, and of y."""

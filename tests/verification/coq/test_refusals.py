@@ -25,8 +25,8 @@ PLAIN = tm.MuMoESpec(4, 4, 4, BY_ROWS, bias=False)
 X, A, EXPERT, INPUT, OUTPUT = range(5)
 
 
-def program_of(*instructions: Instruction) -> Program:
-    return Program(5, instructions, released(5, instructions))
+def program_of(*instructions: Instruction, operands: int = 5) -> Program:
+    return Program(operands, instructions, released(operands, instructions))
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ def test_the_same_program_without_the_fault_is_accepted() -> None:
     steps = [AppendOne(X), Matmul(5, INPUT), Matmul(A, EXPERT), Multiply(6, 7), Transpose(OUTPUT, (1, 0))]
     program = program_of(*steps, Matmul(8, 9))
     assert refusal(export(BIASED.contraction, program, gradients=False)) == ""
+
+
+def test_rows_and_biases_that_a_program_adds_itself_are_accepted() -> None:
+    """The search found that programs with biases of two kinds were refused."""
+    spec = tm.MuMoESpec(4, 4, 4, tm.TensorNetwork("n r, i r, o r + n o", r=4))
+    rows = Rows(INPUT, 0, 4), Matmul(X, 6), Rows(INPUT, 4, 5), Add(7, 8)
+    rest = Matmul(A, EXPERT), Multiply(9, 10), LAST, Matmul(11, 12), Matmul(A, 5), Add(13, 14)
+    text = export(spec.contraction, program_of(*rows, *rest, operands=6), gradients=False)
+    assert refusal(text) == ""
 
 
 @pytest.mark.parametrize("name", WRONG_PROGRAMS)
