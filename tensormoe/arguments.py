@@ -1,6 +1,7 @@
 """What the command line's words and files say, read and checked."""
 
 import argparse
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ def check_place(flag: str, path: Path | None, make: bool = False) -> None:
         fits = False
     if not fits:
         raise TensorMoEError(flag, str(path), "pass a file in an existing folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise TensorMoEError(flag, str(path), "this may not be written to: pass another path")
 
 
 def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:

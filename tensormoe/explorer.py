@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import interrupt
 from .arguments import check_place, check_rest, read_bonds, split, whole
 from .errors import TensorMoEError, one_of
 from .layers.layer_spec import MuMoESpec
@@ -86,6 +87,12 @@ def _explore(options: argparse.Namespace, rest: list[str]) -> int:
     check_place("--storage", options.storage)
     check_place("--json", options.json)
     check_place("--report", options.report)
+    if options.report is not None:
+        from .exploring.report_front import check_plotly
+
+        check_plotly()
+    # Other processes and locks of files are left in order by an exception, not by the end of this process.
+    interrupt.raise_it()
     study = _sweep(options) if options.search is None else _search(options)
     try:
         if options.json is not None:

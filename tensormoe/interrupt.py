@@ -30,6 +30,12 @@ def _end(number: int, frame: object) -> None:
         os._exit(STATUS)
 
 
+def raise_it() -> None:
+    """From now on, Ctrl-C raises KeyboardInterrupt in the command, too, as in any program."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 # A process in the background ignores Ctrl-C, and goes on doing so.
 if is_command() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _end)

@@ -186,6 +186,7 @@ def open_board(
         TensorMoEError: a storage that cannot be read, or one of another search.
     """
     import optuna
+    from optuna.exceptions import StorageInternalError
 
     level = optuna.logging.get_verbosity()
     owner = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
@@ -203,7 +204,8 @@ def open_board(
     except TensorMoEError:
         raise
     except Exception as error:
-        remedy = f"it cannot be opened ({type(error).__name__}: {error}): pass a path or an SQLAlchemy URL"
+        told = f"{type(error).__name__}: {error}"
+        remedy = f"it cannot be opened, or what it holds is damaged ({told}): pass another path or URL"
         raise TensorMoEError("storage", str(storage), remedy) from error
     finally:
         optuna.logging.set_verbosity(level)
@@ -212,6 +214,9 @@ def open_board(
         board = Board(space, study, tuple(names), owner)
         board.sweep()
         yield board
+    except (OSError, StorageInternalError) as error:  # such as a full disk
+        remedy = f"it cannot be written ({error}): mend that, and search again; what it holds stays there"
+        raise TensorMoEError("storage", str(storage), remedy) from error
     finally:
         _HERE.remove(owner)
 
@@ -248,7 +253,22 @@ def _open(storage: Storage | None) -> "optuna.storages.BaseStorage | str | None"
     if path.is_file() and path.stat().st_size and not _is_journal(path):
         remedy = "it is not a file that a search wrote: pass another path"
         raise TensorMoEError("storage", str(storage), remedy)
+    if path.exists():
+        _cut(path)
     return JournalStorage(JournalFileBackend(fspath(storage)))
+
+
+def _cut(path: Path) -> None:
+    """Remove what a killed process left of its last line; the next one would be written behind it."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    lock = JournalFileSymlinkLock(fspath(path))
+    lock.acquire()
+    try:
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def _is_journal(path: Path) -> bool:

@@ -8,6 +8,7 @@ from ..codec import Serializable
 from ..errors import TensorMoEError, positive_integer, positive_number
 from ..layers.layer_spec import MuMoESpec
 from ..layers.matching import Growth, choose_growing, most_units
+from ..layers.spec import check_spec
 from .clock import measure_seconds
 
 _KINDS = ("parameters", "macs", "seconds")
@@ -78,6 +79,7 @@ class Budget(Serializable):
         Raises:
             BudgetError: even the smallest rank exceeds the budget.
         """
+        check_spec(spec)
         if not spec.factorization.bonds(len(spec.experts)):
             if (cost := self.cost(spec)) > self.bound:
                 remedy = f"it has no bond to make smaller, and takes {cost:,.6g}: raise the budget"
@@ -97,6 +99,7 @@ class Budget(Serializable):
 
     def cost(self, spec: MuMoESpec) -> float:
         """What a specification takes of what is bounded."""
+        check_spec(spec)
         if self.seconds is not None:
             return measure_seconds(spec, self.batch_size)
         return float(spec.num_parameters if self.parameters is not None else spec.macs)

@@ -5,7 +5,7 @@ A network becomes a graph whose vertices are its terms, cores, arrays, axes and 
 
 from hashlib import sha256
 
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, true_or_false
 from ..networks.fixed import Fixed
 from ..networks.network import Core, Network
 from ..networks.notation import is_mode
@@ -45,7 +45,7 @@ def canonical_key(network: Network, *, sizes: bool = True) -> str:
     """
     if not isinstance(network, Network):
         raise TensorMoEError("network", network, "pass a network, such as spec.network")
-    graph = _graph(network, sizes)
+    graph = _graph(network, true_or_false("sizes", sizes))
     head = (
         network.levels,
         (network.experts, network.input_size, network.output_size) if sizes else (),

@@ -10,10 +10,10 @@ from ..errors import TensorMoEError
 from ..layers.layer_spec import MuMoESpec
 from ..verification.verify import verify
 from .budget import Budget, BudgetError
-from .objectives import measure
+from .objectives import measure, read_costs
 from .proving import prove_shared
 from .study import Study
-from .tasks import Cores, Task
+from .tasks import Cores, Task, TaskResult, check_task
 from .trial import Trial
 
 
@@ -24,6 +24,9 @@ class Evaluation:
     Args:
         task: what it is tried on.
         costs: the names of the costs that are counted.
+
+    Raises:
+        TensorMoEError: something else than a task, or an unknown cost.
 
     Examples:
         >>> import tensormoe as tm
@@ -36,6 +39,10 @@ class Evaluation:
 
     task: Task
     costs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_task(self.task)
+        object.__setattr__(self, "costs", read_costs(self.costs))
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -81,15 +88,19 @@ class Evaluation:
 
     def run(self, trial: Trial, start: Cores | None = None) -> tuple[Trial, Cores | None]:
         """Try what `prepare` returned on the task, at the trial's seed."""
+        if not isinstance(trial, Trial):
+            raise TensorMoEError("trial", trial, "pass what prepare returned")
         if not trial.complete or not self.task.objective:
             return trial, None
         began, cores = time.perf_counter(), None
         try:
             result = self.task(trial.spec, trial.seed, start)
+            if not isinstance(result, TaskResult):
+                raise TensorMoEError("task", result, "it should return a tm.explore.TaskResult")
             values = {self.task.objective: result.value, **trial.values}
             trial = replace(trial, values=_finite(values), curve=_tell(result.curve))
             cores = result.cores
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             trial = replace(trial, state="failed", reason=_reason(error))
         return replace(trial, seconds=trial.seconds + time.perf_counter() - began), cores
 
@@ -151,7 +162,11 @@ def _tell(curve: Sequence[float]) -> tuple[float, ...]:
     return tuple(values[: ends[0]] if ends else values)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """What an error says, with its kind unless it is this library's."""
-    text = str(error) if isinstance(error, TensorMoEError) else f"{type(error).__name__}: {error}"
-    return text[:2_000]
+    try:
+        text = str(error) if isinstance(error, TensorMoEError) else f"{type(error).__name__}: {error}"
+    except Exception:  # an error of the user's own may not print
+        text = type(error).__name__
+    # Files and pages have no place for half a character.
+    return text[:2_000].encode("utf-8", "replace").decode()

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from math import ceil, prod
 from typing import Final
 
-from ..errors import TensorMoEError
+from ..errors import TensorMoEError, as_tuple
 from ..layers.layer_spec import MuMoESpec
+from ..layers.spec import check_spec_kind
 from .clock import measure_seconds
 from .structure import nu, omega, psi, rank
 
@@ -61,6 +62,20 @@ def read_objective(name: object) -> tuple[int, str, int]:
     return -1 if name.startswith("-") else 1, kind, int(size) if at else BATCH_SIZE
 
 
+def read_costs(costs: object) -> tuple[str, ...]:
+    """The names of costs, each of them known.
+
+    Raises:
+        TensorMoEError: none, or one that is unknown or stands there twice.
+    """
+    names = as_tuple(costs)
+    for name in names:
+        read_objective(name)
+    if not names or len({*names}) < len(names):
+        raise TensorMoEError("costs", costs, 'name at least one, each once, such as "parameters"')
+    return tuple(map(str, names))
+
+
 def measure(spec: MuMoESpec, names: Sequence[str]) -> dict[str, float]:
     """The costs of a specification by name.
 
@@ -87,7 +102,8 @@ def measure(spec: MuMoESpec, names: Sequence[str]) -> dict[str, float]:
         >>> tm.explore.measure(spec, ("parameters", "macs@10", "-rank"))
         {'parameters': 90.0, 'macs@10': 90.0, '-rank': -5.0}
     """
-    return {name: _measure(spec, *read_objective(name)) for name in names}
+    check_spec_kind(spec, MuMoESpec)
+    return {name: _measure(spec, *read_objective(name)) for name in read_costs(names)}
 
 
 def _measure(spec: MuMoESpec, sign: int, kind: str, size: int) -> float:

@@ -1,6 +1,9 @@
 """Calls over processes or machines, by joblib where it is asked for."""
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 from typing import TypeVar
 
 from ..errors import TensorMoEError
@@ -22,6 +25,9 @@ def each_result(
         given: what it is called with.
         jobs: 1 for this process; otherwise as joblib's `n_jobs`: -1 for all cores, None for what
             `joblib.parallel_config` says, such as Dask or Ray.
+
+    Raises:
+        TensorMoEError: no joblib, a process that was killed, or a call that no other process can make.
     """
     if jobs == 1:
         yield from map(call, given)
@@ -31,16 +37,35 @@ def each_result(
     except ImportError as error:
         remedy = 'pass jobs=1, or install joblib: pip install "tensormoe[explore]"'
         raise TensorMoEError("jobs", jobs, remedy) from error
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    yield from parallel(joblib.delayed(call)(each) for each in given)
+    calls = [joblib.delayed(call)(each) for each in given]
+    try:
+        parallel, size = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered"), len(calls)
+    except ValueError:  # Ray's backend returns lists alone
+        parallel, size = joblib.Parallel(n_jobs=jobs), joblib.effective_n_jobs(jobs)
+    try:
+        with parallel:
+            for start in range(0, len(calls), size):
+                yield from parallel(calls[start : start + size])
+    except BrokenProcessPool as error:
+        remedy = (
+            "one of them was killed, perhaps for lack of memory: use fewer; what a file keeps stays there"
+        )
+        raise TensorMoEError("processes", jobs, remedy) from error
+    except PicklingError as error:
+        remedy = f"the task cannot be sent to other processes ({error}): use this one alone"
+        raise TensorMoEError("processes", jobs, remedy) from error
 
 
-def check_jobs(jobs: object) -> int | None:
-    """Return a number of processes, or raise the error for anything else."""
+def check_jobs(argument: str, jobs: object) -> int | None:
+    """Return a number of processes, or raise the error that names `argument`."""
     if jobs is None:
         return None
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs == 0:
-        raise TensorMoEError("jobs", jobs, "pass a positive integer, -1 for all cores, or None")
-    if abs(jobs) > _MOST:
-        raise TensorMoEError("jobs", jobs, f"pass at most {_MOST:,} processes")
-    return jobs
+    try:
+        count = 0 if isinstance(jobs, bool) else operator.index(jobs)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if not count:
+        raise TensorMoEError(argument, jobs, "pass a positive integer, -1 for all cores, or None")
+    if abs(count) > _MOST:
+        raise TensorMoEError(argument, jobs, f"pass at most {_MOST:,} processes")
+    return count

@@ -13,17 +13,24 @@ if TYPE_CHECKING:
 _BEST, _OTHER, _GRID = "#4477aa", "#999999", "rgba(128,128,128,.25)"
 
 
+def check_plotly() -> None:
+    """Raise the error of a report that cannot be written since Plotly is missing."""
+    try:
+        import plotly.io  # noqa: F401
+    except ImportError as error:
+        remedy = f'reports need it ({error}): pip install "tensormoe[explore]"'
+        raise TensorMoEError("plotly", None, remedy) from error
+
+
 def plot_front(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
     """HTML of the plot, with the script that draws it: nothing is fetched.
 
     Raises:
         TensorMoEError: Plotly is not installed.
     """
-    try:
-        from plotly.io import to_html
-    except ImportError as error:
-        remedy = f'reports need it ({error}): pip install "tensormoe[explore]"'
-        raise TensorMoEError("plotly", None, remedy) from error
+    check_plotly()
+    from plotly.io import to_html
+
     config = {"displayModeBar": False, "responsive": True}
     html: str = to_html(
         _figure(outcomes, objectives), config, include_plotlyjs=True, full_html=False, div_id="front"

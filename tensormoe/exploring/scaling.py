@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import TensorMoEError, number_from, positive_integer
+from ..errors import TensorMoEError, number_from, positive_integer, positive_number
 from ..intervals import CONFIDENCE
 from ..layers.layer_spec import MuMoESpec
 from ..networks.factorization import Factorization
@@ -60,7 +60,8 @@ class ScalingLaw:
 
     def predict(self, macs: float) -> float:
         """The loss at so many multiply-accumulates a token."""
-        return float(self.coefficient * macs**-self.exponent.value + self.floor)
+        compute = positive_number("macs", macs)
+        return float(self.coefficient * compute**-self.exponent.value + self.floor)
 
     def __str__(self) -> str:
         low, high = self.exponent.low, self.exponent.high
@@ -127,9 +128,10 @@ def scaling(
 def _read_widths(
     family: Factorization | Callable[[int], MuMoESpec], widths: Sequence[int], like: MuMoESpec | None
 ) -> list[MuMoESpec]:
-    if not isinstance(widths, list | tuple | range) or len({*widths}) < max(_FEWEST, len(widths)):
+    listed = widths if isinstance(widths, list | tuple | range) else ()
+    sizes = [positive_integer("widths", width) for width in listed]
+    if len({*sizes}) < max(_FEWEST, len(sizes)):
         raise TensorMoEError("widths", widths, f"pass at least {_FEWEST} different numbers of features")
-    sizes = [positive_integer("widths", width) for width in widths]
     if isinstance(family, Factorization):
         if not isinstance(like, MuMoESpec):
             raise TensorMoEError("like", like, f"pass the layer in which {family} should stand")

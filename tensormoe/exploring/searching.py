@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from math import inf
+from os import PathLike
 
 from ..errors import (
     TensorMoEError,
     mapping,
-    non_negative_integer,
     one_of,
+    place_number,
     positive_integer,
     real_number,
     true_or_false,
@@ -18,11 +19,11 @@ from .budget import Budget, check_budget
 from .driver import AUTO, SAMPLERS, Driver
 from .evaluation import Evaluation, verify_front
 from .methods import METHODS
+from .objectives import read_costs
 from .parallel import check_jobs
 from .space import Space
 from .study import Study
-from .sweep import check_task, read_costs
-from .tasks import Task
+from .tasks import Task, check_task
 
 # What a parameter counts beside the task, if nothing else is said: it decides between equals.
 _EQUALS = 1e-9
@@ -102,10 +103,12 @@ def search(
         method=method,
         most=positive_integer("trials", trials),
         weights=read_weights(weights, evaluation.objectives),
-        workers=check_jobs(workers),
-        seed=non_negative_integer("seed", seed),
+        workers=check_jobs("workers", workers),
+        seed=place_number("seed", seed),
     )
     shown = true_or_false("progress", progress)
+    if not isinstance(storage, str | PathLike | None):
+        raise TensorMoEError("storage", storage, "pass a path, or the URL of a database")
     driver.check()
     with ExitStack() as stack:
         board = stack.enter_context(open_board(space, evaluation.objectives, driver.settings, storage))

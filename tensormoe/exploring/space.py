@@ -24,6 +24,8 @@ Point = tuple[int, ...]
 Choice = int | str | None
 # Vertices and edges are bits of one integer.
 _MOST_CORES, _MOST_INDICES = 12, 60
+# More sizes of a bond are a slip.
+_MOST_RANKS = 4096
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,17 @@ class Space:
             positive_integer(name, getattr(self, name))
         for name in ("hyperedges", "latent"):
             non_negative_integer(name, getattr(self, name))
+        limits = {"hyperedges": _MOST_INDICES, "latent": _MOST_CORES, "sums": _MOST_INDICES}
+        for name, most in limits.items():
+            if getattr(self, name) > most:
+                raise TensorMoEError(name, getattr(self, name), f"pass at most {most}")
         for name in ("bonds", "carriers", "shared"):
             true_or_false(name, getattr(self, name))
         object.__setattr__(self, "ranks", tuple(self._read_ranks()))
         object.__setattr__(self, "fixed", as_tuple(self.fixed))
         for recipe in self.fixed:
+            if not isinstance(recipe, str):
+                raise TensorMoEError("fixed", recipe, 'pass names, such as "hadamard"')
             read_recipe("fixed", recipe)
         object.__setattr__(self, "splits", self._read_splits())
         self._check_size()
@@ -127,7 +135,9 @@ class Space:
         """The sizes of bonds, without 1."""
         if isinstance(self.ranks, Sequence):
             return sorted({positive_integer("ranks", rank) for rank in self.ranks} - {1})
-        return [*range(2, positive_integer("ranks", self.ranks) + 1)]
+        if (largest := positive_integer("ranks", self.ranks)) > _MOST_RANKS:
+            raise TensorMoEError("ranks", self.ranks, f"pass at most {_MOST_RANKS:,}, or a list of sizes")
+        return [*range(2, largest + 1)]
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

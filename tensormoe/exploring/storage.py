@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import Self
 
+from ..checkpoints.files import check_path, explain, write_file
 from ..codec import FORMAT, Data, check_format, read_json
 from ..errors import TensorMoEError
 from .trial import Trial
@@ -37,11 +39,11 @@ class Journal:
     """
 
     def __init__(self, path: str | PathLike[str], header: dict[str, Data]) -> None:
-        self._path = Path(path)
-        try:
-            self._file = self._path.open("a+b")
-        except OSError as error:
-            raise TensorMoEError("path", str(path), f"it cannot be written ({error})") from error
+        self._path = Path(check_path(path))
+        with self._explain():
+            _check_kind(self._path)
+            # Without a buffer, nothing is written later than it is said to be, or twice.
+            self._file = self._path.open("a+b", buffering=0)
         try:
             self._lock()
             self.trials = self._begin(header)
@@ -50,7 +52,11 @@ class Journal:
             raise
 
     def add(self, trial: Trial) -> None:
-        """Write a trial; one with the number of an earlier one takes its place."""
+        """Write a trial; one with the number of an earlier one takes its place.
+
+        Raises:
+            TensorMoEError: the system refuses, for example since the disk is full. What is in the file stays.
+        """
         self._write(line(trial.to_dict()))
 
     def __enter__(self) -> Self:
@@ -76,8 +82,13 @@ class Journal:
         return trials
 
     def _write(self, text: str) -> None:
-        self._file.write(text.encode())
-        self._file.flush()
+        left = text.encode()
+        with self._explain():
+            while left:
+                left = left[self._file.write(left) :]
+
+    def _explain(self) -> AbstractContextManager[None]:
+        return explain(str(self._path), "pass a path that can be written; the trials in the file stay there")
 
     def _lock(self) -> None:
         try:
@@ -115,9 +126,9 @@ def _brief(value: object) -> str:
 
 
 def write_lines(path: str | PathLike[str], header: dict[str, Data], trials: Iterable[Trial]) -> None:
-    """Write a study at once."""
-    text = first_line(header) + "".join(line(trial.to_dict()) for trial in trials)
-    Path(path).write_text(text, encoding="utf-8")
+    """Write a study at once; what was there stays if anything fails."""
+    lines = (first_line(header), *(line(trial.to_dict()) for trial in trials))
+    write_file(check_path(path), map(str.encode, lines))
 
 
 def read_lines(path: str | PathLike[str]) -> tuple[Header, list[Trial]]:
@@ -128,10 +139,10 @@ def read_lines(path: str | PathLike[str]) -> tuple[Header, list[Trial]]:
     Raises:
         TensorMoEError: a file that cannot be read, or of another form; names the line.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8", errors="replace")
-    except OSError as error:
-        raise TensorMoEError("path", str(path), f"it cannot be read ({error})") from error
+    file = Path(check_path(path))
+    with explain(str(file), "pass the path of a file that a study wrote"):
+        _check_kind(file)
+        text = file.read_bytes().decode("utf-8", errors="replace")
     first, *rest = text.split("\n")
     # What follows the last end of line was not finished.
     lines = rest[:-1]
@@ -146,9 +157,16 @@ def read_lines(path: str | PathLike[str]) -> tuple[Header, list[Trial]]:
         try:
             trial = Trial.from_dict(read_json(each))
         except TensorMoEError as error:
-            raise TensorMoEError("path", str(path), f"line {number} is not a trial ({error})") from None
+            remedy = f"line {number} is not a trial: delete it, and it is tried again ({error})"
+            raise TensorMoEError("path", str(path), remedy) from None
         trials[trial.number] = trial
     return header, [trials[number] for number in sorted(trials)]
+
+
+def _check_kind(path: Path) -> None:
+    """Raise an error for a device or a pipe, which would be read for ever, and for a folder."""
+    if path.exists() and not path.is_file():
+        raise TensorMoEError("path", str(path), "this is not an ordinary file: pass the path of one")
 
 
 def _read(text: str) -> Header:

@@ -11,7 +11,7 @@ import numpy as np
 from ..checkpoints.files import check_path
 from ..codec import Data
 from ..displays import draw_table, write_line
-from ..errors import TensorMoEError, one_of
+from ..errors import TensorMoEError, as_tuple, mapping, one_of
 from ..intervals import Interval, interval
 from ..tables import table
 from .outcome import Outcome, choose_axes
@@ -37,7 +37,7 @@ class Study:
         settings: what was asked for: task, budgets, seeds and so on, as plain data.
 
     Raises:
-        TensorMoEError: no objective.
+        TensorMoEError: no objective, or something else than trials.
 
     Examples:
         >>> import tensormoe as tm
@@ -53,9 +53,13 @@ class Study:
     settings: Mapping[str, Data] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "trials", tuple(self.trials))
-        object.__setattr__(self, "objectives", tuple(self.objectives))
-        if not self.objectives:
+        object.__setattr__(self, "trials", as_tuple(self.trials))
+        object.__setattr__(self, "objectives", as_tuple(self.objectives))
+        mapping("settings", self.settings)
+        for trial in self.trials:
+            if not isinstance(trial, Trial):
+                raise TensorMoEError("trials", trial, "pass a list of trials")
+        if not self.objectives or not all(isinstance(name, str) for name in self.objectives):
             raise TensorMoEError("objectives", self.objectives, "name at least one")
 
     @property

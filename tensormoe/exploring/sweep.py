@@ -9,16 +9,16 @@ from itertools import product
 from os import PathLike
 
 from ..codec import Data
-from ..errors import TensorMoEError, as_tuple, non_negative_integer, true_or_false
+from ..errors import TensorMoEError, as_tuple, place_number, true_or_false
 from ..layers.layer_spec import MuMoESpec
 from ..networks.factorization import Factorization
 from .budget import Budget, check_budget
 from .evaluation import Evaluation, verify_front
-from .objectives import read_objective
+from .objectives import read_costs
 from .parallel import check_jobs, each_result
 from .storage import Journal
 from .study import Study
-from .tasks import Task, cost_alone
+from .tasks import Task, check_task, cost_alone
 from .trial import Trial
 
 COSTS = ("parameters", "macs")
@@ -84,7 +84,7 @@ def sweep(
         _read_seeds(seeds),
         read_costs(costs),
     )
-    workers, shown = check_jobs(jobs), true_or_false("progress", progress)
+    workers, shown = check_jobs("jobs", jobs), true_or_false("progress", progress)
     study = Study((), plan.evaluation.objectives, plan.settings() if path is not None else {})
     with ExitStack() as stack:
         journal = None if path is None else stack.enter_context(Journal(path, study.header))
@@ -209,30 +209,13 @@ def _read_budgets(budgets: object) -> tuple[Budget | None, ...]:
     return tuple(check_budget("budgets", each) for each in given)
 
 
-def check_task(task: object) -> Task:
-    """Return a task, or raise the error for anything else."""
-    if not isinstance(task, Task):
-        remedy = "pass tm.explore.fit_to(weight), tm.explore.train_with(function), or an object like these"
-        raise TensorMoEError("task", task, remedy)
-    return task
-
-
 def _read_seeds(seeds: object) -> tuple[int, ...]:
     if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds > 0:
         if seeds > _MOST_SEEDS:
             raise TensorMoEError("seeds", seeds, f"pass at most {_MOST_SEEDS:,}")
         return tuple(range(seeds))
-    given = as_tuple(seeds)
-    if not isinstance(seeds, list | tuple | range) or not given or len({*map(repr, given)}) < len(given):
+    listed = seeds if isinstance(seeds, list | tuple | range) else ()
+    given = tuple(place_number("seeds", each) for each in listed)
+    if not given or len({*given}) < len(given):
         raise TensorMoEError("seeds", seeds, "pass how many, a positive integer, or a list of different ones")
-    return tuple(non_negative_integer("seeds", each) for each in given)
-
-
-def read_costs(costs: object) -> tuple[str, ...]:
-    """The names of costs, each of them known."""
-    names = as_tuple(costs)
-    for name in names:
-        read_objective(name)
-    if not names or len({*names}) < len(names):
-        raise TensorMoEError("costs", costs, 'name at least one, each once, such as "parameters"')
-    return tuple(map(str, names))
+    return given

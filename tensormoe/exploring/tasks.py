@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from ..errors import TensorMoEError, positive_integer
+from ..errors import TensorMoEError, as_tuple, positive_integer
 from ..fitting.descent import EXACT, Descent
 from ..fitting.fit import ITERATIONS, fit
 from ..fitting.least_squares import LeastSquares
@@ -60,6 +60,14 @@ class Task(Protocol):
     def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
         """Try a candidate, from the cores of another if they are given."""
         ...
+
+
+def check_task(task: object) -> Task:
+    """Return a task, or raise the error for anything else."""
+    if not isinstance(task, Task) or isinstance(task, type):
+        remedy = "pass tm.explore.fit_to(weight), tm.explore.train_with(function), or an object like these"
+        raise TensorMoEError("task", task, remedy)
+    return task
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ class TrainWith:
 
     def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
         loss = self.function(spec, seed)
-        curve = tuple(float(each) for each in loss) if isinstance(loss, Sequence) else (float(loss),)
+        curve = tuple(float(each) for each in as_tuple(loss))  # type: ignore[arg-type]
         if not curve:
             raise TensorMoEError("function", loss, "return the loss, or a sequence of losses")
         return TaskResult(curve[-1], None, curve if len(curve) > 1 else ())

@@ -7,9 +7,18 @@ from math import isfinite
 from typing import Self
 
 from ..codec import Data
-from ..errors import TensorMoEError, mapping, non_negative_integer, one_of, real_number, true_or_false
+from ..errors import (
+    TensorMoEError,
+    as_tuple,
+    mapping,
+    one_of,
+    place_number,
+    real_number,
+    true_or_false,
+)
 from ..layers.layer_spec import MuMoESpec
-from .budget import Budget
+from ..layers.spec import check_spec_kind
+from .budget import Budget, check_budget
 from .canonical import canonical_key
 
 STATES = ("complete", "failed", "infeasible")
@@ -34,7 +43,7 @@ class Trial:
         curve: the task's objective as it went on, such as the loss after each epoch; () for none.
 
     Raises:
-        TensorMoEError: a value that is not a finite number, or an unknown state.
+        TensorMoEError: a field of another kind, a value that is not a finite number, or an unknown state.
     """
 
     spec: MuMoESpec
@@ -50,11 +59,19 @@ class Trial:
     verified: bool = False
 
     def __post_init__(self) -> None:
+        check_spec_kind(self.spec, MuMoESpec)
+        check_budget("budget", self.budget)
         one_of("state", self.state, STATES)
+        for name in ("seed", "number"):
+            object.__setattr__(self, name, place_number(name, getattr(self, name)))
+        for name in ("proved", "verified"):
+            true_or_false(name, getattr(self, name))
+        if not isinstance(self.reason, str):
+            raise TensorMoEError("reason", self.reason, "pass text")
+        object.__setattr__(self, "seconds", _finite("seconds", self.seconds))
+        object.__setattr__(self, "curve", tuple(_finite("curve", each) for each in as_tuple(self.curve)))
         for name, value in mapping("values", self.values).items():
-            number = real_number(value)
-            if number is None or not isfinite(number):
-                raise TensorMoEError(f"values[{name!r}]", value, "pass finite numbers")
+            _finite(f"values[{name!r}]", value)
 
     @cached_property
     def key(self) -> str:
@@ -96,19 +113,14 @@ class Trial:
         for name in names:
             if name not in given:
                 raise TensorMoEError("trial", sorted(given), f"the field {name!r} is missing: add it")
-        seconds, curve = real_number(given["seconds"]), given["curve"]
-        if seconds is None or not isinstance(curve, list) or not isinstance(given["reason"], str):
-            raise TensorMoEError("trial", given, "its fields have other types than Trial.to_dict writes")
-        return cls(
-            spec=MuMoESpec.from_dict(given["spec"]),
-            budget=None if given["budget"] is None else Budget.from_dict(given["budget"]),
-            seed=non_negative_integer("seed", given["seed"]),
-            values=mapping("values", given["values"]),
-            state=given["state"],
-            reason=given["reason"],
-            proved=true_or_false("proved", given["proved"]),
-            verified=true_or_false("verified", given["verified"]),
-            seconds=seconds,
-            number=non_negative_integer("number", given["number"]),
-            curve=tuple(curve),
-        )
+        given["spec"] = MuMoESpec.from_dict(given["spec"])
+        given["budget"] = None if given["budget"] is None else Budget.from_dict(given["budget"])
+        return cls(**given)
+
+
+def _finite(argument: str, value: object) -> float:
+    """A number that JSON can hold."""
+    number = real_number(value)
+    if number is None or not isfinite(number):
+        raise TensorMoEError(argument, value, "pass finite numbers")
+    return number

@@ -207,7 +207,7 @@ def test_a_study_of_others_is_refused(tmp_path: Path) -> None:
         ({"weights": {"error": 1}}, "weights"),
         ({"weights": {"loss": -1}}, "weights['loss']"),
         ({"weights": {"loss": 0}}, "weights"),
-        ({"workers": 0}, "jobs"),
+        ({"workers": 0}, "workers"),
         ({"seed": -1}, "seed"),
         ({"progress": 1}, "progress"),
         ({"budget": 100}, "budget"),

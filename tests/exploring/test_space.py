@@ -195,7 +195,7 @@ def test_moves_stay_in_the_space_and_reach_both_ways() -> None:
         ({"splits": {"x": [(2, 2)]}}, "splits"),
         ({"splits": {"i": [(3, 2)]}}, "splits"),
         ({"fixed": ("magic",)}, "fixed"),
-        ({"latent": 99}, "space"),
+        ({"latent": 99}, "latent"),
     ],
 )
 def test_limits_that_make_no_space_are_refused(limits: dict, argument: str) -> None:

@@ -184,7 +184,8 @@ def variants(value: Any) -> Iterator[tuple[str, Any]]:
             for label, changed in variants(each):
                 yield f"{name} {label}", {**some, name: changed}
     elif isinstance(value, list | tuple):
-        kind = type(value)
+        # A named tuple takes its members one by one.
+        kind = tuple if hasattr(value, "_fields") else type(value)
         yield from {"one less": value[:-1], "one more": value + value[-1:], "nested": kind([value])}.items()
         yield from {
             "a mapping": dict(enumerate(value)),

@@ -127,6 +127,9 @@ EXEMPT = {
     "Recording": "record makes it",
     "Recording.merge": "it takes any number of arguments; tests/analysis has its refusals",
     "Recorder.merge": "as above",
+    "Task": "a protocol",
+    "Task.__call__": "as above",
+    "TaskResult": "a task makes it; what it holds is checked where it is written down",
 }
 if BACKENDS == ("numpy",):
     EXEMPT["record"] = "NumPy has layers, but no models"
@@ -156,6 +159,7 @@ def find_subjects() -> list[Subject]:
         tensormoe,
         tensormoe.analysis,
         tensormoe.editing,
+        tensormoe.explore,
         tensormoe.fitting,
         tensormoe.testing,
         *map(get_module, BACKENDS),

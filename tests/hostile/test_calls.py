@@ -37,7 +37,7 @@ def attempt(subject: Subject, setting: Setting, arguments: dict[str, Any]) -> st
         return "it takes more than 5 seconds"
     except Exception as error:
         # A function of the caller's own fails as it likes.
-        own = any(callable(arguments.get(name)) for name in ("all_reduce", "call"))
+        own = any(callable(arguments.get(name)) for name in ("all_reduce", "call", "family"))
         if own or type(error).__name__ in subject.documented():
             return None
         return f"{type(error).__name__}: {str(error)[:300]}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -420,7 +421,95 @@ _VALUES: dict[str, Callable[[Setting], Any]] = {
     "before": lambda s: s.module(),
     "after": lambda s: s.module(),
     "certify.experts": lambda s: {},
+    "Budget.parameters": lambda s: 1000,
+    "Budget.seconds": lambda s: None,
+    "match.spec": lambda s: s.layer,
+    "cost.spec": lambda s: s.layer,
+    "Trial.spec": lambda s: s.layer,
+    "Trial.state": lambda s: "complete",
+    "predict.macs": lambda s: 1000.0,
+    "Space.layer": lambda s: _space().layer,
+    "Space.bonds": lambda s: True,
+    "Space.fixed": lambda s: (),
+    "Evaluation.__call__.spec": lambda s: s.layer,
+    "prepare.spec": lambda s: s.layer,
+    "budget": lambda s: tm.explore.Budget(parameters=1000),
+    "task": lambda s: _task(),
+    "costs": lambda s: ("parameters", "macs"),
+    "number": lambda s: 3,
+    "start": lambda s: None,
+    "trial": lambda s: _trial(s),
+    "family": lambda s: tm.CP(2),
+    "widths": lambda s: (2, 3, 4),
+    "seeds": lambda s: 1,
+    "like": lambda s: LAYERS[0],
+    "floor": lambda s: 0.0,
+    "jobs": lambda s: 1,
+    "workers": lambda s: 1,
+    "candidates": lambda s: (tm.CP(1),),
+    "budgets": lambda s: (None,),
+    "sweep.path": lambda s: _new_path(),
+    "scaling.path": lambda s: _new_path(),
+    "Study.save.path": lambda s: _new_path(),
+    "Study.report.path": lambda s: _new_path(),
+    "Study.load.path": lambda s: _written_study(s),
+    "objective": lambda s: "loss",
+    "objectives": lambda s: ("loss", "parameters"),
+    "Study.draw.x": lambda s: "parameters",
+    "Study.draw.y": lambda s: "loss",
+    "trials": lambda s: (_trial(s),),
+    "settings": lambda s: {"task": "a test"},
+    "search.trials": lambda s: 3,
+    "space": lambda s: _space(),
+    "method": lambda s: "exhaustive",
+    "search.weights": lambda s: {"loss": 1.0, "parameters": 0.5},
+    "storage": lambda s: _new_path(),
+    "network": lambda s: s.layer.network,
+    "sizes": lambda s: True,
+    "measure.spec": lambda s: s.layer,
+    "names": lambda s: ("parameters", "macs@1"),
+    "function": lambda s: _train,
+    "train_with.name": lambda s: "a test",
 }
+
+
+def _train(spec: tm.MuMoESpec, seed: int) -> float:
+    """A loss that any layer has."""
+    return 1 / spec.macs + seed
+
+
+def _task() -> Any:
+    return tm.explore.train_with(_train)
+
+
+@cache
+def _space() -> tm.explore.Space:
+    """Eight points."""
+    layer = tm.MuMoESpec(3, 2, 4, tm.CP(2), bias=False)
+    return tm.explore.Space(layer, max_cores=3, ranks=2, hyperedges=0, latent=0, carriers=False)
+
+
+def _trial(setting: Setting) -> tm.explore.Trial:
+    values = {"loss": 0.5, "parameters": float(setting.layer.num_parameters)}
+    return tm.explore.Trial(setting.layer, values=values, proved=True)
+
+
+def _study(setting: Setting) -> tm.explore.Study:
+    return tm.explore.Study((_trial(setting),), ("loss", "parameters"))
+
+
+_numbers = count()
+
+
+def _new_path() -> Path:
+    """Where nothing is."""
+    return Path(_folder().name) / f"new-{next(_numbers)}"
+
+
+def _written_study(setting: Setting) -> Path:
+    path = _new_path()
+    _study(setting).save(path)
+    return path
 
 
 def _edits(setting: Setting) -> list[tm.editing.Edit]:
@@ -453,6 +542,12 @@ _RESULTS: dict[type, Callable[[Setting], Any]] = {
     tm.BenchReport: lambda s: _timing(s.layer),
     tm.Fit: lambda s: _fit(),
     tm.analysis.Recording: lambda s: _recorded(),
+    tm.explore.Budget: lambda s: tm.explore.Budget(parameters=1000),
+    tm.explore.Evaluation: lambda s: tm.explore.Evaluation(_task(), ("parameters", "macs")),
+    tm.explore.ScalingLaw: lambda s: _law(),
+    tm.explore.Space: lambda s: _space(),
+    tm.explore.Study: _study,
+    tm.explore.Trial: _trial,
     tm.analysis.Recorder: lambda s: tm.analysis.Recorder({"numpy": s.spec.experts}, 0.5, None, lambda: None),
     tm.fitting.Comparison: lambda s: tm.fitting.Comparison((_fit(),)),
     tm.analysis.Page: lambda s: tm.analysis.Page("experts", "<p>none</p>"),
@@ -511,6 +606,11 @@ def _recorded() -> Any:
 @cache
 def _fit() -> Any:
     return tm.fit(np.ones((3, 2)), tm.MuMoESpec(3, 2, 4, tm.CP(2)))
+
+
+@cache
+def _law() -> tm.explore.ScalingLaw:
+    return tm.explore.scaling(tm.CP(2), (2, 3, 4), _task(), like=LAYERS[0])
 
 
 @cache
