@@ -144,6 +144,7 @@ def _search(options: argparse.Namespace) -> "Study":
         costs=COSTS if options.cost is None else split(options.cost),
         storage=options.storage,
         workers=options.workers,
+        progress=sys.stderr.isatty(),
     )
 
 

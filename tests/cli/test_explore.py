@@ -29,7 +29,7 @@ def test_candidates_are_fitted_and_the_study_is_written(
     study = tm.explore.Study.load(storage)
     best = study.best("error")
     fitted = tm.fit(experts, best.spec, seed=best.seed, iterations=30)
-    assert best.values["error"] == pytest.approx(fitted.weight_error)
+    assert 0 < best.values["error"] <= fitted.weight_error * (1 + 1e-6)
     written = json.loads(out.read_text(encoding="utf-8"))
     assert written["objectives"] == ["error", "parameters", "macs"]
     assert [trial["number"] for trial in written["trials"]] == [0, 1, 2, 3]
