@@ -22,10 +22,10 @@ from .descent import EXACT
 from .jacobian import Batch, Jacobian
 from .starts import Cores, draw_like
 
-# The largest Jacobian matrix, and the most parameters.
+# The most elements of all Jacobian matrices together, and the most parameters.
 _LARGEST, _MOST = 500_000, 400
-# Starts, and how many of the best go on after so many steps.
-_STARTS, _BEST, _FIRST = 8, 4, 15
+# At most so many starts, at least so many, and how many of the best go on after so many steps.
+_MOST_STARTS, _FEWEST_STARTS, _BEST, _FIRST = 8, 2, 4, 15
 # What improves the squared error by less than these parts of it in so many steps is left: at first, and then.
 _PATIENCE, _COARSE, _FINE = 5, 1e-3, 1e-5
 # How strong the damping is at first, relative to the squares of the derivatives, and at least.
@@ -51,7 +51,7 @@ class LeastSquares:
         padded = any(each.pad for each in network.splits)
         if network.shared or network.has_bias_terms or padded:
             return False
-        return network.num_parameters <= min(_MOST, _LARGEST // prod(network.weight_shape))
+        return network.num_parameters <= min(_MOST, _LARGEST // prod(network.weight_shape) // _FEWEST_STARTS)
 
     def minimize(
         self, seed: int, iterations: int, *, enough: float = EXACT, given: Sequence[Cores] = ()
@@ -67,7 +67,9 @@ class LeastSquares:
         Returns:
             The best cores, their relative error, and the number of steps.
         """
-        drawn = [draw_like(self.stage, self.weight, seed + number) for number in range(_STARTS)]
+        elements = self.weight.size * max(self.stage.network.num_parameters, 1)
+        starts = min(max(_LARGEST // elements, _FEWEST_STARTS), _MOST_STARTS)
+        drawn = [draw_like(self.stage, self.weight, seed + number) for number in range(starts)]
         values = np.stack([self._join(each) for each in (*given, *drawn)])
         losses, steps = self._losses(values), 0
         damping, growth = np.full(len(values), _DAMPING), np.full(len(values), 2.0)
