@@ -22,6 +22,7 @@ from .guided import Outlook
 from .layout import Layout
 from .methods import METHODS, Setting, draw
 from .parallel import each_result
+from .rivals import rivals
 from .space import Point, Space
 from .tasks import Cores, FitTo
 from .transfer import transfer
@@ -142,7 +143,8 @@ class Driver:
 
     def _setting(self, begun: int) -> Setting:
         generator = np.random.default_rng([self.seed, begun])
-        return Setting(self.space, self.look, generator, self._batch)
+        first = () if self.budget is None else rivals(self.space, self.budget)
+        return Setting(self.space, self.look, generator, self._batch, first)
 
     def _propose(self, board: Board) -> None:
         """Try what a method of our own proposes."""

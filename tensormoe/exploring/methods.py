@@ -16,8 +16,8 @@ from .space import Point, Space
 Proposals = Generator[list[Point], list[float], None]
 # Spaces up to this size can be listed.
 _LISTED = 200_000
-# How many random climbs from the smallest networks a guided search begins with, and from how many of these.
-_CLIMBS = 20
+# How many random climbs a guided search begins with at each split of the modes, and at how many of these.
+_CLIMBS, _SPLITS = 20, 16
 # How far alternating enumeration looks along an ordered coordinate, in choices.
 _RADIUS = 2
 # The chance that a coordinate of a random point differs from the smallest network's.
@@ -34,12 +34,14 @@ class Setting:
         look: the best score that each of several points can have, and what they cost.
         generator: of what is random.
         batch: how many points are tried at a time.
+        rivals: points that a guided search tries first.
     """
 
     space: Space
     look: Callable[[Sequence[Point]], Outlook]
     generator: np.random.Generator
     batch: int = 1
+    rivals: Sequence[Point] = ()
 
     def admit(self, points: Sequence[Point]) -> list[Point]:
         """Those within the limits and the budget, the best outlook first."""
@@ -124,12 +126,14 @@ def draw(setting: Setting) -> Point:
 
 def guided(setting: Setting) -> Proposals:
     """What can be best by the bounds comes first, until nothing can beat the best score; see `guided.py`."""
-    guide, starts = Guide(setting.space, setting.look), [*islice(split(setting.space), _CLIMBS)]
-    for start in starts:
+    guide = Guide(setting.space, setting.look)
+    for start in islice(split(setting.space), _SPLITS):
         guide.polish(guide.climb(start))
-    for number in range(_CLIMBS):
-        guide.polish(guide.climb(starts[number % len(starts)], setting.generator))
+        for _ in range(_CLIMBS):
+            guide.polish(guide.climb(start, setting.generator))
     best = np.inf
+    for rival in setting.admit(setting.rivals):
+        best = min(best, *(yield [rival]))
     while True:
         queued = (guide.next(best) for _ in range(setting.batch))
         points = [point for point in queued if point is not None]

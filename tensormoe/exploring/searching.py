@@ -21,6 +21,7 @@ from .evaluation import Evaluation, verify_front
 from .methods import METHODS
 from .objectives import read_costs
 from .parallel import check_jobs
+from .rivals import offer
 from .space import Space
 from .study import Study
 from .tasks import Task, check_task
@@ -50,7 +51,9 @@ def search(
     candidate is written down, and the others go on. In the end the front is verified in exact arithmetic.
 
     Args:
-        budget: what candidates may cost; None for no limit.
+        budget: what candidates may cost; None for no limit. CP and low-rank experts, where the space has
+            them, may have the largest rank in the budget beside those that the space lists; a guided search
+            tries them first.
         task: what they are tried on.
         space: the networks that may be tried.
         method: "guided", by lower bounds from the target's unfoldings, for `fit_to`; "exhaustive", for small
@@ -96,10 +99,12 @@ def search(
     if not isinstance(space, Space):
         raise TensorMoEError("space", space, "pass tm.explore.Space(layer, …)")
     one_of("method", method, (AUTO, *METHODS, *SAMPLERS))
+    bound = check_budget("budget", budget)
+    space = space if bound is None else offer(space, bound)
     driver = Driver(
         space,
         evaluation,
-        check_budget("budget", budget),
+        bound,
         method=method,
         most=positive_integer("trials", trials),
         weights=read_weights(weights, evaluation.objectives),

@@ -1,6 +1,7 @@
 """Where descent begins: TensorLy's decomposition, where it has one, or random cores."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from threading import Thread
 
 import numpy as np
@@ -50,7 +51,7 @@ def decompose(stage: Stage, weight: NumPyArray, seed: int) -> Cores | None:
     """TensorLy's decomposition as cores; None if it has none of this kind or size."""
     algorithm = _choose(stage.factorization, weight, seed)
     if algorithm is None:
-        return None
+        return _decompose_as_cp(stage, weight, seed)
     try:
         cores = from_tensorly(stage, _compute(algorithm))
     except (TensorMoEError, ValueError, IndexError, np.linalg.LinAlgError):
@@ -59,6 +60,27 @@ def decompose(stage: Stage, weight: NumPyArray, seed: int) -> Cores | None:
     if not all(np.isfinite(core).all() for core in cores.values()):
         return None
     return {split_name(name)[1]: core for name, core in cores.items()}
+
+
+def _decompose_as_cp(stage: Stage, weight: NumPyArray, seed: int) -> Cores | None:
+    """What CP has, for a notation that is CP in other words; None for anything else."""
+    network = stage.network
+    if isinstance(stage.factorization, CP) or len(network.bonds) != 1 or network.counts or network.held:
+        return None
+    ((bond, rank),) = network.bonds
+    carriers = {index: core for core in network.cores for index in core.indices if index != bond}
+    joined = all(len(core.indices) == 2 and bond in core.indices for core in network.cores)
+    if not joined or len(network.cores) != len(carriers) or {*carriers} != {*network.modes}:
+        return None
+    same = replace(stage, factorization=CP(rank))
+    cores = decompose(same, weight, seed)
+    if cores is None:
+        return None
+    renamed = {}
+    for mode, core in zip(network.modes, same.network.cores, strict=True):
+        turned = core.indices.index(mode) != carriers[mode].indices.index(mode)
+        renamed[carriers[mode].name] = cores[core.name].T.copy() if turned else cores[core.name]
+    return {name: renamed[name] for name in network.shapes}
 
 
 def _choose(family: Factorization, weight: NumPyArray, seed: int) -> Callable[[], object] | None:

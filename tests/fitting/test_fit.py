@@ -147,6 +147,34 @@ def test_fits_equal_tensorlys_and_beat_its_ring(
         assert fitted.weight_error <= 0.8 * theirs
 
 
+@pytest.mark.parametrize("notation", ["n r, i r, r o", "x o, x n, i x"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_cp_in_other_words_is_fitted_as_cp(notation: str, bias: bool) -> None:
+    bond = "x" if "x" in notation else "r"
+    named = tm.MuMoESpec(12, 10, 6, tm.CP(4), bias=bias)
+    written = named.replace(factorization=tm.TensorNetwork(notation, **{bond: 4}))
+    weight = np.concatenate([WEIGHT, np.ones((6, 1, 10))], axis=1) if bias else WEIGHT
+    one, other = (starts.decompose(spec.stage, weight, 0) for spec in (named, written))
+    close(tm.materialize(written, other), tm.materialize(named, one))
+    assert {name: core.shape for name, core in other.items()} == written.network.shapes
+    errors = [tm.fit(weight, spec).weight_error for spec in (named, written)]
+    assert errors[1] == pytest.approx(errors[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        tm.TensorNetwork("n r, i r, r n o", r=4),
+        tm.TensorNetwork("n r, i r s, r o", r=4, s=1),
+        tm.TensorNetwork("n r, i r, r o + n o", r=4),
+    ],
+    ids=str,
+)
+def test_what_is_not_cp_is_not_fitted_as_cp(network: tm.TensorNetwork) -> None:
+    spec = tm.MuMoESpec(12, 10, 6, network, bias=False)
+    assert starts.decompose(spec.stage, WEIGHT, 0) is None
+
+
 @pytest.mark.parametrize("family", EVERY, ids=str)
 @pytest.mark.parametrize("stacked", [True, False], ids=["stack", "matrix"])
 def test_with_inputs_outputs_are_closer(family: tm.Factorization, stacked: bool) -> None:
@@ -261,7 +289,7 @@ def test_initial_values_hold_the_cores_and_a_gate_that_is_uniform() -> None:
 
 
 def test_a_seed_decides_what_is_random() -> None:
-    spec = tm.MuMoESpec(5, 4, 3, tm.TensorNetwork("n r, i r, r o", r=2))
+    spec = tm.MuMoESpec(5, 4, 3, tm.TensorNetwork("n i r, r o", r=2))
     weight = normal(3, 5, 4)
     one, same, other = (tm.fit(weight, spec, seed=seed, iterations=2) for seed in (0, 0, 9))
     for name, core in one.cores.items():
@@ -285,7 +313,7 @@ def test_the_best_of_all_starts_is_kept() -> None:
 
 
 def test_each_descent_takes_at_most_the_steps_allowed() -> None:
-    spec = tm.MuMoESpec(5, 4, 3, tm.TensorNetwork("n r, i r, r o", r=2))
+    spec = tm.MuMoESpec(5, 4, 3, tm.TensorNetwork("n i r, r o", r=2))
     assert tm.fit(normal(3, 5, 4), spec, iterations=2).iterations == 6
     started = tm.fit(normal(3, 5, 4), spec, iterations=0)
     assert (started.iterations, started.method) == (0, "a random start")
@@ -308,11 +336,11 @@ def test_tensorlys_own_backend_is_neither_used_nor_changed() -> None:
 
 
 def test_a_fit_prints_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    spec = tm.MuMoESpec(5, 4, 3, tm.TensorNetwork("n r, i r, r o", r=2))
+    spec = tm.MuMoESpec(5, 4, 3, tm.TensorNetwork("n i r, r o", r=2))
     fitted = tm.fit(normal(3, 5, 4), spec, inputs=normal(9, 5), progress=True)
     assert "relative error" in capsys.readouterr().out
     lines = str(fitted).splitlines()
-    assert lines[0].endswith("5 → 4, experts=(3,): 26 parameters in cores")
+    assert lines[0].endswith("5 → 4, experts=(3,): 44 parameters in cores")
     shown = rf"weight {fitted.weight_error:.3g}, of outputs {fitted.output_error:.3g} \(L-BFGS from a random"
     assert re.search(shown, lines[1])
     tm.fit(normal(3, 5, 4), spec, iterations=1)
