@@ -267,6 +267,15 @@ def test_what_cannot_be_swept_is_an_error_before_anything_is_written(
     assert not path.exists()
 
 
+def test_a_bar_counts_what_is_tried(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "study.jsonl"
+    for done in (len(FAMILIES), 0):
+        sweep(FAMILIES, like=LAYER, path=path, progress=True)
+        assert (f"{done}/{done}" in capsys.readouterr().err) == bool(done)
+    sweep(FAMILIES, like=LAYER)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_budget_of_seconds_is_met_as_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """The largest rank is taken whose time, here a millisecond for each, is within the budget."""
     times: list[int] = []
