@@ -44,6 +44,21 @@ OBJECTIVES: Final[dict[str, Objective]] = {
 }
 
 
+_UNITS: Final = {"macs": "a token", "memory": "elements", "seconds": "s a batch"}
+
+
+def describe(name: str) -> str:
+    """An objective with its unit, as axes and tables show it; a task's own stays as it is.
+
+    Examples:
+        >>> from tensormoe.exploring.objectives import describe
+        >>> describe("macs@1"), describe("-seconds"), describe("loss")
+        ('macs@1 (a token)', '-seconds (s a batch)', 'loss')
+    """
+    unit = _UNITS.get(name.removeprefix("-").partition("@")[0])
+    return f"{name} ({unit})" if unit else name
+
+
 def read_objective(name: object) -> tuple[int, str, int]:
     """The sign, the cost and the batch size of a name such as "macs", "macs@1" or "-psi".
 

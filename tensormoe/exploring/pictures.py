@@ -7,13 +7,18 @@ import numpy as np
 
 from ..analysis import pictures_style as style
 from ..typing import NumPyArray
+from .objectives import describe
 from .outcome import Outcome, spans_decades
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
-# More names would lie on each other.
-_MOST_NAMED = 12
+# Of the width; names of points beyond stand to their left.
+_FAR = 0.7
+# Names stand a little above their points or below, in points of 1/72 inch.
+_ABOVE = (4, -9)
 
 
 def draw_front(outcomes: Sequence[Outcome], x: str | None, y: str, title: str) -> "Figure":
@@ -27,7 +32,7 @@ def draw_front(outcomes: Sequence[Outcome], x: str | None, y: str, title: str) -
     """
     figure = style.new_figure(6.0, 3.8, title)
     axis = figure.add_subplot()
-    style.tidy(axis, x="trial" if x is None else x, y=y)
+    style.tidy(axis, x="trial" if x is None else describe(x), y=describe(y))
     places = np.array([_place(each, x, y) for each in outcomes]).reshape(-1, 2)
     best = np.array([each.is_best for each in outcomes], dtype=bool)
     halves = np.array([each.half(y) for each in outcomes])
@@ -45,21 +50,37 @@ def draw_front(outcomes: Sequence[Outcome], x: str | None, y: str, title: str) -
                 label=label,
             )
     axis.set(xscale=_scale(places[:, 0], x is not None), yscale=_scale(places[:, 1], True))
-    named = [each for each in zip(outcomes, places, strict=True) if each[0].is_best][:_MOST_NAMED]
-    for number, (outcome, place) in enumerate(named):
+    if len(outcomes):
+        axis.legend(fontsize=style.SMALL, frameon=False)
+    _name(axis, [each for each in zip(outcomes, places, strict=True) if each[0].is_best])
+    return figure
+
+
+def _name(axis: "Axes", best: "list[tuple[Outcome, NumPyArray]]") -> None:
+    """Write names beside points, from both ends of the front inwards, where there is room for them."""
+    figure = axis.figure.canvas
+    figure.draw()
+    taken: list[Bbox] = []
+    for outcome, place in sorted(best, key=lambda each: -abs(best.index(each) - len(best) / 2)):
+        right = axis.transAxes.inverted().transform(axis.transData.transform(place))[0] > _FAR
         text = axis.annotate(
             style.clean(style.shorten(outcome.name)),
             tuple(place),
-            # Neighbours' names stand above and below.
-            xytext=(4, -9 if number % 2 else 4),
+            xytext=(0, 0),
+            ha="right" if right else "left",
             textcoords="offset points",
             fontsize=style.TINY,
             color=style.INK,
         )
         style.write(text)
-    if len(outcomes):
-        axis.legend(fontsize=style.SMALL, frameon=False)
-    return figure
+        for above in _ABOVE:
+            text.xyann = (-4 if right else 4, above)
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+        else:
+            text.remove()
 
 
 def _place(outcome: Outcome, x: str | None, y: str) -> tuple[float, float]:

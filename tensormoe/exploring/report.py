@@ -7,9 +7,12 @@ from importlib.resources import files
 from ..analysis import pictures_style as style
 from ..analysis.pages import Page
 from ..displays import draw_inline, draw_table, encode, fold_away, write_line, write_text
+from ..errors import TensorMoEError
+from ..layers.layer_spec import MuMoESpec
 from ..tables import versions
 from ..verification.proof.trace import ProofError
 from ..verification.prove import prove
+from .objectives import describe
 from .outcome import Outcome, show_number
 from .report_front import plot_front
 from .trial import Trial
@@ -41,18 +44,22 @@ def write_report(
         '<div class="pointed"><div>',
         plot_front(ordered, objectives) if ordered else "",
         '</div><div id="pointed" aria-live="polite"></div></div>',
-        "<h2>Candidates</h2>",
-        '<p class="quiet">A click on a heading sorts, one on a name or a point shows the candidate.</p>',
-        _table(ordered[:_MOST_ROWS], objectives),
-        _leave_out(len(ordered), _MOST_ROWS, "rows"),
-        "<h2>One by one</h2>",
-        *(_describe(place, each, objectives) for place, each in enumerate(ordered[:_MOST_SHOWN])),
-        _leave_out(len(ordered), _MOST_SHOWN, "candidates"),
+        *(_list(ordered, objectives) if ordered else ()),
         *_list_lost(lost),
         f'<p class="quiet">{escape(_sign())}</p>',
         f"<script>{_read('report.js')}</script>",
     ]
     return Page(title, f'<div class="study">{"".join(parts)}</div>')
+
+
+def _list(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> Iterator[str]:
+    yield "<h2>Candidates</h2>"
+    yield '<p class="quiet">A click on a heading sorts, one on a name or a point shows the candidate.</p>'
+    yield _table(outcomes[:_MOST_ROWS], objectives)
+    yield _leave_out(len(outcomes), _MOST_ROWS, "rows")
+    yield "<h2>One by one</h2>"
+    yield from (_describe(place, each, objectives) for place, each in enumerate(outcomes[:_MOST_SHOWN]))
+    yield _leave_out(len(outcomes), _MOST_SHOWN, "candidates")
 
 
 def _read(name: str) -> str:
@@ -65,7 +72,8 @@ def _count(outcomes: Sequence[Outcome], lost: Sequence[Trial]) -> str:
     states = [trial.state for trial in lost]
     counts = [f"{states.count(state):,} {state}" for state in dict.fromkeys(states)]
     seeds = "" if trials == len(outcomes) else f" of {len(outcomes):,} candidates"
-    return ", ".join([f"{trials:,} complete trials{seeds}", *counts, f"{best:,} on the Pareto front"])
+    complete = f"{trials:,} complete trial{'s' * (trials != 1)}{seeds}"
+    return ", ".join([complete, *counts, f"{best:,} on the Pareto front"])
 
 
 def _leave_out(count: int, most: int, what: str) -> str:
@@ -82,7 +90,7 @@ def _table(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> str:
         "front",
         "proved",
         "verified",
-        *objectives,
+        *map(describe, objectives),
         "took",
     ]
     head = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in names)
@@ -98,7 +106,7 @@ def _row(place: int, outcome: Outcome, objectives: Sequence[str], budgets: bool)
     seconds = sum(each.seconds for each in outcome.trials)
     cells = [
         _cell(f"{trial.number}", trial.number),
-        f'<td class="text">{link}</td>',
+        f'<td class="text name">{link}</td>',
         *([f'<td class="text">{escape(str(trial.budget or ""))}</td>'] if budgets else []),
         _cell("●" if outcome.is_best else "", not outcome.is_best),
         *(_cell("✓" if done else "–", not done) for done in (trial.proved, trial.verified)),
@@ -117,7 +125,7 @@ def _describe(place: int, outcome: Outcome, objectives: Sequence[str]) -> str:
     trial, spec = outcome.mean, outcome.mean.spec
     plan = spec.plan()
     head = f"{trial.number} · {outcome.name}{' · on the front' if outcome.is_best else ''}"
-    values = [(name, outcome.show(name)) for name in objectives]
+    values = [(describe(name), outcome.show(name)) for name in objectives]
     facts = [
         draw_inline(spec),
         draw_table(("", ""), [*values, ("parameters, with the gate", show_number(spec.num_parameters))]),
@@ -126,10 +134,17 @@ def _describe(place: int, outcome: Outcome, objectives: Sequence[str]) -> str:
     folded = [
         fold_away(f"plan for {plan.batch_size:,} vectors", plan._repr_html_()),
         fold_away("proof", _prove(trial)),
-        fold_away("JSON", write_text(spec.to_json())),
+        fold_away("JSON", _write(spec)),
     ]
     parts = [f'<div class="facts">{"".join(facts)}</div>', *folded]
     return f'<section id="candidate{place}"><h3>{escape(head)}</h3>{"".join(parts)}</section>'
+
+
+def _write(spec: MuMoESpec) -> str:
+    try:
+        return write_text(spec.to_json())
+    except TensorMoEError as error:  # a gate that is a function of the user's own
+        return write_line(str(error))
 
 
 def _prove(trial: Trial) -> str:
@@ -159,7 +174,8 @@ def _list_lost(lost: Sequence[Trial]) -> Iterator[str]:
             for trial in lost[:_MOST_ROWS]
         ]
         yield "<h2>Not complete</h2>"
-        yield draw_table(("trial", "factorization", "state", "reason"), rows, text_columns=4)
+        table = draw_table(("trial", "factorization", "state", "reason"), rows, text_columns=4)
+        yield f'<div class="lost">{table}</div>'
         yield _leave_out(len(lost), _MOST_ROWS, "rows")
 
 

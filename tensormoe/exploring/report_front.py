@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ..errors import TensorMoEError
+from .objectives import describe
 from .outcome import Outcome, choose_axes, spans_decades
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _figure(outcomes: Sequence[Outcome], objectives: Sequence[str]) -> "Figure":
         scale = "log" if objective is not None and spans_decades(values) else "linear"
         axis = {
             "type": scale,
-            "title": {"text": objective or "trial"},
+            "title": {"text": "trial" if objective is None else describe(objective)},
             "gridcolor": _GRID,
             "zeroline": False,
             "exponentformat": "power",
@@ -98,7 +99,11 @@ def _menu(
         ]
         scale = "log" if spans_decades([*traces[0], *traces[1]]) else "linear"
         changed = {place: traces, **({"error_y.visible": False} if place == "y" else {})}
-        axis = {f"{place}axis.title.text": name, f"{place}axis.type": scale, f"{place}axis.autorange": True}
+        axis = {
+            f"{place}axis.title.text": describe(name),
+            f"{place}axis.type": scale,
+            f"{place}axis.autorange": True,
+        }
         buttons.append({"label": f"{place}: {name}", "method": "update", "args": [changed, axis]})
     active = [*objectives].index(chosen or objectives[0])
     at = {"x": 1.0 if place == "x" else 0.6, "y": 1.13, "xanchor": "right", "yanchor": "bottom"}

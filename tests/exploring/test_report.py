@@ -198,6 +198,37 @@ def test_the_figure_has_a_point_for_each_candidate_and_names_the_best() -> None:
         STUDY.draw(x="speed")
 
 
+def test_names_of_a_crowded_front_do_not_cover_each_other() -> None:
+    spec = tm.MuMoESpec(8, 6, 4, tm.CP(1))
+    trials = [
+        Trial(
+            spec.replace(factorization=tm.CP(rank)),
+            values={"error": 1 / rank, "seconds@1": rank},
+            number=rank,
+        )
+        for rank in range(1, 200)
+    ]
+    figure = Study(tuple(trials), ("error", "seconds@1")).draw()
+    (axis,) = figure.axes
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert 5 < len(boxes) < 60
+    for place, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:place])
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert {"CP(rank=1)", "CP(rank=199)"} <= {text.get_text() for text in axis.texts}
+    assert axis.get_xlabel() == "seconds@1 (s a batch)"
+
+
+def test_a_gate_that_json_cannot_hold_has_a_report(tmp_path: Path) -> None:
+    gate = tm.Gate(lambda logits: logits)
+    trial = Trial(tm.MuMoESpec(8, 6, 4, tm.CP(1), gate), values={"error": 1.0})
+    Study((trial,), ("error",)).report(tmp_path / "a.html")
+    read = "".join(Strict((tmp_path / "a.html").read_text(encoding="utf-8")).texts)
+    assert "1 complete trial, 1 on the Pareto front" in read
+    assert "gate activation: received" in read
+
+
 @pytest.fixture(scope="module")
 def page(path: Path) -> Iterator[Page]:
     """The report in a browser, which fails the test if the page asks for anything or complains."""
