@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 # Of the width; names of points beyond stand to their left.
 _FAR = 0.7
-# Names stand a little above their points or below, in points of 1/72 inch.
-_ABOVE = (4, -9)
 
 
 def draw_front(outcomes: Sequence[Outcome], x: str | None, y: str, title: str) -> "Figure":
@@ -52,35 +50,32 @@ def draw_front(outcomes: Sequence[Outcome], x: str | None, y: str, title: str) -
     axis.set(xscale=_scale(places[:, 0], x is not None), yscale=_scale(places[:, 1], True))
     if len(outcomes):
         axis.legend(fontsize=style.SMALL, frameon=False)
+    # Only then is it known where points and names are.
+    figure.draw_without_rendering()
     _name(axis, [each for each in zip(outcomes, places, strict=True) if each[0].is_best])
     return figure
 
 
 def _name(axis: "Axes", best: "list[tuple[Outcome, NumPyArray]]") -> None:
     """Write names beside points, from both ends of the front inwards, where there is room for them."""
-    figure = axis.figure.canvas
-    figure.draw()
     taken: list[Bbox] = []
     for outcome, place in sorted(best, key=lambda each: -abs(best.index(each) - len(best) / 2)):
         right = axis.transAxes.inverted().transform(axis.transData.transform(place))[0] > _FAR
         text = axis.annotate(
             style.clean(style.shorten(outcome.name)),
             tuple(place),
-            xytext=(0, 0),
+            xytext=(-4 if right else 4, 4),
             ha="right" if right else "left",
             textcoords="offset points",
             fontsize=style.TINY,
             color=style.INK,
         )
         style.write(text)
-        for above in _ABOVE:
-            text.xyann = (-4 if right else 4, above)
-            box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-        else:
+        box = text.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
             text.remove()
+        else:
+            taken.append(box)
 
 
 def _place(outcome: Outcome, x: str | None, y: str) -> tuple[float, float]:

@@ -210,7 +210,7 @@ def test_names_of_a_crowded_front_do_not_cover_each_other() -> None:
     ]
     figure = Study(tuple(trials), ("error", "seconds@1")).draw()
     (axis,) = figure.axes
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in axis.texts]
     assert 5 < len(boxes) < 60
     for place, box in enumerate(boxes):
