@@ -22,6 +22,8 @@ BETWEEN, SPOKE, LEG = 0.85, 0.5, 0.5
 # A core's circle, and the least between the middles of two, which enlarges what would lie closer.
 RADIUS = 0.15
 APART, NAMED, TOO_CLOSE = 0.45, 0.68, 0.05
+# What a free end keeps from the middle of a core.
+CLEAR = 0.35
 # How far a line bows to one side for each unit of its bend, and the bends that may lead around a core.
 _BOW, _BENDS = 0.28, (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5)
 # Of the circle around a meeting point, what each core on it takes.
@@ -167,7 +169,8 @@ def _lacking(
 
 
 def _fan_out(places: NumPyArray, nodes: Sequence[Node], lines: Sequence[Line]) -> None:
-    """Put the free ends of each node into the widest gap between its other lines."""
+    """Put the free ends of each node into the widest gap between its other lines in which no core is near."""
+    cores = [number for number, node in enumerate(nodes) if node.kind == "core"]
     for number, node in enumerate(nodes):
         own = [line for line in lines if number in (line.start, line.end)]
         others = [line.start + line.end - number for line in own]
@@ -178,10 +181,18 @@ def _fan_out(places: NumPyArray, nodes: Sequence[Node], lines: Sequence[Line]) -
         offsets = places[inner] - places[number]
         angles = np.sort(np.arctan2(offsets[:, 1], offsets[:, 0]))
         gaps = np.diff(np.append(angles, angles[0] + 2 * np.pi))
-        widest = int(gaps.argmax())
         steps = np.arange(1, len(ends) + 1) / (len(ends) + 1)
-        for end, angle in zip(ends, angles[widest] + gaps[widest] * steps, strict=True):
-            places[end] = places[number] + LEG * np.array([np.cos(angle), np.sin(angle)])
+        turned = [angles[gap] + gaps[gap] * steps for gap in gaps.argsort()[::-1]]
+        legs = [LEG * np.stack([np.cos(each), np.sin(each)], axis=1) for each in turned]
+        near = places[[core for core in cores if core != number]]
+        free = [_distance(places[number] + each, near) for each in legs]
+        best = next((gap for gap, distance in enumerate(free) if distance > CLEAR), int(np.argmax(free)))
+        places[ends] = places[number] + legs[best]
+
+
+def _distance(points: NumPyArray, others: NumPyArray) -> float:
+    """The least distance from a point to another."""
+    return float(np.linalg.norm(points[:, None] - others, axis=-1).min(initial=np.inf))
 
 
 def _turn(places: NumPyArray, nodes: list[Node]) -> NumPyArray:

@@ -7,8 +7,11 @@ from ..analysis import pictures_style as style
 from ..codec import Data
 from ..displays import draw_inline, draw_table, encode, fold_away, write_line
 from ..errors import TensorMoEError
+from ..layers.block_spec import MuMoEBlockSpec
 from ..layers.layer_spec import MuMoESpec
-from ..programs.plan import LARGE_BATCH
+from ..layers.spec import Spec
+from ..programs.block_plan import BlockPlan
+from ..programs.plan import LARGE_BATCH, Plan
 from ..verification.capacity import excess_ranks, find_unused
 from ..verification.proof.trace import ProofError
 from ..verification.prove import prove
@@ -33,7 +36,7 @@ def show(forms: Sequence[object]) -> View:
         HTML, "python" and "json"; and under "together" the costs of those that are right, side by side.
     """
     views: list[Data] = []
-    specs: dict[str, MuMoESpec] = {}
+    specs: dict[str, Spec] = {}
     for name, data in zip(_NAMES, forms, strict=False):
         try:
             form = Form.read(data)
@@ -45,10 +48,11 @@ def show(forms: Sequence[object]) -> View:
     return {"layers": views, "together": _compare(specs, several=len(forms) > 1) if specs else ""}
 
 
-def _describe(spec: MuMoESpec, batch_size: int) -> View:
+def _describe(spec: MuMoESpec | MuMoEBlockSpec, batch_size: int) -> View:
     warnings = "".join(f"<li>{line}</li>" for line in map(write_line, _warn(spec)))
     listed = f'<ul class="warnings">{warnings}</ul>' if warnings else ""
-    plan, cores = spec.plan(batch_size)._repr_html_(), spec.network.list_cores()
+    plan = spec.plan(batch_size)._repr_html_()
+    cores = "".join(stage.network.list_cores() for stage in spec.layers.values())
     return {
         "network": draw_inline(spec) + draw_table(("", ""), _count(spec).items()) + listed,
         "details": f"<h3>Plan for {batch_size:,} vectors</h3>{plan}<h3>Proof</h3>{_prove(spec)}"
@@ -58,14 +62,14 @@ def _describe(spec: MuMoESpec, batch_size: int) -> View:
     }
 
 
-def _prove(spec: MuMoESpec) -> str:
+def _prove(spec: Spec) -> str:
     try:
         return prove(spec)._repr_html_()
     except ProofError as error:
         return write_line(f"not proved: {error}")
 
 
-def _warn(spec: MuMoESpec) -> Iterator[str]:
+def _warn(spec: Spec) -> Iterator[str]:
     """What can never be used, and what was not looked at."""
     yield from excess_ranks(spec)
     if spec.num_parameters > _MOST_PARAMETERS:
@@ -74,7 +78,7 @@ def _warn(spec: MuMoESpec) -> Iterator[str]:
     yield from map(str, find_unused(spec))
 
 
-def _compare(specs: dict[str, MuMoESpec], *, several: bool) -> str:
+def _compare(specs: dict[str, Spec], *, several: bool) -> str:
     """Counts side by side if there are two, and costs against the batch size."""
     named = {f"layer {name}" if several else "layer": spec for name, spec in specs.items()}
     if len(specs) < 2:
@@ -84,21 +88,26 @@ def _compare(specs: dict[str, MuMoESpec], *, several: bool) -> str:
     return draw_table(["", *named], rows) + _draw_costs(named)
 
 
-def _count(spec: MuMoESpec) -> dict[str, str]:
+def _count(spec: Spec) -> dict[str, str]:
     plan, single = spec.plan(LARGE_BATCH), spec.plan(1)
-    soft = plan.soft_moe
+    soft = [each.soft_moe for each in _parts(plan)]
     return {
         "experts": " × ".join(f"{count:,}" for count in spec.experts) or "none",
         "parameters": f"{plan.parameters:,}",
         "with the gate’s": f"{spec.num_parameters:,}",
-        "as a soft MoE": f"{soft.parameters:,}",
+        "as a soft MoE": f"{sum(each.parameters for each in soft):,}",
         f"MACs a vector, {LARGE_BATCH:,} at once": f"{plan.macs / LARGE_BATCH:,.0f}",
         "a vector alone": f"{single.macs:,}",
-        "as a soft MoE, at once": f"{soft.macs / LARGE_BATCH:,.0f}",
+        "as a soft MoE, at once": f"{sum(each.macs for each in soft) / LARGE_BATCH:,.0f}",
     }
 
 
-def _draw_costs(specs: dict[str, MuMoESpec]) -> str:
+def _parts(plan: Plan | BlockPlan) -> tuple[Plan, ...]:
+    """The plan of each layer."""
+    return tuple(plan.layers.values()) if isinstance(plan, BlockPlan) else (plan,)
+
+
+def _draw_costs(specs: dict[str, Spec]) -> str:
     """What each vector costs against the batch size; soft MoEs are dashed."""
     figure = style.new_figure(7.2, 2.7, "")
     left, right = figure.subplots(1, 2)
@@ -110,7 +119,9 @@ def _draw_costs(specs: dict[str, MuMoESpec]) -> str:
         for (name, spec), color in zip(specs.items(), style.CURVES, strict=False):
             plans = [spec.plan(size) for size in _BATCHES]
             own = [getattr(plan, cost) / plan.batch_size for plan in plans]
-            soft = [getattr(plan.soft_moe, cost) / plan.batch_size for plan in plans]
+            soft = [
+                sum(getattr(each.soft_moe, cost) for each in _parts(plan)) / plan.batch_size for plan in plans
+            ]
             axis.loglog(_BATCHES, own, ".-", color=color, label=name)
             axis.loglog(_BATCHES, soft, "--", color=color, label=f"{name} as a soft MoE", linewidth=1)
     figure.legend(

@@ -95,6 +95,7 @@ def notations(draw: st.DrawFn) -> str:
 
 @settings(max_examples=25)
 @given(notations())
+@example("n b2 b3 b6 b7, i b3 b4 b6 b7 b8, o b0 b1, b1 b2 b8, b4 b5 b8, b5, b0 b6")
 @example("n b6 b7, i b1 b2 b9, o b5 b6 b8, b3 b4 b8, b4 b5 b9, b2 b3, b7, b0 b8, b0 b1")
 def test_no_line_runs_through_a_core_that_it_does_not_join(notation: str) -> None:
     """It would seem to end there."""

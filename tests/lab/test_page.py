@@ -98,6 +98,31 @@ def test_warnings_and_errors_stand_where_one_looks(page: Page) -> None:
     expect(page.locator('[data-field="sizes"]')).to_contain_text("pass a positive integer")
 
 
+def test_a_block_with_fixed_cores_is_written_and_saved(page: Page, tmp_path: Path) -> None:
+    expect(page.get_by_label("nonlinearity")).to_be_hidden()
+    page.get_by_label("hidden").fill("12")
+    page.get_by_label("nonlinearity").fill("silu")
+    page.get_by_label("gated block").check()
+    page.get_by_label("gate", exact=True).fill("top_k k=2")
+    page.get_by_label("gate’s norm").fill("none")
+    page.get_by_label("inputs").fill("8")
+    page.get_by_label("outputs").fill("6")
+    page.get_by_label("notation").fill("n q, i q, H: q r, r o")
+    page.get_by_label("bonds").fill("q=4 r=4")
+    page.get_by_label("fixed cores").fill("H=magic")
+    expect(page.locator('[data-field="fixed"]')).to_contain_text("received 'magic'")
+    expect(page.get_by_label("fixed cores")).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("fixed cores").fill("H=hadamard")
+    expect(page.locator(".details")).to_contain_text("up layer")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="save as JSON").click()
+    download.value.save_as(tmp_path / "block.json")
+    network = tm.TensorNetwork("n q, i q, H: q r, r o", q=4, r=4, fixed={"H": "hadamard"})
+    gate = tm.Gate(tm.Activation("top_k", k=2), norm=None)
+    block = tm.MuMoEBlockSpec(8, 12, 6, 16, network, gate, nonlinearity="silu", gated=True)
+    assert tm.spec_from_json((tmp_path / "block.json").read_text()) == block
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_in_one_direction(browser: Browser, address: str, scheme: str) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
