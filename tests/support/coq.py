@@ -45,6 +45,12 @@ def certificate(spec: tm.MuMoESpec, gradients: bool = True) -> str:
     return export(plan.contraction, plan.program, gradients)
 
 
+def theorems(text: str) -> list[str]:
+    """What a certificate claims, by name."""
+    (names,) = re.findall(r"^Definition certificate := \((.*)\)\.$", text, re.MULTILINE)
+    return names.split(", ")
+
+
 def one_size(text: str) -> str:
     """A certificate with one size for all indices, so that no shape tells axes apart; without what fits."""
     text = re.sub(r"Variables N_\w.*? : nat\.", "Variables N_N : nat.", text)

@@ -1,11 +1,15 @@
 """Many certificates in one process of Coq: its start and the prelude are paid for once."""
 
+import atexit
+import os
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
+from tensormoe.verification.coq.check import check_certificate
 from tensormoe.verification.coq.names import PARTS, read_prelude
 
 _STATE = re.compile(r"<prompt>\S+ < (\d+) ")
@@ -73,3 +77,22 @@ class Session:
             assert said[-1], "".join(said)
         self._state = int(_STATE.findall("".join(said))[-1])
         return "".join(said[:-1])
+
+
+def objection(text: str) -> str:
+    """What Coq objects to in a certificate, or "".
+
+    One session judges all certificates of this process. With the deep profile each is checked as users check
+    it: by itself, with all that it rests on.
+    """
+    if os.environ.get("HYPOTHESIS_PROFILE") == "deep":
+        verdict = check_certificate(text)
+        return "" if verdict.passed else str(verdict)
+    return _session().refusal(text)
+
+
+@cache
+def _session() -> Session:
+    session = Session()
+    atexit.register(session.__exit__, None, None, None)
+    return session

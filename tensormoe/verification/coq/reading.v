@@ -47,12 +47,15 @@ Ltac2 functions number :=
     Constr.Unsafe.make (Constr.Unsafe.Lambda binder (put 0 c)).
 (* Numbers, of which the first are made once. *)
 Ltac2 numbers () :=
-  let s := constr:(S) in
-  let first := Array.make 200 constr:(O) in
-  let rec fill k :=
-    if Int.lt k 200 then Array.set first k (app s [Array.get first (Int.sub k 1)]); fill (Int.add k 1) else () in
-  fill 1;
-  let rec number k := if Int.lt k 200 then Array.get first k else app s [number (Int.sub k 1)] in
+  let (s, zero, known) := (constr:(S), constr:(O), Array.make 200 None) in
+  let rec number k :=
+    if Int.equal k 0 then zero
+    else if Int.lt k 200 then
+      match Array.get known k with
+      | Some n => n
+      | None => let n := app s [number (Int.sub k 1)] in Array.set known k (Some n); n
+      end
+    else app s [number (Int.sub k 1)] in
   number.
 Ltac2 start () :=
   let number := numbers () in

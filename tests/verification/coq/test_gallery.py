@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from support.coq_session import objection
 from support.coqc import needs_coq
 
 import tensormoe as tm
 from benchmarks.gallery.structures import STRUCTURES
-from tensormoe.verification.coq.check import check_certificate
 from tensormoe.verification.coq.export import export
 
 
@@ -39,5 +39,4 @@ def test_the_certificates_are_of_the_structures_as_they_are_written() -> None:
 @needs_coq
 @pytest.mark.parametrize("name", CHECKED)
 def test_coq_accepts_the_certificates_of_the_gallery(name: str) -> None:
-    verdict = check_certificate(TEXTS[name])
-    assert verdict.passed, str(verdict)
+    assert objection(TEXTS[name]) == ""
