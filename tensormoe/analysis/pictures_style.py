@@ -43,11 +43,11 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     """
     heading = check_text("title", title)
     try:
-        from matplotlib.figure import Figure
+        from .picture import Picture
     except ImportError as error:
         remedy = f'pictures need it ({error}): pip install "tensormoe[pictures]"'
         raise TensorMoEError("matplotlib", None, remedy) from error
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
+    figure = Picture(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
     if heading:
         write(figure.suptitle(heading, fontsize=SMALL + 1.5, color=INK, x=0.01, ha="left"))
     return figure

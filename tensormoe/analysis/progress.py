@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from operator import length_hint
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ def open_bar(text: str, total: int | None, done: int = 0) -> Iterator[Callable[[
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # In a notebook, rich draws with ipywidgets; without them it would warn, and show nothing.
+    jupyter = None if find_spec("ipywidgets") else False
+    with Progress(*columns, console=Console(stderr=True, force_jupyter=jupyter)) as bar:
         task = bar.add_task(text, total=total, completed=done)
         yield lambda: bar.advance(task)

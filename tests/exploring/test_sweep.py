@@ -171,10 +171,12 @@ def test_a_killed_sweep_goes_on(tmp_path: Path) -> None:
 
 def test_processes_share_the_work_through_joblib(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib")
-    alone = sweep(FAMILIES, Budget(parameters=150), fit_to(EXPERTS), like=LAYER)
+    alone = sweep(FAMILIES, Budget(parameters=150), fit_to(EXPERTS, iterations=20), like=LAYER)
     with joblib.parallel_config("threading", n_jobs=2):
-        shared = sweep(FAMILIES, Budget(parameters=150), fit_to(EXPERTS), like=LAYER, jobs=None)
-    apart = sweep(FAMILIES, Budget(parameters=150), fit_to(EXPERTS), like=LAYER, jobs=2)
+        shared = sweep(
+            FAMILIES, Budget(parameters=150), fit_to(EXPERTS, iterations=20), like=LAYER, jobs=None
+        )
+    apart = sweep(FAMILIES, Budget(parameters=150), fit_to(EXPERTS, iterations=20), like=LAYER, jobs=2)
     values = [[trial.values for trial in study.trials] for study in (alone, shared, apart)]
     assert values[0] == values[1] == values[2]
 
