@@ -97,9 +97,11 @@ def measure(spec: MuMoESpec, names: Sequence[str]) -> dict[str, float]:
     Use it for one layer; `sweep` does it for many. "parameters", with gate and bias; "macs", multiply-
     accumulates a token with the router's; "memory", the most elements that the plan's results hold at one
     time; "seconds", the median time of a forward pass of a batch in NumPy on this machine; "rank", the
-    largest rank of an expert's matrix; "omega", "psi" and "nu", how parameters are shared, the rank and the
-    compute as exponents of the layer's size. Costs are for batches of 1,024 unless a size follows an @, as
-    in "macs@1". What follows a minus, as in "-psi", is made large: its value is the negative.
+    largest rank R of an expert's matrix; and sharing, rank and compute as exponents of the layer's size:
+    "omega" = log(F / P) / log d, "psi" = log R / log min(I, O) and "nu" = log F / log d − 1, where F are the
+    multiply-accumulates of a token and P the trained elements of the cores, without the router, and
+    d = √(I · O). Costs are for batches of 1,024 unless a size follows an @, as in "macs@1". What
+    follows a minus, as in "-psi", is made large: its value is the negative.
 
     Args:
         spec: the layer.
@@ -109,7 +111,8 @@ def measure(spec: MuMoESpec, names: Sequence[str]) -> dict[str, float]:
         TensorMoEError: an unknown name.
 
     Source: Potapczynski, Qiu et al., "Searching for Efficient Linear Layers over a Continuous Space of
-    Structured Matrices", 2024, figure 2, for ω, ψ and ν.
+    Structured Matrices", 2024, for ω, ψ and ν; there as d grows, in the section "A Taxonomy of the Space of
+    Einsum Linear Structures".
 
     Examples:
         >>> import tensormoe as tm

@@ -38,6 +38,8 @@ def each_result(
         remedy = 'pass jobs=1, or install joblib: pip install "tensormoe[explore]"'
         raise TensorMoEError("jobs", jobs, remedy) from error
     calls = [joblib.delayed(call)(each) for each in given]
+    if not calls:
+        return
     try:
         parallel, size = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered"), len(calls)
     except ValueError:  # Ray's backend returns lists alone

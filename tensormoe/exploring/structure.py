@@ -1,14 +1,17 @@
 """What the structure of a network says of its experts: how parameters are shared, ranks, and compute.
 
-Potapczynski et al. describe a structured d × d matrix by three exponents of d, in the limit of large d: each
-parameter takes part in d^ω multiplications for each input, the rank is d^ψ, and an input takes d^(1 + ν)
-multiplications. They find that layers with ω = 0 and ψ = 1 learn most for their compute. Here the exponents
-are those of one layer at its sizes, with factors that do not grow, such as the 2 of two equal products. A
-mixture of experts counts all multiplications and parameters of its contraction, and ranks are those of one
-expert's matrix.
+Potapczynski et al. describe a structured d × d matrix by three exponents of d, in the limit of large d: of F
+multiplications for each input, P parameters and the rank R, F/P grows as d^ω, R as d^ψ and F as d^(1 + ν).
+They find that layers with ω = 0 and ψ = 1 learn most for their compute. Here the exponents are those of one
+layer at its sizes, so that factors which do not grow remain, such as the 2 of two equal products:
+
+    ω = log(F / P) / log d        ψ = log R / log min(I, O)        ν = log F / log d − 1        d = √(I · O)
+
+F and P are those of the whole mixture, without the router: the multiply-accumulates of a token in a large
+batch, and the trained elements of the cores. R is the largest rank of one expert's matrix.
 
 Source: Potapczynski, Qiu et al., "Searching for Efficient Linear Layers over a Continuous Space of Structured
-Matrices", 2024, figure 2.
+Matrices", 2024, the section "A Taxonomy of the Space of Einsum Linear Structures".
 """
 
 from collections.abc import Iterator
@@ -32,7 +35,7 @@ _TRIED = 4
 
 
 def omega(spec: MuMoESpec) -> float:
-    """ω: how parameters are shared. Each takes part in d^ω multiplications a token; 0 for a dense matrix.
+    """ω = log(F / P) / log d: how parameters are shared; 0 for a dense matrix, which uses each once a token.
 
     Examples:
         A Kronecker product of two d^½ × d^½ matrices, and one matrix:
@@ -53,12 +56,12 @@ def omega(spec: MuMoESpec) -> float:
 
 
 def nu(spec: MuMoESpec) -> float:
-    """ν: compute intensity. A token takes d^(1 + ν) multiplications; 1 for one dense matrix."""
+    """ν = log F / log d − 1: compute intensity; 1 for one dense matrix, of which F = d²."""
     return log(_multiplications(spec)) / log(_features(spec)) - 1
 
 
 def psi(spec: MuMoESpec) -> float:
-    """ψ: the largest rank of an expert's matrix is min(I, O)^ψ; 1 for full rank."""
+    """ψ = log R / log min(I, O): the largest rank of an expert's matrix; 1 for full rank."""
     least = min(spec.in_features, spec.out_features)
     return log(max(rank(spec), 1)) / log(least) if least > 1 else 1.0
 

@@ -177,6 +177,9 @@ def test_processes_share_the_work_through_joblib(tmp_path: Path) -> None:
             FAMILIES, Budget(parameters=150), fit_to(EXPERTS, iterations=20), like=LAYER, jobs=None
         )
     apart = sweep(FAMILIES, Budget(parameters=150), fit_to(EXPERTS, iterations=20), like=LAYER, jobs=2)
+    with joblib.parallel_config("threading", n_jobs=2):
+        counted = sweep(FAMILIES, like=LAYER, jobs=None)
+    assert len(counted.complete) == len(FAMILIES)
     values = [[trial.values for trial in study.trials] for study in (alone, shared, apart)]
     assert values[0] == values[1] == values[2]
 
