@@ -93,7 +93,7 @@ class Bounds:
             # Of a cut and the same with the sides exchanged, one.
             first = next((side for side in sides if side < 2), 1)
             sliced = sides.count(2)
-            if first == 0 and 1 in sides and sliced <= self.space.carriers:
+            if first == 0 and 1 in sides and sliced <= bool(self.space.carried):
                 cuts.append(sides)
         held = np.array(cuts).reshape(-1, count)
         return held == 0, held == 1

@@ -3,7 +3,11 @@
 from collections.abc import Iterator
 from itertools import combinations, product
 
+from ..networks.notation import INPUT, OUTPUT
 from .space import Point, Space
+
+# Where each coordinate stands in a point, by kind, term and subject.
+Places = dict[tuple[str, int, tuple[int, ...]], int]
 
 
 def change(point: Point, place: int, choice: int) -> Point:
@@ -24,11 +28,15 @@ def steps(space: Space, point: Point) -> list[Point]:
 def jumps(space: Space, point: Point) -> Iterator[Point]:
     """Points of several moves at once, where one alone changes nothing.
 
-    A hyperedge of size 1 is none, whatever it joins, and a core with one bond is absorbed.
+    A hyperedge of size 1 is none, whatever it joins, a core with one bond is absorbed, and a term of vectors
+    adds little: it comes as low-rank experts, or as one low-rank matrix for all of them.
     """
-    places = {(each.kind, each.term, each.subject): place for place, each in enumerate(space.coordinates)}
+    places: Places = {
+        (each.kind, each.term, each.subject): place for place, each in enumerate(space.coordinates)
+    }
     slots, cores = len(space.slots), range(space.num_slots)
     for term in range(space.sums):
+        yield from _low_rank(space, point, places, term)
         for number in range(space.hyperedges):
             size = places.get(("hyperedge", term, (number,)))
             if size is None or point[size]:
@@ -49,6 +57,24 @@ def jumps(space: Space, point: Point) -> Iterator[Point]:
                 for core in members:
                     moved = change(moved, held[core], 1)
                 yield moved
+
+
+def _low_rank(space: Space, point: Point, places: Places, term: int) -> Iterator[Point]:
+    """With a further term, of one bond between an input and an output; both carry the experts, or neither."""
+    present = places.get(("term", term, ()))
+    if present is None or point[present] or not space.bonds:
+        return
+    slots = [*enumerate(slot.mode for slot in space.slots)]
+    inputs, outputs = ([number for number, mode in slots if mode == each] for each in (INPUT, OUTPUT))
+    experts = [number for number, mode in slots if mode not in (INPUT, OUTPUT)]
+    for ends, size in product(product(inputs, outputs), range(1, len(space.sizes))):
+        added = change(change(point, present, 1), places["bond", term, ends], size)
+        if (apart := places.get(("experts", term, ()))) is not None:
+            yield change(added, apart, 1)
+        if all(slots[expert][1] in space.carried for expert in experts):
+            for expert, end in product(experts, ends):
+                added = change(added, places["carrier", term, (expert, end)], 1)
+            yield added
 
 
 def split(space: Space) -> Iterator[Point]:

@@ -35,7 +35,7 @@ def _fill(space: Space, budget: Budget) -> Iterator[tuple[Factorization, int]]:
     """Each with its largest rank."""
     levels = " ".join(expert_modes(len(space.layer.experts)))
     families: list[Factorization] = [CP(1)] if space.hyperedges else []
-    if space.bonds and space.carriers:
+    if space.bonds and {*expert_modes(len(space.layer.experts))} <= {*space.carried}:
         families.append(TensorNetwork(f"{levels} {INPUT} r, {levels} r {OUTPUT}", r=1))
     for family in families:
         try:

@@ -14,7 +14,15 @@ from itertools import combinations
 from math import prod
 
 from ..codec import Data
-from ..errors import TensorMoEError, as_tuple, mapping, non_negative_integer, positive_integer, true_or_false
+from ..errors import (
+    TensorMoEError,
+    as_tuple,
+    is_listed,
+    mapping,
+    non_negative_integer,
+    positive_integer,
+    true_or_false,
+)
 from ..layers.layer_spec import MuMoESpec
 from ..networks.notation import INPUT, modes
 from ..networks.recipes import read_recipe
@@ -75,7 +83,8 @@ class Space:
         bonds: whether two cores may be joined by a bond.
         hyperedges: the most bonds in each term that join any number of cores, as that of CP.
         latent: the most cores in each term that carry bonds alone, as that of Tucker.
-        carriers: whether more than one core may carry a mode, as in "n o, i o".
+        carriers: whether more than one core may carry a mode, as in "n o, i o"; or the modes of which that is
+            true. With ("n",), experts may have matrices of their own, and `fit_to` is fast for large weights.
         splits: for each mode that may be split, the sizes of the parts, as in {"i": [(24, 32), (4, 192)]}.
         shared: whether one core may be used twice.
         fixed: what a core may be fixed to, such as "hadamard"; see `tm.TensorNetwork`.
@@ -103,7 +112,7 @@ class Space:
     bonds: bool = True
     hyperedges: int = 1
     latent: int = 1
-    carriers: bool = True
+    carriers: bool | Sequence[str] = True
     splits: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     shared: bool = False
     fixed: tuple[str, ...] = ()
@@ -120,8 +129,9 @@ class Space:
         for name, most in limits.items():
             if getattr(self, name) > most:
                 raise TensorMoEError(name, getattr(self, name), f"pass at most {most}")
-        for name in ("bonds", "carriers", "shared"):
+        for name in ("bonds", "shared"):
             true_or_false(name, getattr(self, name))
+        object.__setattr__(self, "carriers", self._read_carriers())
         object.__setattr__(self, "ranks", tuple(self._read_ranks()))
         object.__setattr__(self, "fixed", as_tuple(self.fixed))
         for recipe in self.fixed:
@@ -138,6 +148,21 @@ class Space:
         if (largest := positive_integer("ranks", self.ranks)) > _MOST_RANKS:
             raise TensorMoEError("ranks", self.ranks, f"pass at most {_MOST_RANKS:,}, or a list of sizes")
         return [*range(2, largest + 1)]
+
+    def _read_carriers(self) -> bool | tuple[str, ...]:
+        """Whether all modes may be carried by several cores, or which."""
+        if not is_listed(self.carriers):
+            return true_or_false("carriers", self.carriers)
+        named = as_tuple(self.carriers)
+        for mode in named:
+            if mode not in self.whole:
+                raise TensorMoEError("carriers", mode, f"the modes are {', '.join(self.whole)}")
+        return tuple(mode for mode in self.whole if mode in named)
+
+    @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """The modes that several cores may carry."""
+        return self.carriers if isinstance(self.carriers, tuple) else tuple(self.whole) * bool(self.carriers)
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -178,8 +203,9 @@ class Space:
 
     @cached_property
     def _limits(self) -> dict[str, Data]:
-        fields = ("max_cores", "bonds", "hyperedges", "latent", "carriers", "shared", "sums")
+        fields = ("max_cores", "bonds", "hyperedges", "latent", "shared", "sums")
         lists: dict[str, Data] = {"ranks": [*self._read_ranks()], "fixed": [*self.fixed]}
+        lists["carriers"] = [*self.carried]
         splits: dict[str, Data] = {
             mode: [[*parts] for parts in several] for mode, several in self.splits.items()
         }
@@ -242,13 +268,12 @@ class Space:
                 )
                 for core in range(self.num_slots)
             )
-        if self.carriers:
-            yield from (
-                Coordinate("carrier", term, (slot, core), (0, 1))
-                for slot in range(len(self.slots))
-                for core in range(self.num_slots)
-                if core != slot
-            )
+        yield from (
+            Coordinate("carrier", term, (number, core), (0, 1))
+            for number, slot in enumerate(self.slots)
+            for core in range(self.num_slots)
+            if core != number and slot.mode in self.carried
+        )
         if self.fixed:
             yield from (
                 Coordinate("fixed", term, (core,), (None, *self.fixed)) for core in range(self.num_slots)

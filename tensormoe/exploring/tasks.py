@@ -4,20 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from math import prod
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ..errors import TensorMoEError, as_tuple, positive_integer
-from ..fitting.descent import EXACT, Descent
-from ..fitting.fit import ITERATIONS, fit
-from ..fitting.least_squares import LeastSquares
-from ..fitting.starts import decompose
+from ..fitting.compression import Directions, count_directions, find_directions
+from ..fitting.fit import ITERATIONS
+from ..fitting.searched import fit_candidate
 from ..fitting.target import read_target, read_values
 from ..layers.layer_spec import MuMoESpec
-from ..layers.stage import Stage
-from ..typing import Array, NumPyArray
+from ..typing import Array
 
 Cores = Mapping[str, Array]
 # What a training function may return: the loss, or losses as training went on, of which the last counts.
@@ -96,33 +93,17 @@ class FitTo:
         digest = sha256(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes())
         return f"fit to {digest.hexdigest()[:16]}, {self.iterations} iterations"
 
+    @cached_property
+    def _directions(self) -> Directions:
+        return find_directions(read_values("weight", self.target))
+
     def __call__(self, spec: MuMoESpec, seed: int, start: Cores | None = None) -> TaskResult:
         stage = spec.stage
         weight = read_target("weight", self.target, None, stage)
-        # One matrix for all experts has a closed form, which `fit` knows.
-        if prod(weight.shape[:-2]) > 1 and LeastSquares.suits(stage):
-            decomposed = decompose(stage, weight, seed)
-            given = [each for each in (start and _read(start), decomposed) if each]
-            cores, error, _ = LeastSquares(stage, weight).minimize(seed, self.iterations, given=given)
-            return TaskResult(error, cores)
-        continued = None if start is None else self._continue(stage, weight, start)
-        if continued is not None and continued[0] < 1e3 * EXACT:
-            return TaskResult(*continued)
-        fitted = fit(self.target, spec, seed=seed, iterations=self.iterations)
-        if continued is not None and continued[0] < fitted.weight_error:
-            return TaskResult(*continued)
-        return TaskResult(fitted.weight_error, fitted.cores)
-
-    def _continue(self, stage: Stage, weight: NumPyArray, start: Cores) -> tuple[float, Cores]:
-        """Descend from given cores."""
-        whole = np.broadcast_to(weight, (*stage.experts, *weight.shape[-2:]))
-        descent = Descent(stage, whole, {})
-        cores, error, _ = descent.minimize(_read(start), self.iterations, lambda step, error: None)
-        return error, cores
-
-
-def _read(cores: Cores) -> dict[str, NumPyArray]:
-    return {name: read_values(name, core) for name, core in cores.items()}
+        begun = None if start is None else {name: read_values(name, core) for name, core in start.items()}
+        known = None if count_directions(stage) is None else self._directions
+        cores, error = fit_candidate(stage, weight, seed, self.iterations, start=begun, directions=known)
+        return TaskResult(error, cores)
 
 
 @dataclass(frozen=True)
@@ -156,7 +137,8 @@ def cost_alone() -> CostAlone:
 def fit_to(weight: Array, *, iterations: int = ITERATIONS) -> FitTo:
     """Fit each candidate to a weight (I, O) or a stack of experts (N, I, O); the objective is "error".
 
-    Small networks are fitted by Levenberg and Marquardt's method from several starts, others as by `tm.fit`.
+    Small networks are fitted by Levenberg and Marquardt's method from several starts; large ones first in the
+    directions of inputs and outputs that they can use; others as by `tm.fit`.
 
     Args:
         weight: as for `tm.fit`.

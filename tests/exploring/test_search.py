@@ -68,6 +68,17 @@ def test_a_guided_search_finds_a_kronecker_product_whatever_is_whole_at_first() 
     assert min(trial.values["parameters"] for trial in exact) <= planted.num_parameters
 
 
+def test_a_guided_search_finds_what_experts_share_and_what_each_adds() -> None:
+    """A low-rank matrix for all, and one for each: a term that one move could not make worth its while."""
+    layer = tm.MuMoESpec(12, 16, 3, tm.Dense(), gate=None, bias=False)
+    weight = plant("n i, n o + i a, o a", layer, a=3)
+    space = Space(layer, max_cores=4, ranks=(3,), hyperedges=0, latent=0, carriers=("n",), sums=2)
+    study = search(Budget(parameters=180), fit_to(weight), space, trials=4)
+    best = study.best("error")
+    assert best.values["error"] < 1e-9
+    assert best.spec.num_parameters <= 3 * (12 + 16) + 3 * (12 + 16)
+
+
 @pytest.mark.parametrize("method", [*METHODS, "evolution", "tpe"])
 def test_every_method_tries_each_network_once_and_stays_in_the_budget(method: str) -> None:
     weight = plant("n a, i a b, o b", a=2, b=2)

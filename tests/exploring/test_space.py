@@ -175,6 +175,15 @@ def test_splits_sums_shared_and_fixed_cores_are_in_the_space() -> None:
     assert seen == {"i1", "o1", " + ", "S1: ", "hadamard"}
 
 
+def test_several_cores_carry_the_modes_that_are_named_and_no_others() -> None:
+    space = Space(SMALL, ranks=2, hyperedges=0, latent=0, carriers=("n",))
+    networks = [each.spec.network for each in listed(space)]
+    counts = [{mode: sum(mode in core.indices for core in each.cores) for mode in "nio"} for each in networks]
+    assert max(each["n"] for each in counts) == 3
+    assert max(each["i"] for each in counts) == max(each["o"] for each in counts) == 1
+    assert Space(SMALL, carriers=("o", "i", "n")).coordinates == Space(SMALL).coordinates
+
+
 def test_moves_stay_in_the_space_and_reach_both_ways() -> None:
     for point in (PLAIN.smallest, steps(PLAIN, PLAIN.smallest)[0]):
         near = steps(PLAIN, point)
@@ -192,6 +201,8 @@ def test_moves_stay_in_the_space_and_reach_both_ways() -> None:
         ({"max_cores": 3}, "max_cores"),
         ({"ranks": 0}, "ranks"),
         ({"sums": 0}, "sums"),
+        ({"carriers": 1}, "carriers"),
+        ({"carriers": ("x",)}, "carriers"),
         ({"splits": {"x": [(2, 2)]}}, "splits"),
         ({"splits": {"i": [(3, 2)]}}, "splits"),
         ({"fixed": ("magic",)}, "fixed"),
