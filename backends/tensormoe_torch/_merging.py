@@ -20,9 +20,8 @@ class Merging(Described):
         """Compute y[b, t] = W(a[b]) [x[b, t], 1], with one weight for each sequence; see `tm.apply_merged`.
 
         Use it where the tokens of a sequence share their coefficients: a token then costs as much as in a
-        dense layer. The gate does not run, and its hooks see nothing. Before `torch.compile`, read
-        `layer.spec.merging_plan` once; under FSDP2, register it by `register_fsdp_forward_method(layer,
-        "apply_merged")`.
+        dense layer. The gate does not run, and its hooks see nothing. Under FSDP2, register it by
+        `register_fsdp_forward_method(layer, "apply_merged")`.
 
         Args:
             x: (…, …, I), whose first axes are those of the coefficients.

@@ -37,8 +37,7 @@ def merge(
     """Merge experts: Σ W[n1 … nE, i, o] Π_e a_e[n_e], one weight for each row of coefficients.
 
     Use it for coefficients of a whole sequence or task. The weight tensor of all experts is not built.
-    `spec.merging_plan` says what a row costs, and `tm.prove(spec.merging_plan)` proves it. PyTorch cannot
-    compile planning: read the plan once before `torch.compile`.
+    `spec.merging_plan` says what a row costs, and `tm.prove(spec.merging_plan)` proves it.
 
     Args:
         spec: the layer, or one of a block's `layers`.

@@ -105,6 +105,8 @@ class Spec(Plans, Registered):
         """
         for layer in self.layers.values():
             _ = layer.network.shapes, layer.materialization_plan
+            if layer.experts:
+                _ = layer.merging_plan.program
         for accelerated in (False, True) if self.active else ():
             _ = self.programs_for(self.active, accelerated)
         _ = self.programs, self.core_names, self.array_shapes, self.statistics_shapes

@@ -236,6 +236,10 @@ def test_merged_experts_are_differentiated_compiled_and_take_autocast(layer: MuM
     torch.testing.assert_close(layer.merge([a, b]), merged)
     compiled = torch.compile(layer.apply_merged, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(tokens, [a, b]), y)
+    # One that has not merged before is compiled, too.
+    fresh = tm.build(layer.spec.replace(out_features=7), "torch", seed=0, dtype="float64")
+    weights = torch.compile(fresh.merge, fullgraph=True, backend="eager")([a, b])
+    torch.testing.assert_close(weights, torch.einsum("mnio,bm,bn->bio", fresh.materialize(), a, b))
     narrow = MuMoE(6, 5, 4, FAMILY, gate=None, seed=0)
     a, tokens = torch.randn(5, 4), torch.randn(5, 3, 6)
     with torch.autocast("cpu", torch.bfloat16):
