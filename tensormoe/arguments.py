@@ -17,7 +17,7 @@ from .networks.tensor_network import TensorNetwork
 # The options that only index notation takes, each with its parsed name.
 _SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
 # Those that only a block takes.
-_OF_BLOCKS = {"--nonlinearity": "nonlinearity", "--gated": "gated"}
+_OF_BLOCKS = {"--nonlinearity": "nonlinearity", "--gated": "gated", "--shared": "shared"}
 # In bytes; specifications take a few hundred.
 _LARGEST_FILE = 2**20
 
@@ -43,7 +43,7 @@ def read_spec(options: argparse.Namespace, rest: list[str]) -> Spec:
         if name not in bonds:
             remedy = f"bond {name!r} has no size: add --bond {name}=64, or another size"
             raise TensorMoEError("layer", options.layer, remedy)
-    network = TensorNetwork.with_sizes(options.layer, bonds)
+    network = TensorNetwork.with_sizes(options.layer, bonds, _fixed(options.fixed or []))
     return _build(options, experts, network)
 
 
@@ -73,7 +73,7 @@ def _build(options: argparse.Namespace, experts: tuple[int, ...], network: Tenso
 
 def _check_beside_file(options: argparse.Namespace) -> None:
     """Raise an error for an option that the JSON file already sets."""
-    named = {**_SIZES, **_OF_BLOCKS, "--hidden": "hidden", "--bond": "bond"}
+    named = {**_SIZES, **_OF_BLOCKS, "--hidden": "hidden", "--bond": "bond", "--fixed": "fixed"}
     given = {flag: getattr(options, name) for flag, name in named.items()}
     given["--no-bias"] = None if options.bias else True
     for flag, value in given.items():
@@ -124,6 +124,17 @@ def _bonds(given: Sequence[str], rest: Sequence[str]) -> dict[str, int]:
         raise TensorMoEError("bonds", " ".join(rest), "give each bond its size, such as --bond r=64")
     short = [f"{word.removeprefix('--')}={size}" for word, size in zip(words[::2], words[1::2], strict=True)]
     return read_bonds([*given, *short], [*given, *rest])
+
+
+def _fixed(given: Sequence[str]) -> dict[str, str]:
+    """The values of fixed cores from texts such as H=hadamard."""
+    pairs = [text.partition("=") for text in given]
+    if not all(name and values for name, _, values in pairs) or len({name for name, *_ in pairs}) < len(
+        pairs
+    ):
+        remedy = 'write the name of each core once, with its values, such as --fixed "M=blocks 4"'
+        raise TensorMoEError("--fixed", " ".join(given), remedy)
+    return {name: values for name, _, values in pairs}
 
 
 def read_bonds(given: Sequence[str], told: Sequence[str]) -> dict[str, int]:

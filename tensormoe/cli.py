@@ -206,6 +206,18 @@ def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.Argu
     parser.add_argument("--hidden", type=whole, help="with notation: a block with so many hidden features")
     parser.add_argument("--nonlinearity", metavar="NAME", help="of a block (default: gelu)")
     parser.add_argument("--gated", action="store_true", default=None, help="whether a block is gated")
+    parser.add_argument(
+        "--shared",
+        action="append",
+        metavar="NAME",
+        help="a core that is one parameter in all layers of a block; repeat it for each",
+    )
+    parser.add_argument(
+        "--fixed",
+        action="append",
+        metavar="NAME=VALUES",
+        help='with notation: a core that is not trained, such as "M=blocks 4"; repeat it for each',
+    )
     return parser
 
 

@@ -158,6 +158,16 @@ def test_a_proof_needs_no_framework() -> None:
         (["plan", *NOTATION, "--r", "5", "--bond", "r=6"], "give each bond exactly one size"),
         (["plan", *NOTATION, "--bond", "r"], "--bond: received 'r'; write a name and a size"),
         (["plan", *NOTATION, "--bond", "r=many"], "bond r: received 'many'"),
+        (
+            ["plan", *NOTATION, "--r", "5", "--fixed", "H"],
+            "--fixed: received 'H'; write the name of each core",
+        ),
+        (
+            ["plan", *NOTATION, "--r", "5", "--fixed", "H=dct", "--fixed", "H=dft"],
+            "write the name of each core",
+        ),
+        (["plan", *NOTATION, "--r", "5", "--fixed", "H=hadamard"], "fixed: received 'H'"),
+        (["plan", *NOTATION, "--r", "5", "--hidden", "9", "--shared", "B"], "shared"),
         (["verify", *NOTATION, "--r", "5", "--method", "prove"], "methods: received 'prove'"),
         (["verify", *NOTATION, "--r", "5", "--seed", "-1"], "seed: received -1"),
         (["verify", *NOTATION, "--r", "5", "--json", "no/such/report.json"], "in an existing folder"),

@@ -13,12 +13,14 @@ import tensormoe as tm
 import tensormoe.demo
 from tensormoe import cli, lab
 
-NOTATION = "n r, i r, o r"
+NOTATION = "A: n r, i r, o r"
 BASE = {"--bond": "r=4", "--experts": "3", "--in": "5", "--out": "6"}
 
 
-def layer(rank: int = 4, experts: int = 3, i: int = 5, o: int = 6, bias: bool = True) -> tm.MuMoESpec:
-    return tm.MuMoESpec(i, o, experts, tm.TensorNetwork(NOTATION, r=rank), bias=bias)
+def layer(
+    rank: int = 4, experts: int = 3, i: int = 5, o: int = 6, bias: bool = True, **fixed: str
+) -> tm.MuMoESpec:
+    return tm.MuMoESpec(i, o, experts, tm.TensorNetwork(NOTATION, r=rank, fixed=fixed), bias=bias)
 
 
 def block(**options: Any) -> tm.MuMoEBlockSpec:
@@ -35,6 +37,8 @@ OF_A_LAYER = {
     "--hidden": (["--hidden", "7"], block()),
     "--gated": (["--hidden", "7", "--gated"], block(gated=True)),
     "--nonlinearity": (["--hidden", "7", "--nonlinearity", "silu"], block(nonlinearity="silu")),
+    "--shared": (["--hidden", "7", "--shared", "A"], block(shared="A")),
+    "--fixed": (["--fixed", "A=gaussian 3"], layer(A="gaussian 3")),
 }
 # Of one command: its words, and the argument that has another value than it has without.
 OTHERS: dict[str, dict[str, tuple[list[str], str, object]]] = {
@@ -178,7 +182,7 @@ def test_an_option_of_the_layer_makes_another_layer(command: str, flag: str | No
     assert next(iter(asked.values())) == expected
 
 
-@pytest.mark.parametrize("change", [["--gated"], ["--nonlinearity", "silu"]])
+@pytest.mark.parametrize("change", [["--gated"], ["--nonlinearity", "silu"], ["--shared", "A"]])
 def test_only_a_block_takes_its_options(
     change: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
