@@ -80,7 +80,7 @@ chromium:
 proofs: coq
 	$(PYTHON) proofs/check.py
 
-# Certificates of the named families, the gallery and 50 random networks, each checked by Coq.
+# Certificates of the named families, the gallery and 200 random networks, each checked by Coq.
 certificates: $(VENV)/dev coq
 	HYPOTHESIS_PROFILE=deep TENSORMOE_TEST_COQ=1 $(PYTEST) tests/verification/coq
 

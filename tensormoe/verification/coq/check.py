@@ -125,11 +125,12 @@ def find_coqc() -> str:
 
 def _ask(names: Sequence[str]) -> str:
     """A file that asks what the theorem says, and what all of them rest on."""
-    every = ", ".join(f"certificate.{name}" for name in names)
+    # Not as a tuple: Coq would write the types of all that come before into that of each.
+    every = "".join(f"let _ := certificate.{name} in " for name in names)
     return (
         "Require certificate.\nSet Printing Width 100.\n"
         f'Redirect "says" Check certificate.{THEOREM}.\n'
-        f"Definition every := ({every}).\n"
+        f"Definition every := {every}I.\n"
         'Redirect "rests" Print Assumptions every.\n'
     )
 

@@ -1,7 +1,7 @@
 """Reading at chosen places: entries of coefficients, and slices of cores, by the numbers in J.
 
 J [b; j] is the j-th place that the input b chooses. In closed forms it stands where the index itself would:
-a1 [b; J [b; j]]. Reverse mode adds what was read to its place, which is a sum of products with `mark`: that
+a1 [b; J [b; j]]. Reverse mode adds what was read to its place, which is a sum of products with `same`: that
 is 1 where a place is an entry's own, and 0 elsewhere.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...networks.notation import BATCH
 from .arrays import Noted
-from .forms import FIRST, LAST, Factor, Form, Index, Place, Term, UnsayableError, enclose, match
+from .forms import FIRST, Factor, Form, Index, Place, Term, UnsayableError, enclose, match, same
 from .names import Choice
 from .script import (
     Given,
@@ -131,7 +131,7 @@ def unmark(script: Script, units: Sequence[Index], form: Form, axes: Sequence[Pl
     """
     texts, proofs = [], []
     for term in form.terms:
-        marks = [factor for factor in term.factors if factor.name == "mark"]
+        marks = [factor for factor in term.factors if is_mark(factor)]
         factors = tuple(factor for factor in term.factors if factor not in marks)
         chosen = {factor.places[1][0]: factor.places[0][0] for factor in marks}
         over = [*(index for index in units if index not in chosen), *script.in_order(term.summed)]
@@ -139,7 +139,7 @@ def unmark(script: Script, units: Sequence[Index], form: Form, axes: Sequence[Pl
         proof, known = "eq_refl", dict[Index, Index]()
         for index, place in reversed(chosen.items()):
             entry = write_places([tuple(known.get(each, each) for each in axis) for axis in axes])
-            one = f"(mark_one {index.size} ({place.name}) (fun {index.name} => d {entry}) {_bound(place)})"
+            one = f"(one_of {index.size} ({place.name}) (fun {index.name} => d {entry}) {_bound(place)})"
             known[index] = place
             bound = f"{index.name} {hypothesis(index)}"
             under = f"(sum_ext _ _ _ (fun {bound} => f_equal2 mul eq_refl {proof}))"
@@ -151,6 +151,11 @@ def unmark(script: Script, units: Sequence[Index], form: Form, axes: Sequence[Pl
     for each in reversed(proofs[:-1]):
         steps = f"apply (f_equal2 add); [{each} | {steps}]"
     return " ⊕ ".join(texts), steps
+
+
+def is_mark(factor: Factor) -> bool:
+    """Whether a factor is 1 where an entry's place is a chosen one."""
+    return factor.name == "same" and any(index.stem for index in factor.places[0])
 
 
 def _read(places: Sequence[Noted]) -> list[Choice]:
@@ -190,7 +195,7 @@ def _there(form: Form, known: Mapping[Index, Index]) -> str:
 
 
 def _marks(known: Mapping[Index, Index]) -> list[Factor]:
-    return [Factor(LAST, "mark", ((place,), (index,)), limit="row") for index, place in known.items()]
+    return [same((place,), index) for index, place in known.items()]
 
 
 def _mark(form: Form, axes: Sequence[Place], known: Mapping[Index, Index], over: Place) -> Form:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ...programs.program import Program
 from .arrays import Noted
-from .choices import unmark
+from .choices import is_mark, unmark
 from .forms import FIRST, Form, Index, Term, enclose, inside, match_axes, write_size
 from .ops import CertificateOps
 from .script import Script, below, rename_given, sign, write_factor, write_places, write_shape
@@ -96,7 +96,7 @@ def state_gradient(
 
 
 def _is_marked(term: Term) -> bool:
-    return any(factor.name == "mark" for factor in term.factors)
+    return any(map(is_mark, term.factors))
 
 
 def _spread(units: Sequence[Index], text: str) -> str:

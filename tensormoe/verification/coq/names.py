@@ -38,7 +38,7 @@ E linear Zero One Plus Times Sum Atom Moved Move whole rest change parts
 # What a step gives.
 _NUMBERED = re.compile(r"t\d+|sum\d+(_\d+)?")
 # What is read only where it is needed, in this order.
-PARTS = ("padding", "choices", "parts")
+PARTS = ("same", "padding", "choices", "parts")
 _DEFINED = re.compile(r"(?:Definition|Fixpoint|Lemma|Ltac|Record|Inductive) (\w+)")
 # Where the prelude takes in another file: a certificate is one file.
 _LOADED = re.compile(r"^Load (\w+)\.\n", re.MULTILINE)
@@ -233,7 +233,8 @@ class Names:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the prelude that not every certificate has."""
-        used = (self.limits or self.row, self.choices, self._products)
+        padding = self.limits or self.row
+        used = (padding or self.choices, padding, self.choices, self._products)
         return tuple(compress(PARTS, map(bool, used)))
 
     @property

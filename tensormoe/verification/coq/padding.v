@@ -5,9 +5,8 @@ Definition pad_axis a k n A :=
       else if nth a i 0 - k <? nth a (shape A) 0 then A (put a (nth a i 0 - k) i) else zero).
 Definition pad_axis_fits a k n A := a < length (shape A) /\ k + nth a (shape A) 0 <= n.
 
-(* 1 for the first [n] indices, and 0 for those beyond; 1 where two indices are the same, and 0 elsewhere. *)
+(* 1 for the first [n] indices, and 0 for those beyond. *)
 Definition inside (n i : nat) : R := if i <? n then one else zero.
-Definition same (i j : nat) : R := if i =? j then one else zero.
 
 (* What follows: lemmas. *)
 Lemma inside_ext n i a b : (i < n -> a = b) -> inside n i ⊗ a = inside n i ⊗ b.
@@ -22,20 +21,6 @@ Proof.
 Qed.
 Lemma sum_within s n f : n <= prod s -> sum n f = sums s (fun i => inside n (flat s i) ⊗ f (flat s i)).
 Proof. intros L. rewrite (sum_inside n (prod s) f L). apply sum_axis with (f := fun k => inside n k ⊗ f k). Qed.
-Lemma sum_same n j f : (Σ i < n, same i j ⊗ f i) = if j <? n then f j else zero.
-Proof.
-  unfold same. induction n as [| n IH]; cbn [sum]; [reflexivity |]. rewrite IH.
-  destruct (Nat.ltb_spec j n); destruct (Nat.ltb_spec j (S n)); destruct (Nat.eqb_spec n j); try lia;
-    try replace j with n by assumption; ring.
-Qed.
-Lemma same_sym i j : same i j = same j i.
-Proof. unfold same. now rewrite Nat.eqb_sym. Qed.
-Lemma one_of n k f : k < n -> f k = Σ i < n, same k i ⊗ f i.
-Proof.
-  intros H. transitivity (Σ i < n, same i k ⊗ f i).
-  - rewrite sum_same. now rewrite (proj2 (Nat.ltb_lt _ _) H).
-  - apply sum_ext. intros. now rewrite same_sym.
-Qed.
 Lemma pad_end_entry a n A s i : shape A = s -> put a (nth a i 0) i = i ->
   pad_axis a 0 n A i = inside (nth a s 0) (nth a i 0) ⊗ A i.
 Proof.
