@@ -183,11 +183,14 @@ def open_board(
     """The board of a search, that of earlier and of other processes if there is a storage.
 
     Raises:
-        TensorMoEError: a storage that cannot be read, or one of another search.
+        TensorMoEError: a storage that cannot be read, one of another search, or Optuna is missing.
     """
-    import optuna
-    from optuna.exceptions import StorageInternalError
-
+    try:
+        import optuna
+        from optuna.exceptions import StorageInternalError
+    except ImportError as error:
+        remedy = f'searches need it ({error}): pip install "tensormoe[explore]"'
+        raise TensorMoEError("optuna", None, remedy) from error
     level = optuna.logging.get_verbosity()
     owner = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
     text = json.dumps(settings, sort_keys=True)

@@ -27,16 +27,13 @@ def each_result(
             `joblib.parallel_config` says, such as Dask or Ray.
 
     Raises:
-        TensorMoEError: no joblib, a process that was killed, or a call that no other process can make.
+        TensorMoEError: a process that was killed, or a call that no other process can make.
     """
     if jobs == 1:
         yield from map(call, given)
         return
-    try:
-        import joblib
-    except ImportError as error:
-        remedy = 'pass jobs=1, or install joblib: pip install "tensormoe[explore]"'
-        raise TensorMoEError("jobs", jobs, remedy) from error
+    import joblib
+
     calls = [joblib.delayed(call)(each) for each in given]
     if not calls:
         return
@@ -61,6 +58,7 @@ def each_result(
 def check_jobs(argument: str, jobs: object) -> int | None:
     """Return a number of processes, or raise the error that names `argument`."""
     if jobs is None:
+        _check_joblib(argument, jobs)
         return None
     try:
         count = 0 if isinstance(jobs, bool) else operator.index(jobs)  # type: ignore[arg-type]
@@ -70,4 +68,14 @@ def check_jobs(argument: str, jobs: object) -> int | None:
         raise TensorMoEError(argument, jobs, "pass a positive integer, -1 for all cores, or None")
     if abs(count) > _MOST:
         raise TensorMoEError(argument, jobs, f"pass at most {_MOST:,} processes")
+    if count != 1:
+        _check_joblib(argument, jobs)
     return count
+
+
+def _check_joblib(argument: str, jobs: object) -> None:
+    try:
+        import joblib  # noqa: F401
+    except ImportError as error:
+        remedy = f'pass {argument}=1, or install joblib: pip install "tensormoe[explore]"'
+        raise TensorMoEError(argument, jobs, remedy) from error

@@ -174,6 +174,18 @@ def test_ctrl_c_leaves_no_process_and_no_lock(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["search.log", "w.npy"]
 
 
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Space(LAYER, ranks=2)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(tm.TensorMoEError, match=r'optuna: .*pip install "tensormoe\[explore\]"'):
+        search(None, TASK, space, trials=2)
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    with pytest.raises(tm.TensorMoEError, match=r"workers: .*pass workers=1, or install joblib"):
+        search(None, TASK, space, trials=2, workers=2)
+    with pytest.raises(tm.TensorMoEError, match=r"jobs: .*pass jobs=1, or install joblib"):
+        sweep(RANKS, like=LAYER, jobs=None)
+
+
 def test_a_report_that_cannot_be_written_is_said_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
