@@ -155,7 +155,7 @@ class Space:
             return true_or_false("carriers", self.carriers)
         named = as_tuple(self.carriers)
         for mode in named:
-            if mode not in self.whole:
+            if not isinstance(mode, str) or mode not in self.whole:
                 raise TensorMoEError("carriers", mode, f"the modes are {', '.join(self.whole)}")
         return tuple(mode for mode in self.whole if mode in named)
 
