@@ -1,4 +1,4 @@
-"""What the command line's words and files say, read and checked."""
+"""What the command line's words and files say of layers: options, read and checked."""
 
 import argparse
 import os
@@ -14,12 +14,66 @@ from .layers.spec import Spec
 from .networks.notation import INPUT, OUTPUT, Notation
 from .networks.tensor_network import TensorNetwork
 
+_SPEC = """\
+The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
+  tensormoe %(command)s SPEC.json
+  tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --out 3072
+  tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --hidden 3072 --out 768
+Unless a bond has the name of an option, --r 64 is short for --bond r=64.
+"""
 # The options that only index notation takes, each with its parsed name.
 _SIZES = {"--experts": "experts", "--in": "in_features", "--out": "out_features"}
 # Those that only a block takes.
 _OF_BLOCKS = {"--nonlinearity": "nonlinearity", "--gated": "gated", "--shared": "shared"}
 # In bytes; specifications take a few hundred.
 _LARGEST_FILE = 2**20
+
+
+def add_layer_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    """A command that takes a layer, as a file or as notation; `read_spec` reads it."""
+    parser = commands.add_parser(
+        name,
+        help=text,
+        # A bond named b is not an abbreviation of --backend.
+        allow_abbrev=False,
+        description=_SPEC % {"command": name},
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("layer", help="a JSON file, or index notation")
+    parser.add_argument(
+        "--bond",
+        action="append",
+        metavar="NAME=SIZE",
+        help="with notation: a bond's size; repeat it for each",
+    )
+    parser.add_argument("--experts", help="with notation: N, or one count for each level, as 16,16")
+    parser.add_argument("--in", dest="in_features", type=whole, help="with notation: input features")
+    parser.add_argument("--out", dest="out_features", type=whole, help="with notation: output features")
+    parser.add_argument("--no-bias", dest="bias", action="store_false", help="with notation: no bias")
+    parser.add_argument("--hidden", type=whole, help="with notation: a block with so many hidden features")
+    parser.add_argument("--nonlinearity", metavar="NAME", help="of a block (default: gelu)")
+    parser.add_argument("--gated", action="store_true", default=None, help="whether a block is gated")
+    parser.add_argument(
+        "--shared",
+        action="append",
+        metavar="NAME",
+        help="a core that is one parameter in all layers of a block; repeat it for each",
+    )
+    parser.add_argument(
+        "--fixed",
+        action="append",
+        metavar="NAME=VALUES",
+        help='with notation: a core that is not trained, such as "M=blocks 4"; repeat it for each',
+    )
+    return parser
+
+
+def add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
+    """The option of how many input vectors there are."""
+    text = f"how many input vectors (default: {default})"
+    parser.add_argument("--batch-size", type=whole, default=default, metavar="T", help=text)
 
 
 def read_spec(options: argparse.Namespace, rest: list[str]) -> Spec:

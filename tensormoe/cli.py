@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import TypeAlias
 
 from . import __version__, explorer, interrupt, lab
-from .arguments import check_place, check_rest, read_network, read_shape, read_spec, split, whole
+from .arguments import (
+    add_batch_size,
+    add_layer_command,
+    check_place,
+    check_rest,
+    read_network,
+    read_shape,
+    read_spec,
+    split,
+    whole,
+)
 from .benching import BenchReport, bench
 from .checkpoints.checking import check_saved
 from .drawing import draw
@@ -23,13 +33,6 @@ from .verification.coq.check import check_file
 from .verification.proof.trace import ProofError
 from .verification.prove import prove
 
-_SPEC = """\
-The layer is a file that holds a specification as JSON (spec.to_json()), or index notation with sizes:
-  tensormoe %(command)s SPEC.json
-  tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --out 3072
-  tensormoe %(command)s "n r, i r, o r" --bond r=64 --experts 16 --in 768 --hidden 3072 --out 768
-Unless a bond has the name of an option, --r 64 is short for --bond r=64.
-"""
 _MOST_EPOCHS = 10_000
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -115,11 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     picture.set_defaults(run=_draw)
 
-    plan = _layer_command(commands, "plan", "print how a layer is computed and what that costs")
-    _add_batch_size(plan, 1024)
+    plan = add_layer_command(commands, "plan", "print how a layer is computed and what that costs")
+    add_batch_size(plan, 1024)
     plan.set_defaults(run=_plan)
 
-    proof = _layer_command(commands, "prove", "print the proof that a layer's program is right")
+    proof = add_layer_command(commands, "prove", "print the proof that a layer's program is right")
     text = "where to write the proof as a certificate, which Coq checks"
     proof.add_argument("--coq", type=Path, metavar="FILE", help=text)
     proof.set_defaults(run=_prove)
@@ -129,7 +132,9 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("certificate", type=Path, help=text)
     certificate.set_defaults(run=_check)
 
-    check = _layer_command(commands, "verify", "verify that a layer computes the mixture of all its experts")
+    check = add_layer_command(
+        commands, "verify", "verify that a layer computes the mixture of all its experts"
+    )
     check.add_argument(
         "--method",
         action="append",
@@ -140,13 +145,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="separated by commas, or the option repeated (default: those that are installed)",
     )
-    _add_batch_size(check, 5)
+    add_batch_size(check, 5)
     _add_report(check)
     check.set_defaults(run=_verify)
 
-    speed = _layer_command(commands, "bench", "time a layer against an MLP and its own matrix products")
+    speed = add_layer_command(commands, "bench", "time a layer against an MLP and its own matrix products")
     speed.add_argument("--backend", help="default: the first of torch, jax, numpy that is installed")
-    _add_batch_size(speed, 1024)
+    add_batch_size(speed, 1024)
     speed.add_argument("--training", action="store_true", help="time gradients as well")
     speed.add_argument("--device", help="such as cpu or cuda (default: a GPU if there is one)")
     speed.add_argument("--threads", type=whole, help="how many threads PyTorch uses")
@@ -170,7 +175,7 @@ def _add_analyze(commands: "_Commands") -> None:
     look.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder for the report")
     look.add_argument("--backend", default="numpy", help="what computes the layer (default: numpy)")
     look.add_argument("--layer", metavar="NAME", help="which of several layers of the checkpoint")
-    _add_batch_size(look, 1024)
+    add_batch_size(look, 1024)
     look.add_argument(
         "--threshold", type=float, default=0.5, help="the coefficient that counts as use (default: 0.5)"
     )
@@ -181,49 +186,6 @@ def _add_analyze(commands: "_Commands") -> None:
         help="outputs are logits of classes (default: if labels have as many classes as there are outputs)",
     )
     look.set_defaults(run=_analyze)
-
-
-def _layer_command(commands: "_Commands", name: str, text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=text,
-        # A bond named b is not an abbreviation of --backend.
-        allow_abbrev=False,
-        description=_SPEC % {"command": name},
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("layer", help="a JSON file, or index notation")
-    parser.add_argument(
-        "--bond",
-        action="append",
-        metavar="NAME=SIZE",
-        help="with notation: a bond's size; repeat it for each",
-    )
-    parser.add_argument("--experts", help="with notation: N, or one count for each level, as 16,16")
-    parser.add_argument("--in", dest="in_features", type=whole, help="with notation: input features")
-    parser.add_argument("--out", dest="out_features", type=whole, help="with notation: output features")
-    parser.add_argument("--no-bias", dest="bias", action="store_false", help="with notation: no bias")
-    parser.add_argument("--hidden", type=whole, help="with notation: a block with so many hidden features")
-    parser.add_argument("--nonlinearity", metavar="NAME", help="of a block (default: gelu)")
-    parser.add_argument("--gated", action="store_true", default=None, help="whether a block is gated")
-    parser.add_argument(
-        "--shared",
-        action="append",
-        metavar="NAME",
-        help="a core that is one parameter in all layers of a block; repeat it for each",
-    )
-    parser.add_argument(
-        "--fixed",
-        action="append",
-        metavar="NAME=VALUES",
-        help='with notation: a core that is not trained, such as "M=blocks 4"; repeat it for each',
-    )
-    return parser
-
-
-def _add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
-    text = f"how many input vectors (default: {default})"
-    parser.add_argument("--batch-size", type=whole, default=default, metavar="T", help=text)
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:

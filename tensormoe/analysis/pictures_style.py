@@ -43,6 +43,8 @@ def new_figure(width: float, height: float, title: str) -> "Figure":
     """
     heading = check_text("title", title)
     try:
+        import matplotlib.figure  # noqa: F401
+
         from .picture import Picture
     except ImportError as error:
         remedy = f'pictures need it ({error}): pip install "tensormoe[pictures]"'
