@@ -1,10 +1,12 @@
 """Is there a layer better than CP and a ring of the same size, on digits and on a small language model?
 
     python -m benchmarks.search_layers            # both; writes benchmarks/search_layers.json
+    python -m benchmarks.search_layers --table    # what the docs show
 
-A search over topologies tries TRIALS networks, all grown to the same number of parameters, each trained for
-a few epochs, and is told the loss on a part of the training data. The best few by that, CP and the ring are
-then trained again on all of it with other seeds, and compared on data that nothing has seen.
+A search over topologies tries TRIALS networks, all grown to the same number of parameters. Each is trained
+for a few epochs at each of RATES with each of the seeds CHOOSING, and the search is told the least mean loss
+on a part of the training data. The best few by that and RIVALS, each at its best rate, are then trained again
+on all of it with other seeds, and compared on data that nothing has seen.
 
 Digits are scikit-learn's. The language model reads the eight characters before the next one, each as a vector
 of numbers drawn once; the text is that of Python's `help`.
@@ -15,6 +17,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
+from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +29,17 @@ from tensormoe.demo.data import load
 from tensormoe.intervals import interval
 
 RESULTS = Path(__file__).with_suffix(".json")
-PARAMETERS, EXPERTS, TRIALS, SEEDS = 3_000, 8, 30, 5
+PARAMETERS, EXPERTS, TRIALS, SEEDS = 3_000, 8, 60, 10
 BEST, CONTEXT, WIDTH, CHARACTERS = 3, 8, 8, 40
-RATE, BATCH, EPOCHS = 3e-3, 64, 8
+RATES, CHOOSING, BATCH, EPOCHS = (1e-3, 3e-3, 1e-2, 3e-2), (0, 1, 2), 64, 8
+
+# What is known; the last bond of each grows to the parameters, and a Mixture of Decoders has none.
+RIVALS = {
+    "CP": tm.CP(1),
+    "ring": tm.TensorRing((4, 4, 1)),
+    "block term": tm.TensorNetwork("n r, i r s, o r s", r=4, s=1),
+    "Mixture of Decoders": tm.TensorNetwork("n o, i o"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,11 +75,13 @@ def characters() -> Data:
     return Data((x[:one], labels[:one]), (x[one:two], labels[one:two]), (x[two:], labels[two:]), CHARACTERS)
 
 
-def train(spec: tm.MuMoESpec, data: tuple[torch.Tensor, torch.Tensor], seed: int) -> torch.nn.Module:
+def train(
+    spec: tm.MuMoESpec, data: tuple[torch.Tensor, torch.Tensor], seed: int, rate: float
+) -> torch.nn.Module:
     """A layer after EPOCHS of Adam."""
     x, labels = data
     layer: torch.nn.Module = tm.build(spec, "torch", seed=seed)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=rate)
     generator = np.random.default_rng(seed)
     for _ in range(EPOCHS):
         for batch in torch.from_numpy(generator.permutation(len(x))).split(BATCH):  # type: ignore[no-untyped-call]
@@ -83,35 +97,61 @@ def loss(layer: torch.nn.Module, data: tuple[torch.Tensor, torch.Tensor]) -> flo
         return float(cross_entropy(layer(data[0]), data[1]))
 
 
-def run(name: str, trials: int, seeds: int) -> dict[str, object]:
+def make_space(layer: tm.MuMoESpec) -> tm.explore.Space:
+    """CP and the ring, Mixture of Decoders and block terms are among its networks."""
+    return tm.explore.Space(layer, max_cores=4, ranks=(2, 4, 8))
+
+
+def run(name: str, trials: int, seeds: int) -> dict[str, Any]:
     """The search, and the comparison."""
     data = digits() if name == "digits" else characters()
     layer = tm.MuMoESpec(64, data.classes, EXPERTS, tm.Dense())
     budget = tm.explore.Budget(parameters=PARAMETERS)
 
-    def task(spec: tm.MuMoESpec, seed: int) -> float:
-        return loss(train(budget.match(spec), data.train, seed), data.choose)
+    def choose(spec: tm.MuMoESpec) -> tuple[float, float]:
+        """The least mean loss on the data for choosing, and its rate."""
+        matched = budget.match(spec)
+        return min(
+            (mean(loss(train(matched, data.train, seed, rate), data.choose) for seed in CHOOSING), rate)
+            for rate in RATES
+        )
 
-    space = tm.explore.Space(layer, max_cores=4, ranks=(2, 4, 8))
+    def task(spec: tm.MuMoESpec, seed: int) -> float:
+        return choose(spec)[0]
+
+    space = make_space(layer)
     study = tm.explore.search(
         budget, tm.explore.train_with(task, name=name), space, method="evolution", trials=trials
     )
     ranked = sorted(study.complete, key=lambda trial: trial.values["loss"])
     chosen = {str(trial.spec.network): trial.spec for trial in ranked[:BEST]}
-    rivals = {"CP": tm.CP(1), "ring": tm.TensorRing((4, 4, 1))}
-    specs = {each: layer.replace(factorization=family) for each, family in rivals.items()} | chosen
+    specs = {each: layer.replace(factorization=family) for each, family in RIVALS.items()} | chosen
     both = tuple(torch.cat(parts) for parts in zip(data.train, data.choose, strict=True))
     rows = {}
     for each, spec in specs.items():
-        matched = budget.match(spec)
-        losses = [loss(train(matched, both, seed), data.test) for seed in range(100, 100 + seeds)]  # type: ignore[arg-type]
+        matched, rate = budget.match(spec), choose(spec)[1]
+        trained = (train(matched, both, seed, rate) for seed in range(100, 100 + seeds))  # type: ignore[arg-type]
+        losses = [loss(layer, data.test) for layer in trained]
         rows[each] = {
             "factorization": str(matched.factorization),
             "parameters": matched.num_parameters,
+            "rate": rate,
             "losses": losses,
         }
-        print(name, each, matched.factorization, matched.num_parameters, interval(losses), flush=True)
+        print(name, each, matched.factorization, rate, interval(losses), flush=True)
     return {"tried": len(study.trials), "layers": rows}
+
+
+def show(results: dict[str, dict[str, Any]]) -> str:
+    """The table of the docs."""
+    rows = [("data", "layer", "parameters", "rate", "loss, 95 % interval"), ("---",) * 5]
+    for name, found in results.items():
+        for each, row in found["layers"].items():
+            layer = each if each in RIVALS else f"found: `{row['factorization']}`"
+            spread = interval(row["losses"])
+            losses = f"{spread.mean:.3f} ({spread.low:.3f} to {spread.high:.3f})"
+            rows.append((name, layer, f"{row['parameters']:,}", f"{row['rate']:g}", losses))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
@@ -120,13 +160,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--only", choices=("digits", "characters"))
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="show what was measured before")
     given = parser.parse_args()
     torch.set_num_threads(1)
     results = json.loads(given.out.read_text()) if given.out.exists() else {}
     for name in ("digits", "characters"):
-        if given.only in (None, name):
+        if given.only in (None, name) and not given.table:
             results[name] = run(name, given.trials, given.seeds)
             given.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(show(results))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ Results = dict[str, dict[str, list[int | None]]]
 
 RESULTS = Path(__file__).with_suffix(".json")
 LAMBDA = 100.0
-# Seeds 0 to 9 served to choose the number of starts: what is reported comes from others.
+# Other seeds served to choose numbers of starts and climbs: what is reported comes from these.
 FRESH = 10
 # So many networks a method may try.
 MOST = 30

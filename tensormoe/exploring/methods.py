@@ -16,8 +16,9 @@ from .space import Point, Space
 Proposals = Generator[list[Point], list[float], None]
 # Spaces up to this size can be listed.
 _LISTED = 200_000
-# How many random climbs a guided search begins with at each split of the modes, and at how many of these.
-_CLIMBS, _SPLITS = 20, 16
+# How many random climbs a guided search begins with at each split of the modes, and at how many of these; and
+# how often it does so again when nothing that it has seen can be better than what it has.
+_CLIMBS, _SPLITS, _MORE = 20, 16, 3
 # How far alternating enumeration looks along an ordered coordinate, in choices.
 _RADIUS = 2
 # The chance that a coordinate of a random point differs from the smallest network's.
@@ -126,24 +127,34 @@ def draw(setting: Setting) -> Point:
 
 def guided(setting: Setting) -> Proposals:
     """What can be best by the bounds comes first, until nothing can beat the best score; see `guided.py`."""
-    guide = Guide(setting.space, setting.look)
-    for start in islice(split(setting.space), _SPLITS):
+    guide, starts = Guide(setting.space, setting.look), [*islice(split(setting.space), _SPLITS)]
+    for start in starts:
         guide.polish(guide.climb(start))
-        for _ in range(_CLIMBS):
-            guide.polish(guide.climb(start, setting.generator))
-    best = np.inf
+    climb(guide, starts, setting.generator)
+    best, more = np.inf, _MORE
     for rival in setting.admit(setting.rivals):
         best = min(best, *(yield [rival]))
     while True:
         queued = (guide.next(best) for _ in range(setting.batch))
         points = [point for point in queued if point is not None]
         if not points:
-            return
+            if not more:
+                return
+            more -= 1
+            climb(guide, starts, setting.generator)
+            continue
         scores = yield points
         best = min(best, *scores)
         for point in points:
             # What was less than it could be leads to what is a little larger.
             guide.see(steps(setting.space, point))
+
+
+def climb(guide: Guide, starts: Sequence[Point], generator: np.random.Generator) -> None:
+    """Look at what random climbs lead to."""
+    for start in starts:
+        for _ in range(_CLIMBS):
+            guide.polish(guide.climb(start, generator))
 
 
 def random(setting: Setting) -> Proposals:
