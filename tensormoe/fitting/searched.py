@@ -49,7 +49,8 @@ def fit_candidate(
     if continued is not None and continued[1] < 1e3 * EXACT:
         return continued
     if counts is None:
-        fitted = fit(weight, stage, seed=seed, iterations=iterations)
+        alone = weight if stacked else weight.reshape(weight.shape[-2:])
+        fitted = fit(alone, stage, seed=seed, iterations=iterations)
         best = fitted.cores, fitted.weight_error
     else:
         known = find_directions(weight) if directions is None else directions

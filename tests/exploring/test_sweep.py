@@ -56,6 +56,15 @@ def matched(spec: tm.MuMoESpec, budget: Budget) -> tm.MuMoESpec:
         return spec.matched(budget.parameters, macs=budget.macs)
 
 
+def test_one_matrix_for_all_experts_is_fitted_as_well_as_its_singular_values_allow() -> None:
+    singular = np.linalg.svd(EXPERTS[0], compute_uv=False)
+    best = np.linalg.norm(singular[3:]) / np.linalg.norm(singular)
+    study = sweep([tm.CP(3), tm.Tucker((1, 3, 3))], None, fit_to(EXPERTS[0]), like=LAYER)
+    for trial in study.trials:
+        assert trial.state == "complete", trial.reason
+        assert trial.values["error"] == pytest.approx(best, rel=1e-3)
+
+
 def test_a_training_function_may_fail_for_some_and_its_curve_is_kept() -> None:
     def train(spec: tm.MuMoESpec, seed: int) -> list[float]:
         if spec.factorization == tm.CP(1):
