@@ -265,7 +265,7 @@ Ltac stretch :=
 Ltac shapes E := lazymatch E with (?E, ?F) => rewrite ?E, ?F | _ => rewrite ?E end.
 Ltac shape_of E :=
   unfold transpose, total, reshape, zeros, plus_one, pointwise, pointwise_product,
-    pointwise_vjp, slice, multiply, plus, elementwise, matmul, affine, concatenate;
+    pointwise_vjp, slice, multiply, plus, elementwise, affine, matmul, concatenate;
   cbn [shape]; shapes E; cbn -[Nat.add Nat.mul wide]; rewrite ?wide_same, ?wide_one, ?Nat.add_1_r; reflexivity.
 Ltac fits E :=
   unfold transpose_fits, total_fits, elementwise_fits, slice_fits, concatenate_fits; shapes E;
