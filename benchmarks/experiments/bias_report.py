@@ -7,6 +7,7 @@ import numpy as np
 
 from tensormoe.intervals import Interval, interval
 
+from . import figures
 from .experiment import Finding, Picture, Report
 from .mitigation import MEASURES
 from .results import Results
@@ -56,7 +57,7 @@ def report(configuration: Settings, results: Results) -> Report:
     caption = (
         "The four published measures on test data: re-writing over λ, where dotted lines are λ = 0, and the "
         "other methods at the strength that validation chose. Means over "
-        f"{len({line['seed'] for line in results.lines})} seeds, with 95 % intervals."
+        f"{results.seeds} seeds, with 95 % intervals."
     )
     picture = Picture(name, caption, lambda: _draw(configuration, results))
     findings = (_mitigates(configuration, results), _beats(configuration, results), *_faces(configuration))
@@ -161,6 +162,7 @@ def _draw(configuration: Settings, results: Results) -> "Figure":
     figure = Figure(figsize=(12, 7), layout="constrained")
     for axes, measure in zip(figure.subplots(2, 2).flat, MEASURES, strict=True):
         _draw_measure(axes, configuration, results, measure)
+    figures.say_seeds(figure, results.seeds)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure

@@ -26,8 +26,13 @@ def panels(titles: Sequence[str], xlabel: str, ylabel: str, seeds: int) -> "tupl
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(ylabel)
-    figure.suptitle(f"means of {seeds} seeds, 95 % intervals", fontsize=8, color="#555555")
+    say_seeds(figure, seeds)
     return figure, axes
+
+
+def say_seeds(figure: "Figure", seeds: int) -> None:
+    """Write above a figure what its marks and bands are."""
+    figure.suptitle(f"means of {seeds} seeds, 95 % intervals", fontsize=8, color="#555555")
 
 
 def line(axis: "Axes", points: Mapping[float, Interval], label: str, number: int) -> None:

@@ -108,13 +108,10 @@ def _section(
 
 def _effort(own: Results) -> str:
     minutes = sum(line["cpu_seconds"] for line in own.lines) / 60
-    seeds = len({line["seed"] for line in own.lines})
     hardware = " and ".join(sorted({line["hardware"] for line in own.lines}))
     torch = " and ".join(sorted({line["versions"].get("torch", "") for line in own.lines} - {""}))
     version = f", PyTorch {torch}" if torch else ""
-    return (
-        f"{len(own.lines)} trials, {seeds} seeds, {minutes:.1f} minutes of a processor ({hardware}{version})."
-    )
+    return f"{len(own.lines)} trials, {own.seeds} seeds, {minutes:.1f} minutes of a processor ({hardware}{version})."
 
 
 def _strong(finding: Finding) -> str:

@@ -43,6 +43,11 @@ class Results:
         """How long all trials took, whenever they ran."""
         return sum(line["seconds"] for line in self.lines) / 60
 
+    @property
+    def seeds(self) -> int:
+        """How many seeds have run."""
+        return len({line["seed"] for line in self.lines})
+
     def of(self, **cell: Scalar) -> "Results":
         """The lines whose cells have these values."""
         return Results(tuple(line for line in self.lines if cell.items() <= line["cell"].items()))

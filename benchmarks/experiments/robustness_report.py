@@ -7,6 +7,7 @@ import numpy as np
 
 from tensormoe.intervals import Interval, interval
 
+from . import figures
 from .data.corruptions import SEVERITIES
 from .experiment import Finding, Picture, Report
 from .results import Line, Results
@@ -138,7 +139,7 @@ def report(configuration: Settings, results: Results) -> Report:
         "Left: the loss on validation data in training. Middle: test data with more and more wrong, means "
         "over kinds of corruption; 0 is clean, and of the text it is shown what is added to the clean loss. "
         "Right: the same less that of the linear router, seed by seed. "
-        f"Means over {len({line['seed'] for line in results.lines})} seeds, bands are 95 % intervals."
+        f"Means over {results.seeds} seeds, bands are 95 % intervals."
     )
     picture = Picture("robustness", caption, lambda: _draw(configuration, results))
     return Report(findings, (picture,), _table(configuration, results))
@@ -259,11 +260,12 @@ def _draw(configuration: Settings, results: Results) -> "Figure":
             less = [np.subtract(each, linear[seed]).tolist() for seed, each in damage.items()]
             _band(middle, [0, *SEVERITIES], [*damage.values()], scale, router, style)
             _band(right, [0, *SEVERITIES], less, scale, router, style)
-        left.set(title=f"{task}: training", xlabel="step", ylabel="validation loss (nats)")
-        said = "accuracy (%)" if task != "text" else "added loss (nats)"
+        left.set(title=f"{task}: training", xlabel="step", ylabel="validation loss [nats]")
+        said = "accuracy [%]" if task != "text" else "added loss [nats]"
         middle.set(title=f"{task}: corrupted", xlabel="severity", ylabel=said)
         more = "points of accuracy" if task != "text" else "nats"
-        right.set(title=f"{task}: less the linear router", xlabel="severity", ylabel=f"difference ({more})")
+        right.set(title=f"{task}: less the linear router", xlabel="severity", ylabel=f"difference [{more}]")
+    figures.say_seeds(figure, results.seeds)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
