@@ -111,7 +111,8 @@ def _effort(own: Results) -> str:
     hardware = " and ".join(sorted({line["hardware"] for line in own.lines}))
     torch = " and ".join(sorted({line["versions"].get("torch", "") for line in own.lines} - {""}))
     version = f", PyTorch {torch}" if torch else ""
-    return f"{len(own.lines)} trials, {own.seeds} seeds, {minutes:.1f} minutes of a processor ({hardware}{version})."
+    trials = f"{len(own.lines)} trials, {own.seeds} seeds"
+    return f"{trials}, {minutes:.1f} minutes of a processor ({hardware}{version})."
 
 
 def _strong(finding: Finding) -> str:
