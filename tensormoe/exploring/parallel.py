@@ -1,6 +1,7 @@
 """Calls over processes or machines, by joblib where it is asked for."""
 
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pickle import PicklingError
@@ -42,7 +43,9 @@ def each_result(
     except ValueError:  # Ray's backend returns lists alone
         parallel, size = joblib.Parallel(n_jobs=jobs), joblib.effective_n_jobs(jobs)
     try:
-        with parallel:
+        with warnings.catch_warnings(), parallel:
+            # Who stops in the middle, as by Ctrl-C, knows it.
+            warnings.filterwarnings("ignore", r"\d+ tasks which were still", UserWarning)
             for start in range(0, len(calls), size):
                 yield from parallel(calls[start : start + size])
     except BrokenProcessPool as error:

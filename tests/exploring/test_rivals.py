@@ -19,7 +19,7 @@ def test_a_guided_search_is_no_worse_than_cp_on_a_target_of_full_rank(seed: int)
     budget = Budget(parameters=150)
     alone = [budget.match(LAYER.replace(factorization=family)) for family in (CP, LOW_RANK)]
     best = min(tm.fit(weight, spec).weight_error for spec in alone)
-    study = search(budget, fit_to(weight), Space(LAYER, ranks=(2, 4)), trials=6)
+    study = search(budget, fit_to(weight), Space(LAYER, ranks=(2, 4)), trials=3)
     assert study.best("error").values["error"] <= best * 1.001
     assert {trial.key for trial in study.trials[:2]} == {
         tm.explore.canonical_key(spec.network) for spec in alone

@@ -152,10 +152,11 @@ def test_a_process_that_is_killed_leaves_what_was_written(tmp_path: Path) -> Non
 def test_ctrl_c_leaves_no_process_and_no_lock(tmp_path: Path) -> None:
     """As in a terminal, which sends it to all processes of the command."""
     pytest.importorskip("optuna")
-    np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(16, 64, 48)))
-    words = ["explore", "--in", "64", "--out", "48", "--experts", "16", "--target", "w.npy", "--search", "99"]
+    np.save(tmp_path / "w.npy", np.random.default_rng(0).normal(size=(8, 20, 16)))
+    words = ["explore", "--in", "20", "--out", "16", "--experts", "8", "--target", "w.npy"]
     storage = tmp_path / "search.log"
-    command = [sys.executable, "-m", "tensormoe", *words, "--storage", storage.name, "--workers", "2"]
+    words += ["--search", "500", "--method", "random", "--storage", storage.name, "--workers", "2"]
+    command = [sys.executable, "-m", "tensormoe", *words]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(

@@ -189,8 +189,10 @@ def test_processes_share_the_work_through_joblib(tmp_path: Path) -> None:
     with joblib.parallel_config("threading", n_jobs=2):
         counted = sweep(FAMILIES, like=LAYER, jobs=None)
     assert len(counted.complete) == len(FAMILIES)
-    values = [[trial.values for trial in study.trials] for study in (alone, shared, apart)]
-    assert values[0] == values[1] == values[2]
+    for study in (shared, apart):
+        for trial, own in zip(study.trials, alone.trials, strict=True):
+            # With more threads, products of matrices may round otherwise.
+            assert trial.values == pytest.approx(own.values, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_the_experiment_runs_on_folders_of_pictures(tmp_path: Path, monkeypatch:
     assert {line["measures"]["accuracy"] for line in finished.lines} == {1.0}
     told = robustness.EXPERIMENT.report(tiny, finished)
     assert "pictures: " in told.findings[1].result
-    assert told.pictures[0].draw().axes[1].get_ylabel() == "accuracy (%)"
+    assert told.pictures[0].draw().axes[1].get_ylabel() == "accuracy [%]"
     odd = replace(tiny, root=str(tmp_path / "nowhere"))
     with pytest.raises(tm.TensorMoEError, match=r"there is no folder .*nowhere/train: pictures lie in"):
         runner.run(robustness.EXPERIMENT, odd, tmp_path / "results", quiet=True)
@@ -159,9 +159,9 @@ def test_the_experiment_runs_on_digits(tmp_path: Path, monkeypatch: pytest.Monke
     told = robustness.EXPERIMENT.report(tiny, finished)
     assert [finding.verdict != "not testable here" for finding in told.findings] == [True] * 3
     assert [axes.get_ylabel() for axes in told.pictures[0].draw().axes] == [
-        "validation loss (nats)",
-        "accuracy (%)",
-        "difference (points of accuracy)",
+        "validation loss [nats]",
+        "accuracy [%]",
+        "difference [points of accuracy]",
     ]
 
 
