@@ -8,7 +8,6 @@ import inspect
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,12 @@ import pytest
 import tensorly
 from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
+from support.option_calls import assert_named_tests_are_there, calls_of, change, options_of
 
 import tensormoe as tm
 import tensormoe.testing as testing
 from tensormoe.codec import Serializable
 
-TESTS = Path(__file__).parents[1]
 SPEC = tm.MuMoESpec(4, 3, (5, 2), tm.CP(3), tm.Gate("softmax", "batch"))
 BLOCK = tm.MuMoEBlockSpec(4, 4, 4, 3, tm.CP(3))
 draws = np.random.default_rng(0)
@@ -213,12 +212,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
         "batch_size": "house/test_every_option.py::test_strategies_stay_within_their_limits"
     },
 }
-CALLS = {
-    f"{name}.{option}": call
-    for name, options in OPTIONS.items()
-    for option, call in options.items()
-    if not isinstance(call, str)
-}
+CALLS = calls_of(OPTIONS)
 
 
 def show(call: Callable[[], object]) -> str:
@@ -237,9 +231,7 @@ def test_every_option_of_every_public_function_is_here() -> None:
             function = getattr(module, name)
             if not inspect.isfunction(inspect.unwrap(function)):
                 continue
-            parameters = inspect.signature(function).parameters.values()
-            options = {each.name for each in parameters if each.default is not each.empty}
-            if options:
+            if options := options_of(function):
                 expected[prefix + name] = options
     assert {name: set(options) for name, options in OPTIONS.items()} == expected
 
@@ -258,17 +250,12 @@ def test_every_other_public_class_with_options_is_a_report_or_has_fields() -> No
 
 @pytest.mark.parametrize("name", CALLS)
 def test_an_option_that_is_ignored_is_noticed(name: str) -> None:
-    call, value = CALLS[name]
-    option = name.rpartition(".")[2]
-    assert show(call) != show(partial(call, **{option: value}))
+    call, changed = change(name, CALLS[name])
+    assert show(call) != show(changed)
 
 
 def test_the_tests_that_are_named_are_there() -> None:
-    for options in OPTIONS.values():
-        for call in options.values():
-            if isinstance(call, str):
-                path, _, test = call.partition("::")
-                assert f"def {test}(" in (TESTS / path).read_text(encoding="utf-8"), call
+    assert_named_tests_are_there(OPTIONS)
 
 
 def test_strategies_stay_within_their_limits() -> None:

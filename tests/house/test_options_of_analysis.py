@@ -6,7 +6,6 @@ The list comes from the functions' signatures, as in `test_every_option.py`.
 import inspect
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from support.option_calls import assert_named_tests_are_there, calls_of, change, options_of
 
 import tensormoe as tm
 from tensormoe import analysis
 
-TESTS = Path(__file__).parents[1]
 SPEC = tm.MuMoESpec(4, 3, (5, 2), tm.CP(3), tm.Gate("softmax", router=tm.AdaptiveClustering()))
 LAYER, BLOCK = saved(SPEC.replace(gate=tm.Gate("softmax"))), saved(tm.MuMoEBlockSpec(4, 4, 3, 5, tm.CP(3)))
 draws = np.random.default_rng(0)
@@ -153,12 +152,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
     "usage": {"threshold": (partial(analysis.usage, A), 0.1)},
 }
 
-CALLS = {
-    f"{name}.{option}": call
-    for name, options in OPTIONS.items()
-    for option, call in options.items()
-    if not isinstance(call, str)
-}
+CALLS = calls_of(OPTIONS)
 
 
 def show(call: Callable[[], object]) -> str:
@@ -181,8 +175,7 @@ def test_every_option_of_every_function_is_here() -> None:
         functions = {name: getattr(module, name) for name in module.__all__}
         for name, function in functions.items():
             if inspect.isfunction(inspect.unwrap(function)):
-                parameters = inspect.signature(function).parameters.values()
-                expected[name] = {each.name for each in parameters if each.default is not each.empty}
+                expected[name] = options_of(function)
     assert {name: set(options) for name, options in OPTIONS.items()} == {
         name: options for name, options in expected.items() if options
     }
@@ -190,13 +183,9 @@ def test_every_option_of_every_function_is_here() -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_an_option_that_is_ignored_is_noticed(name: str) -> None:
-    call, value = CALLS[name]
-    assert show(call) != show(partial(call, **{name.rpartition(".")[2]: value}))
+    call, changed = change(name, CALLS[name])
+    assert show(call) != show(changed)
 
 
 def test_the_tests_that_are_named_are_there() -> None:
-    for options in OPTIONS.values():
-        for call in options.values():
-            if isinstance(call, str):
-                path, _, test = call.partition("::")
-                assert f"def {test}(" in (TESTS / path).read_text(encoding="utf-8"), call
+    assert_named_tests_are_there(OPTIONS)

@@ -7,17 +7,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.option_calls import assert_named_tests_are_there, calls_of, change, options_of
 
 import tensormoe as tm
 from tensormoe import explore
 from tensormoe.exploring.candidate import decode
 
-TESTS = Path(__file__).parents[1]
 LAYER = tm.MuMoESpec(6, 4, 3, tm.Dense(), bias=False)
 EXPERTS = np.random.default_rng(0).normal(size=(3, 6, 4))
 FAMILIES = [tm.CP(2), tm.TensorTrain((2, 2))]
@@ -131,12 +130,7 @@ OPTIONS: dict[str, dict[str, str | tuple[Callable[..., object], Any]]] = {
 }
 # Results, which sweeps and searches make, and what they use; their fields are checked by test_calls.py.
 RESULTS = {"Trial", "Study", "ScalingLaw", "TaskResult", "Evaluation", "Task"}
-CALLS = {
-    f"{name}.{option}": call
-    for name, options in OPTIONS.items()
-    for option, call in options.items()
-    if not isinstance(call, str)
-}
+CALLS = calls_of(OPTIONS)
 
 
 def show(call: Callable[[], object]) -> str:
@@ -152,18 +146,13 @@ def test_every_option_of_exploring_is_here() -> None:
     for name in explore.__all__:
         public = getattr(explore, name)
         if inspect.isfunction(public):
-            expected[name] = _options(public)
+            expected[name] = options_of(public)
         elif inspect.isclass(public) and name not in RESULTS:
             expected[name] = {each.name for each in fields(public) if _optional(each)}
     for method, function in inspect.getmembers(explore.Study, inspect.isfunction):
         if not method.startswith("_"):
-            expected[f"Study.{method}"] = _options(function)
+            expected[f"Study.{method}"] = options_of(function)
     assert {name: {*options} for name, options in OPTIONS.items()} == {n: o for n, o in expected.items() if o}
-
-
-def _options(function: Callable[..., object]) -> set[str]:
-    parameters = inspect.signature(function).parameters.values()
-    return {each.name for each in parameters if each.default is not each.empty}
 
 
 def _optional(field: Any) -> bool:
@@ -172,15 +161,10 @@ def _optional(field: Any) -> bool:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_an_option_that_is_ignored_is_noticed(name: str) -> None:
-    call, value = CALLS[name]
-    option = name.rpartition(".")[2]
+    call, changed = change(name, CALLS[name])
     assert show(call) == show(call)
-    assert show(call) != show(partial(call, **{option: value}))
+    assert show(call) != show(changed)
 
 
 def test_the_tests_that_are_named_are_there() -> None:
-    for options in OPTIONS.values():
-        for call in options.values():
-            if isinstance(call, str):
-                path, _, test = call.partition("::")
-                assert f"def {test}(" in (TESTS / path).read_text(encoding="utf-8"), call
+    assert_named_tests_are_there(OPTIONS)
