@@ -1,9 +1,11 @@
 """Calls over processes or machines, by joblib where it is asked for."""
 
 import operator
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import current_process
 from pickle import PicklingError
 from typing import TypeVar
 
@@ -35,7 +37,7 @@ def each_result(
         return
     import joblib
 
-    calls = [joblib.delayed(call)(each) for each in given]
+    calls = [joblib.delayed(_work)(call, each) for each in given]
     if not calls:
         return
     try:
@@ -56,6 +58,13 @@ def each_result(
     except PicklingError as error:
         remedy = f"the task cannot be sent to other processes ({error}): use this one alone"
         raise TensorMoEError("processes", jobs, remedy) from error
+
+
+def _work(call: Callable[[Given], Result], given: Given) -> Result:
+    """Call it; in a process of joblib's own, Ctrl-C is for the one that began it, which ends this one."""
+    if current_process().name.startswith("LokyProcess"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return call(given)
 
 
 def check_jobs(argument: str, jobs: object) -> int | None:
