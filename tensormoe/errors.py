@@ -4,7 +4,7 @@ import numbers
 import operator
 import re
 from collections.abc import Iterable, Mapping
-from math import inf
+from math import inf, isfinite
 from reprlib import Repr
 from typing import Any, cast
 
@@ -113,6 +113,14 @@ def positive_number(argument: str, value: object) -> float:
     number = real_number(value)
     if number is None or not 0 < number < inf:
         raise TensorMoEError(argument, value, "pass a positive number")
+    return number
+
+
+def finite_number(argument: str, value: object) -> float:
+    """Return `value` as a float, or raise the error that names `argument`."""
+    number = real_number(value)
+    if number is None or not isfinite(number):
+        raise TensorMoEError(argument, value, "pass a finite number")
     return number
 
 

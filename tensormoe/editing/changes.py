@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from ..errors import TensorMoEError, as_tuple, non_negative_integer, shape_of
+from ..errors import TensorMoEError, as_tuple, finite_number, non_negative_integer, shape_of
 from ..typing import NumPyArray
 from .draft import Draft
 from .edits import Edit, OneExpert
@@ -16,7 +16,6 @@ from .reading import (
     Values,
     read_array,
     read_expert,
-    read_finite,
     read_layer,
 )
 
@@ -97,7 +96,7 @@ class AddBias(OneExpert, Edit):
         self._set(
             expert=read_expert("expert", self.expert),
             output=non_negative_integer("output", self.output),
-            value=read_finite("value", self.value),
+            value=finite_number("value", self.value),
             layer=read_layer(self.layer),
         )
 
@@ -146,7 +145,7 @@ class RewriteBias(Edit):
         self._set(
             mean_coefficients=_read_levels(self.mean_coefficients),
             output=non_negative_integer("output", self.output),
-            strength=read_finite("strength", self.strength),
+            strength=finite_number("strength", self.strength),
             layer=read_layer(self.layer),
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..codec import Data, Registered, encode
-from ..errors import TensorMoEError, one_of
+from ..errors import TensorMoEError, finite_number, one_of
 from ..layers.spec import Spec, check_spec
 from ..typing import NumPyArray
 from .draft import Draft
@@ -19,7 +19,6 @@ from .reading import (
     read_array,
     read_expert,
     read_experts,
-    read_finite,
     read_layer,
 )
 
@@ -132,7 +131,7 @@ class Scale(OneExpert, Edit):
     def __post_init__(self) -> None:
         self._set(
             expert=read_expert("expert", self.expert),
-            factor=read_finite("factor", self.factor),
+            factor=finite_number("factor", self.factor),
             layer=read_layer(self.layer),
         )
 

@@ -1,12 +1,11 @@
 """The arguments of edits: experts, finite numbers, and arrays of any framework or lists."""
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import TypeAlias
 
 import numpy as np
 
-from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, real_number, shape_of
+from ..errors import TensorMoEError, as_tuple, is_listed, non_negative_integer, shape_of
 from ..fitting.target import read_values
 from ..memory import check_memory, host_memory
 from ..typing import Array, NumPyArray, Shape
@@ -53,14 +52,6 @@ def locate(argument: str, expert: Expert, experts: Shape) -> Place:
     if any(number >= count for number, count in zip(place, experts, strict=True)):
         raise TensorMoEError(argument, expert, f"the layer has {experts} experts, which are counted from 0")
     return place
-
-
-def read_finite(argument: str, value: object) -> float:
-    """A finite number."""
-    number = real_number(value)
-    if number is None or not isfinite(number):
-        raise TensorMoEError(argument, value, "pass a finite number")
-    return number
 
 
 def read_array(argument: str, value: Values, axes: int) -> NumPyArray:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import TensorMoEError, non_negative_integer, true_or_false
+from ..errors import TensorMoEError, finite_number, non_negative_integer, true_or_false
 from ..gates.gate import Gate
 from ..gates.steering import Steering, Step, experts_before
 from ..layers.spec import Spec, check_spec
 from ..typing import NumPyArray, Shape
 from .draft import Draft
 from .edits import Edit
-from .reading import Place, read_finite
+from .reading import Place
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,8 +55,8 @@ class Steer(Edit):
             raise TensorMoEError("set", self.set, "pass either set= or add=")
         self._set(
             expert=non_negative_integer("expert", self.expert),
-            set=None if self.set is None else read_finite("set", self.set),
-            add=None if self.add is None else read_finite("add", self.add),
+            set=None if self.set is None else finite_number("set", self.set),
+            add=None if self.add is None else finite_number("add", self.add),
             level=non_negative_integer("level", self.level),
         )
         true_or_false("renormalize", self.renormalize)

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from math import isfinite
 from typing import Self
 
 from ..codec import Data
 from ..errors import (
     TensorMoEError,
     as_tuple,
+    finite_number,
     mapping,
     one_of,
     place_number,
-    real_number,
     true_or_false,
 )
 from ..layers.layer_spec import MuMoESpec
@@ -68,10 +67,12 @@ class Trial:
             true_or_false(name, getattr(self, name))
         if not isinstance(self.reason, str):
             raise TensorMoEError("reason", self.reason, "pass text")
-        object.__setattr__(self, "seconds", _finite("seconds", self.seconds))
-        object.__setattr__(self, "curve", tuple(_finite("curve", each) for each in as_tuple(self.curve)))
+        object.__setattr__(self, "seconds", finite_number("seconds", self.seconds))
+        object.__setattr__(
+            self, "curve", tuple(finite_number("curve", each) for each in as_tuple(self.curve))
+        )
         for name, value in mapping("values", self.values).items():
-            _finite(f"values[{name!r}]", value)
+            finite_number(f"values[{name!r}]", value)
 
     @cached_property
     def key(self) -> str:
@@ -116,11 +117,3 @@ class Trial:
         given["spec"] = MuMoESpec.from_dict(given["spec"])
         given["budget"] = None if given["budget"] is None else Budget.from_dict(given["budget"])
         return cls(**given)
-
-
-def _finite(argument: str, value: object) -> float:
-    """A number that JSON can hold."""
-    number = real_number(value)
-    if number is None or not isfinite(number):
-        raise TensorMoEError(argument, value, "pass finite numbers")
-    return number
